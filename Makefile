@@ -1,0 +1,68 @@
+# Every target works on a machine that has only Python 3.10 or newer and make; see `make help`.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint types bench clean
+
+# The caller's Airflow and Python settings stay outside.
+$(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+OLDEST := 3, 10
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo '  ARGS="..." passes options on (make demo ARGS=--exit, make test ARGS="-k wait"); PYTHON=... chooses the Python'
+
+install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
+
+demo: $(VENV)/installed-sandbox ## Run the example DAGs in a real Airflow against the pretended remotes
+	@$(BIN)/python tools/demo.py $(ARGS)
+
+test: install ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev ## Check style and formatting
+	@$(BIN)/ruff check $(ARGS) .
+	@$(BIN)/ruff format --check $(ARGS) .
+
+types: $(VENV)/installed-dev ## Check types
+	@$(BIN)/mypy $(ARGS)
+
+bench: $(VENV)/installed-dev ## Measure
+	@$(BIN)/python tools/bench.py $(ARGS)
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- installing: done again only when what is asked for has changed
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo 'No "$(PYTHON)" here: say which Python with PYTHON=...' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] < ($(OLDEST)))' || \
+		{ echo "Python $(subst $(strip ,) ,.,$(OLDEST)) or newer is needed, $(PYTHON) is $$("$(PYTHON)" -V 2>&1): say which with PYTHON=..." >&2; exit 1; }
+	@echo "Creating $(VENV)"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# hatchling and editables come first and are pinned too, so the build needs no environment of its own.
+$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the package with [$*]; the first time takes a minute or two"
+	@$(PIP) install --constraint constraints.txt hatchling editables
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[$*]'
+	@touch $@
+
+# The vendor's client in several versions, each in a folder of its own; what it needs is in the environment already.
+$(VENV)/installed-clients: Makefile | $(BIN)/python
+	@echo "Installing the vendors' clients"
+	@$(call client,kalbio,0.2.4)
+	@$(call client,kalbio,0.5.0)
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then $(call client,kalbio,0.7.0); fi
+	@touch $@
+
+client = $(PIP) install --no-deps --upgrade --target $(VENV)/vendor/$(1)-$(2) $(1)==$(2)

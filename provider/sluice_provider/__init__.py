@@ -1,0 +1,84 @@
+"""Sluice: push data into remote platforms that work in the background, from Apache Airflow.
+
+Every Airflow process imports this module to discover the provider, so it holds strings only and imports nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = ["__version__", "get_provider_info"]
+
+__version__ = "0.1.0"
+
+
+def get_provider_info() -> dict[str, object]:
+    """What Airflow shows and loads of this provider; see `airflow/provider_info.schema.json`."""
+    return {
+        "package-name": "airflow-provider-sluice",
+        "name": "Sluice",
+        "description": "Push data into remote platforms that work in the background: nothing twice, nothing lost.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Kaleidoscope",
+                "external-doc-url": "https://api.docs.kaleidoscope.bio",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.hooks.kaleidoscope"]}],
+        "operators": [
+            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.operators.kaleidoscope"]}
+        ],
+        "sensors": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.sensors.kaleidoscope"]}],
+        "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
+        "extra-links": ["sluice_provider.links.KaleidoscopeLink"],
+        "connection-types": [_kaleidoscope()],
+    }
+
+
+def _kaleidoscope() -> dict[str, object]:
+    return {
+        "connection-type": "kaleidoscope",
+        "hook-name": "Kaleidoscope",
+        "hook-class-name": "sluice_provider.hooks.kaleidoscope.KaleidoscopeHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema"],
+            "relabeling": {"login": "Client ID", "password": "Client secret"},
+            "placeholders": {
+                "host": "api.kaleidoscope.bio, or a URL with a path",
+                "port": "443",
+                "login": "the API client's id",
+                "password": "the API client's secret",
+            },
+        },
+        "conn-fields": {
+            "web_url": _text("Web address", "Of Kaleidoscope for people, for the links on tasks"),
+            "iap_audience": _text("IAP audience", "Client id of the Identity-Aware Proxy in front of the API, if any"),
+            **_shared_fields(),
+        },
+    }
+
+
+def _shared_fields() -> dict[str, object]:
+    """Connection fields that all remotes have."""
+    return {
+        "verify": {
+            "label": "Verify TLS",
+            "description": "Check the remote's certificate",
+            "schema": {"type": ["boolean", "null"], "default": True},
+        },
+        "ca_bundle": _text("CA bundle", "Path of a PEM file with the authorities to trust, on workers and triggerers"),
+        "proxy": _text("Proxy", "URL of an HTTP proxy, without user and password"),
+        "proxy_login": _text("Proxy login", ""),
+        "proxy_password": _text("Proxy password", "", format="password"),
+        "connect_timeout": _seconds("Connect timeout", "Seconds until a connection must stand (10)"),
+        "read_timeout": _seconds("Read timeout", "Seconds between two pieces of an answer (60)"),
+        "extra_headers": _text("Extra headers", 'JSON object, sent with every request: {"X-Team": "chemistry"}'),
+    }
+
+
+def _text(label: str, description: str, **more: str) -> dict[str, object]:
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **more}}
+
+
+def _seconds(label: str, description: str) -> dict[str, object]:
+    return {"label": label, "description": description, "schema": {"type": ["number", "null"], "minimum": 1}}

@@ -1,0 +1,78 @@
+"""What an API module says of its jobs, and how several of them are looked at as one piece of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from sluice_provider.calls.flow import Flow
+from sluice_provider.errors import BadInput, NotFound
+from sluice_provider.jobs import Job, JobRef, JobState, Work
+
+Where = Mapping[str, str]
+
+GRACE = 120.0
+"""Seconds after the asking during which an unknown id means "not yet": remotes answer from replicas that lag."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job of one remote.
+
+    :param noun: what people call it
+    :param look: a flow that looks at one id once; `NotFound` from it means that the remote does not know the id
+    :param cancel: a flow that asks the remote to stop it, or None where the remote cannot
+    """
+
+    noun: str
+    look: Callable[[str, Where], Flow[Job]]
+    cancel: Callable[[str, Where], Flow[None]] | None = None
+
+
+class Watch:
+    """Looks at all jobs of a reference together. A job that has ended is not asked for again."""
+
+    def __init__(self, kind: Kind, ref: JobRef, age: Callable[[], float]) -> None:
+        self._kind = kind
+        self._ref = ref
+        self._age = age
+        self._ended: dict[str, Job] = {}
+
+    def look(self) -> Flow[Work]:
+        jobs = []
+        for job_id in self._ref.ids:
+            job = self._ended.get(job_id)
+            if job is None:
+                job = yield from self._look(job_id)
+            if job.state.over:
+                self._ended[job_id] = job
+            jobs.append(job)
+        return Work(tuple(jobs))
+
+    def _look(self, job_id: str) -> Flow[Job]:
+        try:
+            return (yield from self._kind.look(job_id, self._ref.where))
+        except NotFound as error:
+            if self._age() < GRACE:
+                return Job(job_id, JobState.MISSING, "not known yet")
+            return Job(job_id, JobState.FAILED, "vanished", f"the remote does not know it (any longer): {error}")
+
+
+def cancel(kind: Kind, ref: JobRef) -> Flow[bool]:
+    """Ask the remote to stop the work. False where it cannot."""
+    if kind.cancel is None:
+        return False
+    for job_id in ref.ids:
+        yield from kind.cancel(job_id, ref.where)
+    return True
+
+
+def segment(value: str, name: str) -> str:
+    """An id as one segment of a path, quoted, so that it cannot name another endpoint.
+
+    :raises BadInput: for an id that is empty or would change the path
+    """
+    if not isinstance(value, str) or not value.strip() or value in (".", ".."):
+        raise BadInput(f"{name} must be a non-empty id, not {value!r}")
+    return quote(value, safe="")

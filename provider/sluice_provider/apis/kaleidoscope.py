@@ -1,0 +1,249 @@
+"""Kaleidoscope's API: pushing records, imports, and the reads that go with them.
+
+Every fact rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
+`kalbio/client.py`); the vendor's API site is https://api.docs.kaleidoscope.bio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sluice_provider.apis.base import Kind, Where, segment
+from sluice_provider.calls.flow import Call, Flow, Reply, send
+from sluice_provider.errors import BadInput, Misunderstood, Refusal
+from sluice_provider.jobs import Job, JobState, Rejection
+
+DEFAULT_HOST = "https://api.kaleidoscope.bio"
+TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
+SHOWN = 100
+"""So many rejected rows of one import are kept; all are counted."""
+
+Raw = dict[str, Any]
+
+
+# --- reads ----------------------------------------------------------------------------------------------------------
+
+
+def get_active_workspace() -> Flow[Raw]:
+    """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
+    reply = yield from send(Call("GET", "workspaces/active", repeatable=True))
+    return _object(reply)
+
+
+def get_programs() -> Flow[list[Raw]]:
+    """All programs: `id`, `title`, ... (kalbio `programs.py`)."""
+    return (yield from _list("programs"))
+
+
+def get_activities() -> Flow[list[Raw]]:
+    """All activities; an operation is one of type experiment or cycle (kalbio `activities.py`)."""
+    return (yield from _list("activities"))
+
+
+def get_entity_slices() -> Flow[list[Raw]]:
+    """All entity slices: `id`, `slice_name`, `key_field_ids` (kalbio `entity_types.py`)."""
+    return (yield from _list("entity_slices"))
+
+
+def get_key_fields() -> Flow[list[Raw]]:
+    """All key fields: `id`, `field_name`, ... (kalbio `entity_fields.py`)."""
+    return (yield from _list("key_fields"))
+
+
+def get_data_fields() -> Flow[list[Raw]]:
+    """All data fields: `id`, `field_name`, `field_type`, ... (kalbio `entity_fields.py`)."""
+    return (yield from _list("data_fields"))
+
+
+def get_record_views() -> Flow[list[Raw]]:
+    """All record views (kalbio `record_views.py`)."""
+    return (yield from _list("record_views"))
+
+
+# --- pushing --------------------------------------------------------------------------------------------------------
+
+
+def push_by_field_name(
+    key_field_names: Sequence[str],
+    data: Sequence[Mapping[str, Any]],
+    source_id: str | None = None,
+    operation_id: str | None = None,
+    program_id: str | None = None,
+    record_view_id: str | None = None,
+    add_fields_to_record_view_ids: Sequence[str] | None = None,
+    record_view_ids: Sequence[str] | None = None,
+    set_name: str | None = None,
+) -> Flow[str]:
+    """Import records whose fields are given by name, and return the import's id (kalbio `imports.py: push_data`).
+
+    Only what is given is sent: `record_view_ids` belongs to the older generation of the API and is ignored by the
+    newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
+
+    Records are kept by their key fields, so the same push again updates the same records: the call is repeatable.
+    """
+    if source_id == "by-field-id":
+        raise BadInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
+    path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
+    body = _given(
+        key_field_names=list(key_field_names),
+        data=list(data),
+        operation_id=operation_id,
+        program_id=program_id,
+        record_view_id=record_view_id,
+        add_fields_to_record_view_ids=add_fields_to_record_view_ids,
+        record_view_ids=record_view_ids,
+        set_name=set_name,
+    )
+    return (yield from _push(path, body))
+
+
+def push_by_field_id(
+    key_field_ids: Sequence[str],
+    data: Sequence[Mapping[str, Any]],
+    operation_id: str | None = None,
+    program_id: str | None = None,
+    record_view_ids: Sequence[str] | None = None,
+    set_name: str | None = None,
+) -> Flow[str]:
+    """Import records whose fields are given by id, and return the import's id (kalbio `push_data_by_field_id`).
+
+    Here `record_view_ids` is honoured, and always sent.
+    """
+    body = _given(
+        key_field_ids=list(key_field_ids),
+        data=list(data),
+        record_view_ids=list(record_view_ids or []),
+        operation_id=operation_id,
+        program_id=program_id,
+        set_name=set_name,
+    )
+    return (yield from _push("push/imports/by-field-id", body))
+
+
+def _push(path: str, body: Raw) -> Flow[str]:
+    reply = yield from send(Call("POST", path, json=body, repeatable=True))
+    answer = _object(reply)
+    import_id = answer.get("import_id")
+    if not isinstance(import_id, str) or not import_id:
+        raise Misunderstood(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
+    return import_id
+
+
+# --- imports --------------------------------------------------------------------------------------------------------
+
+
+def get_import(import_id: str) -> Flow[Raw]:
+    """One import, as the API describes it (kalbio `imports.py: get_import`, models `Import`, `ImportResult`).
+
+    :raises NotFound: the workspace has no such import
+    """
+    reply = yield from send(Call("GET", f"imports/{segment(import_id, 'import_id')}", repeatable=True))
+    answer = _object(reply)
+    if not isinstance(answer.get("is_complete"), bool) or not answer.get("id"):
+        raise Misunderstood(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
+    return answer
+
+
+def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:
+    """All imports of the workspace, optionally only those that are (not) complete.
+
+    The vendor does not say whether pages count from 0 or from 1: both are asked for, and no import is listed twice.
+    """
+    found: dict[str, Raw] = {}
+    number = 0
+    while True:
+        page = yield from _imports_page(is_complete, number, page_size)
+        known = len(found)
+        found.update({str(item.get("id")): item for item in page})
+        if number > 0 and (len(page) < page_size or (number > 1 and len(found) == known)):
+            return list(found.values())
+        number += 1
+
+
+def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[Raw]]:
+    params: dict[str, str | int] = {"page": number, "page_size": size}
+    if is_complete is not None:
+        params["is_complete"] = int(is_complete)
+    try:
+        return (yield from _list("imports", params))
+    except Refusal as error:
+        if number == 0 and error.status in (400, 422):
+            return []
+        raise
+
+
+def import_job(raw: Raw) -> Job:
+    """An import as a job. `is_complete` alone says that it is over; `import_status` is a free word."""
+    message = str(raw.get("error_message") or "")
+    state = JobState.RUNNING
+    if raw["is_complete"]:
+        state = JobState.FAILED if raw.get("import_status") == "failed" or message else JobState.SUCCEEDED
+    if raw.get("error_details"):
+        message = f"{message} {raw['error_details']}".strip()
+    result = _part(raw, "import_result")
+    verdicts = _part(result, "validation_result")
+    errors = [error for error in verdicts.get("errors") or [] if isinstance(error, dict)]
+    return Job(
+        id=str(raw["id"]),
+        state=state,
+        word=str(raw.get("import_status") or ""),
+        message=message,
+        counts=_counts(result, verdicts, len(errors)),
+        rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
+    )
+
+
+def _counts(result: Raw, verdicts: Raw, errors: int) -> dict[str, int]:
+    """`rejected` counts rows; a row may have several errors, and only an old server leaves the count of rows out."""
+    failed = verdicts.get("failed")
+    return {
+        "created": int(result.get("records_created") or 0),
+        "updated": int(result.get("records_updated") or 0),
+        "skipped": int(result.get("records_skipped") or 0),
+        "rejected": int(failed) if failed is not None else errors,
+    }
+
+
+def _rejection(error: Raw) -> Rejection:
+    return Rejection(
+        row=str(error.get("incoming_record_identifier") or "?"),
+        field=str(error.get("field_name") or error.get("field_id") or "?"),
+        value=f"{error.get('value')!r:.100}",
+        reason=str(error.get("conflict_type") or error.get("message") or "no reason given"),
+    )
+
+
+def _look(import_id: str, _where: Where) -> Flow[Job]:
+    return import_job((yield from get_import(import_id)))
+
+
+KINDS: Mapping[str, Kind] = {"import": Kind("import", _look)}
+"""An import cannot be cancelled: the API has no call for it."""
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def _given(**members: Any) -> Raw:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _part(raw: Raw, name: str) -> Raw:
+    part = raw.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _object(reply: Reply) -> Raw:
+    answer = reply.json()
+    if not isinstance(answer, dict):
+        raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
+    return answer
+
+
+def _list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:
+    reply = yield from send(Call("GET", path, params=params or {}, repeatable=True))
+    answer = reply.json()
+    if not isinstance(answer, list):
+        raise Misunderstood(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
+    return answer

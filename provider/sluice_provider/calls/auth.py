@@ -1,0 +1,291 @@
+"""Tokens as `httpx.Auth`, for the blocking and the awaiting client alike.
+
+The decision is made once, in `Bearer._steps`; the two wrappers below it differ only in how they read, wait and lock.
+One process asks for one token, however many threads, tasks and hooks want one at the same time. Tokens live in memory
+only. A token that ran out is replaced by a new grant and never by a refresh token: a refresh token that two processes
+hold is presented twice sooner or later, and then the whole family is revoked (RFC 6819, 5.2.2.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import httpx
+
+from sluice_provider.calls.drive import GRANT
+from sluice_provider.errors import BadConnection, Broken, Misunderstood, NotAuthenticated
+
+EARLY = 60.0
+"""Seconds before its end from which a token is not used any more (at most half of its life)."""
+
+
+@dataclass
+class Purse:
+    """One token of this process, and the lock under which it is replaced."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    token: str | None = None
+    good_until: float = 0.0
+
+    def fresh(self) -> str | None:
+        return self.token if time.monotonic() < self.good_until else None
+
+    def put(self, token: str, life: float) -> str:
+        self.token, self.good_until = token, time.monotonic() + max(life - EARLY, life / 2)
+        return token
+
+    def drop(self, token: str) -> None:
+        """Forget a token that was refused, unless somebody has replaced it already."""
+        if self.token == token:
+            self.token, self.good_until = None, 0.0
+
+
+_purses: dict[str, Purse] = {}
+_purses_lock = threading.Lock()
+
+
+def _purse(*parts: Any) -> Purse:
+    """The process's purse for these credentials, which are kept only as a hash."""
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()
+    with _purses_lock:
+        return _purses.setdefault(name, Purse())
+
+
+def forget_tokens() -> None:
+    """Start with empty purses. Called in a forked child, whose locks may be held by threads it does not have."""
+    global _purses_lock
+    _purses_lock = threading.Lock()
+    _purses.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_tokens)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step that blocks: done in place by the worker, in a thread by the triggerer."""
+
+    do: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A step that waits for a lock. The triggerer polls: a thread that waited for it could not be cancelled."""
+
+    lock: threading.Lock
+
+
+Step = Union[httpx.Request, Work, "Wanted"]
+Steps = Generator[Step, Any, None]
+
+
+_TIMEOUT = httpx.Timeout(30.0).as_dict()
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An OAuth 2.0 token request (RFC 6749, 4.3 and 4.4).
+
+    :param url: the token endpoint
+    :param form: what is posted to it, secrets included
+    """
+
+    url: str
+    form: Mapping[str, str] = field(repr=False)
+
+    def request(self, headers: Mapping[str, str]) -> httpx.Request:
+        return httpx.Request(
+            "POST", self.url, data=dict(self.form), headers=dict(headers), extensions={GRANT: True, "timeout": _TIMEOUT}
+        )
+
+    def token(self, response: httpx.Response) -> tuple[str, float]:
+        """The access token and its life in seconds.
+
+        :raises NotAuthenticated: the endpoint said no
+        :raises Broken: the endpoint failed; nothing that the token was wanted for has been sent
+        :raises Misunderstood: it answered something else
+        """
+        if response.status_code >= 500:
+            broken = Broken(f"the token endpoint answered {response.status_code}", status=response.status_code)
+            broken.sent = False
+            raise broken
+        if response.status_code >= 300:
+            raise NotAuthenticated(
+                f"the token endpoint answered {response.status_code}: {self._words(response)}; "
+                "check the login and the password of the connection",
+                status=response.status_code,
+            )
+        try:
+            body = json.loads(response.content)
+            return str(body["access_token"]), float(body.get("expires_in", 3600))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Misunderstood(
+                "the token endpoint answered without an access_token: is this the right host?"
+            ) from None
+
+    def _words(self, response: httpx.Response) -> str:
+        """The endpoint's own words, without the secrets that some echo."""
+        try:
+            body = json.loads(response.content)
+            words = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
+        except (ValueError, AttributeError):
+            words = "no reason given"
+        for value in self.form.values():
+            words = words.replace(value, "***") if len(value) > 3 else words
+        return words[:300]
+
+
+class Iap:
+    """Google Identity-Aware Proxy in front of a remote: an OIDC token for its audience, beside the remote's own.
+
+    Rests on google-auth's `fetch_id_token` (extra `iap`), which finds the credentials of the machine by itself.
+    """
+
+    LIFE = 50 * 60.0
+
+    def __init__(self, audience: str) -> None:
+        self.audience = audience
+
+    @property
+    def purse(self) -> Purse:
+        return _purse("iap", self.audience)
+
+    def fetch(self) -> str:
+        try:
+            from google.auth.exceptions import GoogleAuthError
+            from google.auth.transport.requests import Request
+            from google.oauth2.id_token import fetch_id_token
+        except ImportError:
+            raise BadConnection(
+                "the connection names an IAP audience, which needs google-auth: "
+                "pip install 'airflow-provider-sluice[iap]'"
+            ) from None
+        try:
+            token = str(fetch_id_token(Request(), self.audience))
+        except (GoogleAuthError, ValueError) as error:
+            raise NotAuthenticated(f"no IAP token for audience {self.audience}: {type(error).__name__}") from None
+        return token
+
+
+class Bearer(httpx.Auth):
+    """A bearer token from a grant, put on every request, and granted anew once when it is refused with 401.
+
+    :param grant: how to get one
+    :param wear: puts the token on a request's headers; is told whether an IAP token is worn as well
+    :param iap: the proxy in front, if there is one
+    :param mask: is told each token, so that no log ever shows it
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        wear: Callable[[httpx.Headers, str, bool], None],
+        iap: Iap | None = None,
+        mask: Callable[[str], object] = lambda _secret: None,
+    ) -> None:
+        self._grant = grant
+        self._wear = wear
+        self._iap = iap
+        self._mask = mask
+
+    @property
+    def purse(self) -> Purse:
+        return _purse(self._grant.url, sorted(self._grant.form.items()), self._iap and self._iap.audience)
+
+    def _steps(self, request: httpx.Request) -> Steps:
+        worn = yield from self._dress(request)
+        response = yield request
+        if response.status_code == 401:
+            for purse, token in worn:
+                purse.drop(token)
+            yield from self._dress(request)
+            yield request
+
+    def _dress(self, request: httpx.Request) -> Generator[Step, Any, list[tuple[Purse, str]]]:
+        """Put the tokens on the request, and tell which they are."""
+        worn: list[tuple[Purse, str]] = []
+        gate: dict[str, str] = {}
+        if self._iap is not None:
+            token = yield from self._kept(self._iap.purse, self._ask_iap(self._iap))
+            worn.append((self._iap.purse, token))
+            gate = {"Authorization": f"Bearer {token}"}
+        token = yield from self._kept(self.purse, self._ask(gate))
+        worn.append((self.purse, token))
+        request.headers.update(gate)
+        self._wear(request.headers, token, bool(gate))
+        return worn
+
+    def _kept(self, purse: Purse, ask: Generator[Step, Any, tuple[str, float]]) -> Generator[Step, Any, str]:
+        """The purse's token, or a new one, for which only one of all who want it asks."""
+        token = purse.fresh()
+        if token is not None:
+            ask.close()
+            return token
+        yield Wanted(purse.lock)
+        try:
+            token = purse.fresh()
+            if token is None:
+                token, life = yield from ask
+                yield Work(lambda: self._mask(token))
+                purse.put(token, life)
+            return token
+        finally:
+            purse.lock.release()
+
+    def _ask(self, gate: Mapping[str, str]) -> Generator[Step, Any, tuple[str, float]]:
+        response = yield self._grant.request(gate)
+        return self._grant.token(response)
+
+    def _ask_iap(self, iap: Iap) -> Generator[Step, Any, tuple[str, float]]:
+        token = yield Work(iap.fetch)
+        return token, Iap.LIFE
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        steps = self._steps(request)
+        answer: Any = None
+        try:
+            while True:
+                step = steps.send(answer)
+                if isinstance(step, Work):
+                    answer = step.do()
+                    continue
+                if isinstance(step, Wanted):
+                    answer = step.lock.acquire()
+                    continue
+                answer = yield step
+                if GRANT in step.extensions:
+                    answer.read()
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        steps = self._steps(request)
+        answer: Any = None
+        try:
+            while True:
+                step = steps.send(answer)
+                if isinstance(step, Work):
+                    answer = await asyncio.to_thread(step.do)
+                    continue
+                if isinstance(step, Wanted):
+                    while not (answer := step.lock.acquire(blocking=False)):  # noqa: ASYNC110 - a lock of threads
+                        await asyncio.sleep(0.005)
+                    continue
+                answer = yield step
+                if GRANT in step.extensions:
+                    await answer.aread()
+        except StopIteration:
+            return
+        finally:
+            steps.close()

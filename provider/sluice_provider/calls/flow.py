@@ -1,0 +1,313 @@
+"""How to talk to a remote, without talking: every decision about retries, paging and waiting is made here.
+
+A flow is a generator. It yields a `Call`, and is sent a `Reply` or has an error thrown in; or it yields a `Pause`, and
+is resumed when that is over; it returns a typed value. Flows are composed with `yield from`. Rules of this file:
+it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it never guesses from a verb whether a
+call may be repeated: whoever read the remote's documentation says so with `repeatable`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from sluice_provider.errors import (
+    REFUSALS,
+    Broken,
+    InDoubt,
+    Misunderstood,
+    Refusal,
+    SluiceError,
+    Throttled,
+    TimedOut,
+    Unreachable,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, to be made by a driver.
+
+    :param path: relative to the site's base URL, already quoted
+    :param params: query
+    :param json: body, encoded as JSON
+    :param repeatable: the remote ends in the same state when it gets this call twice
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    json: Any = None
+    repeatable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, whole. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Misunderstood(
+                f"answered {self.status} with something that is not JSON: {self.text!r:.200}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait so many seconds. `why` is for the log."""
+
+    seconds: float
+    why: str
+
+
+Flow = Generator["Call | Pause", "Reply | None", T]
+
+
+# --- one call -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often, and how long apart, one call is tried before its error is given to the caller.
+
+    :param attempts: at most so many, the first one included
+    :param base: seconds before the first repetition, doubled for each further one, with full jitter
+    :param longest: seconds; a remote that asks for a longer wait gets none: its error is raised, naming the time
+    """
+
+    attempts: int = 5
+    base: float = 1.0
+    longest: float = 60.0
+
+    def delay(self, error: SluiceError, attempt: int) -> float | None:
+        """Seconds to wait before trying again, or None when it is not worth it."""
+        if attempt >= self.attempts:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= self.longest else None
+        return min(self.longest, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+def send(call: Call, patience: Patience | None = None) -> Flow[Reply]:
+    """Make one call, again where that is safe and may help, and return its good reply.
+
+    :raises InDoubt: the call is not repeatable, may have reached the remote, and was never answered
+    """
+    patience = patience or Patience()
+    attempt = 1
+    while True:
+        error = yield from _attempt(call)
+        if isinstance(error, Reply):
+            return error
+        if not _passing(error):
+            raise error
+        if _may_have_acted(error) and not call.repeatable:
+            raise InDoubt(f"{call} was sent and not answered, so it may have been done: {error}") from error
+        delay = patience.delay(error, attempt)
+        if delay is None:
+            raise error
+        yield Pause(delay, f"{error}; attempt {attempt} of {patience.attempts}")
+        attempt += 1
+
+
+def _attempt(call: Call) -> Flow[Reply | SluiceError]:
+    try:
+        reply = yield call
+    except SluiceError as error:
+        return error
+    assert reply is not None, "a driver answers a Call with a Reply"  # noqa: S101 - a broken driver, not bad input
+    return judge(call, reply) or reply
+
+
+def _passing(error: SluiceError) -> bool:
+    return isinstance(error, (Unreachable, Broken, Throttled))
+
+
+def _may_have_acted(error: SluiceError) -> bool:
+    return isinstance(error, (Unreachable, Broken)) and error.sent
+
+
+def judge(call: Call, reply: Reply) -> SluiceError | None:
+    """The error that a reply stands for, or None for a good one."""
+    if reply.status < 300:
+        return None
+    if reply.status < 400:
+        return Refusal(
+            f"{call} answered {reply.status}, a redirect: does the connection's host name the API itself, "
+            "with the right scheme, and is no login page in front of it?",
+            status=reply.status,
+        )
+    kind = Broken if reply.status >= 500 else REFUSALS.get(reply.status, Refusal)
+    code, words = _words(reply)
+    return kind(
+        f"{call} answered {reply.status}" + (f": {words}" if words else ""),
+        status=reply.status,
+        code=code,
+        body=reply.text[:2000],
+        retry_after=_retry_after(reply.headers),
+    )
+
+
+def _words(reply: Reply) -> tuple[str | None, str]:
+    """The remote's own code and message, wherever its framework puts them."""
+    try:
+        body = json.loads(reply.body)
+    except ValueError:
+        return None, " ".join(reply.text.split())[:300]
+    if not isinstance(body, dict):
+        return None, str(body)[:300]
+    code = body.get("code") or body.get("error")
+    message = body.get("message") or body.get("error_description") or body.get("error") or ""
+    return (str(code) if code else None), str(message)[:500]
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds (RFC 9110, 10.2.3). A date is read against the remote's own clock where it tells it."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        then = parsedate_to_datetime(value).timestamp()
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+    except ValueError:
+        return None
+    return max(0.0, then - now)
+
+
+# --- pages ----------------------------------------------------------------------------------------------------------
+
+
+def pages(page: Callable[[int], Flow[list[T]]], size: int, first: int = 1) -> Flow[list[T]]:
+    """All items of a numbered listing, page by page until one comes back short."""
+    items: list[T] = []
+    number = first
+    while True:
+        found = yield from page(number)
+        items += found
+        if len(found) < size:
+            return items
+        number += 1
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+class Age:
+    """Seconds since something was asked for: by the wall clock up to now, monotonic from here on.
+
+    So a wait goes on correctly in another process, and a clock that jumps while we wait does not end it early.
+    """
+
+    def __init__(self, asked_at: float) -> None:
+        self._before = max(0.0, time.time() - asked_at)
+        self._start = time.monotonic()
+
+    def __call__(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often to look: soon at first, then more rarely as the job grows old, so that news is never older than about
+    a tenth of the job's life.
+
+    :param poll_interval: seconds between two looks at the most
+    :param shortest: seconds between two looks at the least
+    :param failures: so many looks in a row may fail for a passing reason before the last error is raised
+    """
+
+    poll_interval: float = 60.0
+    shortest: float = 1.0
+    failures: int = 10
+
+    def pause(self, age: float) -> float:
+        wanted = max(self.shortest, age / 10) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        return min(self.poll_interval, wanted)
+
+    def after_failure(self, failures: int, error: SluiceError) -> float:
+        if error.retry_after is not None:
+            return min(error.retry_after, 3600.0)
+        return min(max(self.poll_interval, 60.0), 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+def wait(
+    look: Callable[[], Flow[T]],
+    over: Callable[[T], bool],
+    *,
+    age: Callable[[], float],
+    timeout: float | None = None,
+    cadence: Cadence | None = None,
+    tell: Callable[[T], object] = lambda _news: None,
+) -> Flow[T]:
+    """Look until it is over, and return the last look.
+
+    A look that fails for a passing reason is not news: it is taken again. There is always one look after the deadline.
+
+    :param look: a flow that looks once
+    :param over: tells from a look whether the wait is over
+    :param age: seconds since the job was asked for
+    :param timeout: seconds of age after which the wait ends
+    :param tell: is told of every look that succeeded
+    :raises TimedOut: when the job is older than `timeout` and not over
+    """
+    cadence = cadence or Cadence()
+    failures = 0
+    while True:
+        late = timeout is not None and age() >= timeout
+        try:
+            news = yield from look()
+        except SluiceError as error:
+            failures += 1
+            if error.hopeless or late or failures >= cadence.failures:
+                raise
+            pause, why = cadence.after_failure(failures, error), f"look {failures} failed: {error}"
+        else:
+            failures = 0
+            tell(news)
+            if over(news):
+                return news
+            if late:
+                raise TimedOut(f"not over {age():.0f} s after it was asked for, the limit is {timeout:.0f} s: {news}")
+            pause, why = cadence.pause(age()), f"not over yet: {news}"
+        if timeout is not None:
+            pause = min(pause, max(0.0, timeout - age()))
+        yield Pause(pause, why)
+
+
+__all__ = [
+    "Age",
+    "Cadence",
+    "Call",
+    "Flow",
+    "Patience",
+    "Pause",
+    "Reply",
+    "judge",
+    "pages",
+    "send",
+    "wait",
+]

@@ -1,0 +1,195 @@
+"""An API and an Airflow connection, in two faces: `hook.get_import(id)` blocks, `await hook.get_import.aio(id)` awaits.
+
+The faces differ in exactly three things: the httpx client, the sleep, and how the connection is looked up. The worker
+keeps one client a hook; the triggerer one an event loop and connection, so that a thousand triggers share one pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
+
+import httpx
+from airflow.sdk import BaseHook
+
+from sluice_provider import __version__
+from sluice_provider.apis.base import Kind, Where
+from sluice_provider.calls.drive import adrive, drive
+from sluice_provider.calls.flow import Flow
+from sluice_provider.calls.site import Fields, Site, site
+from sluice_provider.errors import BadConnection, BadInput, SluiceError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+USER_AGENT = f"airflow-provider-sluice/{__version__}"
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, httpx.AsyncClient]] = WeakKeyDictionary()
+
+
+class BoundCall(Generic[P, T]):
+    """One endpoint of a hook: call it to block, await its `aio` to await."""
+
+    def __init__(self, hook: SluiceHook, describe: Callable[P, Flow[T]]) -> None:
+        self._hook = hook
+        self._describe = describe
+        self.__doc__ = describe.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._hook.run(self._describe(*args, **kwargs))
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._hook.arun(self._describe(*args, **kwargs))
+
+
+class call(Generic[P, T]):  # noqa: N801 - reads as a keyword where hooks declare their endpoints
+    """Declares an endpoint: `get_import = call(kaleidoscope.get_import)`."""
+
+    def __init__(self, describe: Callable[P, Flow[T]]) -> None:
+        self.describe = describe
+        self.__doc__ = describe.__doc__
+
+    @overload
+    def __get__(self, hook: None, owner: type) -> call[P, T]: ...
+    @overload
+    def __get__(self, hook: SluiceHook, owner: type) -> BoundCall[P, T]: ...
+    def __get__(self, hook: SluiceHook | None, owner: type) -> call[P, T] | BoundCall[P, T]:
+        return self if hook is None else BoundCall(hook, self.describe)
+
+
+class SluiceHook(BaseHook):
+    """What the hooks of all systems share.
+
+    :param conn_id: Airflow connection id
+    """
+
+    system: ClassVar[str]
+    kinds: ClassVar[Mapping[str, Kind]]
+    default_host: ClassVar[str] = ""
+    default_conn_name: ClassVar[str]
+
+    def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id or self.default_conn_name
+        self.sleep: Callable[[float], object] = time.sleep
+        self.asleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self._client: httpx.Client | None = None
+
+    # --- what a system adds
+
+    @abstractmethod
+    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+        """The system's way to authenticate, from the connection's fields."""
+
+    @abstractmethod
+    def greet(self) -> Flow[str]:
+        """One cheap authenticated read, and what it found, as a sentence."""
+
+    def job_url(self, kind: str, job_id: str, where: Where, fields: Fields) -> str:
+        """Where a person sees this job in the remote's web UI, or "" where that is not known."""
+        del kind, job_id, where, fields
+        return ""
+
+    # --- running flows
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow here, blocking."""
+        return drive(flow, self.get_conn(), self.sleep)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Run a flow on the event loop, awaiting."""
+        return await adrive(flow, await self.aget_conn(), self.asleep)
+
+    def get_conn(self) -> httpx.Client:
+        """The blocking client, with the connection's address, credentials and settings in place."""
+        if self._client is None:
+            options = self._options(self.fields())
+            self._client = httpx.Client(**options)
+        return self._client
+
+    async def aget_conn(self) -> httpx.AsyncClient:
+        """The event loop's client for this connection as it is now: another one when the connection was changed."""
+        fields = await self.afields()
+        clients = _clients.setdefault(asyncio.get_running_loop(), {})
+        key = (type(self), repr(sorted(vars(fields).items(), key=lambda item: item[0])))
+        if key not in clients:
+            clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
+        return clients[key]
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _options(self, fields: Fields) -> dict[str, Any]:
+        place = site(fields, default_host=self.default_host, user_agent=USER_AGENT)
+        return {**place.options(), "auth": self.auth(fields, place)}
+
+    # --- the connection
+
+    def fields(self) -> Fields:
+        fields = _fields(self.get_connection(self.conn_id))
+        for secret in fields.secrets():
+            mask(secret)
+        return fields
+
+    async def afields(self) -> Fields:
+        fields = _fields(await self._aget_connection())
+        for secret in fields.secrets():
+            await asyncio.to_thread(mask, secret)
+        return fields
+
+    async def _aget_connection(self) -> Connection:
+        if hasattr(BaseHook, "aget_connection"):
+            return await self.aget_connection(self.conn_id)
+        return await asyncio.to_thread(self.get_connection, self.conn_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """For the button in the Airflow UI: what was found, or what is wrong, in one plain sentence."""
+        try:
+            return True, self.run(self.greet())
+        except SluiceError as error:
+            return False, f"{type(error).__name__}: {error}"
+        finally:
+            self.close()
+
+
+def _fields(conn: Connection) -> Fields:
+    try:
+        extra = json.loads(conn.extra) if conn.extra else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise BadConnection(f"connection {conn.conn_id!r}: extra is not a JSON object")
+    return Fields(conn.conn_id, conn.host, conn.port or None, conn.login, conn.password, extra)
+
+
+def mask(secret: str) -> None:
+    """Keep a secret out of every log of this process and of its supervisor."""
+    from airflow.sdk.log import mask_secret
+
+    mask_secret(secret)
+
+
+def hook_for(system: str, conn_id: str) -> SluiceHook:
+    """The hook of a system by its name: the only place that finds classes by text.
+
+    :raises BadInput: for a name that this version does not know
+    """
+    from importlib import import_module
+
+    from sluice_provider.systems import BY_NAME
+
+    known = BY_NAME.get(system)
+    if known is None:
+        raise BadInput(f"no system is called {system!r}; this version knows {', '.join(BY_NAME)}")
+    module, _, name = known.hook_path.rpartition(".")
+    return cast("SluiceHook", getattr(import_module(module), name)(conn_id or known.default_conn_id))

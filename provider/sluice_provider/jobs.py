@@ -1,0 +1,209 @@
+"""What all remotes have in common: a piece of work that was asked for, has an id, and ends. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+from sluice_provider.errors import Misunderstood, RowsRejected, SluiceError, TimedOut, Unreachable
+
+
+class JobState(str, Enum):
+    """Where a job stands. Anything that a remote says and we do not know is `RUNNING`."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    """The remote does not know the id: not yet, or no longer."""
+
+    @property
+    def over(self) -> bool:
+        return self not in (JobState.RUNNING, JobState.MISSING)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One row, or one value of a row, that the remote turned away."""
+
+    row: str
+    field: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.field}={self.value}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the remote last described it."""
+
+    id: str
+    state: JobState
+    word: str = ""
+    """The remote's own word for the state."""
+    message: str = ""
+    """The remote's own explanation, if it gave one."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What was done so far, by the remote's own names."""
+    rejections: tuple[Rejection, ...] = ()
+    """The first rows that were turned away; `counts` tells how many there were."""
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
+
+
+@dataclass(frozen=True)
+class JobRef:
+    """How to find a piece of work again: small, JSON, and free of secrets.
+
+    :param system: a name in `systems.py`
+    :param kind: which of the system's kinds of job, a key of its API module's `KINDS`
+    :param ids: the remote's ids; several when one piece of work was asked for in several parts
+    :param where: what else the remote wants to know to find them (a project, an environment, ...)
+    """
+
+    system: str
+    kind: str
+    ids: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ids": list(self.ids), "where": dict(self.where)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> JobRef:
+        try:
+            system, kind, ids, where = data["system"], data["kind"], data["ids"], data["where"]
+        except (KeyError, TypeError) as error:
+            raise Misunderstood(f"not a reference to a remote job: {data!r:.200}") from error
+        if not ids or not all(isinstance(text, str) for text in (system, kind, *ids)) or not isinstance(where, Mapping):
+            raise Misunderstood(f"not a reference to a remote job: {data!r:.200}")
+        return cls(system, kind, tuple(ids), dict(where))
+
+
+@dataclass(frozen=True)
+class Work:
+    """The jobs that one piece of work consists of, looked at together."""
+
+    jobs: tuple[Job, ...]
+
+    @property
+    def state(self) -> JobState:
+        """Running while any part runs; then the worst of the parts."""
+        states = {job.state for job in self.jobs}
+        worst = (JobState.RUNNING, JobState.MISSING, JobState.FAILED, JobState.CANCELLED)
+        return next((state for state in worst if state in states), JobState.SUCCEEDED)
+
+    @property
+    def over(self) -> bool:
+        return all(job.state.over for job in self.jobs)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The parts' counts, summed."""
+        total: dict[str, int] = {}
+        for job in self.jobs:
+            for name, number in job.counts.items():
+                total[name] = total.get(name, 0) + number
+        return total
+
+    @property
+    def rejections(self) -> Iterable[Rejection]:
+        return (rejection for job in self.jobs for rejection in job.rejections)
+
+    def __str__(self) -> str:
+        if len(self.jobs) == 1:
+            return str(self.jobs[0])
+        ended = sum(job.state.over for job in self.jobs)
+        bad = [job for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED]
+        return f"{ended} of {len(self.jobs)} parts ended" + (f", badly: {'; '.join(map(str, bad[:3]))}" if bad else "")
+
+
+class Verdict(str, Enum):
+    """Why a trigger stopped watching."""
+
+    OVER = "over"
+    TIMED_OUT = "timed_out"
+    GAVE_UP = "gave_up"
+    """Looking failed too often in a row, or in a way that another look cannot cure."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trigger tells the task. It crosses a database and perhaps a version, so it is read with suspicion."""
+
+    verdict: Verdict
+    job: JobRef
+    message: str = ""
+
+    def to_event(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.value, "job": self.job.to_json(), "message": self.message}
+
+    @classmethod
+    def from_event(cls, event: Any) -> Outcome:
+        try:
+            return cls(Verdict(event["verdict"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Misunderstood(f"the trigger sent an event that this version does not know: {event!r:.300}") from error
+
+
+class Changes:
+    """Tells a log how a piece of work goes on: a change of state is one INFO line, a look without news a DEBUG line."""
+
+    def __init__(self, log: Any, ref: JobRef) -> None:
+        self.ref = ref
+        self._log = log
+        self._name = f"{ref.system} {ref.kind}"
+        self._last = ""
+
+    def __call__(self, work: Work) -> None:
+        words = str(work)
+        if words == self._last:
+            self._log.debug("%s %s", self._name, words)
+        else:
+            self._log.info("%s %s", self._name, words)
+        self._last = words
+
+
+def read_event(event: Any) -> tuple[Outcome | None, SluiceError | None]:
+    """What a trigger sent, and the error that it amounts to if the work should turn out not to be over."""
+    try:
+        outcome = Outcome.from_event(event)
+    except Misunderstood as error:
+        return None, error
+    troubles: dict[Verdict, SluiceError | None] = {
+        Verdict.OVER: None,
+        Verdict.TIMED_OUT: TimedOut(outcome.message),
+        Verdict.GAVE_UP: Unreachable(outcome.message),
+    }
+    return outcome, troubles[outcome.verdict]
+
+
+SHOWN = 20
+"""So many rejected rows are written to the log one by one; the others are counted."""
+
+
+def judge_rejections(work: Work, policy: str, log: Any) -> None:
+    """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
+
+    :param policy: fail, warn or ignore
+    :raises RowsRejected: when the policy is to fail
+    """
+    count = work.counts.get("rejected", 0)
+    if not count or policy == "ignore":
+        return
+    rejections = list(work.rejections)
+    for rejection in rejections[:SHOWN]:
+        log.warning("Rejected: %s", rejection)
+    if count > SHOWN:
+        log.warning("... and more: %d rows were rejected in all", count)
+    if policy == "fail":
+        raise RowsRejected(
+            f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); all other rows are in. "
+            "Mend the rows and clear this task, or let on_rejected_rows be 'warn'"
+        )

@@ -1,0 +1,181 @@
+"""What a task wrote down before it acted, so that whoever comes after it knows what was asked and what was answered.
+
+It is kept in Airflow's task state store (3.3 and later), where it outlives the worker, retries and clearing. Where
+there is no such store it is kept in an XCom, which outlives a deferral only.
+
+    Story                     one task instance: the fingerprint of its input and the clearing it belongs to
+    └── Entry                 one phase: asked, waited for, ended
+        ├── Part              one asking that was answered with an id
+        └── Intent            one asking that was not answered yet: with no Part after it, we are in doubt
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sluice_provider.errors import Misunderstood
+
+KEY = "sluice_journal"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One asking and the id it was answered with.
+
+    :param start: where its share of the input begins
+    :param count: how much of the input it took
+    """
+
+    id: str
+    start: int = 0
+    count: int = 0
+
+    @property
+    def stretch(self) -> range:
+        return range(self.start, self.start + self.count)
+
+
+@dataclass(frozen=True)
+class Intent:
+    key: str
+    at: float
+    start: int = 0
+    count: int = 0
+
+
+@dataclass
+class Entry:
+    """
+    :param round: how often this phase was begun anew after it had ended badly
+    :param whole: every part of it was asked for
+    :param ended: how it ended: state, counts, at
+    :param mended: how often its trigger died and was replaced
+    """
+
+    phase: str
+    asked_at: float
+    round: int = 0
+    parts: list[Part] = field(default_factory=list)
+    intent: Intent | None = None
+    whole: bool = False
+    ended: dict[str, Any] | None = None
+    mended: int = 0
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(part.id for part in self.parts)
+
+    @property
+    def count(self) -> int:
+        return sum(part.count for part in self.parts)
+
+
+@dataclass
+class Story:
+    """
+    :param fingerprint: of the input; another one means other work
+    :param clearing: what Airflow counts when a user clears; another one means "do it again"
+    :param seed: of the idempotency keys; the same for every try that goes on with this story
+    """
+
+    fingerprint: str
+    clearing: list[int]
+    seed: str = ""
+    entries: list[Entry] = field(default_factory=list)
+
+    def entry(self, phase: str) -> Entry:
+        """The phase's entry, a new one if it was never begun."""
+        for entry in self.entries:
+            if entry.phase == phase:
+                return entry
+        self.entries.append(Entry(phase, time.time()))
+        return self.entries[-1]
+
+    def __str__(self) -> str:
+        return ", ".join(part.id for entry in self.entries for part in entry.parts) or "nothing"
+
+    @property
+    def current(self) -> Entry | None:
+        """The phase that was begun and has not ended."""
+        return next((entry for entry in self.entries if entry.ended is None), None)
+
+
+class Journal:
+    """Reads and writes the story of one task instance.
+
+    :param context: the task's context
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._store = context.get("task_state_store")
+        self._ti = context["ti"]
+        # Both numbers rise when this task is cleared; each of them alone also changes for other reasons.
+        clears = int(getattr(context["dag_run"], "clear_number", 0) or 0)
+        self._clearing = [clears, int(getattr(self._ti, "max_tries", 0) or 0)]
+
+    def begin(self, fingerprint: str) -> Story:
+        """A new story, not written yet."""
+        ti = self._ti
+        seed = digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self._clearing, fingerprint])
+        return Story(fingerprint, self._clearing, seed)
+
+    def cleared_since(self, story: Story) -> bool:
+        return all(now != then for now, then in zip(self._clearing, story.clearing, strict=True))
+
+    def read(self) -> Story | None:
+        data = self._store.get(KEY) if self._store is not None else self._pull()
+        return None if data is None else _story(data)
+
+    def write(self, story: Story) -> None:
+        data = _plain(story)
+        if self._store is not None:
+            self._store.set(KEY, data)
+        else:
+            self._ti.xcom_push(key=KEY, value=data)
+
+    def _pull(self) -> Any:
+        return self._ti.xcom_pull(task_ids=self._ti.task_id, key=KEY, map_indexes=self._ti.map_index)
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(story: Story) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "fingerprint": story.fingerprint,
+        "clearing": story.clearing,
+        "seed": story.seed,
+        "entries": [
+            {
+                **vars(entry),
+                "parts": [[part.id, part.start, part.count] for part in entry.parts],
+                "intent": vars(entry.intent) if entry.intent else None,
+            }
+            for entry in story.entries
+        ],
+    }
+
+
+def _story(data: Any) -> Story:
+    try:
+        if data["version"] != VERSION:
+            raise Misunderstood(f"the journal was written by another version of this provider ({data['version']})")
+        entries = [_entry(entry) for entry in data["entries"]]
+        return Story(data["fingerprint"], list(data["clearing"]), data["seed"], entries)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Misunderstood(
+            f"the journal of this task cannot be read ({error!r}); delete {KEY!r} from its state store to begin anew"
+        ) from None
+
+
+def _entry(data: dict[str, Any]) -> Entry:
+    intent = Intent(**data["intent"]) if data["intent"] else None
+    return Entry(**{**data, "parts": [Part(*part) for part in data["parts"]], "intent": intent})

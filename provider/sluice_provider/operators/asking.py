@@ -1,0 +1,92 @@
+"""The act of asking, written down before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError
+from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
+
+if TYPE_CHECKING:
+    from sluice_provider.calls.flow import Flow
+    from sluice_provider.hooks.base import SluiceHook
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One asking and its waiting.
+
+    :param name: names it in the journal; another phase of the same task has another name
+    :param kind: what is waited for, a key of the API module's `KINDS`
+    :param ask: asks for all of its parts that the journal does not hold yet, by `Asking.send`
+    :param doubt: finds out what became of an asking that was never answered; returns when it is safe to ask again
+    :param where: what the remote wants to know beside the ids, for looking and cancelling
+    """
+
+    name: str
+    kind: str
+    ask: Callable[[Asking], None]
+    doubt: Callable[[Asking, Intent], None]
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+class Asking:
+    """Asks for the parts of one phase, and leaves no moment in which a death would go unnoticed."""
+
+    def __init__(self, journal: Journal, story: Story, entry: Entry, hook: SluiceHook) -> None:
+        self._journal = journal
+        self._story = story
+        self._hook = hook
+        self.entry = entry
+
+    @property
+    def key(self) -> str:
+        """The next part's idempotency key: the same for a repeated asking, another one after a job that ended badly."""
+        parts = (self._story.seed, self.entry.phase, self.entry.round, len(self.entry.parts))
+        return digest(parts)[:32]
+
+    def send(self, flow: Flow[str], start: int = 0, count: int = 0) -> str:
+        """Ask, and return the id that the remote answered with.
+
+        :param start: where this part's share of the input begins
+        :param count: how much of the input it takes
+        """
+        self.entry.intent = Intent(self.key, time.time(), start, count)
+        self._journal.write(self._story)
+        try:
+            job_id = self._hook.run(flow)
+        except SluiceError as error:
+            if _nothing_done(error):
+                self.entry.intent = None
+                self._journal.write(self._story)
+            raise
+        self.found(job_id, start, count)
+        return job_id
+
+    def found(self, job_id: str, start: int = 0, count: int = 0) -> None:
+        """Write down the id of what was asked for."""
+        self.entry.parts.append(Part(job_id, start, count))
+        self.entry.intent = None
+        self._journal.write(self._story)
+
+    def whole(self) -> None:
+        self.entry.whole = True
+        self.entry.asked_at = time.time()
+        self._journal.write(self._story)
+
+
+def _nothing_done(error: SluiceError) -> bool:
+    return isinstance(error, (Refusal, BadInput)) or not getattr(error, "sent", True)
+
+
+def in_doubt(asking: Asking, intent: Intent) -> None:
+    """What to do where the remote cannot be asked: nothing that could do the work twice."""
+    at = datetime.fromtimestamp(intent.at, timezone.utc).isoformat(timespec="seconds")
+    raise InDoubt(
+        f"{asking.entry.phase} was asked for at {at} (key {intent.key}) and the answer is not known: look whether "
+        "it is there; then clear this task to ask again, or mark it as success"
+    )

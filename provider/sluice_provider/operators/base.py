@@ -1,0 +1,250 @@
+"""The life of a job, for all systems: asked for once, waited for without a worker, finished by what the remote says.
+
+Rules of this file. It is the only place that knows the order of things, and it is the same code whether the wait is
+deferred or not. Work is a sequence of phases; a phase is asked for (in one part or several), waited for, and ended, and
+each of these steps is in the journal before the next begins. Whoever comes next (a retry, a resumed task, a cleared
+one) reads the journal and goes on from there. What an event says is never trusted: the remote is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sluice_provider.apis.base import cancel
+from sluice_provider.errors import BadInput, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
+from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
+from sluice_provider.journal import Entry, Journal, Part, Story
+from sluice_provider.operators.asking import Asking, Phase
+from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
+from sluice_provider.waiting import MENDINGS, Waiting, default_deferrable, fail_for_good, seconds
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+class JobOperator(Waiting):
+    """What the operators of all systems share. A system adds `check`, `fingerprint`, `plan`, `judge` and `manifest`.
+
+    :param conn_id: Airflow connection id
+    :param wait_for_completion: wait until the remote has finished; else return as soon as it has accepted
+    :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
+    :param poll_interval: seconds between two looks at the most; a young job is looked at more often
+    :param timeout: seconds after the asking until the wait is given up, however often the task is retried
+    :param cancel_on_kill: ask the remote to stop when a user ends the task, where the remote can
+    :param retry_policy: Airflow 3.3: by default an error that a retry cannot cure is not retried
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: float | timedelta = 60.0,
+        timeout: float | timedelta = timedelta(days=1),
+        cancel_on_kill: bool = True,
+        retry_policy: Any = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        if HAVE_POLICIES:
+            kwargs["retry_policy"] = retry_policy
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
+        self.cancel_on_kill = cancel_on_kill
+        self.job_url = ""
+        self._ref: JobRef | None = None
+        self.result: dict[str, Any] = {}
+
+    # --- what a system adds
+
+    def check(self) -> None:
+        """Judge the rendered arguments. :raises BadInput: before anything is sent"""
+
+    def fingerprint(self) -> str:
+        """Of everything that makes this piece of work this piece of work. :raises BadInput: for unusable input"""
+        raise NotImplementedError
+
+    def plan(self, story: Story) -> Phase | None:
+        """The phase that comes next, by what the ended ones brought; None when all is done."""
+        raise NotImplementedError
+
+    def judge(self, phase: Phase, work: Work) -> None:
+        """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
+
+    def manifest(self, story: Story) -> dict[str, Any]:
+        """What is told of the work: small, JSON, without records."""
+        raise NotImplementedError
+
+    # --- what Airflow calls
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with fail_for_good(not HAVE_POLICIES):
+            self.check()
+            journal = Journal(context)
+            return self._go(context, journal, self._begin(journal))
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Back from the triggerer, which says why in `event`."""
+        outcome, trouble = read_event(event)
+        if trouble:
+            self.log.warning("The trigger stopped watching: %s", trouble)
+        with fail_for_good(not HAVE_POLICIES):
+            journal = Journal(context)
+            story = journal.read() or self._recover(journal, outcome)
+            return self._go(context, journal, story, trouble)
+
+    def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
+        """Back from the triggerer, which did not live to say anything: look at the job, and never ask again."""
+        self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
+        with fail_for_good(not HAVE_POLICIES):
+            journal = Journal(context)
+            story = journal.read()
+            if story is None or story.current is None:
+                raise Misunderstood("the trigger died and the journal of this task is gone")
+            story.current.mended += 1
+            journal.write(story)
+            trouble: SluiceError | None = None
+            if "timeout" in reason.casefold():
+                trouble = TimedOut(f"the triggerer did not come back within {self.timeout:.0f} s")
+            elif story.current.mended > MENDINGS:
+                trouble = Unreachable(
+                    f"{MENDINGS} triggers died in a row ({reason}): can the triggerer import this provider?"
+                )
+            return self._go(context, journal, story, trouble)
+
+    def on_kill(self) -> None:
+        """Ask the remote to stop, without waiting for it: Airflow ends this process in a few seconds."""
+        if self._ref is None:
+            return
+        kind = self.hook.kinds[self._ref.kind]
+        ids = ", ".join(self._ref.ids)
+        if not self.cancel_on_kill:
+            self.log.warning("Leaving %s %s running, as cancel_on_kill says", kind.noun, ids)
+        elif self.hook.run(cancel(kind, self._ref)):
+            self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ids)
+        else:
+            self.log.warning("%s cannot cancel an %s: %s goes on there", self.system, kind.noun, ids)
+
+    # --- where to begin
+
+    def _begin(self, journal: Journal) -> Story:
+        """The story so far, or a new one where the user or the input says so."""
+        old = journal.read()
+        fingerprint = self._fingerprint(old)
+        new = journal.begin(fingerprint)
+        if old is None:
+            return new
+        if old.fingerprint != fingerprint:
+            self.log.warning("The input is not what it was, beginning anew; asked for before: %s", old)
+            return new
+        current = old.current
+        work = self.look(self._reference(old, current), current.asked_at) if current and current.parts else None
+        if journal.cleared_since(old) and (work is None or work.over):
+            self.log.info("The task was cleared since, beginning anew; asked for before: %s", old)
+            return new
+        if current and work:
+            self._revive(current, work)
+        old.clearing = new.clearing
+        return old
+
+    def _fingerprint(self, old: Story | None) -> str:
+        try:
+            return self.fingerprint()
+        except BadInput as error:
+            if old is None or not old.entries or not all(entry.whole for entry in old.entries):
+                raise
+            self.log.warning("The input cannot be read any more, but all of it was handed over before: %s", error)
+            return old.fingerprint
+
+    def _revive(self, entry: Entry, work: Work) -> None:
+        """Go on with what an earlier try began: what ended badly is asked for anew, everything else is kept."""
+        bad = {job.id for job in work.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        self.log.info("Re-attaching to %s: %s", ", ".join(entry.ids), work)
+        if bad:
+            self.log.warning("Asking again for what ended badly: %s", ", ".join(sorted(bad)))
+            entry.parts = [part for part in entry.parts if part.id not in bad]
+            entry.whole = False
+            entry.round += 1
+
+    def _recover(self, journal: Journal, outcome: Outcome | None) -> Story:
+        """The journal is gone (a user may clear it): what the trigger watched is all that is left to go by."""
+        story = journal.begin("")
+        phase = self.plan(story)
+        if outcome is None or phase is None or phase.kind != outcome.job.kind:
+            raise Misunderstood("the journal of this task is gone, and the event does not tell what was asked for")
+        self.log.warning("The journal of this task is gone; going on with what the trigger watched")
+        entry = story.entry(phase.name)
+        entry.parts, entry.whole = [Part(job_id) for job_id in outcome.job.ids], True
+        return story
+
+    # --- the order of things
+
+    def _go(
+        self, context: Context, journal: Journal, story: Story, trouble: SluiceError | None = None
+    ) -> dict[str, Any]:
+        """From wherever the story stands to its end, or into the triggerer.
+
+        :param trouble: what stopped the wait; raised if the work is not over after all
+        """
+        while (phase := self.plan(story)) is not None:
+            entry = story.entry(phase.name)
+            if not entry.whole:
+                self._ask(journal, story, phase, entry)
+            self._ref = self._reference(story, entry)
+            self.publish(context, self._ref)
+            if not self.wait_for_completion:
+                break
+            work = self._wait(self._ref, entry, trouble)
+            self._end(journal, story, phase, entry, work)
+            trouble = None
+        return self._finish(context, story)
+
+    def _ask(self, journal: Journal, story: Story, phase: Phase, entry: Entry) -> None:
+        if self.deferrable:
+            # What the trigger cannot carry must be found out before the remote is asked, not after.
+            json.dumps(self.trigger(JobRef(self.system, phase.kind, ("?",), phase.where), entry.asked_at).serialize())
+        asking = Asking(journal, story, entry, self.hook)
+        if entry.intent is not None:
+            phase.doubt(asking, entry.intent)
+        phase.ask(asking)
+        asking.whole()
+
+    def _reference(self, story: Story, entry: Entry) -> JobRef:
+        phase = self.plan(story)
+        assert phase is not None  # noqa: S101 - an entry that has not ended belongs to a phase
+        return JobRef(self.system, phase.kind, entry.ids, phase.where)
+
+    def _wait(self, ref: JobRef, entry: Entry, trouble: SluiceError | None) -> Work:
+        work = self.look(ref, entry.asked_at)
+        if work.over:
+            return work
+        if trouble:
+            raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
+        if self.deferrable:
+            self.wait_deferred(ref, entry.asked_at)
+        return self.wait_here(ref, entry.asked_at)
+
+    def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
+        if work.state is not JobState.SUCCEEDED:
+            raise Undone(
+                f"{self.system} {phase.kind} ended badly: {work}; the next try asks again for what ended badly"
+            )
+        self.judge(phase, work)
+        entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time()}
+        journal.write(story)
+
+    def _finish(self, context: Context, story: Story) -> dict[str, Any]:
+        self.result = self.manifest(story)
+        self.log.info("Result: %s", json.dumps(self.result))
+        for outlet in self.outlets:
+            if hasattr(outlet, "uri"):
+                context["outlet_events"][outlet].extra.update(self.result)
+        self.hook.close()
+        return self.result

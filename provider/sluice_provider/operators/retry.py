@@ -1,0 +1,52 @@
+"""What a failed try means for the next one: the default `retry_policy` of this package's operators (Airflow 3.3).
+
+An error that the same input will meet again ends the task now, whatever `retries` says; a remote that says when to come
+back sets the delay of the next try; everything else is left to the task's own settings.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sluice_provider.errors import SluiceError
+
+try:
+    from airflow.sdk import RetryPolicy
+except ImportError:  # before Airflow 3.3
+    HAVE_POLICIES = False
+else:
+    HAVE_POLICIES = True
+
+if TYPE_CHECKING or HAVE_POLICIES:
+    from airflow.sdk.definitions.retry_policy import RetryDecision
+
+    class SluiceRetryPolicy(RetryPolicy):
+        """Reads `hopeless` and `retry_after` off the package's own errors."""
+
+        def evaluate(
+            self,
+            exception: BaseException,
+            try_number: int,  # noqa: ARG002 - Airflow's signature
+            max_tries: int,  # noqa: ARG002
+            context: Any = None,  # noqa: ARG002
+        ) -> RetryDecision:
+            if not isinstance(exception, SluiceError):
+                return RetryDecision.default()
+            if exception.hopeless:
+                return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
+            if exception.retry_after is not None:
+                delay = timedelta(seconds=exception.retry_after)
+                return RetryDecision.retry(delay, f"the remote asked to be called again in {delay}")
+            return RetryDecision.default()
+
+        def serialize(self) -> dict[str, Any]:
+            return {}
+
+        @classmethod
+        def deserialize(cls, data: dict[str, Any]) -> SluiceRetryPolicy:  # noqa: ARG003 - it has no settings
+            return cls()
+
+    DEFAULT: SluiceRetryPolicy | None = SluiceRetryPolicy()
+else:
+    DEFAULT = None

@@ -1,0 +1,139 @@
+"""What Kaleidoscope's backend, which is Fastify with Zod (a comment in kalbio's client says so), says no to, and how.
+
+The bodies are Fastify's own where it has one; the wording of validation details is a guess in the manner of Zod.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sluice_provider.sandbox.remote import Json, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Issue = tuple[list[str | int], str]
+
+
+def error(status: int, code: str, message: str, **more: Any) -> Json:
+    """An error body: `code` and `message` are what the vendor's client names, the rest is Fastify's habit."""
+    content = {"statusCode": status, "code": code, "error": HTTPStatus(status).phrase, "message": message, **more}
+    return Json(content, status)
+
+
+def refuse(status: int, code: str, message: str, **more: Any) -> NoReturn:
+    """Say no."""
+    raise Refused(error(status, code, message, **more))
+
+
+def check_size(body: bytes, limit: int) -> None:
+    """Fastify's bodyLimit, 1 MiB unless set, and its answer."""
+    if len(body) > limit:
+        response = {
+            "statusCode": 413,
+            "code": "FST_ERR_CTP_BODY_TOO_LARGE",
+            "error": "Payload Too Large",
+            "message": "Request body is too large",
+        }
+        raise Refused(Json(response, 413))
+
+
+def read_json(body: bytes, content_type: str) -> Any:
+    """The content, parsed as strictly as JavaScript does, in Fastify's order of complaints."""
+    if content_type.split(";")[0].strip().lower() != "application/json":
+        refuse(415, "FST_ERR_CTP_INVALID_MEDIA_TYPE", f"Unsupported Media Type: {content_type or 'none'}")
+    if not body:
+        refuse(
+            400, "FST_ERR_CTP_EMPTY_JSON_BODY", "Body cannot be empty when content-type is set to 'application/json'"
+        )
+    try:
+        return json.loads(body, parse_constant=_finite, parse_float=_finite)
+    except ValueError:
+        message = "Body is not valid JSON but content-type is set to 'application/json'"
+        refuse(400, "FST_ERR_CTP_INVALID_JSON_BODY", message)
+
+
+def _finite(text: str) -> float:
+    """Not NaN and not Infinity, which Python would let pass."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def check_push(content: Any, *, by_field_id: bool) -> None:
+    """Refuse what is not the body of a push by name, or by field id (contracts of kalbio 0.2.0 up to 0.7.0)."""
+    keys = "key_field_ids" if by_field_id else "key_field_names"
+    members = _BY_ID if by_field_id else _BY_NAME
+    issues = list(_issues(content, members, keys))
+    if issues:
+        path, message = issues[0]
+        where = "/".join(["body", *map(str, path)])
+        details = {"issues": [{"path": path, "message": message} for path, message in issues[:20]]}
+        refuse(400, "FST_ERR_VALIDATION", f"{where} {message}", details=details)
+
+
+def _issues(content: Any, members: Mapping[str, Callable[[Any], str]], keys: str) -> Iterator[Issue]:
+    if not isinstance(content, dict):
+        yield [], "Invalid input: expected object"
+        return
+    wrong: list[Issue] = [([name], "Unrecognized key") for name in content if name not in members]
+    wrong += [([name], "Required") for name in (keys, "data") if name not in content]
+    wrong += [([name], problem) for name, value in content.items() if (problem := members.get(name, _any)(value))]
+    yield from wrong
+    if not wrong:
+        yield from _row_issues(content["data"], content[keys])
+
+
+def _row_issues(rows: list[Any], keys: list[str]) -> Iterator[Issue]:
+    """A row without all of its key cannot be told from another."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            yield ["data", number], "Invalid input: expected object"
+            continue
+        for name in keys:
+            value = row.get(name)
+            if value is None or value == "" or isinstance(value, (dict, list)):
+                yield ["data", number, name], "Required: a row needs a value for every key field"
+        if "" in row:
+            yield ["data", number, ""], "Too small: a field name has at least 1 character"
+
+
+def _any(_value: Any) -> str:
+    """Anything at all: record_view_ids by name is ignored by the server, null included (kalbio's deprecation note)."""
+    return ""
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) else "Invalid input: expected string"
+
+
+def _texts(value: Any) -> str:
+    right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return "" if right else "Invalid input: expected array of strings"
+
+
+def _keys(value: Any) -> str:
+    if _texts(value) or not value:
+        return _texts(value) or "Too small: expected at least 1 item"
+    return "" if len(set(value)) == len(value) and all(value) else "Invalid input: key fields must be named, and once"
+
+
+def _rows(value: Any) -> str:
+    if not isinstance(value, list):
+        return "Invalid input: expected array"
+    return "" if value else "Too small: expected at least 1 item"
+
+
+_COMMON = {"data": _rows, "program_id": _text, "operation_id": _text, "set_name": _text}
+_BY_NAME = {
+    **_COMMON,
+    "key_field_names": _keys,
+    "record_view_ids": _any,
+    "record_view_id": _text,
+    "add_fields_to_record_view_ids": _texts,
+}
+_BY_ID = {**_COMMON, "key_field_ids": _keys, "record_view_ids": _texts}

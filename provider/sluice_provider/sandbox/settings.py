@@ -1,0 +1,87 @@
+"""What a test may turn, and the sandbox's clock, which is one of those things: nothing here ever needs a real wait."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Wrong(ValueError):
+    """The control interface was asked for something it does not know; the text says what it does know."""
+
+
+@dataclass
+class Settings:
+    """Each with its meaning; a number is never negative."""
+
+    job_seconds: float = 3.0  # how long a remote job runs, on the sandbox's clock; fixed when the job is asked for
+    rejected_rows: int = 0  # the first so many rows of each job asked for from now on are refused
+    rate_limit: int = 0  # requests per second, beyond which a remote answers 429 with Retry-After; 0: no limit
+    token_life: int = 3600  # seconds an access token given out from now on is good for
+    page_size: int = 100  # rows a listing gives unless asked for fewer; it never gives more
+    first_page: int = 1  # what a remote whose documentation does not say calls its first page
+    body_limit: int = 1_048_576  # bytes; Fastify's own default
+    clock_advance: float = 0.0  # seconds the sandbox's clock is ahead; posting a number adds it
+    advance_per_look: float = 0.0  # seconds the clock moves on at each look at one job
+    progress_status: str = "processing"  # Kaleidoscope: import_status of an import that has started
+    fail_imports: int = 0  # Kaleidoscope: the next so many imports fail as a whole
+    forget_imports: bool = False  # Kaleidoscope: looking at an import answers 404
+    any_source: bool = False  # Kaleidoscope: any source_id will do
+    any_key_field: bool = False  # Kaleidoscope: an unknown key field is made instead of refused
+
+    def change(self, changes: object) -> None:
+        """All of the changes or, if one is wrong, none."""
+        if not isinstance(changes, dict):
+            raise Wrong("settings are a JSON object")
+        checked = {name: self._checked(name, value) for name, value in changes.items()}
+        for name, value in checked.items():
+            setattr(self, name, self.clock_advance + value if name == "clock_advance" else value)
+
+    def _checked(self, name: str, value: object) -> Any:
+        kinds: Mapping[str, type] = {field.name: type(field.default) for field in fields(self)}
+        if name not in kinds:
+            raise Wrong(f"there is no setting {name!r}; there are {', '.join(kinds)}")
+        kind = kinds[name]
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind or (kind in (int, float) and not 0 <= value < float("inf")):  # type: ignore[operator]
+            raise Wrong(f"{name} is {_KINDS[kind]}, not {value!r}")
+        return value
+
+    def reset(self) -> None:
+        """Back to the defaults, the clock included."""
+        self.__init__()  # type: ignore[misc]
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings by name."""
+        return asdict(self)
+
+
+_KINDS = {float: "a number from 0", int: "a whole number from 0", bool: "true or false", str: "a text"}
+
+
+class Clock:
+    """Real time, moved on by as much as the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time() + self._settings.clock_advance
+
+    def look(self) -> None:
+        """Somebody looks at a job: the clock may be set to move on."""
+        self._settings.clock_advance += self._settings.advance_per_look
+
+
+def iso(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and a Z, as JavaScript writes it."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,129 @@
+"""Waiting for a job that somebody else asked for: in the worker (poke, reschedule) or in the triggerer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from sluice_provider.calls.flow import Cadence
+from sluice_provider.errors import SluiceError, Undone, Unreachable
+from sluice_provider.jobs import JobRef, JobState, Work, read_event
+from sluice_provider.journal import Journal, Story
+from sluice_provider.waiting import MENDINGS, Waiting, default_deferrable, fail_for_good, seconds
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+PHASE = "wait"
+
+
+class JobSensor(Waiting, BaseSensorOperator):
+    """What the sensors of all systems share. A system adds `reference` and, if it likes, `check` and `judge`.
+
+    A job that ended badly fails the sensor without a retry, or skips it with `soft_fail`, in every mode.
+
+    :param conn_id: Airflow connection id
+    :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
+    :param poll_interval: deferrable: seconds between two looks at the most (default: `poke_interval`)
+    """
+
+    def __init__(
+        self, *, conn_id: str, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(self.poke_interval if poll_interval is None else poll_interval, "poll_interval")
+        self.job_url = ""
+        self._failures = 0
+
+    # --- what a system adds
+
+    def check(self) -> None:
+        """Judge the rendered arguments. :raises BadInput: before anything is sent"""
+
+    def reference(self) -> JobRef:
+        """What is waited for."""
+        raise NotImplementedError
+
+    def judge(self, work: Work) -> None:
+        """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
+
+    # --- what Airflow calls
+
+    def execute(self, context: Context) -> Any:
+        with fail_for_good(True):
+            self.check()
+            self.publish(context, self.reference())
+        if not self.deferrable:
+            return super().execute(context)
+        journal = Journal(context)
+        story = journal.read()
+        if story is None or journal.cleared_since(story):
+            story = journal.begin(PHASE)
+            story.entry(PHASE)
+            journal.write(story)
+        return self._look_or_defer(story)
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+        """A look that fails for a passing reason is not news; too many of them in a row are."""
+        try:
+            with fail_for_good(True):
+                work = self.look(self.reference(), time.time())
+        except SluiceError as error:
+            self._failures += 1
+            if self._failures >= Cadence.failures:
+                raise
+            self.log.warning("Look %d failed: %s", self._failures, error)
+            return PokeReturnValue(False)
+        self._failures = 0
+        return PokeReturnValue(work.over, self._end(work) if work.over else None)
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Back from the triggerer, which says why in `event`."""
+        outcome, trouble = read_event(event)
+        del outcome
+        return self._look_or_defer(self._story(context), trouble)
+
+    def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
+        """Back from the triggerer, which did not live to say anything."""
+        self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
+        story = self._story(context)
+        entry = story.entry(PHASE)
+        entry.mended += 1
+        Journal(context).write(story)
+        dead = entry.mended > MENDINGS
+        trouble = Unreachable(f"{MENDINGS} triggers died in a row ({reason})") if dead else None
+        return self._look_or_defer(story, trouble)
+
+    # --- the order of things
+
+    def _story(self, context: Context) -> Story:
+        journal = Journal(context)
+        return journal.read() or journal.begin(PHASE)
+
+    def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
+        ref, asked_at = self.reference(), story.entry(PHASE).asked_at
+        with fail_for_good(True):
+            work = self.look(ref, asked_at)
+        if work.over:
+            return self._end(work)
+        if time.time() - asked_at >= self.timeout:
+            from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+            raise AirflowSensorTimeout(f"not over after {self.timeout:.0f} s: {work}")
+        if trouble:
+            raise trouble
+        return self.wait_deferred(ref, asked_at)
+
+    def _end(self, work: Work) -> dict[str, Any]:
+        with fail_for_good(True):
+            if work.state is not JobState.SUCCEEDED:
+                error = Undone(f"{self.system} {self.reference().kind} ended badly: {work}")
+                error.hopeless = True  # another look will find the same
+                raise error
+            self.judge(work)
+        self.hook.close()
+        return {"ids": [job.id for job in work.jobs], "state": work.state.value, **work.counts}

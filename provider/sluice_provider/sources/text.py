@@ -1,0 +1,151 @@
+"""Records in text files: CSV, TSV, JSON, JSON Lines. Streamed: at most one record and one block are held in memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from typing import IO, Any
+
+from sluice_provider.errors import BadInput
+
+Located = tuple[str, dict[str, Any]]
+
+BLOCK = 1 << 16
+LONGEST = 1 << 24
+"""Characters of one cell or one record at the most: beyond that a quote or a bracket is missing rather."""
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """Lines as text, ends kept. UTF-8, with or without a byte order mark."""
+    for number, line in enumerate(stream, 1):
+        try:
+            decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"line {number} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        if "\0" in decoded:
+            raise BadInput(f"line {number} holds a NUL byte: this is not a text file")
+        yield decoded
+
+
+def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
+    """Cells stay text, as the file has them. An empty cell is left out of its record: it says nothing of the field."""
+    csv.field_size_limit(LONGEST)
+    rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
+    try:
+        header = next(rows, None)
+        names = _header(header)
+        for cells in rows:
+            if not cells:
+                continue
+            if len(cells) != len(names):
+                raise BadInput(f"line {rows.line_num} has {len(cells)} cells, the header has {len(names)}")
+            yield f"line {rows.line_num}", {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+    except csv.Error as error:
+        raise BadInput(f"line {rows.line_num} is not CSV: {error}") from None
+
+
+def read_tsv(stream: IO[bytes]) -> Iterator[Located]:
+    return read_csv(stream, delimiter="\t")
+
+
+def _header(cells: list[str] | None) -> list[str]:
+    if not cells:
+        raise BadInput("line 1 is empty: a header with the field names must stand there")
+    names = [cell.strip() for cell in cells]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise BadInput(f"line 1 names a field twice: {', '.join(map(repr, doubled))}")
+    return names
+
+
+def read_json_lines(stream: IO[bytes]) -> Iterator[Located]:
+    for number, line in enumerate(_lines(stream), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise BadInput(f"line {number} is not JSON: {error}") from None
+        yield f"line {number}", _record(value, number)
+
+
+def read_json(stream: IO[bytes]) -> Iterator[Located]:
+    """One JSON list of objects, decoded object by object."""
+    text = _Window(stream)
+    if text.skip(" \t\r\n") != "[":
+        raise BadInput(f"line {text.line} does not begin a JSON list of objects")
+    text.take(1)
+    while (mark := text.skip(" \t\r\n")) != "]":
+        line = text.line
+        yield f"line {line}", _record(text.decode(), line)
+        mark = text.skip(" \t\r\n")
+        if mark == ",":
+            text.take(1)
+            if text.skip(" \t\r\n") == "]":
+                raise BadInput(f"line {text.line}: a comma stands before the end of the list")
+        elif mark != "]":
+            raise BadInput(f"line {text.line}: expected a comma or the end of the list, found {mark or 'the end'!r}")
+    text.take(1)
+    if text.skip(" \t\r\n"):
+        raise BadInput(f"line {text.line}: something follows the end of the list")
+
+
+def _record(value: Any, line: int) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(f"line {line} is a JSON {type(value).__name__}; every record must be an object")
+    return value
+
+
+class _Window:
+    """A piece of a text stream, moved forward as it is consumed, that knows its line number."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decoder = getincrementaldecoder("utf-8-sig")()
+        self._text = ""
+        self._at = 0
+        self._ended = False
+        self._json = json.JSONDecoder()
+        self.line = 1
+
+    def skip(self, blanks: str) -> str:
+        """Step over blanks, and show the next character ("" at the end)."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in blanks:
+                self.take(1)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more(BLOCK):
+                return ""
+
+    def take(self, count: int) -> None:
+        self.line += self._text.count("\n", self._at, self._at + count)
+        self._at += count
+
+    def decode(self) -> Any:
+        """The JSON value that begins here."""
+        size = BLOCK
+        while True:
+            try:
+                value, end = self._json.raw_decode(self._text, self._at)
+            except ValueError as error:
+                if len(self._text) - self._at > LONGEST or not self._more(size):
+                    raise BadInput(f"line {self.line}: no whole JSON value begins here: {error}") from None
+                size *= 2
+            else:
+                self.take(end - self._at)
+                return value
+
+    def _more(self, size: int) -> bool:
+        if self._ended:
+            return False
+        block = self._stream.read(size)
+        self._ended = not block
+        try:
+            fresh = self._decoder.decode(block, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise BadInput(f"after line {self.line}: not UTF-8 text ({error.reason})") from None
+        self._text, self._at = self._text[self._at :] + fresh, 0
+        return not self._ended

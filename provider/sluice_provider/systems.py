@@ -1,0 +1,30 @@
+"""The remote systems, one line each. Everything that is there once per system loops over this list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """:param name: module name in every room
+    :param title: the remote's name for people
+    :param hook: class name in `hooks/<name>.py`
+    :param conn_type: Airflow connection type
+    :param default_conn_id: Airflow connection id when the author gives none
+    """
+
+    name: str
+    title: str
+    hook: str
+    conn_type: str
+    default_conn_id: str
+
+    @property
+    def hook_path(self) -> str:
+        return f"sluice_provider.hooks.{self.name}.{self.hook}"
+
+
+SYSTEMS = (System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),)
+
+BY_NAME = {system.name: system for system in SYSTEMS}

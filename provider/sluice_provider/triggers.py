@@ -1,0 +1,128 @@
+"""`JobTrigger` watches any job on any system, from the triggerer, holding no worker.
+
+Its dotted path, and the names of its arguments, stand in users' databases while tasks are deferred: they never change.
+It holds no secret: the connection is looked up by id when it runs. What it finds out goes back as an `Outcome`, which
+the task does not trust either; the task looks for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from sluice_provider.apis.base import Watch, cancel
+from sluice_provider.calls.flow import Age, Cadence, wait
+from sluice_provider.errors import NotAuthenticated, SluiceError, TimedOut
+from sluice_provider.hooks.base import hook_for
+from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
+
+
+class JobTrigger(BaseTrigger):
+    """Waits until a piece of work on a remote is over.
+
+    :param system: name of the remote system, as in `systems.py`
+    :param conn_id: Airflow connection id
+    :param job: the work, as `JobRef.to_json()`
+    :param asked_at: when it was asked for, seconds since 1970
+    :param timeout: seconds after that until the wait ends, or None
+    :param poll_interval: seconds between two looks at the most
+    :param cancel_on_kill: ask the remote to stop when a user ends the deferred task
+    """
+
+    def __init__(
+        self,
+        system: str,
+        conn_id: str,
+        job: dict[str, Any],
+        asked_at: float,
+        timeout: float | None = None,
+        poll_interval: float = 60.0,
+        cancel_on_kill: bool = True,
+    ) -> None:
+        super().__init__()
+        self.system = system
+        self.conn_id = conn_id
+        self.job = job
+        self.asked_at = asked_at
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "sluice_provider.triggers.JobTrigger",
+            {
+                "system": self.system,
+                "conn_id": self.conn_id,
+                "job": self.job,
+                "asked_at": self.asked_at,
+                "timeout": self.timeout,
+                "poll_interval": self.poll_interval,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent((await self._outcome()).to_event())
+
+    async def _outcome(self) -> Outcome:
+        ref = JobRef.from_json(self.job)
+        try:
+            work = await self._watch(ref)
+        except TimedOut as error:
+            return Outcome(Verdict.TIMED_OUT, ref, str(error))
+        except SluiceError as error:
+            return Outcome(Verdict.GAVE_UP, ref, f"{type(error).__name__}: {error}")
+        return Outcome(Verdict.OVER, ref, str(work))
+
+    async def _watch(self, ref: JobRef) -> Work:
+        try:
+            return await self._wait(ref)
+        except NotAuthenticated as error:
+            self.log.warning("Looking the connection %s up again, its credentials may be new: %s", self.conn_id, error)
+            return await self._wait(ref)
+
+    async def _wait(self, ref: JobRef) -> Work:
+        hook = hook_for(self.system, self.conn_id)
+        age = Age(self.asked_at)
+        flow = wait(
+            Watch(hook.kinds[ref.kind], ref, age).look,
+            lambda work: work.over,
+            age=age,
+            timeout=self.timeout,
+            cadence=Cadence(self.poll_interval),
+            tell=Changes(self.log, ref),
+        )
+        return await hook.arun(flow)
+
+    async def on_kill(self) -> None:
+        """Airflow 3.3 calls this when a user ends the deferred task, and also when the trigger only moves to another
+        triggerer: so the task is asked for first, and in doubt nothing is cancelled."""
+        if not self.cancel_on_kill:
+            return
+        if await asyncio.to_thread(self._still_wanted):
+            self.log.info("Not cancelling %s: its task is still deferred, or cannot be asked", self.job)
+            return
+        hook, ref = hook_for(self.system, self.conn_id), JobRef.from_json(self.job)
+        kind = hook.kinds[ref.kind]
+        if await hook.arun(cancel(kind, ref)):
+            self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
+        else:
+            self.log.warning("%s cannot cancel an %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
+
+    def _still_wanted(self) -> bool:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        ti: Any = self.task_instance
+        try:
+            states = RuntimeTaskInstance.get_task_states(
+                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+            )
+            state = states[ti.run_id][ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"]
+        except Exception as error:  # noqa: BLE001 - whatever it is, we do not know the state, and so do not cancel
+            self.log.warning("Could not ask for the state of the task: %r", error)
+            return True
+        return bool(state == "deferred")

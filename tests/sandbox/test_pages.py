@@ -1,0 +1,56 @@
+"""The pages for people: what they show, and that nothing pushed becomes HTML."""
+
+from __future__ import annotations
+
+import httpx
+
+EVIL = "<script>alert('&')</script>"
+ESCAPED = "&lt;script&gt;"
+
+
+def _page(sluice_sandbox, path=""):
+    return httpx.get(f"{sluice_sandbox.url}/{path}")
+
+
+def test_the_first_page(kal, sluice_sandbox):
+    """Jobs with state and counts, how many records, the latest requests."""
+    import_id = kal.result({"symbol": "H"})["id"]
+    page = _page(sluice_sandbox)
+    assert page.headers["content-type"].startswith("text/html")
+    for text in (import_id, "completed", "1 created", "1 records of Element", "/kaleidoscope/push/imports", "refresh"):
+        assert text in page.text
+
+
+def test_an_empty_page(sluice_sandbox):
+    """Also before anything has happened."""
+    assert "Nothing yet" in _page(sluice_sandbox).text
+
+
+def test_web_pages_of_the_remote(kal, sluice_sandbox):
+    """An import and an operation, with their records and refused rows, for anybody."""
+    operation_id = sluice_sandbox.state()["kaleidoscope"]["ids"]["operation_id"]
+    rows = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "X", "atomic_number": "many"}
+    import_id = kal.result(*rows, operation_id=operation_id)["id"]
+    page = _page(sluice_sandbox, f"kaleidoscope/web/imports/{import_id}")
+    assert page.status_code == 200
+    assert all(text in page.text for text in ("Hydrogen", "invalid_format", f"../operations/{operation_id}"))
+    page = _page(sluice_sandbox, f"kaleidoscope/web/operations/{operation_id}")
+    assert all(text in page.text for text in ("Hydrogen", import_id))
+
+
+def test_pages_of_what_is_not_there(sluice_sandbox):
+    """A page all the same, with status 404."""
+    for path in ("imports/other", "operations/other"):
+        page = _page(sluice_sandbox, f"kaleidoscope/web/{path}")
+        assert (page.status_code, "Not found" in page.text) == (404, True)
+
+
+def test_everything_is_escaped(kal, sluice_sandbox):
+    """Keys, values, field names, refused values and paths."""
+    rows = {"symbol": EVIL, "name": EVIL, EVIL: EVIL}, {"symbol": "X", "atomic_number": EVIL}
+    import_id = kal.result(*rows)["id"]
+    kal.http.get(f"nowhere/{EVIL}")
+    for path in ("", f"kaleidoscope/web/imports/{import_id}"):
+        text = _page(sluice_sandbox, path).text
+        assert "<script>" not in text
+        assert ESCAPED in text

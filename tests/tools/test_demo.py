@@ -1,0 +1,50 @@
+"""What the demo reads and writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import demo
+import pytest
+
+
+def test_table_sets_text_left_and_numbers_right() -> None:
+    """The columns line up, and no line ends in spaces."""
+    assert demo.table([["DAG", "pushed"], ["a", "118"], ["longer", "7"]]).splitlines() == [
+        "DAG     pushed",
+        "------  ------",
+        "a          118",
+        "longer       7",
+    ]
+
+
+def test_connections_are_read_as_a_shell_would() -> None:
+    """The sandbox prints lines for a shell; quotes within the JSON survive."""
+    text = 'Sluice sandbox\nexport AIRFLOW_CONN_A=\'{"host": "x=y"}\'\n'
+    assert demo.connections_in(text) == {"AIRFLOW_CONN_A": '{"host": "x=y"}'}
+
+
+@pytest.mark.parametrize("key", ["import_status", "status"])
+def test_remote_jobs_are_found_wherever_they_are(key: str) -> None:
+    """A remote that is added later shows up by itself."""
+    state = {"somewhere": {"imports": [{"id": "1", key: "processing"}], "fields": [{"id": "2"}]}, "clock": {"now": 1}}
+    assert list(demo.jobs_in(state)) == [("1", "processing")]
+
+
+def test_line_tells_the_latest_run() -> None:
+    """One line says where a DAG is."""
+    old = demo.Run("d", "1", "success", day="2026-03-02")
+    new = demo.Run("d", "2", "running", day="2026-03-03", tasks=Counter(deferred=1), jobs={"x": "processing"})
+    line = demo.line_of("d", [old, new])
+    assert " ".join(line.split()) == "d 2026-03-03 running tasks: 1 deferred remote jobs: 1 processing"
+
+
+def test_line_of_a_dag_without_runs() -> None:
+    """Before the scheduler has made a run there is nothing to tell yet."""
+    assert demo.line_of("d", []).split() == ["d", "waiting"]
+
+
+def test_summary_has_a_row_for_every_run() -> None:
+    """Counts of all tasks of a run are added up, ids are cut short."""
+    run = demo.Run("d", "1", "success", seconds=3.04, counts=Counter(pushed=118), jobs={"0123456789": "completed"})
+    assert demo.summary([run]).splitlines()[-1].split() == ["d", "success", "118", "0", "0", "0", "3.0", "01234567"]

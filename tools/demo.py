@@ -1,0 +1,319 @@
+"""`make demo`: run every example DAG in a real Airflow against the pretended remotes, and show what happens.
+
+Nothing is reached over the network and nothing is left behind: the sandbox and Airflow listen on loopback, keep what
+they write in a temporary folder, and end with this program. Every DAG with the tag `demo` takes part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from airflow_standalone import OVER, Standalone, StandaloneError
+from processes import Program, clean_environment, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
+
+Json = dict[str, Any]
+DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
+COUNTS = ("pushed", "created", "updated", "skipped")
+STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
+
+
+class Sandbox:
+    """The pretended remotes, as a program of their own."""
+
+    def __init__(self, home: Path, job_seconds: float) -> None:
+        (port,) = free_ports(1)
+        self._command = [sys.executable, "-m", "sluice_provider.sandbox", "--port", str(port)]
+        self._env = clean_environment()
+        self.url = f"http://127.0.0.1:{port}"
+        settings = ["--settings", json.dumps({"job_seconds": job_seconds})]
+        self.program = Program([*self._command, *settings], log=home / "sandbox.log", env=self._env)
+        self._client = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        self.program.stop()
+
+    def wait(self, seconds: float = 30) -> None:
+        """Wait until it listens."""
+        deadline = time.monotonic() + seconds
+        while "Sluice sandbox on" not in self.program.tail():
+            if time.monotonic() > deadline or not self.program.running:
+                raise StandaloneError(f"The sandbox did not start. It wrote:\n{self.program.tail()}")
+            time.sleep(0.1)
+
+    def connections(self) -> dict[str, str]:
+        """Return the environment that leads Airflow here."""
+        command = [*self._command, "--print-connections"]
+        told = subprocess.run(command, env=self._env, capture_output=True, text=True, check=True)
+        return connections_in(told.stdout)
+
+    def jobs(self) -> dict[str, str]:
+        """Return the state of every remote job by its id."""
+        state = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
+        return dict(jobs_in(state))
+
+
+@dataclass
+class Run:
+    """One run of a DAG, as far as it has come."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    day: str = ""
+    seconds: float = 0.0
+    tasks: Counter[str] = field(default_factory=Counter)
+    jobs: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def over(self) -> bool:
+        """Say whether nothing more will happen."""
+        return self.state in OVER
+
+
+class Show:
+    """The DAGs of the demo, and what can be seen of them at this moment."""
+
+    def __init__(self, airflow: Standalone, sandbox: Sandbox, dags: Sequence[Json]) -> None:
+        self._airflow = airflow
+        self._sandbox = sandbox
+        self._scheduled = {dag["dag_id"]: bool(dag["timetable_summary"]) for dag in dags}
+        self.runs: dict[tuple[str, str], Run] = {}
+
+    def start(self) -> None:
+        """Let the DAGs go: a schedule brings its own runs, the others get one."""
+        for dag_id, scheduled in self._scheduled.items():
+            self._airflow.unpause(dag_id)
+            if not scheduled:
+                self._airflow.trigger(dag_id)
+
+    def look(self) -> bool:
+        """Look once at everything that is not over. Say whether it all is."""
+        jobs = self._sandbox.jobs()
+        for dag_id in self._scheduled:
+            for run in self._airflow.runs(dag_id):
+                known = self.runs.get((dag_id, run["dag_run_id"]))
+                if known is None or not known.over:
+                    self.runs[dag_id, run["dag_run_id"]] = self._see(run, jobs)
+        return all(self._done(dag_id) for dag_id in self._scheduled)
+
+    def lines(self) -> list[str]:
+        """Say in one line per DAG where it is."""
+        return [line_of(dag_id, self.runs_of(dag_id)) for dag_id in self._scheduled]
+
+    def runs_of(self, dag_id: str) -> list[Run]:
+        """Return the runs of a DAG seen so far."""
+        return [run for run in self.runs.values() if run.dag_id == dag_id]
+
+    def _done(self, dag_id: str) -> bool:
+        runs = self.runs_of(dag_id)
+        if not runs or not all(run.over for run in runs):
+            return False
+        due = self._airflow.get(f"dags/{dag_id}")["next_dagrun_run_after"] if self._scheduled[dag_id] else None
+        return due is None or datetime.fromisoformat(due.replace("Z", "+00:00")) > datetime.now(timezone.utc)
+
+    def _see(self, run: Json, jobs: Mapping[str, str]) -> Run:
+        dag_id, run_id = run["dag_id"], run["dag_run_id"]
+        tasks = self._airflow.task_instances(dag_id, run_id)
+        seen = Run(dag_id, run_id, run["state"], day=(run["logical_date"] or "")[:10], seconds=run["duration"] or 0.0)
+        seen.tasks = Counter(task["state"] or "waiting" for task in tasks)
+        for key, value in self._airflow.xcoms(dag_id, run_id):
+            text = json.dumps(value)
+            seen.jobs |= {job: state for job, state in jobs.items() if job in text}
+            if key == "return_value" and isinstance(value, dict):
+                seen.counts.update({name: value[name] for name in COUNTS if value.get(name)})
+        return seen
+
+
+class Progress:
+    """Lines that are rewritten in place on a terminal, and printed when they change elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._last: list[str] = []
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show the lines of this moment."""
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            up = f"\x1b[{len(self._last)}A" if self._last else ""
+            print(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines), end="")
+        else:
+            for line in lines:
+                if line not in self._last:
+                    print(line)
+        self._last = list(lines)
+
+
+def connections_in(text: str) -> dict[str, str]:
+    """Read `export NAME='value'` lines."""
+    words = (shlex.split(line) for line in text.splitlines() if line.startswith("export "))
+    return dict(word[1].split("=", 1) for word in words)
+
+
+def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
+    """Find every remote job, whatever the remote: a thing with an id and a status."""
+    if isinstance(state, list):
+        for part in state:
+            yield from jobs_in(part)
+    if isinstance(state, dict):
+        status = next((state[name] for name in STATUS if name in state), None)
+        if isinstance(status, str) and isinstance(state.get("id"), str):
+            yield state["id"], status
+        for part in state.values():
+            yield from jobs_in(part)
+
+
+def line_of(dag_id: str, runs: Sequence[Run]) -> str:
+    """Say where a DAG is: its latest run, the states of its tasks, and of its remote jobs."""
+    if not runs:
+        return f"  {dag_id:32} waiting"
+    run = runs[-1]
+    told = [run.day or "run", run.state]
+    told.append(f"tasks: {_counted(run.tasks)}")
+    if run.jobs:
+        told.append(f"remote jobs: {_counted(Counter(run.jobs.values()))}")
+    return f"  {dag_id:32} " + "  ".join(told)
+
+
+def _counted(states: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows in columns, the first row as a heading; columns of numbers stand to the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        return "  ".join(cells).rstrip()
+
+    heading, *body = map(line, rows)
+    return "\n".join([heading, "  ".join("-" * width for width in widths), *body])
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit() or cell == ""
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """Set the outcome of all runs in a table."""
+    rows = [["DAG", "day", "state", *COUNTS, "seconds", "remote jobs"]]
+    for run in runs:
+        counts = [str(run.counts[name]) for name in COUNTS]
+        jobs = " ".join(job[:8] for job in run.jobs)
+        rows.append([run.dag_id, run.day, run.state, *counts, f"{run.seconds:.1f}", jobs])
+    return table(rows)
+
+
+def show_failures(airflow: Standalone, runs: Sequence[Run], lines: int = 40) -> None:
+    """Print the end of the log of every task that failed."""
+    for run in runs:
+        for task in airflow.task_instances(run.dag_id, run.run_id) if run.state != "success" else []:
+            if task["state"] == "failed":
+                log = airflow.logs(run.dag_id, run.run_id, task["task_id"], task["try_number"], task["map_index"])
+                print(f"\nThe end of the log of {run.dag_id}.{task['task_id']}, try {task['try_number']}:")
+                print("\n".join(log.splitlines()[-lines:]))
+
+
+def run_all(airflow: Standalone, sandbox: Sandbox, timeout: float) -> bool:
+    """Run every demo DAG to its end, showing how it goes. Say whether all succeeded."""
+    dags = [dag for dag in airflow.wait_dags() if "demo" in {tag["name"] for tag in dag["tags"]}]
+    if not dags:
+        raise StandaloneError(f"no DAG in {airflow.dags} has the tag 'demo'")
+    print(f"Running {len(dags)} DAGs")
+    show, progress = Show(airflow, sandbox, dags), Progress()
+    show.start()
+
+    def look() -> bool | None:
+        done = show.look()
+        progress.show(show.lines())
+        return done or None
+
+    airflow.wait("the DAGs to finish", look, timeout, every=1)
+    runs = list(show.runs.values())
+    print(f"\n{summary(runs)}")
+    show_failures(airflow, runs)
+    return all(run.state == "success" for run in runs)
+
+
+def demo(home: Path, args: argparse.Namespace) -> int:
+    """Start everything, run the DAGs, and stay up unless told otherwise."""
+    started = time.monotonic()
+    with Sandbox(home, args.job_seconds) as sandbox:
+        sandbox.wait()
+        print(f"Sandbox with the pretended remotes: {sandbox.url}")
+        print("Starting Airflow, which takes about 20 seconds")
+        with Standalone(args.dags, env=sandbox.connections(), home=home / "airflow") as airflow:
+            print(f"Airflow: {airflow.url}, ready after {time.monotonic() - started:.0f} s")
+            fine = run_all(airflow, sandbox, args.timeout)
+            print(
+                f"\n{'Every DAG succeeded' if fine else 'Not every DAG succeeded'}, {time.monotonic() - started:.0f} s"
+            )
+            if not args.exit:
+                print(f"Airflow: {airflow.url}\nSandbox: {sandbox.url}\nCtrl-C ends both")
+                while airflow.running and sandbox.program.running:
+                    time.sleep(1)
+            print("Stopping")
+    return 0 if fine else 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo; whichever way it ends, everything it started ends with it."""
+    parser = argparse.ArgumentParser(prog="make demo ARGS=...", description="Run the example DAGs against the sandbox.")
+    parser.add_argument("--exit", action="store_true", help="end when the DAGs have, with 0 only if all succeeded")
+    parser.add_argument("--dags", type=Path, default=DAGS, help="folder with the DAGs (default: dags_examples)")
+    parser.add_argument("--job-seconds", type=float, default=6.0, help="how long a remote job takes (default: 6)")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds until all DAGs must be over")
+    args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows at once what a terminal would
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+    try:
+        with tempfile.TemporaryDirectory(prefix="sluice-demo-") as home:
+            return demo(Path(home), args)
+    except StandaloneError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped")
+        return 130
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
