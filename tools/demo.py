@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -281,8 +282,9 @@ def demo(home: Path, args: argparse.Namespace) -> int:
             )
             if not args.exit:
                 print(f"Airflow: {airflow.url}\nSandbox: {sandbox.url}\nCtrl-C ends both")
-                while airflow.running and sandbox.program.running:
-                    time.sleep(1)
+                with suppress(KeyboardInterrupt):
+                    while airflow.running and sandbox.program.running:
+                        time.sleep(1)
             print("Stopping")
     return 0 if fine else 1
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sluice_provider.errors import Misunderstood, RowsRejected, SluiceError, TimedOut, Unreachable
 
@@ -25,8 +25,7 @@ class JobState(str, Enum):
         return self not in (JobState.RUNNING, JobState.MISSING)
 
 
-@dataclass(frozen=True)
-class Rejection:
+class Rejection(NamedTuple):
     """One row, or one value of a row, that the remote turned away."""
 
     row: str
@@ -38,8 +37,7 @@ class Rejection:
         return f"row {self.row}: {self.field}={self.value}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A job as the remote last described it."""
 
     id: str
@@ -48,7 +46,7 @@ class Job:
     """The remote's own word for the state."""
     message: str = ""
     """The remote's own explanation, if it gave one."""
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = MappingProxyType({})
     """What was done so far, by the remote's own names."""
     rejections: tuple[Rejection, ...] = ()
     """The first rows that were turned away; `counts` tells how many there were."""
@@ -57,8 +55,7 @@ class Job:
         return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
 
 
-@dataclass(frozen=True)
-class JobRef:
+class JobRef(NamedTuple):
     """How to find a piece of work again: small, JSON, and free of secrets.
 
     :param system: a name in `systems.py`
@@ -70,10 +67,10 @@ class JobRef:
     system: str
     kind: str
     ids: tuple[str, ...]
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str] = MappingProxyType({})
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ids": list(self.ids), "where": dict(self.where)}
+        return {**self._asdict(), "ids": list(self.ids), "where": dict(self.where)}
 
     @classmethod
     def from_json(cls, data: Any) -> JobRef:
@@ -86,8 +83,7 @@ class JobRef:
         return cls(system, kind, tuple(ids), dict(where))
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """The jobs that one piece of work consists of, looked at together."""
 
     jobs: tuple[Job, ...]
@@ -133,8 +129,7 @@ class Verdict(str, Enum):
     """Looking failed too often in a row, or in a way that another look cannot cure."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a trigger tells the task. It crosses a database and perhaps a version, so it is read with suspicion."""
 
     verdict: Verdict

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from sluice_provider.errors import Misunderstood
 
@@ -23,32 +23,29 @@ KEY = "sluice_journal"
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One asking and the id it was answered with.
 
     :param start: where its share of the input begins
-    :param count: how much of the input it took
+    :param size: how much of the input it took
     """
 
     id: str
     start: int = 0
-    count: int = 0
+    size: int = 0
 
     @property
     def stretch(self) -> range:
-        return range(self.start, self.start + self.count)
+        return range(self.start, self.start + self.size)
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(NamedTuple):
     key: str
     at: float
     start: int = 0
-    count: int = 0
+    size: int = 0
 
 
-@dataclass
 class Entry:
     """
     :param round: how often this phase was begun anew after it had ended badly
@@ -57,25 +54,36 @@ class Entry:
     :param mended: how often its trigger died and was replaced
     """
 
-    phase: str
-    asked_at: float
-    round: int = 0
-    parts: list[Part] = field(default_factory=list)
-    intent: Intent | None = None
-    whole: bool = False
-    ended: dict[str, Any] | None = None
-    mended: int = 0
+    def __init__(
+        self,
+        phase: str,
+        asked_at: float,
+        *,
+        round: int = 0,  # noqa: A002 - the word for it
+        parts: Iterable[Part] = (),
+        intent: Intent | None = None,
+        whole: bool = False,
+        ended: dict[str, Any] | None = None,
+        mended: int = 0,
+    ) -> None:
+        self.phase = phase
+        self.asked_at = asked_at
+        self.round = round
+        self.parts = list(parts)
+        self.intent = intent
+        self.whole = whole
+        self.ended = ended
+        self.mended = mended
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(part.id for part in self.parts)
 
     @property
-    def count(self) -> int:
-        return sum(part.count for part in self.parts)
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
 
 
-@dataclass
 class Story:
     """
     :param fingerprint: of the input; another one means other work
@@ -83,10 +91,11 @@ class Story:
     :param seed: of the idempotency keys; the same for every try that goes on with this story
     """
 
-    fingerprint: str
-    clearing: list[int]
-    seed: str = ""
-    entries: list[Entry] = field(default_factory=list)
+    def __init__(self, fingerprint: str, clearing: list[int], seed: str = "", entries: Iterable[Entry] = ()) -> None:
+        self.fingerprint = fingerprint
+        self.clearing = clearing
+        self.seed = seed
+        self.entries = list(entries)
 
     def entry(self, phase: str) -> Entry:
         """The phase's entry, a new one if it was never begun."""
@@ -156,8 +165,8 @@ def _plain(story: Story) -> dict[str, Any]:
         "entries": [
             {
                 **vars(entry),
-                "parts": [[part.id, part.start, part.count] for part in entry.parts],
-                "intent": vars(entry.intent) if entry.intent else None,
+                "parts": [list(part) for part in entry.parts],
+                "intent": entry.intent._asdict() if entry.intent else None,
             }
             for entry in story.entries
         ],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """:param name: module name in every room
     :param title: the remote's name for people
     :param hook: class name in `hooks/<name>.py`

@@ -42,7 +42,7 @@ class JobTrigger(BaseTrigger):
         poll_interval: float = 60.0,
         cancel_on_kill: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.system = system
         self.conn_id = conn_id
         self.job = job

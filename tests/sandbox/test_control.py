@@ -126,7 +126,17 @@ def test_wrong_faults(sluice_sandbox, wrong):
 
 @pytest.mark.parametrize(
     "wrong",
-    [[], {"page_size": "5"}, {"page_size": -1}, {"page_size": True}, {"page_size": 1.5}, {"any_source": 1}, {"x": 1}],
+    [
+        [],
+        {"clock_advance": -1},
+        {"clock_advance": 1e99},
+        {"page_size": "5"},
+        {"page_size": -1},
+        {"page_size": True},
+        {"page_size": 1.5},
+        {"any_source": 1},
+        {"x": 1},
+    ],
 )
 def test_wrong_settings(sluice_sandbox, wrong):
     """None of the changes is made if one is wrong."""

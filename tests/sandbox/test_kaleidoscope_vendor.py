@@ -19,13 +19,14 @@ SESSION = Path(__file__).with_name("kalbio_session.py")
 FOLDER = Path(os.environ.get("SLUICE_VENDOR_DIR", Path(sys.prefix) / "vendor"))
 
 OLDEST, NEWEST_FOR_3_11, NEWEST = "0.2.4", "0.5.0", "0.7.0"
-NEEDS_PYTHON = {NEWEST: (3, 12)}
+# What they import needs (typing.Unpack), which for the older ones is more than what they declare.
+NEEDS_PYTHON = {OLDEST: (3, 11), NEWEST_FOR_3_11: (3, 11), NEWEST: (3, 12)}
 
 
 @pytest.fixture(params=[OLDEST, NEWEST_FOR_3_11, NEWEST])
 def version(request):
     """A version that is there and runs on this Python."""
-    needed = NEEDS_PYTHON.get(request.param, (3, 10))
+    needed = NEEDS_PYTHON[request.param]
     if sys.version_info < needed:
         pytest.skip(f"kalbio {request.param} needs Python {'.'.join(map(str, needed))}")
     if not (FOLDER / f"kalbio-{request.param}").is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sluice_provider.calls.flow import Flow
@@ -16,8 +16,7 @@ GRACE = 120.0
 """Seconds after the asking during which an unknown id means "not yet": remotes answer from replicas that lag."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One kind of job of one remote.
 
     :param noun: what people call it

@@ -15,8 +15,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import httpx
 
@@ -27,13 +26,13 @@ EARLY = 60.0
 """Seconds before its end from which a token is not used any more (at most half of its life)."""
 
 
-@dataclass
 class Purse:
     """One token of this process, and the lock under which it is replaced."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    token: str | None = None
-    good_until: float = 0.0
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.token: str | None = None
+        self.good_until = 0.0
 
     def fresh(self) -> str | None:
         return self.token if time.monotonic() < self.good_until else None
@@ -70,15 +69,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget_tokens)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """A step that blocks: done in place by the worker, in a thread by the triggerer."""
 
     do: Callable[[], Any]
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A step that waits for a lock. The triggerer polls: a thread that waited for it could not be cancelled."""
 
     lock: threading.Lock
@@ -91,7 +88,6 @@ Steps = Generator[Step, Any, None]
 _TIMEOUT = httpx.Timeout(30.0).as_dict()
 
 
-@dataclass(frozen=True)
 class Grant:
     """An OAuth 2.0 token request (RFC 6749, 4.3 and 4.4).
 
@@ -99,8 +95,9 @@ class Grant:
     :param form: what is posted to it, secrets included
     """
 
-    url: str
-    form: Mapping[str, str] = field(repr=False)
+    def __init__(self, url: str, form: Mapping[str, str]) -> None:
+        self.url = url
+        self.form = form
 
     def request(self, headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(

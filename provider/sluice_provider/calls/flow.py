@@ -12,9 +12,9 @@ import json
 import random
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from sluice_provider.errors import (
     REFUSALS,
@@ -30,9 +30,10 @@ from sluice_provider.errors import (
 
 T = TypeVar("T")
 
+NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Call:
+
+class Call(NamedTuple):
     """One HTTP request, to be made by a driver.
 
     :param path: relative to the site's base URL, already quoted
@@ -43,7 +44,7 @@ class Call:
 
     method: str
     path: str
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | int] = NOTHING
     json: Any = None
     repeatable: bool = False
 
@@ -51,8 +52,7 @@ class Call:
         return f"{self.method} {self.path}"
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What came back, whole. Header names are in lower case."""
 
     status: int
@@ -72,8 +72,7 @@ class Reply:
             ) from error
 
 
-@dataclass(frozen=True)
-class Pause:
+class Pause(NamedTuple):
     """Wait so many seconds. `why` is for the log."""
 
     seconds: float
@@ -86,8 +85,7 @@ Flow = Generator["Call | Pause", "Reply | None", T]
 # --- one call -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(NamedTuple):
     """How often, and how long apart, one call is tried before its error is given to the caller.
 
     :param attempts: at most so many, the first one included
@@ -230,8 +228,7 @@ class Age:
         return self._before + time.monotonic() - self._start
 
 
-@dataclass(frozen=True)
-class Cadence:
+class Cadence(NamedTuple):
     """How often to look: soon at first, then more rarely as the job grows old, so that news is never older than about
     a tenth of the job's life.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -14,16 +14,18 @@ import httpx
 from sluice_provider.errors import BadConnection
 
 
-@dataclass(frozen=True)
-class Fields:
+class Fields(NamedTuple):
     """What an Airflow connection holds. The UI stores a field that was left empty as null or ""."""
 
     conn_id: str
     host: str | None = None
     port: int | None = None
     login: str | None = None
-    password: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    password: str | None = None
+    extra: Mapping[str, Any] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Fields(conn_id={self.conn_id!r}, host={self.host!r}, port={self.port!r})"
 
     def secrets(self) -> list[str]:
         """Everything in here that no log may show."""
@@ -83,8 +85,7 @@ class Fields:
         return BadConnection(f"connection {self.conn_id!r}: {name} {what}")
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """Where a remote is and how to get there.
 
     :param base_url: ends with a slash
@@ -97,10 +98,13 @@ class Site:
     verify: bool = True
     ca_bundle: str | None = None
     proxy: str | None = None
-    proxy_auth: tuple[str, str] | None = field(default=None, repr=False)
+    proxy_auth: tuple[str, str] | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Site(base_url={self.base_url!r})"
 
     def options(self) -> dict[str, Any]:
         """Arguments for `httpx.Client` and `httpx.AsyncClient`."""

@@ -7,6 +7,7 @@ keeps one client a hook; the triggerer one an event loop and connection, so that
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from abc import abstractmethod
@@ -119,7 +120,7 @@ class SluiceHook(BaseHook):
         """The event loop's client for this connection as it is now: another one when the connection was changed."""
         fields = await self.afields()
         clients = _clients.setdefault(asyncio.get_running_loop(), {})
-        key = (type(self), repr(sorted(vars(fields).items(), key=lambda item: item[0])))
+        key = (type(self), hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
         return clients[key]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from sluice_provider.hooks.base import SluiceHook
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """One asking and its waiting.
 
     :param name: names it in the journal; another phase of the same task has another name
@@ -31,7 +30,7 @@ class Phase:
     kind: str
     ask: Callable[[Asking], None]
     doubt: Callable[[Asking, Intent], None]
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str] = MappingProxyType({})
 
 
 class Asking:
@@ -49,13 +48,13 @@ class Asking:
         parts = (self._story.seed, self.entry.phase, self.entry.round, len(self.entry.parts))
         return digest(parts)[:32]
 
-    def send(self, flow: Flow[str], start: int = 0, count: int = 0) -> str:
+    def send(self, flow: Flow[str], start: int = 0, size: int = 0) -> str:
         """Ask, and return the id that the remote answered with.
 
         :param start: where this part's share of the input begins
-        :param count: how much of the input it takes
+        :param size: how much of the input it takes
         """
-        self.entry.intent = Intent(self.key, time.time(), start, count)
+        self.entry.intent = Intent(self.key, time.time(), start, size)
         self._journal.write(self._story)
         try:
             job_id = self._hook.run(flow)
@@ -64,12 +63,12 @@ class Asking:
                 self.entry.intent = None
                 self._journal.write(self._story)
             raise
-        self.found(job_id, start, count)
+        self.found(job_id, start, size)
         return job_id
 
-    def found(self, job_id: str, start: int = 0, count: int = 0) -> None:
+    def found(self, job_id: str, start: int = 0, size: int = 0) -> None:
         """Write down the id of what was asked for."""
-        self.entry.parts.append(Part(job_id, start, count))
+        self.entry.parts.append(Part(job_id, start, size))
         self.entry.intent = None
         self._journal.write(self._story)
 

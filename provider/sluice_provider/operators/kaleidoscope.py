@@ -209,7 +209,7 @@ class KaleidoscopePushOperator(JobOperator):
         self.log.warning(
             "An earlier try sent %d records and did not learn what became of them; sending them again, which updates "
             "the same records (nothing is doubled)",
-            intent.count,
+            intent.size,
         )
         del asking
 
@@ -257,7 +257,7 @@ class KaleidoscopePushOperator(JobOperator):
             "system": self.system,
             "state": ended["state"],
             "import_ids": list(entry.ids),
-            "pushed": entry.count,
+            "pushed": entry.size,
             **ended["counts"],
             "asked_at": _iso(entry.asked_at),
             "ended_at": ended["at"] and _iso(ended["at"]),

@@ -6,47 +6,51 @@ back sets the delay of the next try; everything else is left to the task's own s
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
+
 from sluice_provider.errors import SluiceError
 
-try:
-    from airflow.sdk import RetryPolicy
-except ImportError:  # before Airflow 3.3
-    HAVE_POLICIES = False
-else:
-    HAVE_POLICIES = True
-
-if TYPE_CHECKING or HAVE_POLICIES:
+if TYPE_CHECKING:
     from airflow.sdk.definitions.retry_policy import RetryDecision
 
-    class SluiceRetryPolicy(RetryPolicy):
-        """Reads `hopeless` and `retry_after` off the package's own errors."""
+HAVE_POLICIES = "retry_policy" in inspect.signature(BaseOperator.__init__).parameters
 
-        def evaluate(
-            self,
-            exception: BaseException,
-            try_number: int,  # noqa: ARG002 - Airflow's signature
-            max_tries: int,  # noqa: ARG002
-            context: Any = None,  # noqa: ARG002
-        ) -> RetryDecision:
-            if not isinstance(exception, SluiceError):
-                return RetryDecision.default()
-            if exception.hopeless:
-                return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
-            if exception.retry_after is not None:
-                delay = timedelta(seconds=exception.retry_after)
-                return RetryDecision.retry(delay, f"the remote asked to be called again in {delay}")
+
+class SluiceRetryPolicy:
+    """Reads `hopeless` and `retry_after` off the package's own errors.
+
+    A retry policy by its methods: every DAG file would pay for importing Airflow's base class, and only a failing task
+    uses it.
+    """
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,  # noqa: ARG002 - Airflow's signature
+        max_tries: int,  # noqa: ARG002
+        context: Any = None,  # noqa: ARG002
+    ) -> RetryDecision:
+        from airflow.sdk.definitions.retry_policy import RetryDecision
+
+        if not isinstance(exception, SluiceError):
             return RetryDecision.default()
+        if exception.hopeless:
+            return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
+        if exception.retry_after is not None:
+            delay = timedelta(seconds=exception.retry_after)
+            return RetryDecision.retry(delay, f"the remote asked to be called again in {delay}")
+        return RetryDecision.default()
 
-        def serialize(self) -> dict[str, Any]:
-            return {}
+    def serialize(self) -> dict[str, Any]:
+        return {}
 
-        @classmethod
-        def deserialize(cls, data: dict[str, Any]) -> SluiceRetryPolicy:  # noqa: ARG003 - it has no settings
-            return cls()
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> SluiceRetryPolicy:  # noqa: ARG003 - it has no settings
+        return cls()
 
-    DEFAULT: SluiceRetryPolicy | None = SluiceRetryPolicy()
-else:
-    DEFAULT = None
+
+DEFAULT = SluiceRetryPolicy()

@@ -47,11 +47,10 @@ class Settings:
         if name not in kinds:
             raise Wrong(f"there is no setting {name!r}; there are {', '.join(kinds)}")
         kind = kinds[name]
-        if kind is float and type(value) is int:
-            return float(value)
-        if type(value) is not kind or (kind in (int, float) and not 0 <= value < float("inf")):  # type: ignore[operator]
+        right = type(value) is kind or (kind is float and type(value) is int)
+        if not right or (kind in (int, float) and not 0 <= value < _ENDLESS):  # type: ignore[operator]
             raise Wrong(f"{name} is {_KINDS[kind]}, not {value!r}")
-        return value
+        return kind(value)
 
     def reset(self) -> None:
         """Back to the defaults, the clock included."""
@@ -62,6 +61,7 @@ class Settings:
         return asdict(self)
 
 
+_ENDLESS = 10_000_000_000  # as seconds some 300 years, which a date can still hold
 _KINDS = {float: "a number from 0", int: "a whole number from 0", bool: "true or false", str: "a text"}
 
 

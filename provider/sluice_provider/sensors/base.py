@@ -74,7 +74,7 @@ class JobSensor(Waiting, BaseSensorOperator):
                 work = self.look(self.reference(), time.time())
         except SluiceError as error:
             self._failures += 1
-            if self._failures >= Cadence.failures:
+            if self._failures >= Cadence().failures:
                 raise
             self.log.warning("Look %d failed: %s", self._failures, error)
             return PokeReturnValue(False)
