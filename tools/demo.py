@@ -115,12 +115,15 @@ class Show:
     def look(self) -> bool:
         """Look once at everything that is not over. Say whether it all is."""
         jobs = self._sandbox.jobs()
+        # before the runs: a run that is made in between is then still due, and not overlooked
+        due = {dag_id for dag_id, scheduled in self._scheduled.items() if scheduled and self._due(dag_id)}
         for dag_id in self._scheduled:
             for run in self._airflow.runs(dag_id):
                 known = self.runs.get((dag_id, run["dag_run_id"]))
                 if known is None or not known.over:
                     self.runs[dag_id, run["dag_run_id"]] = self._see(run, jobs)
-        return all(self._done(dag_id) for dag_id in self._scheduled)
+        over = all(run.over for run in self.runs.values())
+        return over and not due and all(self.runs_of(dag_id) for dag_id in self._scheduled)
 
     def lines(self) -> list[str]:
         """Say in one line per DAG where it is."""
@@ -130,12 +133,10 @@ class Show:
         """Return the runs of a DAG seen so far."""
         return [run for run in self.runs.values() if run.dag_id == dag_id]
 
-    def _done(self, dag_id: str) -> bool:
-        runs = self.runs_of(dag_id)
-        if not runs or not all(run.over for run in runs):
-            return False
-        due = self._airflow.get(f"dags/{dag_id}")["next_dagrun_run_after"] if self._scheduled[dag_id] else None
-        return due is None or datetime.fromisoformat(due.replace("Z", "+00:00")) > datetime.now(timezone.utc)
+    def _due(self, dag_id: str) -> bool:
+        """Say whether the scheduler is going to make another run at once."""
+        due = self._airflow.get(f"dags/{dag_id}")["next_dagrun_run_after"]
+        return due is not None and datetime.fromisoformat(due.replace("Z", "+00:00")) <= datetime.now(timezone.utc)
 
     def _see(self, run: Json, jobs: Mapping[str, str]) -> Run:
         dag_id, run_id = run["dag_id"], run["dag_run_id"]
@@ -294,6 +295,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make demo ARGS=...", description="Run the example DAGs against the sandbox.")
     parser.add_argument("--exit", action="store_true", help="end when the DAGs have, with 0 only if all succeeded")
     parser.add_argument("--dags", type=Path, default=DAGS, help="folder with the DAGs (default: dags_examples)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep Airflow's home with all logs in this folder")
     parser.add_argument("--job-seconds", type=float, default=6.0, help="how long a remote job takes (default: 6)")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds until all DAGs must be over")
     args = parser.parse_args(argv)
@@ -303,8 +305,10 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, _leave)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     try:
-        with tempfile.TemporaryDirectory(prefix="sluice-demo-") as home:
-            return demo(Path(home), args)
+        with tempfile.TemporaryDirectory(prefix="sluice-demo-") as temporary:
+            home = args.keep or Path(temporary)
+            home.mkdir(parents=True, exist_ok=True)
+            return demo(home.resolve(), args)
     except StandaloneError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

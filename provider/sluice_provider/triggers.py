@@ -89,7 +89,7 @@ class JobTrigger(BaseTrigger):
         hook = hook_for(self.system, self.conn_id)
         age = Age(self.asked_at)
         flow = wait(
-            Watch(hook.kinds[ref.kind], ref, age).look,
+            Watch(hook.kind(ref.kind), ref, age).look,
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
@@ -107,7 +107,7 @@ class JobTrigger(BaseTrigger):
             self.log.info("Not cancelling %s: its task is still deferred, or cannot be asked", self.job)
             return
         hook, ref = hook_for(self.system, self.conn_id), JobRef.from_json(self.job)
-        kind = hook.kinds[ref.kind]
+        kind = hook.kind(ref.kind)
         if await hook.arun(cancel(kind, ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
         else:

@@ -8,22 +8,23 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator
 
 from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, Cadence, wait
-from sluice_provider.errors import BadInput, SluiceError
+from sluice_provider.errors import BadInput, SluiceError, Unreachable
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import Changes, JobRef, Work
 
 if TYPE_CHECKING:
+    from sluice_provider.journal import Journal, Story
     from sluice_provider.triggers import JobTrigger
 
 IDS_KEY = "job_ids"
 """XCom key of the remote ids, pushed as soon as they are known."""
 
-MENDINGS = 3
-"""So many triggers of one wait may die before the task fails."""
+MENDINGS = 10
+"""So many triggers of one wait may die, or give up, before the task fails."""
 
 BACKSTOP = 300.0
 """Seconds after a trigger's own deadline at which Airflow ends it, should it hang."""
@@ -35,12 +36,16 @@ class Waiting(BaseOperator):
     system: ClassVar[str]
     ui_color = "#e3f1ee"
 
-    conn_id: str
     poll_interval: float
     timeout: float
     cancel_on_kill: bool = False
     job_url: str = ""
     _told: Changes | None = None
+
+    @property
+    def conn_id(self) -> str:
+        """Airflow connection id, from the system's own argument for it."""
+        return str(getattr(self, f"{self.system}_conn_id"))
 
     @cached_property
     def hook(self) -> SluiceHook:
@@ -55,7 +60,7 @@ class Waiting(BaseOperator):
 
     def look(self, ref: JobRef, asked_at: float) -> Work:
         """One look, from here."""
-        work = self.hook.run(Watch(self.hook.kinds[ref.kind], ref, Age(asked_at)).look())
+        work = self.hook.run(Watch(self.hook.kind(ref.kind), ref, Age(asked_at)).look())
         self._changes(ref)(work)
         return work
 
@@ -68,7 +73,7 @@ class Waiting(BaseOperator):
         """Wait in this process."""
         age = Age(asked_at)
         flow = wait(
-            Watch(self.hook.kinds[ref.kind], ref, age).look,
+            Watch(self.hook.kind(ref.kind), ref, age).look,
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
@@ -100,6 +105,17 @@ class Waiting(BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
         )
 
+    def mend(self, journal: Journal, story: Story, reason: str) -> SluiceError | None:
+        """The watching broke off, which is no reason to fail while the work can still be looked at from here."""
+        entry = story.current
+        if entry is None:
+            return None
+        entry.mended += 1
+        journal.write(story)
+        if entry.mended <= MENDINGS:
+            return None
+        return Unreachable(f"watching broke off {MENDINGS} times ({reason}): can the triggerer reach the remote?")
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Airflow fails a task whose trigger died or timed out; that says nothing of the job, so we look at it."""
         if next_method == "__fail__":
@@ -121,6 +137,8 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
 
 
 def default_deferrable() -> bool:
+    from airflow.providers.common.compat.sdk import conf
+
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sluice_provider.testing import SandboxClient
 
-__all__ = ["Life", "_sluice_server", "airflow", "clock", "push", "sluice_connections", "sluice_sandbox"]
+__all__ = ["Life", "Remote"]
 
 ELEMENTS = [
     {"symbol": "H", "name": "Hydrogen", "atomic_number": 1},
@@ -206,15 +206,14 @@ class Life:
         """What it wrote into its task state store."""
         from airflow.models.task_state_store import TaskStateStoreModel
 
-        return self._value(TaskStateStoreModel, "sluice_journal") or {}
+        return json.loads(self._value(TaskStateStoreModel, "sluice_journal") or "{}")  # type: ignore[no-any-return]
 
     def _value(self, model: Any, key: str) -> Any:
         from airflow.utils.session import create_session
         from sqlalchemy import select
 
         with create_session() as session:
-            value = session.scalar(select(model.value).filter_by(key=key, **self._name))
-        return json.loads(value) if isinstance(value, str) else value
+            return session.scalar(select(model.value).filter_by(key=key, **self._name))
 
     def said(self, *words: str) -> bool:
         """Whether one line of its log holds all of these words."""
@@ -274,13 +273,23 @@ class Life:
         self.args.update(changes)
         return self.go()
 
-    def clear(self, *others: Life) -> Life:
-        """As a user does; with others, they are cleared instead of this one, in the same run."""
+    def clear(self) -> Life:
+        """As a user does."""
         from airflow.models.taskinstance import clear_task_instances
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            clear_task_instances([life._row(session) for life in others or [self]], session)
+            clear_task_instances([self._row(session)], session)
+        return self
+
+    def forget(self) -> Life:
+        """A user deletes the task's state store."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import delete
+
+        with create_session() as session:
+            session.execute(delete(TaskStateStoreModel).filter_by(**self._name))
         return self
 
     @contextmanager
@@ -294,22 +303,18 @@ class Life:
 
     def trigger(self) -> Any:
         """The trigger as the triggerer makes it from the database."""
-        from airflow.jobs.triggerer_job_runner import TriggerRunner
         from airflow.models.trigger import Trigger
         from airflow.sdk.serde import deserialize
+        from airflow.sdk._shared.module_loading import import_string
         from sqlalchemy.orm import object_session
 
-        del TriggerRunner
         with self.row() as row:
             stored = object_session(row).get(Trigger, row.trigger_id)
-            classpath, kwargs, task_instance = stored.classpath, stored.kwargs, self._sdk(row)
-        from airflow.sdk.module_loading import import_string
-
-        trigger = import_string(classpath)(**(deserialize(kwargs) if isinstance(kwargs, dict) else kwargs))
-        trigger.task_instance = task_instance
+            trigger = import_string(stored.classpath)(**deserialize(stored.kwargs))
+            trigger.task_instance = self._sdk(row)
         return trigger
 
-    def in_triggerer(self, work: Callable[[Any], Any]) -> Any:
+    def in_triggerer(self, work: Callable[[Any], Any], trigger: Any = None) -> Any:
         """The outcome of `await work(trigger)`, with what a triggerer has around it."""
         from airflow.sdk.execution_time.supervisor import (
             InProcessSupervisorComms,
@@ -318,7 +323,7 @@ class Life:
         )
         import psutil
 
-        trigger = self.trigger()
+        trigger = trigger or self.trigger()
         supervisor = InProcessTestSupervisor(
             id=trigger.task_instance.id,
             pid=os.getpid(),
@@ -340,13 +345,13 @@ class Life:
 
         return json.loads(json.dumps(self.in_triggerer(first)))
 
-    def fire(self, event: Any = None) -> Life:
+    def fire(self, event: Any = ...) -> Life:
         """The trigger's event, or another one, on its way back into the task."""
         from airflow.models.trigger import Trigger
         from airflow.triggers.base import TriggerEvent
         from sqlalchemy.orm import object_session
 
-        event = self.event() if event is None else event
+        event = self.event() if event is ... else event
         with self.row() as row:
             Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=object_session(row))
         return self
@@ -385,7 +390,7 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
         "before asking": (httpx.Client, "send", True, _is_push),
         "after asking": (httpx.Client, "send", False, _is_push),
         "intent noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: bool(_entry(story)["intent"])),
-        "job noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: bool(_entry(story)["parts"])),
+        "job noted": (TaskStateStoreAccessor, "set", False, _is_answered),
         "all noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: _entry(story)["whole"]),
         "end noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: bool(_entry(story)["ended"])),
         "publishing": (RuntimeTaskInstance, "xcom_push", True, lambda key, *_: key == "job_ids"),
@@ -408,6 +413,10 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
     return request.method == "POST" and "push/imports" in request.url.path
+
+
+def _is_answered(_key: str, story: Any) -> bool:
+    return bool(_entry(story)["parts"]) and not _entry(story)["intent"]
 
 
 def _entry(story: Any) -> Any:
@@ -475,7 +484,54 @@ class _Asyncio:
         return getattr(asyncio, name)
 
 
+# --- the remote
+
+
+class Remote:
+    """What a test wants to see of the sandbox's Kaleidoscope."""
+
+    def __init__(self, sandbox: SandboxClient) -> None:
+        self._sandbox = sandbox
+        self.settings, self.faults, self.requests = sandbox.settings, sandbox.faults, sandbox.requests
+
+    @property
+    def imports(self) -> list[str]:
+        """Ids of the imports it was asked for, oldest first."""
+        return [each["id"] for each in self._sandbox.state()["kaleidoscope"]["imports"]]
+
+    @property
+    def records(self) -> dict[str, int]:
+        """How often each record arrived, by its key."""
+        records = self._sandbox.state()["kaleidoscope"]["records"]
+        return {", ".join(record["key"].values()): record["pushes"] for record in records}
+
+    @property
+    def pushes(self) -> list[dict[str, Any]]:
+        """Bodies of the pushes, also of those that were refused or dropped."""
+        return [each["json"] for each in self._sandbox.requests() if "push/imports" in each["path"]]
+
+    @property
+    def sent(self) -> list[list[str]]:
+        """The symbols in each push."""
+        return [[record["symbol"] for record in push["data"]] for push in self.pushes]
+
+    @property
+    def looks(self) -> int:
+        """How often an import was looked at."""
+        return sum("kaleidoscope/imports/" in each["path"] for each in self._sandbox.requests())
+
+    def trouble(self, method: str, path: str, **fault: Any) -> None:
+        """Trouble for every request of this kind, unless `times` says less."""
+        self._sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
+
+
 # --- fixtures
+
+
+@pytest.fixture
+def remote(sluice_sandbox: SandboxClient) -> Remote:
+    """The sandbox's Kaleidoscope."""
+    return Remote(sluice_sandbox)
 
 
 @pytest.fixture

@@ -1,1 +1,2 @@
-from operators.life import _sluice_server, airflow, clock, push, sluice_connections, sluice_sandbox  # noqa: F401
+from operators.life import airflow, clock, push, remote  # noqa: F401
+from sluice_provider.testing import _sluice_server, sluice_connections, sluice_sandbox  # noqa: F401

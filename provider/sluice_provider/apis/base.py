@@ -74,4 +74,6 @@ def segment(value: str, name: str) -> str:
     """
     if not isinstance(value, str) or not value.strip() or value in (".", ".."):
         raise BadInput(f"{name} must be a non-empty id, not {value!r}")
+    if value == "None":
+        raise BadInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
     return quote(value, safe="")

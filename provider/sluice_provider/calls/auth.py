@@ -12,15 +12,28 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, NamedTuple, Union
+from urllib.parse import quote, quote_plus
 
 import httpx
 
 from sluice_provider.calls.drive import GRANT
-from sluice_provider.errors import BadConnection, Broken, Misunderstood, NotAuthenticated
+from sluice_provider.calls.flow import retry_after
+from sluice_provider.errors import (
+    BadConnection,
+    Broken,
+    Misunderstood,
+    NotAuthenticated,
+    Throttled,
+    Unreachable,
+)
+
+TOKEN = re.compile(r"[!-~]+")
+"""What fits into a header (RFC 6750, 2.1, read generously)."""
 
 EARLY = 60.0
 """Seconds before its end from which a token is not used any more (at most half of its life)."""
@@ -109,12 +122,18 @@ class Grant:
 
         :raises NotAuthenticated: the endpoint said no
         :raises Broken: the endpoint failed; nothing that the token was wanted for has been sent
+        :raises Throttled: the endpoint is asked too often; likewise
         :raises Misunderstood: it answered something else
         """
+        later = retry_after(response.headers)
         if response.status_code >= 500:
-            broken = Broken(f"the token endpoint answered {response.status_code}", status=response.status_code)
+            broken = Broken(
+                f"the token endpoint answered {response.status_code}", status=response.status_code, retry_after=later
+            )
             broken.sent = False
             raise broken
+        if response.status_code == 429:
+            raise Throttled("the token endpoint answered 429: too many requests", status=429, retry_after=later)
         if response.status_code >= 300:
             raise NotAuthenticated(
                 f"the token endpoint answered {response.status_code}: {self._words(response)}; "
@@ -123,7 +142,10 @@ class Grant:
             )
         try:
             body = json.loads(response.content)
-            return str(body["access_token"]), float(body.get("expires_in", 3600))
+            token, life = body["access_token"], float(body.get("expires_in", 3600))
+            if not TOKEN.fullmatch(token):
+                raise ValueError
+            return token, life
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Misunderstood(
                 "the token endpoint answered without an access_token: is this the right host?"
@@ -136,8 +158,9 @@ class Grant:
             words = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
         except (ValueError, AttributeError):
             words = "no reason given"
-        for value in self.form.values():
-            words = words.replace(value, "***") if len(value) > 3 else words
+        for value in sorted(self.form.values(), key=len, reverse=True):
+            for shown in (value, quote(value, safe=""), quote_plus(value)):
+                words = words.replace(shown, "***") if len(value) > 3 else words
         return words[:300]
 
 
@@ -158,7 +181,7 @@ class Iap:
 
     def fetch(self) -> str:
         try:
-            from google.auth.exceptions import GoogleAuthError
+            from google.auth.exceptions import GoogleAuthError, TransportError
             from google.auth.transport.requests import Request
             from google.oauth2.id_token import fetch_id_token
         except ImportError:
@@ -168,6 +191,8 @@ class Iap:
             ) from None
         try:
             token = str(fetch_id_token(Request(), self.audience))
+        except TransportError as error:
+            raise Unreachable(f"getting an IAP token: {type(error).__name__}", sent=False) from None
         except (GoogleAuthError, ValueError) as error:
             raise NotAuthenticated(f"no IAP token for audience {self.audience}: {type(error).__name__}") from None
         return token

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -84,7 +85,9 @@ def _request(client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Requ
     body: dict[str, Any] = {}
     if call.json is not None:
         body = {"content": encode(call.json), "headers": {"Content-Type": "application/json"}}
-    return client.build_request(call.method, call.path, params=dict(call.params) or None, **body)
+    # httpx would write a space as "+", which not every remote reads, and which signatures do not cover.
+    query = urlencode(call.params, safe="-_.~", quote_via=quote)
+    return client.build_request(call.method, f"{call.path}?{query}" if query else call.path, **body)
 
 
 def _reply(response: httpx.Response) -> Reply:
@@ -96,6 +99,8 @@ def _unreachable(call: Call, error: httpx.RequestError) -> Unreachable:
     """Keeps httpx's words and type, and not its exception, which holds the request and so its credentials."""
     granting = error._request is not None and GRANT in error._request.extensions
     words = str(error) or type(error).__name__
+    if isinstance(error, httpx.LocalProtocolError):
+        words = "the request cannot be sent as it is"  # httpx's words would show the header that is wrong
     doing = "getting a token for " if granting else ""
     return Unreachable(
         f"{doing}{call}: {type(error).__name__}: {words}",

@@ -9,9 +9,11 @@ call may be repeated: whoever read the remote's documentation says so with `repe
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Generator, Mapping
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -29,6 +31,9 @@ from sluice_provider.errors import (
 )
 
 T = TypeVar("T")
+
+LONGEST_RETRY_AFTER = 7 * 86400.0
+"""Seconds. A remote that asks for more means "never", and Airflow cannot add every number to a date."""
 
 NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
@@ -162,7 +167,7 @@ def judge(call: Call, reply: Reply) -> SluiceError | None:
         status=reply.status,
         code=code,
         body=reply.text[:2000],
-        retry_after=_retry_after(reply.headers),
+        retry_after=retry_after(reply.headers),
     )
 
 
@@ -179,21 +184,25 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     return (str(code) if code else None), str(message)[:500]
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds (RFC 9110, 10.2.3). A date is read against the remote's own clock where it tells it."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        then = parsedate_to_datetime(value).timestamp()
-        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
-    except ValueError:
-        return None
-    return max(0.0, then - now)
+        try:
+            seconds = _instant(value) - (_instant(headers["date"]) if "date" in headers else time.time())
+        except ValueError:
+            return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _instant(date: str) -> float:
+    """Seconds since 1970. An HTTP date is UTC, also in the old form that does not say so."""
+    moment = parsedate_to_datetime(date)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from sluice_provider.errors import BadConnection
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+HEADER_VALUE = re.compile(r"([!-~]+([ \t]+[!-~]+)*)?")
+"""RFC 9110, 5.1 and 5.5. What does not fit would be refused only when it is sent, in words that show the value."""
 
 
 class Fields(NamedTuple):
@@ -120,11 +129,13 @@ class Site(NamedTuple):
         return options
 
     def _trust(self) -> Any:
-        if not self.verify or not self.ca_bundle:
-            return self.verify
-        import ssl
+        return _context(self.ca_bundle) if self.verify and self.ca_bundle else self.verify
 
-        return ssl.create_default_context(cafile=self.ca_bundle)
+
+def _context(ca_bundle: str) -> SSLContext:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_bundle)
 
 
 def site(fields: Fields, *, default_host: str, user_agent: str) -> Site:
@@ -161,13 +172,18 @@ def base_url(fields: Fields, default_host: str) -> str:
     port = port or fields.port
     shown = f"[{name}]" if ":" in name else name
     netloc = f"{shown}:{port}" if port else shown
-    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+    url = urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL:
+        raise fields.bad("host", "is not a host name or URL") from None
+    return url
 
 
 def _extra_headers(fields: Fields) -> dict[str, str]:
     headers = fields.mapping("extra_headers")
     for name, value in headers.items():
-        if not name.isascii() or not value.isascii() or any(c in name + value for c in "\r\n"):
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
             raise fields.bad("extra_headers", "holds a header that is not plain ASCII on one line")
     return headers
 
@@ -176,6 +192,11 @@ def _ca_bundle(fields: Fields) -> str | None:
     path = fields.text("ca_bundle")
     if path and not Path(path).is_file():
         raise fields.bad("ca_bundle", "is not a file on this machine; workers and triggerers all need it")
+    if path:
+        try:
+            _context(path)
+        except OSError:  # ssl.SSLError is one
+            raise fields.bad("ca_bundle", "is not a PEM file with certificates that can be read here") from None
     return path or None
 
 
@@ -183,11 +204,17 @@ def _proxy(fields: Fields) -> str | None:
     proxy = fields.text("proxy")
     if not proxy:
         return None
-    parts = urlsplit(proxy)
-    if parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
+    try:
+        httpx.Proxy(proxy)  # knows the schemes
+        parts = urlsplit(proxy)
+    except (ValueError, httpx.InvalidURL):
+        raise fields.bad("proxy", "must be a URL like http://proxy.example.com:3128") from None
+    if not parts.hostname:
         raise fields.bad("proxy", "must be a URL like http://proxy.example.com:3128")
     if parts.username or parts.password:
         raise fields.bad("proxy", "holds a user or password; put them into proxy_login and proxy_password")
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise fields.bad("proxy", "is a SOCKS proxy, which needs: pip install 'httpx[socks]'")
     return proxy
 
 

@@ -23,7 +23,7 @@ from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.drive import adrive, drive
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site, site
-from sluice_provider.errors import BadConnection, BadInput, SluiceError
+from sluice_provider.errors import BadConnection, BadInput, Misunderstood, SluiceError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -83,6 +83,7 @@ class SluiceHook(BaseHook):
         self.sleep: Callable[[float], object] = time.sleep
         self.asleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         self._client: httpx.Client | None = None
+        self._fields: Fields | None = None
 
     # --- what a system adds
 
@@ -125,6 +126,17 @@ class SluiceHook(BaseHook):
             clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
         return clients[key]
 
+    def kind(self, name: str) -> Kind:
+        """:raises Misunderstood: for a kind of job that this version does not know"""
+        if name not in self.kinds:
+            raise Misunderstood(f"{self.system} has no jobs of kind {name!r}, as far as this version knows")
+        return self.kinds[name]
+
+    def interrupt(self) -> None:
+        """For a signal handler: go on with a new client, as the old one may be in the middle of a call; and hurry."""
+        self._client = None
+        self.sleep = lambda _seconds: None
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -137,10 +149,12 @@ class SluiceHook(BaseHook):
     # --- the connection
 
     def fields(self) -> Fields:
-        fields = _fields(self.get_connection(self.conn_id))
-        for secret in fields.secrets():
-            mask(secret)
-        return fields
+        """The connection, looked up once a hook."""
+        if self._fields is None:
+            self._fields = _fields(self.get_connection(self.conn_id))
+            for secret in self._fields.secrets():
+                mask(secret)
+        return self._fields
 
     async def afields(self) -> Fields:
         fields = _fields(await self._aget_connection())

@@ -19,7 +19,7 @@ from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
 from sluice_provider.operators.asking import Asking, Phase
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
-from sluice_provider.waiting import MENDINGS, Waiting, default_deferrable, fail_for_good, seconds
+from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 class JobOperator(Waiting):
     """What the operators of all systems share. A system adds `check`, `fingerprint`, `plan`, `judge` and `manifest`.
 
-    :param conn_id: Airflow connection id
     :param wait_for_completion: wait until the remote has finished; else return as soon as it has accepted
     :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
     :param poll_interval: seconds between two looks at the most; a young job is looked at more often
@@ -40,7 +39,6 @@ class JobOperator(Waiting):
     def __init__(
         self,
         *,
-        conn_id: str,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
         poll_interval: float | timedelta = 60.0,
@@ -52,7 +50,6 @@ class JobOperator(Waiting):
         if HAVE_POLICIES:
             kwargs["retry_policy"] = retry_policy
         super().__init__(**kwargs)
-        self.conn_id = conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(poll_interval, "poll_interval")
@@ -98,6 +95,8 @@ class JobOperator(Waiting):
         with fail_for_good(not HAVE_POLICIES):
             journal = Journal(context)
             story = journal.read() or self._recover(journal, outcome)
+            if isinstance(trouble, Unreachable):
+                trouble = self.mend(journal, story, str(trouble))
             return self._go(context, journal, story, trouble)
 
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
@@ -106,24 +105,21 @@ class JobOperator(Waiting):
         with fail_for_good(not HAVE_POLICIES):
             journal = Journal(context)
             story = journal.read()
-            if story is None or story.current is None:
+            if story is None:
                 raise Misunderstood("the trigger died and the journal of this task is gone")
-            story.current.mended += 1
-            journal.write(story)
-            trouble: SluiceError | None = None
+            trouble: SluiceError | None
             if "timeout" in reason.casefold():
                 trouble = TimedOut(f"the triggerer did not come back within {self.timeout:.0f} s")
-            elif story.current.mended > MENDINGS:
-                trouble = Unreachable(
-                    f"{MENDINGS} triggers died in a row ({reason}): can the triggerer import this provider?"
-                )
+            else:
+                trouble = self.mend(journal, story, reason)
             return self._go(context, journal, story, trouble)
 
     def on_kill(self) -> None:
         """Ask the remote to stop, without waiting for it: Airflow ends this process in a few seconds."""
         if self._ref is None:
             return
-        kind = self.hook.kinds[self._ref.kind]
+        self.hook.interrupt()
+        kind = self.hook.kind(self._ref.kind)
         ids = ", ".join(self._ref.ids)
         if not self.cancel_on_kill:
             self.log.warning("Leaving %s %s running, as cancel_on_kill says", kind.noun, ids)
@@ -152,6 +148,7 @@ class JobOperator(Waiting):
         if current and work:
             self._revive(current, work)
         old.clearing = new.clearing
+        journal.write(old)
         return old
 
     def _fingerprint(self, old: Story | None) -> str:
@@ -222,11 +219,17 @@ class JobOperator(Waiting):
         return JobRef(self.system, phase.kind, entry.ids, phase.where)
 
     def _wait(self, ref: JobRef, entry: Entry, trouble: SluiceError | None) -> Work:
-        work = self.look(ref, entry.asked_at)
-        if work.over:
-            return work
-        if trouble:
-            raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
+        try:
+            work = self.look(ref, entry.asked_at)
+        except SluiceError as error:
+            if error.hopeless or trouble:
+                raise
+            self.log.warning("A look failed, which says nothing of the work: %s", error)
+        else:
+            if work.over:
+                return work
+            if trouble:
+                raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
         if self.deferrable:
             self.wait_deferred(ref, entry.asked_at)
         return self.wait_here(ref, entry.asked_at)

@@ -76,7 +76,7 @@ class KaleidoscopePushOperator(JobOperator):
         "add_fields_to_record_view_ids",
         "record_view_ids",
         "set_name",
-        "conn_id",
+        "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
     operator_extra_links = (KaleidoscopeLink(),)
@@ -100,7 +100,8 @@ class KaleidoscopePushOperator(JobOperator):
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(conn_id=kaleidoscope_conn_id, **kwargs)
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.records = records
         self.key_field_names = key_field_names
         self.key_field_ids = key_field_ids

@@ -11,7 +11,7 @@ from sluice_provider.calls.flow import Cadence
 from sluice_provider.errors import SluiceError, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Work, read_event
 from sluice_provider.journal import Journal, Story
-from sluice_provider.waiting import MENDINGS, Waiting, default_deferrable, fail_for_good, seconds
+from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -24,20 +24,17 @@ class JobSensor(Waiting, BaseSensorOperator):
 
     A job that ended badly fails the sensor without a retry, or skips it with `soft_fail`, in every mode.
 
-    :param conn_id: Airflow connection id
     :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
     :param poll_interval: deferrable: seconds between two looks at the most (default: `poke_interval`)
     """
 
-    def __init__(
-        self, *, conn_id: str, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.conn_id = conn_id
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(self.poke_interval if poll_interval is None else poll_interval, "poll_interval")
         self.job_url = ""
         self._failures = 0
+        self._since = time.time()
 
     # --- what a system adds
 
@@ -57,21 +54,17 @@ class JobSensor(Waiting, BaseSensorOperator):
         with fail_for_good(True):
             self.check()
             self.publish(context, self.reference())
-        if not self.deferrable:
-            return super().execute(context)
-        journal = Journal(context)
-        story = journal.read()
-        if story is None or journal.cleared_since(story):
-            story = journal.begin(PHASE)
-            story.entry(PHASE)
-            journal.write(story)
-        return self._look_or_defer(story)
+        story = self._begin(Journal(context))
+        if self.deferrable:
+            return self._look_or_defer(story)
+        self._since = story.entry(PHASE).asked_at
+        return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """A look that fails for a passing reason is not news; too many of them in a row are."""
         try:
             with fail_for_good(True):
-                work = self.look(self.reference(), time.time())
+                work = self.look(self.reference(), self._since)
         except SluiceError as error:
             self._failures += 1
             if self._failures >= Cadence().failures:
@@ -83,26 +76,30 @@ class JobSensor(Waiting, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
-        outcome, trouble = read_event(event)
-        del outcome
-        return self._look_or_defer(self._story(context), trouble)
+        _, trouble = read_event(event)
+        journal = Journal(context)
+        story = journal.read() or self._begin(journal)
+        if isinstance(trouble, Unreachable):
+            trouble = self.mend(journal, story, str(trouble))
+        return self._look_or_defer(story, trouble)
 
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
-        story = self._story(context)
-        entry = story.entry(PHASE)
-        entry.mended += 1
-        Journal(context).write(story)
-        dead = entry.mended > MENDINGS
-        trouble = Unreachable(f"{MENDINGS} triggers died in a row ({reason})") if dead else None
-        return self._look_or_defer(story, trouble)
+        journal = Journal(context)
+        story = journal.read() or self._begin(journal)
+        return self._look_or_defer(story, self.mend(journal, story, reason))
 
     # --- the order of things
 
-    def _story(self, context: Context) -> Story:
-        journal = Journal(context)
-        return journal.read() or journal.begin(PHASE)
+    def _begin(self, journal: Journal) -> Story:
+        """Written down is only since when we wait, so that the timeout spans deferrals, reschedules and retries."""
+        story = journal.read()
+        if story is None or journal.cleared_since(story):
+            story = journal.begin(PHASE)
+            story.entry(PHASE)
+            journal.write(story)
+        return story
 
     def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self.reference(), story.entry(PHASE).asked_at

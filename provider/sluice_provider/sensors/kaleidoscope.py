@@ -21,7 +21,7 @@ class KaleidoscopeImportSensor(JobSensor):
     """
 
     system = "kaleidoscope"
-    template_fields: Sequence[str] = ("import_id", "conn_id")
+    template_fields: Sequence[str] = ("import_id", "kaleidoscope_conn_id")
     operator_extra_links = (KaleidoscopeLink(),)
 
     def __init__(
@@ -32,7 +32,8 @@ class KaleidoscopeImportSensor(JobSensor):
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(conn_id=kaleidoscope_conn_id, **kwargs)
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.import_id = import_id
         self.on_rejected_rows = on_rejected_rows
 

@@ -1,0 +1,53 @@
+"""What every test may use: the sandbox on a free port, and a way to run flows on both faces without real waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+from faces import Face, Pauses, client_options
+from sluice_provider.calls.auth import forget_tokens
+from sluice_provider.calls.site import Fields
+
+if TYPE_CHECKING:
+    from sluice_provider.testing import SandboxClient
+
+pytest_plugins = ["sluice_provider.testing"]
+
+_HOME = tempfile.TemporaryDirectory(prefix="sluice-tests-")
+
+
+def pytest_configure() -> None:
+    """Whoever imports Airflow finds an empty home; loopback is never reached through a proxy."""
+    os.environ.setdefault("AIRFLOW_HOME", _HOME.name)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True)
+def _empty_purses() -> None:
+    """No token of one test is there in another."""
+    forget_tokens()
+
+
+@pytest.fixture
+def fields(sluice_sandbox: SandboxClient) -> Fields:
+    """The connection that leads to the sandbox's Kaleidoscope."""
+    sluice_sandbox.settings(job_seconds=0)
+    connection = json.loads(sluice_sandbox.connections()["kaleidoscope_default"])
+    return Fields(
+        "kaleidoscope_default",
+        connection["host"],
+        connection["port"],
+        connection["login"],
+        connection["password"],
+        {"verify": False},  # nothing to verify on plain HTTP, and loading authorities takes time
+    )
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: Fields) -> Face:
+    """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
+    return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))

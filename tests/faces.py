@@ -1,0 +1,112 @@
+"""How tests run flows: on canned answers with no client at all, or over HTTP on both faces. Nobody really waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+from sluice_provider.apis.kaleidoscope import DEFAULT_HOST, TOKEN_PATH
+from sluice_provider.calls.auth import Bearer, Grant, Iap
+from sluice_provider.calls.drive import adrive, drive
+from sluice_provider.calls.flow import Call, Flow, Pause, Reply
+from sluice_provider.calls.site import Fields, site
+from sluice_provider.errors import SluiceError
+
+
+def reply(status: int = 200, body: Any = None, **headers: str) -> Reply:
+    """An answer; a body that is not bytes or text is sent as JSON."""
+    if not isinstance(body, (bytes, str)):
+        body = json.dumps(body)
+    content = body if isinstance(body, bytes) else body.encode()
+    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+class Played(NamedTuple):
+    """What a flow did with the answers it got."""
+
+    value: Any
+    error: SluiceError | None
+    calls: list[Call]
+    pauses: list[float]
+
+
+def play(flow: Flow[Any], *answers: Reply | SluiceError, sleep: Callable[[float], object] = lambda _: None) -> Played:
+    """Run a flow on these answers, one for each call."""
+    calls: list[Call] = []
+    pauses: list[float] = []
+    left, answer = list(answers), None
+    try:
+        while True:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+            answer = None
+            if isinstance(step, Pause):
+                pauses.append(step.seconds)
+                sleep(step.seconds)
+            else:
+                calls.append(step)
+                answer = left.pop(0)
+    except StopIteration as end:
+        return Played(end.value, None, calls, pauses)
+    except SluiceError as error:
+        return Played(None, error, calls, pauses)
+
+
+class Pauses(list[float]):
+    """A sleep that takes no time: it writes down for how long, and moves the remote's clock on."""
+
+    def __init__(self, advance: Callable[[float], object] = lambda _: None) -> None:
+        super().__init__()
+        self._advance = advance
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self._advance(seconds)
+
+    async def aio(self, seconds: float) -> None:
+        self(seconds)
+
+
+def wear(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
+    """As Kaleidoscope wants it."""
+    headers["X-Kal-Authorization"] = f"Bearer {token}"
+    if not behind_iap:
+        headers["Authorization"] = f"Bearer {token}"
+
+
+def client_options(fields: Fields, iap: Iap | None = None) -> dict[str, Any]:
+    """What a hook gives to its httpx clients, made without Airflow."""
+    place = site(fields, default_host=DEFAULT_HOST, user_agent="tests")
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": fields.login or "",
+        "client_secret": fields.password or "",
+    }
+    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form), wear, iap)}
+
+
+class Face:
+    """The worker (blocking) or the triggerer (awaiting), with its own client for each flow."""
+
+    def __init__(self, name: str, options: Mapping[str, Any], pauses: Pauses | None = None) -> None:
+        self.name = name
+        self.options = dict(options)
+        self.pauses = Pauses() if pauses is None else pauses
+
+    def __call__(self, flow: Flow[Any]) -> Any:
+        if self.name == "worker":
+            with httpx.Client(**self.options) as client:
+                return drive(flow, client, self.pauses)
+        return asyncio.run(self._await(flow))
+
+    async def _await(self, flow: Flow[Any]) -> Any:
+        async with httpx.AsyncClient(**self.options) as client:
+            return await adrive(flow, client, self.pauses.aio)
+
+
+def asked(sandbox: Any, path: str = "") -> list[dict[str, Any]]:
+    """The requests that arrived for a path, oldest first; without one, all that were not for a token."""
+    wanted = (lambda request: path in request["path"]) if path else (lambda request: "oauth" not in request["path"])
+    return [request for request in sandbox.requests() if wanted(request)]

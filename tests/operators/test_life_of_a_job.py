@@ -1,0 +1,329 @@
+"""The life of a job, points 1 to 3: what is written down, and what the next try makes of it."""
+
+from __future__ import annotations
+
+import pytest
+from operators.life import ELEMENTS
+from sluice_provider.errors import BadInput, Undone
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+
+
+# --- written down before and after
+
+
+def test_the_intent_is_written_down_before_anything_is_sent(push, remote):
+    """Who dies before asking leaves word of what was about to be asked."""
+    life = push()
+    with life.death("before asking"):
+        life.go()
+    [entry] = life.journal["entries"]
+    assert (entry["intent"]["start"], entry["intent"]["size"]) == (0, 3)
+    assert len(entry["intent"]["key"]) == 32
+    assert (entry["parts"], remote.pushes) == ([], [])
+
+
+def test_the_answer_is_written_down_before_anything_else(push, remote):
+    """Who dies right after the answer leaves the job's id, and no intent that would put it in doubt."""
+    life = push()
+    with life.death("job noted"):
+        life.go()
+    [entry] = life.journal["entries"]
+    assert entry["parts"] == [[remote.imports[0], 0, 3]]
+    assert entry["intent"] is None
+    assert remote.looks == 0
+
+
+def test_the_end_is_written_down(push):
+    """State and counts are in the journal, so that a later try needs no remote."""
+    [entry] = push().go().journal["entries"]
+    assert entry["ended"]["state"] == "succeeded"
+    assert entry["ended"]["counts"] == {"created": 3, "updated": 0, "skipped": 0, "rejected": 0}
+
+
+@WAYS
+def test_ids_and_link_are_there_while_the_job_runs(push, remote, clock, deferrable):
+    """XComs of the ids and of the extra link are pushed as soon as the import is accepted."""
+    life = push(deferrable=deferrable)
+    seen = []
+    clock.on_nap = lambda _operator: seen.append((life.xcom("job_ids"), life.xcom("_link_KaleidoscopeLink")))
+    life.go()
+    [import_id] = remote.imports
+    ids, link = seen[0]
+    assert ids == [import_id]
+    assert link.endswith(f"/web/imports/{import_id}")
+    assert life.result["url"] == link
+
+
+# --- a job is noted
+
+
+@WAYS
+def test_a_running_job_is_picked_up(push, remote, deferrable):
+    """The next try waits for the import of the first."""
+    life = push(deferrable=deferrable)
+    with life.death("job noted"):
+        life.go()
+    life.retry()
+    assert life.state == "success"
+    assert remote.imports == life.result["import_ids"]
+    assert remote.records == {"H": 1, "He": 1, "Li": 1}
+    assert life.said("Re-attaching to", remote.imports[0])
+
+
+@WAYS
+def test_a_job_that_ended_meanwhile_is_finished(push, remote, clock, deferrable):
+    """The next try reads the outcome: no second import, no wait, no trigger."""
+    life = push(deferrable=deferrable)
+    with life.death("all noted"):
+        life.go()
+    clock.move(60)
+    life.retry()
+    assert life.state == "success"
+    assert life.result["created"] == 3
+    assert (len(remote.imports), clock.naps) == (1, [])
+
+
+@WAYS
+def test_a_job_that_failed_is_asked_for_again(push, remote, deferrable):
+    """The first try fails in the remote's own words, and the next one begins another import under another key."""
+    remote.settings(fail_imports=1)
+    life = push(deferrable=deferrable).go()
+    assert isinstance(life.error, Undone)
+    assert "The import could not be processed" in str(life.error)
+    assert "the next try asks again" in str(life.error)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 2)
+    assert life.result["import_ids"] == remote.imports[1:]
+    assert life.journal["entries"][0]["round"] == 1
+    assert life.said("WARNING", "Asking again for what ended badly", remote.imports[0])
+
+
+def test_of_several_parts_only_the_bad_one_is_asked_for_again(push, remote):
+    """What was imported stays imported."""
+    remote.settings(fail_imports=1)
+    life = push(batch_size=1).go()
+    life.retry()
+    assert life.state == "success"
+    assert remote.sent == [["H"], ["He"], ["Li"], ["H"]]
+    assert remote.records == {"H": 1, "He": 1, "Li": 1}
+    assert (life.result["pushed"], life.result["created"]) == (3, 3)
+
+
+def test_a_job_that_is_not_known_yet_is_waited_for(push, remote, clock):
+    """Right after the asking, an unknown id means that the remote's replicas lag."""
+    remote.settings(job_seconds=0)
+    remote.trouble("GET", "imports/", status=404, times=5)
+    life = push().go()
+    assert (life.state, len(remote.imports), len(clock.naps)) == ("success", 1, 4)
+
+
+def test_a_job_that_vanished_is_asked_for_again(push, remote):
+    """Later, an unknown id means that it is gone."""
+    life = push()
+    with life.death("job noted"):
+        life.go()
+    remote.trouble("GET", f"imports/{remote.imports[0]}", status=404)
+    life.retry()
+    assert isinstance(life.error, Undone)
+    assert "vanished" in str(life.error)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 2)
+
+
+# --- in doubt
+
+
+def test_in_doubt_the_records_are_sent_again(push, remote):
+    """A death between asking and writing down: Kaleidoscope keeps records by key, so nothing is doubled, and it is said."""
+    life = push()
+    with life.death("after asking"):
+        life.go()
+    life.retry()
+    assert life.state == "success"
+    assert len(remote.imports) == 2
+    assert len(remote.records) == 3
+    assert life.said("WARNING", "sent 3 records and did not learn", "nothing is doubled")
+
+
+def test_a_lost_answer_is_no_doubt(push, remote):
+    """The call may be repeated, so it is, within the same try."""
+    remote.faults([{"method": "POST", "path": "push/imports", "drop": "after"}])
+    life = push().go()
+    assert life.state == "success"
+    assert (len(remote.imports), len(remote.records)) == (2, 3)
+    assert life.result["import_ids"] == remote.imports[1:]
+
+
+def test_a_refusal_leaves_no_doubt(push, remote):
+    """The remote said no, so nothing was begun and nothing is noted as begun."""
+    remote.trouble("POST", "push/imports", status=403, times=1)
+    life = push().go()
+    [entry] = life.journal["entries"]
+    assert (entry["intent"], entry["parts"]) == (None, [])
+
+
+# --- partly done
+
+
+def test_what_was_acknowledged_is_not_pushed_again(push, remote):
+    """Dead after two of three batches: the next try sends the third."""
+    life = push(batch_size=1)
+    with life.death("job noted", nth=2):
+        life.go()
+    life.retry()
+    assert life.state == "success"
+    assert remote.sent == [["H"], ["He"], ["Li"]]
+    assert life.result["import_ids"] == remote.imports
+    assert life.said("Not sending again what was acknowledged before: 2 records")
+
+
+def test_only_the_batch_in_doubt_is_pushed_again(push, remote):
+    """Dead while the second of three batches was on its way."""
+    life = push(batch_size=1)
+    with life.death("after asking", nth=2):
+        life.go()
+    life.retry()
+    assert life.state == "success"
+    assert remote.sent == [["H"], ["He"], ["He"], ["Li"]]
+    assert len(remote.records) == 3
+
+
+def test_another_batch_size_does_not_matter(push, remote):
+    """What is left is cut anew; the work is the same work."""
+    life = push(batch_size=1)
+    with life.death("job noted"):
+        life.go()
+    life.retry(batch_size=50)
+    assert remote.sent == [["H"], ["He", "Li"]]
+    assert life.result["pushed"] == 3
+
+
+# --- cleared or retried
+
+
+@WAYS
+def test_clearing_a_success_means_again(push, remote, deferrable):
+    """The user wants it done again, and it is."""
+    life = push(deferrable=deferrable).go()
+    life.clear().go()
+    assert (life.state, len(remote.imports)) == ("success", 2)
+    assert life.result["import_ids"] == remote.imports[1:]
+    assert life.said("The task was cleared since")
+
+
+@WAYS
+def test_a_retry_after_a_success_returns_the_result(push, remote, clock, deferrable):
+    """Dead between the end of the import and the end of the task: the same result, without the remote."""
+    life = push(deferrable=deferrable)
+    with life.death("end noted"):
+        life.go()
+    looks = remote.looks
+    life.retry()
+    assert life.state == "success"
+    assert life.result["import_ids"] == remote.imports
+    assert (len(remote.imports), life.result["created"], remote.looks) == (1, 3, looks)
+
+
+def test_clearing_another_task_means_nothing_to_this_one(airflow, remote):
+    """Airflow counts clearings by run, and the count alone says nothing of this task."""
+    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+
+    def tasks():
+        for name in ("this", "other"):
+            KaleidoscopePushOperator(task_id=name, records=ELEMENTS, key_field_names=["symbol"], retries=3)
+
+    run = airflow.run(tasks)
+    this, other = run.life("this"), run.life("other").go()
+    with this.death("end noted"):
+        this.go()
+    imports = len(remote.imports)
+    other.clear()
+    this.retry()
+    assert (this.state, len(remote.imports)) == ("success", imports)
+    other.go()
+    assert len(remote.imports) == imports + 1
+
+
+@WAYS
+def test_clearing_a_running_task_picks_its_job_up(push, remote, deferrable):
+    """What runs is what the user wants, once; and from then on a retry is a retry again."""
+    life = push(deferrable=deferrable)
+    with life.death("all noted"):
+        life.go()
+    life.clear()
+    with life.death("end noted"):
+        life.go()
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+# --- other input
+
+
+def test_other_input_is_other_work(push, remote):
+    """Changed records begin anew, and the log says what was asked for before."""
+    life = push()
+    with life.death("job noted"):
+        life.go()
+    life.retry(records=[{"symbol": "Be"}])
+    assert life.state == "success"
+    assert remote.sent == [["H", "He", "Li"], ["Be"]]
+    assert life.result["import_ids"] == remote.imports[1:]
+    assert life.said("WARNING", "The input is not what it was", remote.imports[0])
+
+
+@pytest.mark.parametrize("change", [{"set_name": "Other"}, {"key_field_names": ["name"]}], ids=str)
+def test_another_target_is_other_work(push, remote, change):
+    """The same records elsewhere, or under other keys, are not the same."""
+    life = push()
+    with life.death("job noted"):
+        life.go()
+    life.retry(**change)
+    assert len(remote.imports) == 2
+
+
+def test_input_that_is_gone_is_not_needed_any_more(push, remote, tmp_path):
+    """All of it was handed over, so the wait goes on."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\nH,Hydrogen\n")
+    life = push(records=str(path))
+    with life.death("all noted"):
+        life.go()
+    path.unlink()
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+    assert life.said("WARNING", "cannot be read any more")
+
+
+def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):
+    """Half of it was handed over, and nobody knows the other half."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
+    life = push(records=str(path), batch_size=1)
+    with life.death("job noted"):
+        life.go()
+    path.unlink()
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("failed", 1)
+    assert isinstance(life.error, BadInput)
+    assert "no such file" in str(life.error)
+
+
+# --- the first look
+
+
+def test_a_job_that_is_over_at_once_needs_no_triggerer(push, remote):
+    """One look before deferring, and the task is done in its first leg."""
+    remote.settings(job_seconds=0)
+    life = push(deferrable=True).leg()
+    assert (life.state, remote.looks, life.result["created"]) == ("success", 1, 3)
+
+
+def test_what_a_trigger_cannot_carry_is_found_out_before_asking(push, remote):
+    """An argument that is not JSON stops the task while nothing has been asked for."""
+    life = push(deferrable=True, cancel_on_kill=object()).go()
+    assert "JSON serializable" in str(life.error)
+    assert remote.pushes == []

@@ -1,0 +1,288 @@
+"""What a push sends: batches, both generations of the API, every kind of input; and what it returns."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from operators.life import ELEMENTS, UNKNOWN
+from sluice_provider.errors import RowsRejected, TooLarge
+from sluice_provider.sandbox.kaleidoscope_fields import stable_id
+
+pytestmark = pytest.mark.airflow
+
+SYMBOL, NAME = stable_id("key_field", "symbol"), stable_id("data_field", "name")
+VIEW, OPERATION, PROGRAM, SOURCE = (stable_id(name) for name in ("record_view", "operation", "program", "source"))
+BY_ID = {"key_field_names": None, "key_field_ids": [SYMBOL], "records": [{SYMBOL: "H", NAME: "Hydrogen"}]}
+
+
+# --- batches
+
+
+@pytest.mark.parametrize(("size", "batches"), [(1, 3), (2, 2), (3, 1), (1000, 1)])
+def test_batches_by_rows(push, remote, size, batches):
+    """So many records in one request, and all of them in one result."""
+    life = push(batch_size=size).go()
+    assert len(remote.pushes) == len(remote.imports) == batches
+    assert [symbol for batch in remote.sent for symbol in batch] == ["H", "He", "Li"]
+    assert life.result["import_ids"] == remote.imports
+    assert (life.result["pushed"], life.result["created"]) == (3, 3)
+
+
+def test_batches_by_bytes(push, remote):
+    """No request is larger than `max_bytes`."""
+    records = [{"symbol": f"S{number}", "name": "x" * 3000} for number in range(10)]
+    life = push(records=records, max_bytes=12_000).go()
+    sizes = [each["body_size"] for each in remote.requests() if "push/imports" in each["path"]]
+    assert max(sizes) <= 12_000
+    assert (len(sizes), life.result["created"]) == (5, 10)
+
+
+def test_a_remote_that_takes_less_gets_halves(push, remote):
+    """413 halves a batch until it fits, in order, and acknowledged halves are in the journal."""
+    remote.settings(body_limit=600)
+    records = [{"symbol": f"S{number}", "name": "x" * 200} for number in range(8)]
+    life = push(records=records).go()
+    taken = [batch for batch in remote.sent if len(batch) <= 2]
+    assert [symbol for batch in taken for symbol in batch] == [f"S{number}" for number in range(8)]
+    assert (life.state, life.result["created"], len(remote.records)) == ("success", 8, 8)
+    assert [part[1:] for part in life.journal["entries"][0]["parts"]] == [[0, 2], [2, 2], [4, 2], [6, 2]]
+    assert life.said("WARNING", "sending these 8 records in two halves")
+
+
+def test_one_record_that_is_too_large_fails(push, remote):
+    """It cannot be halved, and another try would not make it smaller."""
+    remote.settings(body_limit=600)
+    life = push(records=[{"symbol": "H", "name": "x" * 50}, {"symbol": "He", "name": "x" * 900}]).go()
+    assert (life.state, type(life.error)) == ("failed", TooLarge)
+    assert remote.sent == [["H", "He"], ["H"], ["He"]]
+
+
+# --- the wire, by name, by source, by id
+
+
+def members(push):
+    """What a push holds beside the records."""
+    return {name: value for name, value in push.items() if name != "data"}
+
+
+@pytest.mark.parametrize(
+    ("args", "path", "body"),
+    [
+        ({}, "", {"key_field_names": ["symbol"]}),
+        ({"source_id": SOURCE}, f"/{SOURCE}", {"key_field_names": ["symbol"]}),
+        (
+            {"operation_id": OPERATION, "program_id": PROGRAM, "set_name": "Elements"},
+            "",
+            {
+                "key_field_names": ["symbol"],
+                "operation_id": OPERATION,
+                "program_id": PROGRAM,
+                "set_name": "Elements",
+            },
+        ),
+        (
+            {"operation_id": OPERATION, "record_view_id": VIEW, "add_fields_to_record_view_ids": [VIEW]},
+            "",
+            {
+                "key_field_names": ["symbol"],
+                "operation_id": OPERATION,
+                "record_view_id": VIEW,
+                "add_fields_to_record_view_ids": [VIEW],
+            },
+        ),
+        ({"record_view_ids": [VIEW]}, "", {"key_field_names": ["symbol"], "record_view_ids": [VIEW]}),
+        (BY_ID, "/by-field-id", {"key_field_ids": [SYMBOL], "record_view_ids": []}),
+        (
+            {**BY_ID, "record_view_ids": [VIEW], "operation_id": OPERATION},
+            "/by-field-id",
+            {"key_field_ids": [SYMBOL], "record_view_ids": [VIEW], "operation_id": OPERATION},
+        ),
+    ],
+    ids=["by name", "by source", "target", "newer view", "older views", "by field id", "by field id, views"],
+)
+def test_only_what_was_given_is_sent(push, remote, args, path, body):
+    """The members of the JSON body, exactly, and the path."""
+    life = push(**args).go()
+    [request] = [each for each in remote.requests() if "push/imports" in each["path"]]
+    assert request["path"] == f"/kaleidoscope/push/imports{path}"
+    assert members(request["json"]) == body
+    assert life.state == "success"
+
+
+def test_the_older_generation_is_warned_of(push):
+    """`record_view_ids` by name does nothing on current servers."""
+    assert push(record_view_ids=[VIEW]).go().said("WARNING", "record_view_ids has no effect")
+
+
+# --- input
+
+
+def written(kind, path):
+    """The elements in a file of this kind."""
+    text = "symbol,name,atomic_number\n" + "".join(
+        f"{e['symbol']},{e['name']},{e['atomic_number']}\n" for e in ELEMENTS
+    )
+    lines = "".join(json.dumps(element) + "\n" for element in ELEMENTS)
+    contents = {"csv": text.encode(), "json": json.dumps(ELEMENTS).encode(), "jsonl": lines.encode()}
+    contents["csv.gz"] = gzip.compress(contents["csv"])
+    if kind == "parquet":
+        import pyarrow
+        from pyarrow.parquet import write_table
+
+        write_table(pyarrow.Table.from_pylist(ELEMENTS), path)
+    else:
+        path.write_bytes(contents[kind])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "json", "jsonl", "parquet"])
+def test_a_file_is_pushed(push, remote, tmp_path, sluice_sandbox, kind):
+    """Each kind ends as the same records."""
+    path = written(kind, tmp_path / f"elements.{kind}")
+    life = push(records=f"file://{path}" if kind == "csv" else str(path), batch_size=2).go()
+    assert (life.state, len(remote.imports), life.result["created"]) == ("success", 2, 3)
+    records = sluice_sandbox.state()["kaleidoscope"]["records"]
+    assert {record["values"]["name"]: record["values"]["atomic_number"] for record in records} == {
+        "Hydrogen": 1,
+        "Helium": 2,
+        "Lithium": 3,
+    }
+
+
+# --- the result
+
+RESULT = {
+    "system": "kaleidoscope",
+    "state": "succeeded",
+    "pushed": 3,
+    "created": 3,
+    "updated": 0,
+    "skipped": 0,
+    "rejected": 0,
+}
+NAMES = {*RESULT, "import_ids", "asked_at", "ended_at", "seconds", "url"}
+
+
+def way(name, life):
+    """Run a push to its end in one of the ways it may go."""
+    if name == "retried":
+        with life.death("job noted"):
+            life.go()
+        life.retry()
+    elif name == "crashed":
+        life.defer().crash().go()
+    else:
+        life.go()
+    return life
+
+
+@pytest.mark.parametrize("name", ["plain", "deferred", "retried", "crashed"])
+def test_the_result_is_the_same_in_every_way(push, remote, name):
+    """The manifest has the same members and the same counts, however the task came to its end."""
+    life = way(name, push(deferrable=name in ("deferred", "crashed")))
+    assert set(life.result) == NAMES
+    assert {member: life.result[member] for member in RESULT} == RESULT
+    assert life.result["import_ids"] == remote.imports
+    assert life.result["ended_at"] > life.result["asked_at"]
+    assert 2.5 < life.result["seconds"] < 6
+
+
+def test_without_waiting_the_result_says_so(push, remote, clock):
+    """Accepted is enough; the ids are for a sensor."""
+    life = push(wait_for_completion=False).go()
+    assert (life.state, clock.naps, remote.looks) == ("success", [], 0)
+    assert life.result["import_ids"] == remote.imports
+    assert (life.result["state"], life.result["pushed"], life.result["ended_at"]) == ("running", 3, None)
+    assert "created" not in life.result
+
+
+# --- rejected rows
+
+
+@pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
+def test_rejected_rows(push, remote, policy, state):
+    """Some rows are turned away, the others are in, and the author says what that means."""
+    remote.settings(rejected_rows=2)
+    life = push(on_rejected_rows=policy, deferrable=True).go()
+    assert life.state == state
+    assert list(remote.records) == ["Li"]
+    told = [line for line in life.log if "Rejected:" in line]
+    assert len(told) == (0 if policy == "ignore" else 2)
+    if told:
+        assert "row H: name='Hydrogen': invalid_format" in told[0]
+    if policy == "fail":
+        assert isinstance(life.error, RowsRejected)
+        assert "2 rows were rejected" in str(life.error)
+    else:
+        assert (life.result["rejected"], life.result["created"]) == (2, 1)
+
+
+def test_many_rejected_rows_are_counted(push, remote):
+    """The log shows the first ones, and how many there were."""
+    remote.settings(rejected_rows=30)
+    life = push(records=[{"symbol": f"S{n}", "name": "x"} for n in range(40)], on_rejected_rows="warn").go()
+    assert sum("Rejected:" in line for line in life.log) == 20
+    assert life.said("WARNING", "30 rows were rejected in all")
+
+
+# --- bad arguments
+
+BAD = {
+    "no records": ({"records": []}, "there are no records"),
+    "text of a list": ({"records": "[{'symbol': 'H'}]"}, "the text of a list"),
+    "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
+    "not dicts": ({"records": ["H"]}, "record 1 is a str"),
+    "empty path": ({"records": " "}, "records is empty"),
+    "unknown file": ({"records": "elements.xlsx"}, "does not say by its name"),
+    "no file": ({"records": "nowhere/elements.csv"}, "no such file"),
+    "no key": ({"records": [{"symbol": "H"}, {"name": "Helium"}]}, "record 2 has no symbol"),
+    "null key": ({"records": [{"symbol": None}]}, "record 1 has no symbol"),
+    "nameless field": ({"records": [{"symbol": "H", "": 1}]}, "a field without a name"),
+    "not JSON": ({"records": [{"symbol": "H", "at": object()}]}, "record 1"),
+    "NaN": ({"records": [{"symbol": "H", "weight": float("nan")}]}, "record 1"),
+    "record too large": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
+    "no key fields": ({"key_field_names": None}, "key_field_names"),
+    "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
+    "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of texts"),
+    "no key field named": ({"key_field_names": []}, "key_field"),
+    "key field twice": ({"key_field_names": ["symbol", "symbol"]}, "twice"),
+    "empty source": ({"source_id": ""}, "source_id must be a text"),
+    "reserved source": ({"source_id": "by-field-id"}, "source_id cannot be"),
+    "source by id": ({**BY_ID, "source_id": SOURCE}, "source_id goes with key_field_names only"),
+    "view by id": ({**BY_ID, "record_view_id": VIEW}, "record_view_id goes with key_field_names only"),
+    "view without operation": ({"record_view_id": VIEW}, "record_view_id needs an operation_id"),
+    "operation not text": ({"operation_id": 7}, "operation_id must be a text"),
+    "unknown policy": ({"on_rejected_rows": "shrug"}, "on_rejected_rows must be"),
+    "no batch": ({"batch_size": 0}, "batch_size must be"),
+    "true batch": ({"batch_size": True}, "batch_size must be"),
+    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be above"),
+}
+
+
+@pytest.mark.parametrize(("args", "words"), BAD.values(), ids=BAD)
+def test_bad_arguments(push, remote, args, words):
+    """Refused in words that name what is wrong, before the remote hears of it, and not tried again."""
+    life = push(**args)
+    life.leg()
+    assert words in str(life.error)
+    assert life.state == "failed"
+    assert remote.requests() == []
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "timeout"])
+@pytest.mark.parametrize("value", [0, -1, "soon", True, float("nan")])
+def test_bad_durations(name, value):
+    """Refused where the DAG is read."""
+    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds"):
+        KaleidoscopePushOperator(task_id="push", records=ELEMENTS, key_field_names=["symbol"], **{name: value})
+
+
+def test_unknown_ids_are_the_remotes_to_refuse(push, remote):
+    """The remote's own words reach the user, and the task is not tried again."""
+    life = push(operation_id=UNKNOWN).go()
+    assert (life.state, remote.imports) == ("failed", [])
+    assert f"Operation {UNKNOWN} not found" in str(life.error)

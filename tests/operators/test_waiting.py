@@ -1,0 +1,262 @@
+"""The life of a job, points 4 to 6: the wait, what comes back from it, and what happens when it breaks."""
+
+from __future__ import annotations
+
+import pytest
+from operators.life import UNKNOWN
+from sluice_provider.errors import Broken, Misunderstood, TimedOut, Undone, Unreachable
+from sluice_provider.waiting import MENDINGS
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+
+
+# --- cadence
+
+
+@WAYS
+def test_looks_grow_rarer_with_the_age_of_the_job(push, remote, clock, deferrable):
+    """A young job is looked at every second, an old one every tenth of its age."""
+    remote.settings(job_seconds=200)
+    life = push(deferrable=deferrable).go()
+    assert life.state == "success"
+    age = 0.0
+    for nap in clock.naps:
+        assert max(1.0, age / 10) * 0.85 < nap < max(1.0, age / 10) * 1.15 + 0.3, (age, nap)
+        age += nap
+    assert len(clock.naps) < 60
+    assert age < 200 * 1.15
+
+
+@WAYS
+def test_the_poll_interval_is_the_longest_pause(push, remote, clock, deferrable):
+    """As the author said."""
+    remote.settings(job_seconds=60)
+    push(deferrable=deferrable, poll_interval=2.5).go()
+    assert max(clock.naps) == 2.5
+
+
+def test_only_news_is_told(push, remote):
+    """A change of the state is one INFO line; a look without news is none."""
+    remote.settings(job_seconds=30)
+    life = push().go()
+    told = [line.split()[-1] for line in life.log if "INFO kaleidoscope import" in line]
+    assert told == ["created", "processing", "completed"]
+
+
+# --- failures that pass
+
+
+@WAYS
+def test_a_look_that_fails_in_passing_is_not_news(push, remote, deferrable):
+    """The remote is away for many requests in the middle of the wait, and the task does not notice."""
+    remote.settings(job_seconds=20)
+    remote.trouble("GET", "imports/", status=503, times=20, skip=3)
+    life = push(deferrable=deferrable, retries=0).go()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+@WAYS
+def test_the_first_look_may_fail_too(push, remote, deferrable):
+    """Also the one before deferring."""
+    remote.trouble("GET", "imports/", drop="before", times=7)
+    life = push(deferrable=deferrable, retries=0).go()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+    assert life.said("WARNING", "says nothing of the work")
+
+
+@WAYS
+def test_the_patience_has_an_end(push, remote, deferrable):
+    """A remote that stays away fails the try; the next one picks the import up."""
+    remote.settings(job_seconds=20)
+    remote.trouble("GET", "imports/", status=503)
+    life = push(deferrable=deferrable).go()
+    assert isinstance(life.error, (Broken, Unreachable))
+    remote.faults([])
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_the_remote_says_when_to_look_again(push, remote, clock):
+    """Retry-After on a look is obeyed."""
+    remote.trouble("GET", "imports/", status=429, headers={"Retry-After": "600"}, times=1, skip=1)
+    assert push().go().state == "success"
+    assert 600 in clock.naps
+
+
+def test_new_credentials_are_picked_up_while_deferred(push, remote, sluice_sandbox, monkeypatch):
+    """The trigger looks the connection up again before it gives up."""
+    life = push(deferrable=True).defer()
+    remote.trouble("GET", "imports/", status=401, times=2)
+    event = life.event()
+    assert event["verdict"] == "over"
+    assert life.said("WARNING", "Looking the connection kaleidoscope_default up again")
+
+
+# --- the deadline
+
+
+@WAYS
+def test_the_deadline_counts_from_the_asking(push, remote, clock, deferrable):
+    """However long the task was away, the import is older than allowed, and one look more is taken."""
+    remote.settings(job_seconds=1000)
+    life = push(timeout=100, deferrable=deferrable)
+    with life.death("all noted"):
+        life.go()
+    clock.move(90)
+    life.retry()
+    assert isinstance(life.error, TimedOut)
+    assert "goes on there" in str(life.error) or "the limit is 100 s" in str(life.error)
+    assert 9 < sum(clock.naps) < 11
+    naps = len(clock.naps)
+    life.retry()
+    assert isinstance(life.error, TimedOut)
+    assert len(clock.naps) == naps
+    clock.move(1000)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+# --- what comes back is not trusted
+
+GARBAGE = [
+    None,
+    "over",
+    {},
+    {"verdict": "over"},
+    {"verdict": "perhaps", "job": {"system": "kaleidoscope", "kind": "import", "ids": ["x"], "where": {}}},
+    {"verdict": "over", "job": {"system": "kaleidoscope", "kind": "import", "ids": [7], "where": {}}},
+]
+
+
+@pytest.mark.parametrize("event", GARBAGE, ids=repr)
+def test_an_unknown_event_is_an_error_while_the_job_runs(push, remote, event):
+    """It says nothing, so the try fails, and the next one picks the import up."""
+    life = push(deferrable=True).defer().fire(event).leg()
+    assert isinstance(life.error, Misunderstood)
+    assert "goes on there" in str(life.error)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_an_unknown_event_does_not_matter_once_the_job_is_over(push, remote, clock):
+    """The remote's word counts, not the event's."""
+    life = push(deferrable=True).defer()
+    clock.move(10)
+    life.fire("gibberish").leg()
+    assert (life.state, life.result["created"]) == ("success", 3)
+
+
+def test_an_event_that_calls_a_running_job_over_is_not_believed(push, remote):
+    """The job is looked at, found running, and waited for."""
+    life = push(deferrable=True).defer()
+    event = {"verdict": "over", "job": life.trigger().job, "message": "all done"}
+    assert life.fire(event).leg().state == "deferred"
+    life.fire().leg()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_an_event_of_another_job_is_not_believed(push, remote, clock):
+    """The journal says which job is ours."""
+    life = push(deferrable=True).defer()
+    event = {"verdict": "over", "job": {**life.trigger().job, "ids": [UNKNOWN]}, "message": ""}
+    assert life.fire(event).leg().state == "deferred"
+    assert life.trigger().job["ids"] == remote.imports
+
+
+def test_a_job_that_failed_is_told_from_the_remote(push, remote):
+    """The event says that it is over; how it ended is asked."""
+    remote.settings(fail_imports=1)
+    life = push(deferrable=True).defer().fire().leg()
+    assert isinstance(life.error, Undone)
+    assert "failed_row" in str(life.error)
+
+
+def test_without_its_journal_the_task_goes_by_what_was_watched(push, remote):
+    """A user cleared the state store meanwhile: no second import."""
+    life = push(deferrable=True).defer().forget().fire().leg()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+    assert life.result["import_ids"] == remote.imports
+    assert life.said("WARNING", "journal of this task is gone")
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["gibberish", {"verdict": "over", "job": {"system": "kaleidoscope", "kind": "walk", "ids": ["1"], "where": {}}}],
+    ids=["garbage", "other kind"],
+)
+def test_without_its_journal_and_a_good_event_the_task_fails(push, remote, event):
+    """Nothing is left to go by, and nothing is pushed on the off chance."""
+    life = push(deferrable=True).defer().forget().fire(event).leg()
+    assert isinstance(life.error, Misunderstood)
+    assert len(remote.imports) == 1
+
+
+# --- the wait itself breaks
+
+
+def test_a_trigger_that_crashed_is_replaced(push, remote):
+    """The job is looked at from the worker and waited for again; nothing is pushed."""
+    life = push(deferrable=True).defer().crash().leg()
+    assert life.state == "deferred"
+    assert life.said("WARNING", "The trigger ended without a word (Trigger failure)")
+    life.fire().leg()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_triggers_that_keep_crashing_are_not_replaced_for_ever(push, remote):
+    """After so many, the try fails and says why; the next one picks the import up."""
+    remote.settings(job_seconds=1000)
+    life = push(deferrable=True).defer()
+    for _ in range(MENDINGS):
+        assert life.crash().leg().state == "deferred"
+    life.crash().leg()
+    assert isinstance(life.error, Unreachable)
+    assert f"{MENDINGS} times" in str(life.error)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+@pytest.mark.parametrize("breaks", ["crash", "overdue"])
+def test_a_trigger_that_broke_after_the_job_had_ended_does_not_matter(push, remote, clock, breaks):
+    """One look from the worker finds the end."""
+    life = push(deferrable=True).defer()
+    clock.move(10)
+    getattr(life, breaks)().leg()
+    assert (life.state, life.result["created"], len(remote.imports)) == ("success", 3, 1)
+
+
+@pytest.mark.parametrize("breaks", ["crash", "overdue"])
+def test_a_trigger_that_broke_while_the_job_failed(push, remote, clock, breaks):
+    """One look from the worker finds the failure, in the remote's words."""
+    remote.settings(fail_imports=1)
+    life = push(deferrable=True).defer()
+    clock.move(10)
+    getattr(life, breaks)().leg()
+    assert isinstance(life.error, Undone)
+    assert len(remote.imports) == 1
+
+
+def test_a_trigger_that_hung_until_the_backstop_is_the_deadline(push, remote):
+    """Airflow's own timeout, behind the trigger's: the job still runs, so it took too long."""
+    remote.settings(job_seconds=1000)
+    life = push(deferrable=True).defer().overdue().leg()
+    assert isinstance(life.error, TimedOut)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_the_backstop_is_behind_the_deadline(push):
+    """Airflow must not end the trigger before it can say something itself."""
+    life = push(deferrable=True, timeout=1000, poll_interval=50).defer()
+    with life.row() as row:
+        left = (row.trigger_timeout - row.updated_at).total_seconds()
+    assert 1050 < left < 1500
+
+
+def test_a_broken_trigger_without_a_journal_fails(push, remote):
+    """Nothing is left to go by, and nothing is pushed on the off chance."""
+    life = push(deferrable=True).defer().forget().crash().leg()
+    assert isinstance(life.error, Misunderstood)
+    assert len(remote.imports) == 1
