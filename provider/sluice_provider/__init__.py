@@ -22,16 +22,28 @@ def get_provider_info() -> dict[str, object]:
                 "integration-name": "Kaleidoscope",
                 "external-doc-url": "https://api.docs.kaleidoscope.bio",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "Kili",
+                "external-doc-url": "https://docs.kili-technology.com",
+                "tags": ["service"],
+            },
         ],
-        "hooks": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.hooks.kaleidoscope"]}],
+        "hooks": [
+            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.hooks.kaleidoscope"]},
+            {"integration-name": "Kili", "python-modules": ["sluice_provider.hooks.kili"]},
+        ],
         "operators": [
-            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.operators.kaleidoscope"]}
+            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.operators.kaleidoscope"]},
+            {"integration-name": "Kili", "python-modules": ["sluice_provider.operators.kili"]},
         ],
-        "sensors": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.sensors.kaleidoscope"]}],
+        "sensors": [
+            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.sensors.kaleidoscope"]},
+            {"integration-name": "Kili", "python-modules": ["sluice_provider.sensors.kili"]},
+        ],
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
-        "extra-links": ["sluice_provider.links.KaleidoscopeLink"],
-        "connection-types": [_kaleidoscope()],
+        "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
+        "connection-types": [_kaleidoscope(), _kili()],
     }
 
 
@@ -53,6 +65,27 @@ def _kaleidoscope() -> dict[str, object]:
         "conn-fields": {
             "web_url": _text("Web address", "Of Kaleidoscope for people, for the links on tasks"),
             "iap_audience": _text("IAP audience", "Client id of the Identity-Aware Proxy in front of the API, if any"),
+            **_shared_fields(),
+        },
+    }
+
+
+def _kili() -> dict[str, object]:
+    return {
+        "connection-type": "kili",
+        "hook-name": "Kili",
+        "hook-class-name": "sluice_provider.hooks.kili.KiliHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login"],
+            "relabeling": {"host": "Endpoint", "password": "API key"},
+            "placeholders": {
+                "host": "https://cloud.kili-technology.com/api/label/v2/graphql",
+                "port": "443",
+                "password": "an API key of the user whom Airflow acts for",
+            },
+        },
+        "conn-fields": {
+            "web_url": _text("Web address", "Of Kili for people, for the links on tasks; usually the endpoint's host"),
             **_shared_fields(),
         },
     }

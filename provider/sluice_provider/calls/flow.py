@@ -1,7 +1,7 @@
 """How to talk to a remote, without talking: every decision about retries, paging and waiting is made here.
 
 A flow is a generator. It yields a `Call`, and is sent a `Reply` or has an error thrown in; or it yields a `Pause`, and
-is resumed when that is over; it returns a typed value. Flows are composed with `yield from`. Rules of this file:
+is resumed when that is over; or an `Aside`, and is sent what came of it; it returns a typed value. Flows are composed with `yield from`. Rules of this file:
 it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it never guesses from a verb whether a
 call may be repeated: whoever read the remote's documentation says so with `repeatable`.
 """
@@ -45,6 +45,7 @@ class Call(NamedTuple):
     :param params: query
     :param json: body, encoded as JSON
     :param repeatable: the remote ends in the same state when it gets this call twice
+    :param name: what it is, where method and path do not tell
     """
 
     method: str
@@ -52,9 +53,10 @@ class Call(NamedTuple):
     params: Mapping[str, str | int] = NOTHING
     json: Any = None
     repeatable: bool = False
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+        return self.name or f"{self.method} {self.path}"
 
 
 class Reply(NamedTuple):
@@ -84,7 +86,17 @@ class Pause(NamedTuple):
     why: str
 
 
-Flow = Generator["Call | Pause", "Reply | None", T]
+class Aside(NamedTuple):
+    """Something that blocks and is not a call of ours (a vendor's own client): done in place by the worker, in a thread
+    by the triggerer. An error of this package that it raises is thrown into the flow."""
+
+    do: Callable[[], Any]
+
+
+Flow = Generator["Call | Pause | Aside", Any, T]
+
+
+Verdict = Callable[[Call, Reply], "SluiceError | None"]
 
 
 # --- one call -------------------------------------------------------------------------------------------------------
@@ -111,15 +123,16 @@ class Patience(NamedTuple):
         return min(self.longest, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
-def send(call: Call, patience: Patience | None = None) -> Flow[Reply]:
+def send(call: Call, patience: Patience | None = None, verdict: Verdict | None = None) -> Flow[Reply]:
     """Make one call, again where that is safe and may help, and return its good reply.
 
+    :param verdict: what a reply stands for, where the status alone does not tell (default: `judge`)
     :raises InDoubt: the call is not repeatable, may have reached the remote, and was never answered
     """
     patience = patience or Patience()
     attempt = 1
     while True:
-        error = yield from _attempt(call)
+        error = yield from _attempt(call, verdict or judge)
         if isinstance(error, Reply):
             return error
         if not _passing(error):
@@ -133,13 +146,13 @@ def send(call: Call, patience: Patience | None = None) -> Flow[Reply]:
         attempt += 1
 
 
-def _attempt(call: Call) -> Flow[Reply | SluiceError]:
+def _attempt(call: Call, verdict: Verdict) -> Flow[Reply | SluiceError]:
     try:
-        reply = yield call
+        reply: Reply | None = yield call
     except SluiceError as error:
         return error
     assert reply is not None, "a driver answers a Call with a Reply"  # noqa: S101 - a broken driver, not bad input
-    return judge(call, reply) or reply
+    return verdict(call, reply) or reply
 
 
 def _passing(error: SluiceError) -> bool:
@@ -306,6 +319,7 @@ def wait(
 
 __all__ = [
     "Age",
+    "Aside",
     "Cadence",
     "Call",
     "Flow",

@@ -91,6 +91,10 @@ class SluiceHook(BaseHook):
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         """The system's way to authenticate, from the connection's fields."""
 
+    def place(self, fields: Fields) -> Site:
+        """Where the remote is, from the connection's fields."""
+        return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
+
     @abstractmethod
     def greet(self) -> Flow[str]:
         """One cheap authenticated read, and what it found, as a sentence."""
@@ -143,7 +147,7 @@ class SluiceHook(BaseHook):
             self._client = None
 
     def _options(self, fields: Fields) -> dict[str, Any]:
-        place = site(fields, default_host=self.default_host, user_agent=USER_AGENT)
+        place = self.place(fields)
         return {**place.options(), "auth": self.auth(fields, place)}
 
     # --- the connection

@@ -179,6 +179,7 @@ class JobOperator(Waiting):
         self.log.warning("The journal of this task is gone; going on with what the trigger watched")
         entry = story.entry(phase.name)
         entry.parts, entry.whole = [Part(job_id) for job_id in outcome.job.ids], True
+        entry.note = dict(outcome.job.where)
         return story
 
     # --- the order of things
@@ -196,7 +197,7 @@ class JobOperator(Waiting):
                 self._ask(journal, story, phase, entry)
             self._ref = self._reference(story, entry)
             self.publish(context, self._ref)
-            if not self.wait_for_completion:
+            if phase.last and not self.wait_for_completion:
                 break
             work = self._wait(self._ref, entry, trouble)
             self._end(journal, story, phase, entry, work)
@@ -216,7 +217,7 @@ class JobOperator(Waiting):
     def _reference(self, story: Story, entry: Entry) -> JobRef:
         phase = self.plan(story)
         assert phase is not None  # noqa: S101 - an entry that has not ended belongs to a phase
-        return JobRef(self.system, phase.kind, entry.ids, phase.where)
+        return JobRef(self.system, phase.kind, entry.ids, {**phase.where, **entry.note})
 
     def _wait(self, ref: JobRef, entry: Entry, trouble: SluiceError | None) -> Work:
         try:

@@ -35,6 +35,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         self.job_url = ""
         self._failures = 0
         self._since = time.time()
+        self._ref: JobRef | None = None
 
     # --- what a system adds
 
@@ -45,6 +46,10 @@ class JobSensor(Waiting, BaseSensorOperator):
         """What is waited for."""
         raise NotImplementedError
 
+    def note(self) -> dict[str, str]:
+        """What must be known from before the wait; taken once, and part of the job's `where` from then on."""
+        return {}
+
     def judge(self, work: Work) -> None:
         """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
 
@@ -53,18 +58,18 @@ class JobSensor(Waiting, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         with fail_for_good(True):
             self.check()
-            self.publish(context, self.reference())
-        story = self._begin(Journal(context))
+            story = self._begin(Journal(context))
+            self.publish(context, self._noted(story))
         if self.deferrable:
             return self._look_or_defer(story)
-        self._since = story.entry(PHASE).asked_at
+        self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """A look that fails for a passing reason is not news; too many of them in a row are."""
         try:
             with fail_for_good(True):
-                work = self.look(self.reference(), self._since)
+                work = self.look(self._ref or self.reference(), self._since)
         except SluiceError as error:
             self._failures += 1
             if self._failures >= Cadence().failures:
@@ -93,16 +98,21 @@ class JobSensor(Waiting, BaseSensorOperator):
     # --- the order of things
 
     def _begin(self, journal: Journal) -> Story:
-        """Written down is only since when we wait, so that the timeout spans deferrals, reschedules and retries."""
+        """Written down is since when we wait, so that the timeout spans deferrals, reschedules and retries, and what
+        there was before."""
         story = journal.read()
         if story is None or journal.cleared_since(story):
             story = journal.begin(PHASE)
-            story.entry(PHASE)
+            story.entry(PHASE).note.update(self.note())
             journal.write(story)
         return story
 
+    def _noted(self, story: Story) -> JobRef:
+        ref = self.reference()
+        return ref._replace(where={**ref.where, **story.entry(PHASE).note})
+
     def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
-        ref, asked_at = self.reference(), story.entry(PHASE).asked_at
+        ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
         with fail_for_good(True):
             work = self.look(ref, asked_at)
         if work.over:
