@@ -242,10 +242,7 @@ BAD = {
     "nameless field": ({"records": [{"symbol": "H", "": 1}]}, "a field without a name"),
     "not JSON": ({"records": [{"symbol": "H", "at": object()}]}, "record 1"),
     "NaN": ({"records": [{"symbol": "H", "weight": float("nan")}]}, "record 1"),
-    "record too large": (
-        {"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000},
-        "more than max_bytes",
-    ),
+    "record too large": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
     "no key fields": ({"key_field_names": None}, "key_field_names"),
     "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
     "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of texts"),

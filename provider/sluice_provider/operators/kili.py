@@ -173,7 +173,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
     def plan(self, story: Story) -> Phase | None:
         if not story.entry("add").ended:
             where = {"project_id": self.project_id}
-            return Phase("add", "connection", self._ask, self._doubt, where, last=not self.compute_differences)
+            return Phase("add", "connection", self._add, self._doubt, where, last=not self.compute_differences)
         if self.compute_differences and not story.entry("check").ended:
             return self.computing(story, "check", last=True)
         return None
@@ -187,7 +187,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
 
     # --- adding
 
-    def _ask(self, asking: Asking) -> None:
+    def _add(self, asking: Asking) -> None:
         if asking.entry.parts:
             return
         there = self._list()
