@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
     from graphql import ExecutionResult, GraphQLError, GraphQLSchema
 
+BUCKET = """
+  allowedPaths: [String!] allowedProjects: [String!] organizationId: ID
+  awsAccessPointARN: String awsRoleARN: String awsRoleExternalId: String
+  azureConnectionURL: String azureIsUsingServiceCredentials: Boolean azureSASToken: String azureTenantId: String
+  gcpBucketName: String includeRootFiles: String internalProcessingAuthorized: String
+  s3AccessKey: String s3BucketName: String s3Endpoint: String s3Region: String s3SecretKey: String
+  s3SessionToken: String
+"""
+"""How a bucket is reached, in a type and in an input alike."""
+
 SDL = """
 "Items of one page"
 scalar PageSize
