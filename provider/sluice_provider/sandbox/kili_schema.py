@@ -107,13 +107,15 @@ NEWER = ("  isApplyingDataDifferences: Boolean!\n", "  lastCheck: DateTime\n")
 
 @cache
 def schema(*, old: bool) -> GraphQLSchema:
-    """The schema, with or without the newer fields."""
-    from graphql import build_schema
+    """The schema, with or without the newer fields. Of the directives only those that every generation of clients can
+    read: newer ones may be used in places that the graphql-core of the vendor's client does not know."""
+    from graphql import GraphQLIncludeDirective, GraphQLSchema, GraphQLSkipDirective, build_schema
 
     text = SDL
     for line in NEWER if old else ():
         text = text.replace(line, "")
-    return build_schema(text)
+    directives = (GraphQLIncludeDirective, GraphQLSkipDirective)
+    return GraphQLSchema(**{**build_schema(text).to_kwargs(), "directives": directives})
 
 
 def refuse(code: str, message: str) -> GraphQLError:
