@@ -59,10 +59,10 @@ class JobSensor(Waiting, BaseSensorOperator):
         with fail_for_good(True):
             self.check()
             story = self._begin(Journal(context))
-            self.publish(context, self._noted(story))
         if self.deferrable:
-            return self._look_or_defer(story)
+            return self._look_or_defer(context, story)
         self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
+        self.publish(context, self._ref)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
@@ -86,14 +86,14 @@ class JobSensor(Waiting, BaseSensorOperator):
         story = journal.read() or self._begin(journal)
         if isinstance(trouble, Unreachable):
             trouble = self.mend(journal, story, str(trouble))
-        return self._look_or_defer(story, trouble)
+        return self._look_or_defer(context, story, trouble)
 
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
         journal = Journal(context)
         story = journal.read() or self._begin(journal)
-        return self._look_or_defer(story, self.mend(journal, story, reason))
+        return self._look_or_defer(context, story, self.mend(journal, story, reason))
 
     # --- the order of things
 
@@ -111,8 +111,9 @@ class JobSensor(Waiting, BaseSensorOperator):
         ref = self.reference()
         return ref._replace(where={**ref.where, **story.entry(PHASE).note})
 
-    def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
+    def _look_or_defer(self, context: Context, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
+        self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
         with fail_for_good(True):
             work = self.look(ref, asked_at)
         if work.over:
