@@ -122,9 +122,12 @@ def weaknesses(kili):
 
 
 def main():
-    """All of it, with one client."""
-    control("settings", job_seconds=1)
+    """All of it, with one client; or, if a connection is named, only synchronise that, and delete what is gone."""
     kili = connect()
+    if sys.argv[2:]:
+        kili.synchronize_cloud_storage_connection(sys.argv[2], delete_extraneous_files=True)
+        return
+    control("settings", job_seconds=1)
     told = {"around": look_around(kili), "synchronised": synchronise(kili), "added": add(kili)}
     told["weak"] = weaknesses(kili)
     sys.stdout.write("told:" + json.dumps(told))

@@ -93,6 +93,7 @@ def _shown(sas: str) -> set[str]:
 
 
 def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
+    account, container = _split(url)
     try:
         from azure.core.exceptions import AzureError, HttpResponseError
         from azure.storage.blob import ContainerClient
@@ -101,7 +102,6 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
             "the integration uses Azure service credentials, so its container is listed from here, which needs "
             "azure-storage-blob: pip install 'airflow-provider-sluice[azure]'"
         ) from None
-    account, container = _split(url)
     trouble: SluiceError | None = None
     try:
         with ContainerClient(account, container, credential=sas.lstrip("?")) as client:

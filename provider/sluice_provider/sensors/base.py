@@ -59,10 +59,11 @@ class JobSensor(Waiting, BaseSensorOperator):
         with fail_for_good(True):
             self.check()
             story = self._begin(Journal(context))
+            if not self.deferrable:
+                self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
+                self.publish(context, self._ref)
         if self.deferrable:
             return self._look_or_defer(context, story)
-        self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
-        self.publish(context, self._ref)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
@@ -113,8 +114,8 @@ class JobSensor(Waiting, BaseSensorOperator):
 
     def _look_or_defer(self, context: Context, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
-        self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
         with fail_for_good(True):
+            self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
             work = self.look(ref, asked_at)
         if work.over:
             return self._end(work)
