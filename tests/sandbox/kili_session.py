@@ -116,7 +116,7 @@ def weaknesses(kili):
         "late flag": weak(kili, flag_delay=10),
         "long check": weak(kili, job_seconds=1000),
         "foreign assets": weak(kili, foreign_per_look=1),
-        "lost answer": weak(kili, [{**lost, "skip": 9}], job_seconds=0),
+        "lost answer": weak(kili, [{**lost, "skip": 6}], job_seconds=0),
         "odd total": weak(kili, odd_total=4, empty=True),
     }
 

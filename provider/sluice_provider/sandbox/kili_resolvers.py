@@ -152,7 +152,7 @@ class Resolvers:
             "isApplyingDataDifferences": each.flag(now, checking=False),
             "lastCheck": iso(each.last_check),
             "lastChecked": iso(each.last_check),
-            "dataDifferencesSummary": None if each.last_check is None else summary,
+            "dataDifferencesSummary": summary,
             "selectedFolders": folders,
             "prefix": prefix,
             "include": include,
