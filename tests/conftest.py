@@ -8,6 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faces import Face, Pauses, client_options
 from sluice_provider.calls.auth import forget_tokens
 from sluice_provider.calls.site import Fields

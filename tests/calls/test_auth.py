@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+
 from faces import asked, client_options
 from sluice_provider.apis.kaleidoscope import get_programs
 from sluice_provider.calls import auth

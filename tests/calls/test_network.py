@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from faces import Face, client_options
 from loopback import Answer, kaleidoscope, serve
 from sluice_provider.apis.kaleidoscope import get_active_workspace
