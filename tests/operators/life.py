@@ -4,7 +4,7 @@
     life.go()            until the try is over, through the triggerer if it defers
     life.clear().go()    as a user does
 
-Every leg gets a new operator, as in a new process. What the package sleeps moves a clock instead, the sandbox's with it.
+Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_openlineage_is_told(push, remote, tmp_path, sluice_sandbox, deferrable)
     host = sluice_sandbox.url.removeprefix("http://")
     assert [(each.namespace, each.name) for each in told.inputs] == [("file", str(path))]
     assert [(each.namespace, each.name) for each in told.outputs] == [
-        (f"kaleidoscope://{host}/kaleidoscope", f"operations/{OPERATION}")
+        (f"kaleidoscope://{host}", f"operations/{OPERATION}")
     ]
     assert told.run_facets["externalQuery"].externalQueryId == ",".join(remote.imports)
     assert told.run_facets["externalQuery"].source == f"{sluice_sandbox.url}/kaleidoscope"
