@@ -33,7 +33,7 @@ def test_the_answer_is_written_down_before_anything_else(push, remote):
         life.go()
     [entry] = life.journal["entries"]
     assert entry["parts"] == [[remote.imports[0], 0, 3]]
-    assert entry["intent"] is None
+    assert (entry["intent"], entry["whole"]) == (None, False)
     assert remote.looks == 0
 
 
