@@ -8,6 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faces import Face, Pauses, client_options
 from sluice_provider.calls.auth import forget_tokens
 from sluice_provider.calls.site import Fields
@@ -35,7 +36,6 @@ def _empty_purses() -> None:
 @pytest.fixture
 def fields(sluice_sandbox: SandboxClient) -> Fields:
     """The connection that leads to the sandbox's Kaleidoscope."""
-    sluice_sandbox.settings(job_seconds=0)
     connection = json.loads(sluice_sandbox.connections()["kaleidoscope_default"])
     return Fields(
         "kaleidoscope_default",
@@ -51,3 +51,9 @@ def fields(sluice_sandbox: SandboxClient) -> Fields:
 def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: Fields) -> Face:
     """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
     return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))
+
+
+@pytest.fixture
+def worker(sluice_sandbox: SandboxClient, fields: Fields) -> Face:
+    """The worker's face alone, for what both have in common."""
+    return Face("worker", client_options(fields), Pauses(sluice_sandbox.advance))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import httpx
+
 from sluice_provider.apis.kaleidoscope import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.drive import adrive, drive
@@ -84,7 +85,7 @@ def client_options(fields: Fields, iap: Iap | None = None) -> dict[str, Any]:
         "client_id": fields.login or "",
         "client_secret": fields.password or "",
     }
-    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form), wear, iap)}
+    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form, place.headers), wear, iap)}
 
 
 class Face:

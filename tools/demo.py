@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
 from airflow_standalone import OVER, Standalone, StandaloneError
 from processes import Program, clean_environment, free_ports
 

@@ -4,7 +4,7 @@
     life.go()            until the try is over, through the triggerer if it defers
     life.clear().go()    as a user does
 
-Every leg gets a new operator, as in a new process. What the package sleeps moves a clock instead, the sandbox's with it.
+Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from unittest import mock
 import httpx
 import pytest
 import structlog
-from sluice_provider.testing import _sluice_server, sluice_connections, sluice_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ ELEMENTS = [
     {"symbol": "He", "name": "Helium", "atomic_number": 2},
     {"symbol": "Li", "name": "Lithium", "atomic_number": 3},
 ]
-SECRET = "kaleidoscope-sandbox-secret"  # noqa: S105 - the sandbox's own
+SECRET = "kaleidoscope-sandbox-secret"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -100,9 +99,9 @@ class Run:
 
     def __init__(self, clock: Clock, dag_id: str, make: Callable[[], object], settings: dict[str, Any]) -> None:
         from airflow._shared.timezones import timezone
+        from airflow.models.serialized_dag import SerializedDagModel
         from airflow.serialization.definitions.dag import SerializedDAG
         from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
-        from airflow.models.serialized_dag import SerializedDagModel
         from airflow.utils.session import create_session
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -187,6 +186,7 @@ class Life:
     def retry_seconds(self) -> float:
         """How long Airflow waits before the next try."""
         with self.row() as row:
+            row.task = self.operator
             return float((row.next_retry_datetime() - row.end_date).total_seconds())
 
     def xcom(self, key: str = "return_value") -> Any:
@@ -226,9 +226,8 @@ class Life:
         from airflow.sdk.execution_time.supervisor import run_task_in_process
 
         dag = self.run.dag()
-        self.operator = self.run.clock.operator = dag.task_dict[self.task_id]
         with structlog.testing.capture_logs() as lines:
-            outcome = run_task_in_process(ti=self._queue(), task=self.operator)
+            outcome = run_task_in_process(ti=self._queue(), task=dag.task_dict[self.task_id])
         self._note(lines)
         self.operator, self.error = outcome.ti.task, outcome.error
         return self
@@ -259,6 +258,8 @@ class Life:
         while self.state in ("deferred", "up_for_reschedule"):
             if self.state == "deferred":
                 self.fire()
+            else:
+                self.run.clock.move(self.operator.poke_interval)
             self.leg()
         return self
 
@@ -304,8 +305,8 @@ class Life:
     def trigger(self) -> Any:
         """The trigger as the triggerer makes it from the database."""
         from airflow.models.trigger import Trigger
-        from airflow.sdk.serde import deserialize
         from airflow.sdk._shared.module_loading import import_string
+        from airflow.sdk.serde import deserialize
         from sqlalchemy.orm import object_session
 
         with self.row() as row:
@@ -316,12 +317,12 @@ class Life:
 
     def in_triggerer(self, work: Callable[[Any], Any], trigger: Any = None) -> Any:
         """The outcome of `await work(trigger)`, with what a triggerer has around it."""
+        import psutil
         from airflow.sdk.execution_time.supervisor import (
             InProcessSupervisorComms,
             InProcessTestSupervisor,
             set_supervisor_comms,
         )
-        import psutil
 
         trigger = trigger or self.trigger()
         supervisor = InProcessTestSupervisor(
@@ -433,8 +434,7 @@ class Clock:
         self._sandbox = sandbox
         self.ahead = 0.0
         self.naps: list[float] = []
-        self.operator: Any = None
-        self.on_nap: Callable[[Any], object] = lambda _operator: None
+        self.on_nap: Callable[[], object] = lambda: None
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -450,7 +450,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         assert len(self.naps) < 1000, "this wait never ends"
         self.naps.append(seconds)
-        self.on_nap(self.operator)
+        self.on_nap()
         self.move(seconds)
 
     async def asleep(self, seconds: float) -> None:
@@ -460,6 +460,7 @@ class Clock:
     def in_force(self) -> Iterator[None]:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
+
         from sluice_provider import journal
         from sluice_provider.calls import auth, flow
         from sluice_provider.hooks import base as hooks

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-import demo
 import pytest
+
+import demo
 
 
 def test_table_sets_text_left_and_numbers_right() -> None:

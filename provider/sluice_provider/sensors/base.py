@@ -63,7 +63,7 @@ class JobSensor(Waiting, BaseSensorOperator):
                 self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
                 self.publish(context, self._ref)
         if self.deferrable:
-            return self._look_or_defer(context, story)
+            return self._first_look(context, story)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
@@ -112,17 +112,32 @@ class JobSensor(Waiting, BaseSensorOperator):
         ref = self.reference()
         return ref._replace(where={**ref.where, **story.entry(PHASE).note})
 
+    def _first_look(self, context: Context, story: Story) -> dict[str, Any]:
+        """Airflow heeds `soft_fail` where it pokes and where it resumes, and here nobody does but us."""
+        from airflow.providers.common.compat.sdk import (
+            AirflowFailException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        )
+
+        try:
+            return self._look_or_defer(context, story)
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            if not self.soft_fail:
+                raise
+            raise AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
+
     def _look_or_defer(self, context: Context, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
         with fail_for_good(True):
             self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
-            work = self.look(ref, asked_at)
-        if work.over:
+            work = self.glance(ref, asked_at, trouble)
+        if work and work.over:
             return self._end(work)
         if time.time() - asked_at >= self.timeout:
             from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-            raise AirflowSensorTimeout(f"not over after {self.timeout:.0f} s: {work}")
+            raise AirflowSensorTimeout(f"not over after {self.timeout:.0f} s: {work or 'it could not be looked at'}")
         if trouble:
             raise trouble
         return self.wait_deferred(ref, asked_at)
