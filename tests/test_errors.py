@@ -26,6 +26,7 @@ HOPELESS = {
     "Conflict",
     "TooLarge",
     "InDoubt",
+    "OverLimit",
     "RowsRejected",
 }
 
@@ -35,7 +36,7 @@ def test_errors_pickle(kind):
     """Type, words and every attribute, also one that was set afterwards."""
     facts = {}
     if issubclass(kind, Answered):
-        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5}
+        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5, "path": "a.b"}
     if issubclass(kind, Unreachable):
         facts = {"sent": False}
     error = kind("words", **facts)

@@ -227,7 +227,7 @@ def test_without_graphql_core_the_others_work(kili, monkeypatch):
     kili_schema.schema.cache_clear()
     answer = kili.post("{ viewer { id } }")
     assert (answer.status_code, "airflow-provider-sluice[sandbox]" in answer.text) == (501, True)
-    assert kili.http.post(f"{kili.sandbox.url}/kaleidoscope/auth/oauth/token", data={}).status_code == 400
+    assert kili.http.post(f"{kili.sandbox.url}/kaleidoscope/auth/oauth/token", data={}).status_code == 415
 
 
 FILES = ["a.png", "cats/one.png", "cats/two.png", "dogs/one.png"]

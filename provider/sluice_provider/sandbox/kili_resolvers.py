@@ -109,7 +109,8 @@ class Resolvers:
 
     def _create(self, data: Raw) -> Integration:
         more = {name: value for name, value in data.items() if name not in ("name", "platform", "status")}
-        made = Integration(data.get("name", ""), data.get("platform", "AWS"), Bucket(()), more=more)
+        about = (data.get("name", ""), data.get("platform", "AWS"), Bucket(()), data.get("status", "CHECKING"))
+        made = Integration(*about, more=more)
         self._store.integrations[made.id] = made
         return made
 

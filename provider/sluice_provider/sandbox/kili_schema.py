@@ -114,8 +114,9 @@ def schema(*, old: bool) -> GraphQLSchema:
     text = SDL
     for line in NEWER if old else ():
         text = text.replace(line, "")
+    whole = build_schema(text)
     directives = (GraphQLIncludeDirective, GraphQLSkipDirective)
-    return GraphQLSchema(**{**build_schema(text).to_kwargs(), "directives": directives})
+    return GraphQLSchema(whole.query_type, whole.mutation_type, types=whole.type_map.values(), directives=directives)
 
 
 def refuse(code: str, message: str) -> GraphQLError:
