@@ -19,7 +19,8 @@ import sluice_provider
 BASE = "from airflow.sdk import DAG, BaseOperator"
 OURS = (
     "import sluice_provider.operators.kaleidoscope, sluice_provider.sensors.kaleidoscope, "
-    "sluice_provider.hooks.kaleidoscope"
+    "sluice_provider.hooks.kaleidoscope, "
+    "sluice_provider.operators.kili, sluice_provider.sensors.kili, sluice_provider.hooks.kili"
 )
 TRIGGERS = OURS + ", sluice_provider.triggers"
 OTHERS = {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
-COUNTS = ("pushed", "created", "updated", "skipped")
+COUNTS = ("pushed", "created", "updated", "skipped", "added", "removed")
 STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
 
 
@@ -230,9 +230,10 @@ def _is_number(cell: str) -> bool:
 
 def summary(runs: Sequence[Run]) -> str:
     """Set the outcome of all runs in a table."""
-    rows = [["DAG", "day", "state", *COUNTS, "seconds", "remote jobs"]]
+    names = [name for name in COUNTS if any(run.counts[name] for run in runs)]  # no remote has them all
+    rows = [["DAG", "day", "state", *names, "seconds", "remote jobs"]]
     for run in runs:
-        counts = [str(run.counts[name]) for name in COUNTS]
+        counts = [str(run.counts[name] or "") for name in names]
         jobs = " ".join(job[:8] for job in run.jobs)
         rows.append([run.dag_id, run.day, run.state, *counts, f"{run.seconds:.1f}", jobs])
     return table(rows)

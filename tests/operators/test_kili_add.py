@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operators.kili_life import add, death, kili, lost, sync  # noqa: F401
+from operators.kili_life import death, lost
 from sluice_provider.errors import BadInput, Conflict, NotFound
 
 pytestmark = pytest.mark.airflow
@@ -12,7 +12,7 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 ADD = "addDataConnection"
 
 
-def connections(kili):  # noqa: F811
+def connections(kili):
     """Those that there are beside the first."""
     return [each for each in kili.state["connections"] if each["id"] != kili.me]
 

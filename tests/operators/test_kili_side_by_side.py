@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from kili_vendor import session
-from operators.kili_life import add, kili, sync  # noqa: F401
 
 pytestmark = [pytest.mark.airflow, pytest.mark.vendor]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operators.kili_life import PICTURES, add, kili, sync  # noqa: F401
+from operators.kili_life import PICTURES
 from sluice_provider.errors import BadInput, NotFound, OverLimit
 
 pytestmark = pytest.mark.airflow

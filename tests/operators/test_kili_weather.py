@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operators.kili_life import PICTURES, add, death, kili, lost, sync  # noqa: F401
+from operators.kili_life import PICTURES, death, lost
 from sluice_provider.apis.base import GRACE
 from sluice_provider.errors import InDoubt, NotAllowed, NotAuthenticated, Undone
 

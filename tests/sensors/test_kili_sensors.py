@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from operators.kili_life import kili  # noqa: F401
 from sluice_provider.errors import BadInput
 from sluice_provider.sensors.kili import (
     KiliCloudStorageConnectionSensor,
@@ -19,7 +18,7 @@ WAYS = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def sensor(airflow, kili):  # noqa: F811
+def sensor(airflow, kili):
     """A sensor of a class, looking every ten seconds, for up to an hour."""
 
     def begin(kind, **args):

@@ -46,6 +46,10 @@ def test_line_of_a_dag_without_runs() -> None:
 
 
 def test_summary_has_a_row_for_every_run() -> None:
-    """Counts of all tasks of a run are added up, ids are cut short."""
+    """Counts of all tasks of a run are added up, ids are cut short; what nobody counted has no column."""
     run = demo.Run("d", "1", "success", seconds=3.04, counts=Counter(pushed=118), jobs={"0123456789": "completed"})
-    assert demo.summary([run]).splitlines()[-1].split() == ["d", "success", "118", "0", "0", "0", "3.0", "01234567"]
+    other = demo.Run("e", "1", "success", seconds=2.0, counts=Counter(removed=7))
+    heading, _, first, second = demo.summary([run, other]).splitlines()
+    assert heading.split() == ["DAG", "day", "state", "pushed", "removed", "seconds", "remote", "jobs"]
+    assert first.split() == ["d", "success", "118", "3.0", "01234567"]
+    assert second.split() == ["e", "success", "7", "2.0"]
