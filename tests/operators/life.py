@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from sluice_provider.testing import SandboxClient
 
-__all__ = ["Life", "Remote"]
-
 ELEMENTS = [
     {"symbol": "H", "name": "Hydrogen", "atomic_number": 1},
     {"symbol": "He", "name": "Helium", "atomic_number": 2},
