@@ -140,7 +140,7 @@ class Grant:
             raise broken
         if response.status_code == 429:
             raise Throttled("the token endpoint answered 429: too many requests", status=429, retry_after=later)
-        if response.status_code >= 300:
+        if response.status_code >= 300 or self._denied(response):
             raise NotAuthenticated(
                 f"the token endpoint answered {response.status_code}: {self._words(response)}; "
                 "check the login and the password of the connection",
@@ -160,6 +160,14 @@ class Grant:
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
+    def _denied(self, response: httpx.Response) -> bool:
+        """Some endpoints say no with a good status: an `error` stands where the token should (RFC 6749, 5.2)."""
+        try:
+            body = json.loads(response.content)
+        except ValueError:
+            return False
+        return isinstance(body, dict) and bool(body.get("error")) and "access_token" not in body
+
     def _words(self, response: httpx.Response) -> str:
         """The endpoint's own words, without the secrets that some echo."""
         try:
@@ -167,7 +175,8 @@ class Grant:
             words = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
         except (ValueError, AttributeError):
             words = "no reason given"
-        for value in sorted(self.form.values(), key=len, reverse=True):
+        told = [value for name, value in self.form.items() if name not in ("grant_type", "scope")]
+        for value in sorted(told, key=len, reverse=True):
             for shown in (value, quote(value, safe=""), quote_plus(value)):
                 words = words.replace(shown, "***") if len(value) > 3 else words
         return words[:300]

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError
+from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Asking:
 
 
 def _nothing_done(error: SluiceError) -> bool:
-    return isinstance(error, (Refusal, BadInput)) or not getattr(error, "sent", True)
+    return isinstance(error, (Refusal, BadInput, Undone)) or not getattr(error, "sent", True)
 
 
 def in_doubt(asking: Asking, intent: Intent) -> None:
