@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -84,7 +84,9 @@ class Multipart:
 
     def __init__(self, fields: Mapping[str, str], files: Sequence[FilePart]) -> None:
         self._boundary = os.urandom(16).hex()
-        self._fields = b"".join(self._head(f'name="{_quoted(name)}"') + _bytes(fields[name]) + b"\r\n" for name in fields)
+        self._fields = b"".join(
+            self._head(f'name="{_quoted(name)}"') + _bytes(fields[name]) + b"\r\n" for name in fields
+        )
         self._files = [(self._head_of(file), file) for file in files]
         self._end = f"--{self._boundary}--\r\n".encode()
         self.handed_over = False
@@ -98,7 +100,7 @@ class Multipart:
             headers["Content-Length"] = str(len(self._fields) + length + len(self._end))
         return headers
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Generator[bytes, None, None]:
         self.handed_over = False
         yield self._fields
         for head, file in self._files:

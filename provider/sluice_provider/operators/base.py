@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import cancel
@@ -265,3 +265,17 @@ def _ended_badly(system: str, phase: Phase, work: Work) -> Undone:
     error = Undone(f"{system} {phase.kind} ended badly: {work}; {hope}")
     error.hopeless = work.hopeless
     return error
+
+
+def times(entry: Entry) -> dict[str, Any]:
+    """When a phase was asked for and over, for the manifest."""
+    at = entry.ended["at"] if entry.ended else None
+    return {
+        "asked_at": _iso(entry.asked_at),
+        "ended_at": at and _iso(at),
+        "seconds": at and round(at - entry.asked_at, 1),
+    }
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
