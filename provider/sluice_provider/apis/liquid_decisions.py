@@ -277,9 +277,9 @@ def _links(value: Any) -> Iterator[str]:
 
 
 def _bare(link: re.Match[str]) -> str:
-    """A link as it may be shown: without the query, which is where a signature would stand."""
+    """A link as it may be shown: its host. Whoever has the rest of it may be let in."""
     parts = urlsplit(link[0])
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
 
 
 # --- kinds ----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ from sluice_provider.errors import (
 TOKEN = re.compile(r"[!-~]+")
 """What fits into a header (RFC 6750, 2.1, read generously)."""
 
+LIFE = 3600.0
+"""Seconds a token is taken to be good for when its endpoint does not say (RFC 6749, 5.1, leaves it out, too)."""
+
 EARLY = 60.0
 """Seconds before its end from which a token is not used any more (at most half of its life)."""
 
@@ -155,7 +158,7 @@ class Grant:
         """Token and life. Of an answer that is something else nothing is kept, not even as the cause of an error."""
         try:
             body = json.loads(response.content)
-            token, life = body["access_token"], float(body.get("expires_in", 3600))
+            token, life = body["access_token"], float(body.get("expires_in", LIFE))
             return (token, life) if TOKEN.fullmatch(token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -56,7 +56,8 @@ class LiquidDecisionsHook(SluiceHook):
             "scope": f"community={community}",
         }
         client = {name: fields.text(name) for name in ("client_id", "client_secret") if fields.text(name)}
-        return Bearer(Grant(place.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}), _wear, mask=mask)
+        grant = Grant(place.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}, place.headers)
+        return Bearer(grant, _wear, mask=mask)
 
     def greet(self) -> Flow[str]:
         yield from liquid_decisions.validate_token()
