@@ -451,16 +451,6 @@ def test_an_export_in_doubt(exporting, liquid):
     assert type(life.retry().error) is InDoubt
 
 
-def test_what_comes_to_the_outlets(airflow, liquid, tmp_path):
-    """The same as the result."""
-    from airflow.sdk import Asset
-
-    life = airflow.life(
-        LiquidDecisionsExportOperator, task_id="e", item_type="Account", job_name="Out", outlets=[Asset("x://y")]
-    ).go()
-    assert life.state == "success"
-
-
 # --- cancelling
 
 
