@@ -21,6 +21,7 @@ from pathlib import Path
 import pendulum
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
+
 from sluice_provider.operators.liquid_decisions import LiquidDecisionsExportOperator, LiquidDecisionsImportOperator
 
 DATA = Path(__file__).parent / "data"

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
+
 from apis.liquid import CSV, Liquid, file_part
 from faces import play, reply
 from sluice_provider.apis import liquid_decisions as ld
@@ -240,7 +241,9 @@ def test_a_link_in_the_reason_is_not_shown():
     assert "https://h/..." in str(job)
 
 
-@pytest.mark.parametrize("body", ["<html>", [], {}, {"jobId": "1"}, {"status": "Accepted"}, {"jobId": "1", "status": 7}])
+@pytest.mark.parametrize(
+    "body", ["<html>", [], {}, {"jobId": "1"}, {"status": "Accepted"}, {"jobId": "1", "status": 7}]
+)
 def test_a_status_that_is_none(body):
     """Is misunderstood, with what was answered."""
     played = play(ld.get_job("1"), reply(200, body))
@@ -253,7 +256,9 @@ def test_a_status_that_is_none(body):
 
 def test_rejected_at_once(run):
     """The job's name and the remote's reason, and no second try of what would end the same way."""
-    with pytest.raises(Undone, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)") as error:
+    with pytest.raises(
+        Undone, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
+    ) as error:
         run(importing(content=b""))
     assert error.value.hopeless
     assert run.asked("batch/import") == 1
@@ -343,7 +348,9 @@ def test_looks_are_taken_again(run, sluice_sandbox, fault, pauses):
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"), [({"status": 503}, Broken), ({"drop": "before"}, Unreachable), ({"status": 429}, Throttled)], ids=str
+    ("fault", "kind"),
+    [({"status": 503}, Broken), ({"drop": "before"}, Unreachable), ({"status": 429}, Throttled)],
+    ids=str,
 )
 def test_looks_that_keep_failing(run, sluice_sandbox, fault, kind):
     """Tell how."""

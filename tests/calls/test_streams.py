@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from calls.sink import sink
 from faces import Face
 from sluice_provider.calls.body import PIECE, FilePart, Multipart
@@ -29,7 +30,9 @@ def server():
 @pytest.fixture(params=["worker", "triggerer"])
 def face(request, server):
     """A client on each face, whose credentials and headers must not go astray."""
-    return Face(request.param, {"base_url": f"{server.url}/api/", "auth": Badge(), "headers": {"X-Team": "canary-team"}})
+    return Face(
+        request.param, {"base_url": f"{server.url}/api/", "auth": Badge(), "headers": {"X-Team": "canary-team"}}
+    )
 
 
 class Badge(httpx.Auth):
@@ -168,7 +171,7 @@ def test_broken_off_at_the_end_of_what_is_repeatable(face, server):
 @pytest.mark.parametrize("size", [3, 100], ids=["longer", "shorter"])
 def test_a_file_that_changes_while_it_is_sent(face, server, size):
     """Nothing whole was sent, and nothing is tried again."""
-    with pytest.raises(BadInput, match=f"data.csv: changed while it was sent: it is not of {size} bytes any more"):
+    with pytest.raises(BadInput, match=rf"data\.csv: changed while it was sent: it is not of {size} bytes any more"):
         face(send(upload(part(b"x" * 10, size=size))))
     assert face.pauses == []
     assert not any(each["size"] == int(each["headers"]["content-length"]) for each in server.arrived)
@@ -180,7 +183,7 @@ def test_a_file_that_is_gone(face, server):
     def gone():
         raise FileNotFoundError("/canary/path")
 
-    with pytest.raises(BadInput, match="file: data.csv: cannot be read: FileNotFoundError"):
+    with pytest.raises(BadInput, match=r"file: data\.csv: cannot be read: FileNotFoundError"):
         face(send(upload(part(gone, size=10))))
 
 
@@ -211,7 +214,9 @@ def test_a_longer_wait_for_one_answer(face, server, monkeypatch):
     seen = []
     for client in (httpx.Client, httpx.AsyncClient):
         original = client.build_request
-        monkeypatch.setattr(client, "build_request", lambda *a, o=original, **k: seen.append(k["timeout"]) or o(*a, **k))
+        monkeypatch.setattr(
+            client, "build_request", lambda *a, o=original, **k: seen.append(k["timeout"]) or o(*a, **k)
+        )
     face(send(Call("GET", "x", read_timeout=600)))
     face(send(Call("GET", "x")))
     assert [(each.read, each.connect) for each in seen] == [(600, 5.0), (5.0, 5.0)]

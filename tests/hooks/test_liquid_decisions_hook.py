@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from sluice_provider import get_provider_info
 from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from airflow.exceptions import AirflowFailException
+
 from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
 from sluice_provider.sensors.liquid_decisions import LiquidDecisionsJobSensor
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from airflow.sdk import ObjectStoragePath
+
 from sluice_provider.errors import BadInput
 from sluice_provider.sources.blobs import Blob, Landing, storage_path
 
@@ -18,7 +19,9 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("given", [str, Path, ObjectStoragePath, lambda path: f"file://{path}", lambda path: f" {path} "])
+@pytest.mark.parametrize(
+    "given", [str, Path, ObjectStoragePath, lambda path: f"file://{path}", lambda path: f" {path} "]
+)
 def test_a_file_in_every_way(file, given):
     """A text, a path, a URL: the same file."""
     blob = Blob(given(file), "file")
@@ -74,7 +77,7 @@ def test_what_cannot_be_read(tmp_path):
     """Each in words."""
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes(b"\xff")
-    with pytest.raises(BadInput, match="template: .*/none: there is no such file"):
+    with pytest.raises(BadInput, match=r"template: .*/none: there is no such file"):
         _ = Blob(tmp_path / "none", "template").size
     with pytest.raises(BadInput, match="is a directory"):
         _ = Blob(tmp_path, "template").size
@@ -117,5 +120,5 @@ def test_dropped(tmp_path):
 
 def test_nowhere_to_land(file):
     """A file is no folder."""
-    with pytest.raises(BadInput, match="destination: .* cannot be written to"):
+    with pytest.raises(BadInput, match=r"destination: .* cannot be written to"):
         Landing(str(file), "x.csv").begin()

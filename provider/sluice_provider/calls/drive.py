@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -95,14 +95,13 @@ def _exchange(client: httpx.Client, call: Call) -> Reply:
         if call.into is None or not response.is_success:
             response.read()
             return _reply(response, response.content)
-        try:
+        with ExitStack() as undo:
+            undo.callback(call.into.drop)
             with closing(call.into.begin()) as file:
                 for piece in response.iter_bytes():
                     file.write(piece)
             call.into.keep()
-        except BaseException:
-            call.into.drop()
-            raise
+            undo.pop_all()
         return _reply(response, b"")
 
 
@@ -114,7 +113,8 @@ async def _aexchange(client: httpx.AsyncClient, call: Call) -> Reply:
         if call.into is None or not response.is_success:
             await response.aread()
             return _reply(response, response.content)
-        try:
+        with ExitStack() as undo:
+            undo.callback(call.into.drop)
             file = await asyncio.to_thread(call.into.begin)
             try:
                 async for piece in response.aiter_bytes():
@@ -122,9 +122,7 @@ async def _aexchange(client: httpx.AsyncClient, call: Call) -> Reply:
             finally:
                 await asyncio.to_thread(file.close)
             await asyncio.to_thread(call.into.keep)
-        except BaseException:
-            call.into.drop()
-            raise
+            undo.pop_all()
         return _reply(response, b"")
 
 

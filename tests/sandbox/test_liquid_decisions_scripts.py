@@ -307,7 +307,9 @@ def test_progress(script, sluice_sandbox):
     assert script.status(job_id)["runTime"] == "100000"
 
 
-@pytest.mark.parametrize(("asked_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)])
+@pytest.mark.parametrize(
+    ("asked_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)]
+)
 def test_cancelling_is_lazy(script, sluice_sandbox, asked_at, end, items):
     """It happens when the job is up for processing next; in its last slice it is too late."""
     sluice_sandbox.settings(job_seconds=100)
@@ -388,7 +390,10 @@ def test_a_bad_query_is_rejected(filled, query):
         ({}, ["1,Ada,Editing,36", "2,Ben,Done,5", "3,Cy,Editing,7"]),
         ({"rowHeader": "true"}, ["id,name,processStatus,age", "1,Ada,Editing,36", "2,Ben,Done,5", "3,Cy,Editing,7"]),
         ({"template": "$item.name;${age}"}, ["Ada;36", "Ben;5", "Cy;7"]),
-        ({"template": "$!{name}", "headerRow": "True", "sqlQuery": "SELECT name FROM Attendee"}, ["name", "Ada", "Ben", "Cy"]),
+        (
+            {"template": "$!{name}", "headerRow": "True", "sqlQuery": "SELECT name FROM Attendee"},
+            ["name", "Ada", "Ben", "Cy"],
+        ),
     ],
     ids=str,
 )
@@ -437,7 +442,9 @@ def test_the_page_shows_jobs(filled, sluice_sandbox):
     """With kind, name and state, escaped."""
     filled.export(jobName="<b>")
     page = requests.get(sluice_sandbox.url).text
-    assert all(text in page for text in ("Liquid Decisions", "export &lt;b&gt;", "Completed", "3 items of type Attendee"))
+    assert all(
+        text in page for text in ("Liquid Decisions", "export &lt;b&gt;", "Completed", "3 items of type Attendee")
+    )
 
 
 def test_no_secret_is_shown(script, sluice_sandbox):

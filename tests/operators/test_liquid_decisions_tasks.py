@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import get_current_context
+
 from operators.life import Died
 from sluice_provider.errors import BadInput, InDoubt, NotFound, TooLarge, Undone
 from sluice_provider.operators.liquid_decisions import (
