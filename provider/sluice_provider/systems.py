@@ -24,6 +24,11 @@ class System(NamedTuple):
         return f"sluice_provider.hooks.{self.name}.{self.hook}"
 
 
-SYSTEMS = (System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),)
+SYSTEMS = (
+    System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),
+    System(
+        "liquid_decisions", "Liquid Decisions", "LiquidDecisionsHook", "liquid_decisions", "liquid_decisions_default"
+    ),
+)
 
 BY_NAME = {system.name: system for system in SYSTEMS}

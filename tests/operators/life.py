@@ -411,7 +411,8 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
-    return request.method == "POST" and "push/imports" in request.url.path
+    asking = ("push/imports", "batch/import", "batch/export")
+    return request.method == "POST" and any(path in request.url.path for path in asking)
 
 
 def _is_answered(_key: str, story: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.operators.asking import Asking, Phase
-from sluice_provider.operators.base import JobOperator
+from sluice_provider.operators.base import JobOperator, times
 from sluice_provider.sources.batches import Batch, batches, joined
 from sluice_provider.sources.opening import File, Source, open_source
 
@@ -254,16 +253,14 @@ class KaleidoscopePushOperator(JobOperator):
 
     def manifest(self, story: Story) -> dict[str, Any]:
         entry = story.entry("push")
-        ended = entry.ended or {"state": "running", "counts": {}, "at": None}
+        ended = entry.ended or {"state": "running", "counts": {}}
         return {
             "system": self.system,
             "state": ended["state"],
             "import_ids": list(entry.ids),
             "pushed": entry.size,
             **ended["counts"],
-            "asked_at": _iso(entry.asked_at),
-            "ended_at": ended["at"] and _iso(ended["at"]),
-            "seconds": ended["at"] and round(ended["at"] - entry.asked_at, 1),
+            **times(entry),
             "url": self.job_url,
         }
 
@@ -280,7 +277,3 @@ class KaleidoscopePushOperator(JobOperator):
             if value := getattr(self, f"{kind}_id"):
                 return namespace, f"{kind}s/{value}"
         return namespace, "records"
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
