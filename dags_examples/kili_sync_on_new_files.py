@@ -18,6 +18,7 @@ import zlib
 from typing import Any
 
 from airflow.sdk import DAG, ObjectStoragePath, task
+
 from sluice_provider.hooks.kili import KiliHook
 from sluice_provider.operators.kili import KiliAddCloudStorageConnectionOperator, KiliSyncCloudStorageOperator
 from sluice_provider.sensors.kili import KiliCloudStorageDifferenceSensor

@@ -14,14 +14,13 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import bench_uploads
 import sluice_provider
+from sluice_provider.systems import SYSTEMS
 
 BASE = "from airflow.sdk import DAG, BaseOperator"
-OURS = (
-    "import sluice_provider.operators.kaleidoscope, sluice_provider.sensors.kaleidoscope, "
-    "sluice_provider.hooks.kaleidoscope, "
-    "sluice_provider.operators.kili, sluice_provider.sensors.kili, sluice_provider.hooks.kili"
-)
+ROOMS = ("operators", "sensors", "hooks")
+OURS = "import " + ", ".join(f"sluice_provider.{room}.{system.name}" for system in SYSTEMS for room in ROOMS)
 TRIGGERS = OURS + ", sluice_provider.triggers"
 OTHERS = {
     "requests": "import requests",
@@ -160,3 +159,4 @@ if __name__ == "__main__":
     imports()
     reading()
     pushing()
+    bench_uploads.uploading()

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
-COUNTS = ("pushed", "created", "updated", "skipped", "added", "removed")
+# Whole numbers in a task's result that do not count what was done: times, and how things stand.
+STANDING = ("milliseconds", "total", "to_add", "to_remove", "left", "assets", "assets_before", "assets_after")
 STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
 
 
@@ -148,7 +149,7 @@ class Show:
             text = json.dumps(value)
             seen.jobs |= {job: state for job, state in jobs.items() if job in text}
             if key == "return_value" and isinstance(value, dict):
-                seen.counts.update({name: value[name] for name in COUNTS if value.get(name)})
+                seen.counts.update({name: number for name, number in value.items() if is_count(name, number)})
         return seen
 
 
@@ -170,6 +171,11 @@ class Progress:
                 if line not in self._last:
                     print(line)
         self._last = list(lines)
+
+
+def is_count(name: str, value: object) -> bool:
+    """Say whether this part of a task's result counts something, whichever remote it is of."""
+    return type(value) is int and name not in STANDING
 
 
 def connections_in(text: str) -> dict[str, str]:
@@ -230,10 +236,10 @@ def _is_number(cell: str) -> bool:
 
 def summary(runs: Sequence[Run]) -> str:
     """Set the outcome of all runs in a table."""
-    names = [name for name in COUNTS if any(run.counts[name] for run in runs)]  # no remote has them all
+    names = list(dict.fromkeys(name for run in runs for name in run.counts))
     rows = [["DAG", "day", "state", *names, "seconds", "remote jobs"]]
     for run in runs:
-        counts = [str(run.counts[name] or "") for name in names]
+        counts = [str(run.counts[name]) if name in run.counts else "" for name in names]
         jobs = " ".join(job[:8] for job in run.jobs)
         rows.append([run.dag_id, run.day, run.state, *counts, f"{run.seconds:.1f}", jobs])
     return table(rows)

@@ -28,23 +28,26 @@ def get_provider_info() -> dict[str, object]:
                 "external-doc-url": "https://docs.kili-technology.com",
                 "tags": ["service"],
             },
+            {
+                "integration-name": "Liquid Decisions",
+                "external-doc-url": "https://github.com/LiquidAnalytics/ld-api-examples/wiki/Batch-Import-and-Export",
+                "tags": ["service"],
+            },
         ],
-        "hooks": [
-            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.hooks.kaleidoscope"]},
-            {"integration-name": "Kili", "python-modules": ["sluice_provider.hooks.kili"]},
-        ],
-        "operators": [
-            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.operators.kaleidoscope"]},
-            {"integration-name": "Kili", "python-modules": ["sluice_provider.operators.kili"]},
-        ],
-        "sensors": [
-            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.sensors.kaleidoscope"]},
-            {"integration-name": "Kili", "python-modules": ["sluice_provider.sensors.kili"]},
-        ],
+        **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
-        "connection-types": [_kaleidoscope(), _kili()],
+        "connection-types": [_kaleidoscope(), _kili(), _liquid_decisions()],
     }
+
+
+def _modules(room: str) -> list[dict[str, object]]:
+    """One module in each room for each remote."""
+    names = {"Kaleidoscope": "kaleidoscope", "Kili": "kili", "Liquid Decisions": "liquid_decisions"}
+    return [
+        {"integration-name": title, "python-modules": [f"sluice_provider.{room}.{name}"]}
+        for title, name in names.items()
+    ]
 
 
 def _kaleidoscope() -> dict[str, object]:
@@ -86,6 +89,25 @@ def _kili() -> dict[str, object]:
         },
         "conn-fields": {
             "web_url": _text("Web address", "Of Kili for people, for the links on tasks; usually the endpoint's host"),
+            **_shared_fields(),
+        },
+    }
+
+
+def _liquid_decisions() -> dict[str, object]:
+    return {
+        "connection-type": "liquid_decisions",
+        "hook-name": "Liquid Decisions",
+        "hook-class-name": "sluice_provider.hooks.liquid_decisions.LiquidDecisionsHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema"],
+            "relabeling": {},
+            "placeholders": {"host": "your-company.example.com, or a URL with a path", "port": "443"},
+        },
+        "conn-fields": {
+            "community": _text("Community", "Name of the community; it goes into the scope of the token"),
+            "client_id": _text("Client ID", "As issued by Liquid Decisions"),
+            "client_secret": _text("Client secret", "As issued by Liquid Decisions", format="password"),
             **_shared_fields(),
         },
     }

@@ -50,6 +50,10 @@ class Job(NamedTuple):
     """What was done so far, by the remote's own names."""
     rejections: tuple[Rejection, ...] = ()
     """The first rows that were turned away; `counts` tells how many there were."""
+    links: tuple[str, ...] = ()
+    """Where its results are. They may let anybody in who has them, so they are neither logged nor stored."""
+    hopeless: bool = False
+    """It ended so badly that the same input would end the same way."""
 
     def __str__(self) -> str:
         return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
@@ -113,6 +117,14 @@ class Work(NamedTuple):
     @property
     def rejections(self) -> Iterable[Rejection]:
         return (rejection for job in self.jobs for rejection in job.rejections)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        return tuple(link for job in self.jobs for link in job.links)
+
+    @property
+    def hopeless(self) -> bool:
+        return any(job.hopeless for job in self.jobs)
 
     def __str__(self) -> str:
         if len(self.jobs) == 1:

@@ -27,6 +27,9 @@ class System(NamedTuple):
 SYSTEMS = (
     System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),
     System("kili", "Kili", "KiliHook", "kili", "kili_default"),
+    System(
+        "liquid_decisions", "Liquid Decisions", "LiquidDecisionsHook", "liquid_decisions", "liquid_decisions_default"
+    ),
 )
 
 BY_NAME = {system.name: system for system in SYSTEMS}

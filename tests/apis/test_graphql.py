@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from faces import play, reply
 from sluice_provider.apis.graphql import mutate, name_of, query
 from sluice_provider.errors import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from faces import Face, Pauses, play, reply
 from sluice_provider.apis import kili
 from sluice_provider.calls.auth import ApiKey
@@ -253,8 +254,9 @@ def test_airflow_masks_the_token(azure, sluice_connections):
     """The hook tells Airflow of it, on both faces."""
     import asyncio
 
-    from airflow.sdk.log import mask_secret  # noqa: F401 - sets the masker up
     from airflow.sdk._shared.secrets_masker import redact
+    from airflow.sdk.log import mask_secret  # noqa: F401 - sets the masker up
+
     from sluice_provider.hooks.kili import KiliHook
     from sluice_provider.sandbox.kili_azure import SAS
 

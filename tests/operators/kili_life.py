@@ -11,6 +11,7 @@ from unittest import mock
 
 import httpx
 import pytest
+
 from operators.life import Died
 from sluice_provider.operators.kili import KiliAddCloudStorageConnectionOperator, KiliSyncCloudStorageOperator
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from sluice_provider.testing import SandboxClient
 
-__all__ = ["Life", "Remote"]
-
 ELEMENTS = [
     {"symbol": "H", "name": "Hydrogen", "atomic_number": 1},
     {"symbol": "He", "name": "Helium", "atomic_number": 2},
@@ -413,7 +411,8 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
-    return request.method == "POST" and "push/imports" in request.url.path
+    asking = ("push/imports", "batch/import", "batch/export")
+    return request.method == "POST" and any(path in request.url.path for path in asking)
 
 
 def _is_answered(_key: str, story: Any) -> bool:

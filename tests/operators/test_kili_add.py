@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from operators.kili_life import death, lost
 from sluice_provider.errors import BadInput, Conflict, NotFound
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kili_vendor import session
 
 pytestmark = [pytest.mark.airflow, pytest.mark.vendor]

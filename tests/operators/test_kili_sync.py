@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from operators.kili_life import PICTURES
 from sluice_provider.errors import BadInput, NotFound, OverLimit
 

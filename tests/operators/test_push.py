@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from operators.life import ELEMENTS, UNKNOWN
-from sluice_provider.errors import RowsRejected, TooLarge
+from sluice_provider.errors import BadInput, RowsRejected, TooLarge
+from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sandbox.kaleidoscope_fields import stable_id
 
 pytestmark = pytest.mark.airflow
@@ -262,13 +264,20 @@ BAD = {
 
 
 @pytest.mark.parametrize(("args", "words"), BAD.values(), ids=BAD)
-def test_bad_arguments(push, remote, args, words):
-    """Refused in words that name what is wrong, before the remote hears of it, and not tried again."""
-    life = push(**args)
-    life.leg()
-    assert words in str(life.error)
-    assert life.state == "failed"
+def test_bad_arguments(remote, sluice_connections, args, words):
+    """Refused in words that name what is wrong, before the remote hears of it, and hopeless to try again."""
+    operator = KaleidoscopePushOperator(task_id="push", **{"records": ELEMENTS, "key_field_names": ["symbol"], **args})
+    ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
+    with pytest.raises(BadInput, match=words) as refused:
+        operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
+    assert refused.value.hopeless
     assert remote.requests() == []
+
+
+class Store(dict):
+    """A task state store without a database behind it."""
+
+    set = dict.__setitem__
 
 
 def test_what_json_cannot_say_is_found_before_anything_is_sent(push, remote, tmp_path):
@@ -284,8 +293,6 @@ def test_what_json_cannot_say_is_found_before_anything_is_sent(push, remote, tmp
 @pytest.mark.parametrize("value", [0, -1, "soon", True, float("nan")])
 def test_bad_durations(name, value):
     """Refused where the DAG is read."""
-    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
-
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds"):
         KaleidoscopePushOperator(task_id="push", records=ELEMENTS, key_field_names=["symbol"], **{name: value})
 

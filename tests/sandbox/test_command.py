@@ -37,7 +37,9 @@ def test_print_connections(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         __main__.main(["--port", str(port), "--print-connections"])
-    for line in capsys.readouterr().out.splitlines():
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    for line in lines:
         export, assignment = shlex.split(line)
         name, value = assignment.split("=", 1)
         assert export == "export"

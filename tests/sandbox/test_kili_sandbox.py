@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from sluice_provider.sandbox.kili_bucket import Filter
 
 LOOK = """query dataConnection($where: DataConnectionIdWhere!) { data: dataConnection(where: $where) {

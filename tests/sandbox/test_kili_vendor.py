@@ -1,11 +1,13 @@
 """The vendor's own client works against the pretended Kili unchanged, with all its checks on.
 
-And what becomes of its way to synchronise under conditions that ours must stand: `tests/operators/test_kili_weather.py`.
+And what becomes of its way to synchronise under conditions that ours must stand:
+`tests/operators/test_kili_weather.py`.
 """
 
 from __future__ import annotations
 
 import pytest
+
 from kili_vendor import session
 
 pytestmark = pytest.mark.vendor

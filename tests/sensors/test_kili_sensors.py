@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sluice_provider.errors import BadInput
 from sluice_provider.sensors.kili import (
     KiliCloudStorageConnectionSensor,

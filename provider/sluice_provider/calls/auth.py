@@ -35,6 +35,9 @@ from sluice_provider.errors import (
 TOKEN = re.compile(r"[!-~]+")
 """What fits into a header (RFC 6750, 2.1, read generously)."""
 
+LIFE = 3600.0
+"""Seconds a token is taken to be good for when its endpoint does not say (RFC 6749, 5.1, leaves it out, too)."""
+
 EARLY = 60.0
 """Seconds before its end from which a token is not used any more (at most half of its life)."""
 
@@ -140,7 +143,7 @@ class Grant:
             raise broken
         if response.status_code == 429:
             raise Throttled("the token endpoint answered 429: too many requests", status=429, retry_after=later)
-        if response.status_code >= 300:
+        if response.status_code >= 300 or self._denied(response):
             raise NotAuthenticated(
                 f"the token endpoint answered {response.status_code}: {self._words(response)}; "
                 "check the login and the password of the connection",
@@ -155,10 +158,18 @@ class Grant:
         """Token and life. Of an answer that is something else nothing is kept, not even as the cause of an error."""
         try:
             body = json.loads(response.content)
-            token, life = body["access_token"], float(body.get("expires_in", 3600))
+            token, life = body["access_token"], float(body.get("expires_in", LIFE))
             return (token, life) if TOKEN.fullmatch(token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def _denied(self, response: httpx.Response) -> bool:
+        """Some endpoints say no with a good status: an `error` stands where the token should (RFC 6749, 5.2)."""
+        try:
+            body = json.loads(response.content)
+        except ValueError:
+            return False
+        return isinstance(body, dict) and bool(body.get("error")) and "access_token" not in body
 
     def _words(self, response: httpx.Response) -> str:
         """The endpoint's own words, without the secrets that some echo."""
@@ -167,7 +178,8 @@ class Grant:
             words = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
         except (ValueError, AttributeError):
             words = "no reason given"
-        for value in sorted(self.form.values(), key=len, reverse=True):
+        told = [value for name, value in self.form.items() if name not in ("grant_type", "scope")]
+        for value in sorted(told, key=len, reverse=True):
             for shown in (value, quote(value, safe=""), quote_plus(value)):
                 words = words.replace(shown, "***") if len(value) > 3 else words
         return words[:300]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, aclosing, closing
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
 
-from sluice_provider.calls.body import encode
+from sluice_provider.calls.body import Multipart, encode
 from sluice_provider.calls.flow import Aside, Call, Flow, Pause, Reply
 from sluice_provider.errors import SluiceError, Unreachable
 
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 GRANT = "sluice_grant"
 """Request extension that marks a request which `auth.py` makes on its own account, before the call's own request."""
+
+PLAIN = ("host", "user-agent", "accept", "accept-encoding", "connection")
+"""Headers of the connection that another host may see, too."""
 
 # A request that failed in one of these ways was never sent.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -48,7 +51,7 @@ def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object])
                 answer = _done(step)
                 continue
             try:
-                answer = _reply(client.send(_request(client, step)))
+                answer = _exchange(client, step)
             except httpx.RequestError as error:
                 answer = _unreachable(step, error)
             except SluiceError as error:
@@ -73,7 +76,7 @@ async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[floa
                 answer = await asyncio.to_thread(_done, step)
                 continue
             try:
-                answer = _reply(await client.send(_request(client, step)))
+                answer = await _aexchange(client, step)
             except httpx.RequestError as error:
                 answer = _unreachable(step, error)
             except SluiceError as error:
@@ -95,18 +98,104 @@ def _announce(pause: Pause) -> None:
     log.debug("Waiting %.1f s: %s", pause.seconds, pause.why)
 
 
-def _request(client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
-    body: dict[str, Any] = {}
-    if call.json is not None:
-        body = {"content": encode(call.json), "headers": {"Content-Type": "application/json"}}
+# --- one exchange, twice --------------------------------------------------------------------------------------------
+
+
+def _exchange(client: httpx.Client, call: Call) -> Reply:
+    request, auth = _request(client, call, call.body)
+    response = client.send(request, auth=auth, stream=True)
+    with closing(response):
+        if call.into is None or not response.is_success:
+            response.read()
+            return _reply(response, response.content)
+        with ExitStack() as undo:
+            undo.callback(call.into.drop)
+            with closing(call.into.begin()) as file:
+                for piece in response.iter_bytes():
+                    file.write(piece)
+            call.into.keep()
+            undo.pop_all()
+        return _reply(response, b"")
+
+
+async def _aexchange(client: httpx.AsyncClient, call: Call) -> Reply:
+    """Files are read and written in threads: they may be far away, or slow."""
+    request, auth = _request(client, call, call.body and _Awaited(call.body))
+    response = await client.send(request, auth=auth, stream=True)
+    async with aclosing(response):
+        if call.into is None or not response.is_success:
+            await response.aread()
+            return _reply(response, response.content)
+        with ExitStack() as undo:
+            undo.callback(call.into.drop)
+            file = await asyncio.to_thread(call.into.begin)
+            try:
+                async for piece in response.aiter_bytes():
+                    await asyncio.to_thread(file.write, piece)
+            finally:
+                await asyncio.to_thread(file.close)
+            await asyncio.to_thread(call.into.keep)
+            undo.pop_all()
+        return _reply(response, b"")
+
+
+class _Awaited:
+    """A streamed body for the awaiting client."""
+
+    def __init__(self, body: Multipart) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with closing(iter(self._body)) as pieces:
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+
+
+# --- what is sent, and what came back -------------------------------------------------------------------------------
+
+
+def _request(client: httpx.Client | httpx.AsyncClient, call: Call, body: Any) -> tuple[httpx.Request, Any]:
+    """The request, and how it is authenticated."""
+    content, headers = _content(call, body)
     # httpx would write a space as "+", which not every remote reads, and which signatures do not cover.
     query = urlencode(call.params, safe="-_.~", quote_via=quote)
-    return client.build_request(call.method, f"{call.path}?{query}" if query else call.path, **body)
+    request = client.build_request(
+        call.method,
+        f"{call.path}?{query}" if query else call.path,
+        content=content,
+        headers={**headers, **call.headers},
+        timeout=_timeout(client.timeout, call.read_timeout),
+    )
+    if not _foreign(client.base_url, call, request.url):
+        return request, httpx.USE_CLIENT_DEFAULT
+    plain = {*PLAIN, *(name.lower() for name in (*headers, *call.headers))}
+    request.headers = httpx.Headers([(name, text) for name, text in request.headers.items() if name in plain])
+    return request, None
 
 
-def _reply(response: httpx.Response) -> Reply:
+def _content(call: Call, body: Any) -> tuple[Any, dict[str, str]]:
+    if call.body is not None:
+        return body, call.body.headers
+    if call.form is not None:
+        return urlencode(call.form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+    if call.json is not None:
+        return encode(call.json), {"Content-Type": "application/json"}
+    return None, {}
+
+
+def _timeout(usual: httpx.Timeout, read: float) -> httpx.Timeout:
+    longer = usual.read if usual.read is None else max(usual.read, read)
+    return httpx.Timeout(connect=usual.connect, read=longer, write=usual.write, pool=usual.pool)
+
+
+def _foreign(home: httpx.URL, call: Call, url: httpx.URL) -> bool:
+    """Whether a call leads away from the connection's own host, whose credentials are nobody else's business."""
+    return "://" in call.path and (url.scheme, url.host, url.port) != (home.scheme, home.host, home.port)
+
+
+def _reply(response: httpx.Response, body: bytes) -> Reply:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status_code, headers, response.content)
+    return Reply(response.status_code, headers, body)
 
 
 def _unreachable(call: Call, error: httpx.RequestError) -> Unreachable:
@@ -118,5 +207,5 @@ def _unreachable(call: Call, error: httpx.RequestError) -> Unreachable:
     doing = "getting a token for " if granting else ""
     return Unreachable(
         f"{doing}{call}: {type(error).__name__}: {words}",
-        sent=not (granting or isinstance(error, UNSENT)),
+        sent=not (granting or isinstance(error, UNSENT) or (call.body is not None and not call.body.handed_over)),
     )

@@ -1,9 +1,10 @@
 """How to talk to a remote, without talking: every decision about retries, paging and waiting is made here.
 
 A flow is a generator. It yields a `Call`, and is sent a `Reply` or has an error thrown in; or it yields a `Pause`, and
-is resumed when that is over; or an `Aside`, and is sent what came of it; it returns a typed value. Flows are composed with `yield from`. Rules of this file:
-it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it never guesses from a verb whether a
-call may be repeated: whoever read the remote's documentation says so with `repeatable`.
+is resumed when that is over; or an `Aside`, and is sent what came of it; it returns a typed value. Flows are composed
+with `yield from`. Rules of this file: it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it
+never guesses from a verb whether a call may be repeated: whoever read the remote's documentation says so with
+`repeatable`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Callable, Generator, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from sluice_provider.errors import (
     REFUSALS,
@@ -30,10 +32,16 @@ from sluice_provider.errors import (
     Unreachable,
 )
 
+if TYPE_CHECKING:
+    from sluice_provider.calls.body import Landing, Multipart
+
 T = TypeVar("T")
 
 LONGEST_RETRY_AFTER = 7 * 86400.0
 """Seconds. A remote that asks for more means "never", and Airflow cannot add every number to a date."""
+
+HOPS = 5
+"""Redirects that are followed at the most, where they are followed at all."""
 
 NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
@@ -41,9 +49,15 @@ NOTHING: Mapping[str, str | int] = MappingProxyType({})
 class Call(NamedTuple):
     """One HTTP request, to be made by a driver.
 
-    :param path: relative to the site's base URL, already quoted
+    :param path: relative to the site's base URL, already quoted; or a whole URL, which gets the connection's
+        credentials and headers only if it leads to the site's own scheme, host and port
     :param params: query
     :param json: body, encoded as JSON
+    :param form: body, encoded as a form
+    :param body: body, streamed, and opened anew whenever the call is made again
+    :param headers: beside those of the connection
+    :param into: where the body of a good reply goes, streamed; redirects are followed then
+    :param read_timeout: seconds that the answer may take at the least, whatever the connection says
     :param repeatable: the remote ends in the same state when it gets this call twice
     :param name: what it is, where method and path do not tell
     """
@@ -53,10 +67,21 @@ class Call(NamedTuple):
     params: Mapping[str, str | int] = NOTHING
     json: Any = None
     repeatable: bool = False
+    form: Mapping[str, str] | None = None
+    body: Multipart | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    into: Landing | None = None
+    read_timeout: float = 0.0
     name: str = ""
 
     def __str__(self) -> str:
-        return self.name or f"{self.method} {self.path}"
+        """Without what may be secret in a URL: user, password and query."""
+        if self.name:
+            return self.name
+        if "://" not in self.path:
+            return f"{self.method} {self.path}"
+        parts = urlsplit(self.path)
+        return f"{self.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Reply(NamedTuple):
@@ -149,10 +174,19 @@ def send(call: Call, patience: Patience | None = None, verdict: Verdict | None =
 def _attempt(call: Call, verdict: Verdict) -> Flow[Reply | SluiceError]:
     try:
         reply: Reply | None = yield call
+        for _ in range(HOPS):
+            if call.into is None or reply is None or not _moved(reply):
+                break
+            call = call._replace(path=urljoin(call.path, reply.headers["location"]))
+            reply = yield call
     except SluiceError as error:
         return error
     assert reply is not None, "a driver answers a Call with a Reply"  # noqa: S101 - a broken driver, not bad input
     return verdict(call, reply) or reply
+
+
+def _moved(reply: Reply) -> bool:
+    return reply.status in (301, 302, 303, 307, 308) and "location" in reply.headers
 
 
 def _passing(error: SluiceError) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError
+from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Asking:
         except SluiceError as error:
             if _nothing_done(error):
                 self.entry.intent = None
+                # What ended at once has used its key up.
+                self.entry.round += isinstance(error, Undone)
                 self._journal.write(self._story)
             raise
         self.found(job_id, start, size)
@@ -86,14 +88,17 @@ class Asking:
 
 
 def _nothing_done(error: SluiceError) -> bool:
-    return isinstance(error, (Refusal, BadInput)) or not getattr(error, "sent", True)
+    return isinstance(error, (Refusal, BadInput, Undone)) or not getattr(error, "sent", True)
 
 
-def in_doubt(asking: Asking, intent: Intent) -> None:
-    """What to do where the remote cannot be asked: nothing that could do the work twice."""
+def in_doubt(asking: Asking, intent: Intent, called: str = "") -> None:
+    """What to do where the remote cannot be asked: nothing that could do the work twice.
+
+    :param called: what a person finds the work by
+    """
     raise InDoubt(
-        f"{asking.entry.phase} was asked for at {iso(intent.at)} (key {intent.key}) and the answer is not known: look whether "
-        "it is there; then clear this task to ask again, or mark it as success"
+        f"{asking.entry.phase} was asked for at {iso(intent.at)} ({called or f'key {intent.key}'}) and the answer is "
+        "not known: look whether it is there; then clear this task to ask again, or mark it as success"
     )
 
 

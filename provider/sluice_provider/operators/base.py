@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
-from sluice_provider.operators.asking import Asking, Phase
+from sluice_provider.operators.asking import Asking, Phase, iso
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
 from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
@@ -36,6 +36,9 @@ class JobOperator(Waiting):
     :param cancel_on_kill: ask the remote to stop when a user ends the task, where the remote can
     :param retry_policy: Airflow 3.3: by default an error that a retry cannot cure is not retried
     """
+
+    wanted: ClassVar[frozenset[JobState]] = frozenset({JobState.SUCCEEDED})
+    """The ends that are good ones."""
 
     def __init__(
         self,
@@ -75,6 +78,14 @@ class JobOperator(Waiting):
 
     def judge(self, phase: Phase, work: Work) -> None:
         """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
+
+    def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
+        """Bring home what work that ended well has made, and tell of it in a few words of JSON for the journal.
+
+        A retry of a task that died here looks at the work and comes here again.
+        """
+        del phase, work
+        return {}
 
     def manifest(self, story: Story) -> dict[str, Any]:
         """What is told of the work: small, JSON, without records."""
@@ -163,7 +174,7 @@ class JobOperator(Waiting):
 
     def _revive(self, entry: Entry, work: Work) -> None:
         """Go on with what an earlier try began: what ended badly is asked for anew, everything else is kept."""
-        bad = {job.id for job in work.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        bad = {job.id for job in work.jobs if job.state.over and job.state not in self.wanted}
         self.log.info("Re-attaching to %s: %s", ", ".join(entry.ids), work)
         if bad:
             self.log.warning("Asking again for what ended badly: %s", ", ".join(sorted(bad)))
@@ -233,12 +244,11 @@ class JobOperator(Waiting):
         return self.wait_here(ref, entry.asked_at)
 
     def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
-        if work.state is not JobState.SUCCEEDED:
-            raise Undone(
-                f"{self.system} {phase.kind} ended badly: {work}; the next try asks again for what ended badly"
-            )
+        if work.state not in self.wanted:
+            raise _ended_badly(self.system, phase, work)
         self.judge(phase, work)
-        entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time()}
+        brought = self.bring(phase, work)
+        entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time(), "brought": brought}
         journal.write(story)
 
     def _finish(self, context: Context, story: Story) -> dict[str, Any]:
@@ -249,3 +259,20 @@ class JobOperator(Waiting):
                 context["outlet_events"][outlet].extra.update(self.result)
         self.hook.close()
         return self.result
+
+
+def _ended_badly(system: str, phase: Phase, work: Work) -> Undone:
+    hope = "the same input would end the same way" if work.hopeless else "the next try asks again for what ended badly"
+    error = Undone(f"{system} {phase.kind} ended badly: {work}; {hope}")
+    error.hopeless = work.hopeless
+    return error
+
+
+def times(entry: Entry) -> dict[str, Any]:
+    """When a phase was asked for and over, for the manifest."""
+    at = entry.ended["at"] if entry.ended else None
+    return {
+        "asked_at": iso(entry.asked_at),
+        "ended_at": at and iso(at),
+        "seconds": at and round(at - entry.asked_at, 1),
+    }

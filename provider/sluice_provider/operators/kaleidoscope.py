@@ -16,8 +16,8 @@ from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.asking import Asking, Phase, iso
-from sluice_provider.operators.base import JobOperator
+from sluice_provider.operators.asking import Asking, Phase
+from sluice_provider.operators.base import JobOperator, times
 from sluice_provider.sources.batches import Batch, batches, joined
 from sluice_provider.sources.opening import File, Source, open_source
 
@@ -253,16 +253,14 @@ class KaleidoscopePushOperator(JobOperator):
 
     def manifest(self, story: Story) -> dict[str, Any]:
         entry = story.entry("push")
-        ended = entry.ended or {"state": "running", "counts": {}, "at": None}
+        ended = entry.ended or {"state": "running", "counts": {}}
         return {
             "system": self.system,
             "state": ended["state"],
             "import_ids": list(entry.ids),
             "pushed": entry.size,
             **ended["counts"],
-            "asked_at": iso(entry.asked_at),
-            "ended_at": ended["at"] and iso(ended["at"]),
-            "seconds": ended["at"] and round(ended["at"] - entry.asked_at, 1),
+            **times(entry),
             "url": self.job_url,
         }
 

@@ -99,8 +99,8 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
     :param include: patterns of what to use: a beginning, or a whole name with `*` for anything (templated)
     :param exclude: patterns of what not to use; wins over `include` (templated)
     :param is_json_processing_enabled: let Kili read JSON files as descriptions of assets
-    :param if_exists: when the project has a connection of this integration with these very settings: `reuse` it, `fail`,
-        or `add` another one
+    :param if_exists: when the project has a connection of this integration with these very settings: `reuse` it,
+        `fail`, or `add` another one
     :param compute_differences: compute what there is to add, and wait for it; nothing is added yet
     :param kili_conn_id: Airflow connection id
     :raises NotFound: the integration does not exist
@@ -258,12 +258,12 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
 class KiliSyncCloudStorageOperator(KiliOperator):
     """Bring a Kili project in line with its bucket: add what is new and, if wanted, remove what is gone.
 
-    Kili computes the differences, then adds, then removes; each is a phase of its own, in which a task that died goes on,
-    and each is waited for as long as it takes, judged by the connection's own numbers.
+    Kili computes the differences, then adds, then removes; each is a phase of its own, in which a task that died goes
+    on, and each is waited for as long as `timeout` allows, judged by the connection's own numbers.
 
     Returns `{"system", "state", "connection_id", "project_id", "dry_run", "total", "to_add", "to_remove", "added",
-    "removed", "left", "assets_before", "assets_after", "asked_at", "ended_at", "seconds", "url"}`: `total`, `to_add` and
-    `to_remove` are the differences found first, `left` is how many of them there still are at the end.
+    "removed", "left", "assets_before", "assets_after", "asked_at", "ended_at", "seconds", "url"}`: `total`, `to_add`
+    and `to_remove` are the differences found first, `left` is how many of them there still are at the end.
 
     Rests on `synchronize_cloud_storage_connection` of the vendor's client (kili `use_cases/cloud_storage/__init__.py`).
 

@@ -32,7 +32,7 @@ def create_app(stage: Stage, remotes: Sequence[Remote], hang_up: Callable[[Scope
     routes = [
         *control.routes(stage, remotes),
         page.route(stage, remotes),
-        *(Mount(f"/{remote.name}", routes=list(remote.routes())) for remote in remotes),
+        *(Mount(f"/{remote.path}", routes=list(remote.routes())) for remote in remotes),
     ]
     app = Starlette(routes=routes, exception_handlers={Refused: _refused})
     return Front(app, stage, remotes, hang_up)
@@ -85,7 +85,7 @@ class Front:
     def __init__(self, app: ASGIApp, stage: Stage, remotes: Sequence[Remote], hang_up: Callable[[Scope], None]) -> None:
         self._app = app
         self._stage = stage
-        self._remotes = {remote.name: remote for remote in remotes}
+        self._remotes = {remote.path: remote for remote in remotes}
         self._hang_up = hang_up
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

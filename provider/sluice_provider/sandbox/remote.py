@@ -57,14 +57,19 @@ class Refused(Exception):
 
 
 class Remote(ABC):
-    """One pretended vendor. It is handed only requests below `/<name>`, and keeps all it knows in itself."""
+    """One pretended vendor. It is handed only requests below `/<path>`, and keeps all it knows in itself."""
 
-    name: ClassVar[str]  # first part of every path, and the key in `/control/state`
+    name: ClassVar[str]  # the key in `/control/state`
     title: ClassVar[str]
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.reset()
+
+    @property
+    def path(self) -> str:
+        """First part of every path."""
+        return self.name.replace("_", "-")
 
     @abstractmethod
     def reset(self) -> None:
@@ -72,7 +77,7 @@ class Remote(ABC):
 
     @abstractmethod
     def routes(self) -> Sequence[BaseRoute]:
-        """Below `/<name>`. The last should catch what is left, in the vendor's way of saying 404."""
+        """Below `/<path>`. The last should catch what is left, in the vendor's way of saying 404."""
 
     @abstractmethod
     def throttled(self, seconds: int) -> Response:

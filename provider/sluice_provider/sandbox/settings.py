@@ -42,6 +42,12 @@ class Settings:
     busy_refuses: bool = False  # Kili: computing differences is refused while they are being computed
     old_fields: bool = False  # Kili: a server without isApplyingDataDifferences and lastCheck
     integration_status: str = ""  # Kili: the status of all integrations, if not their own
+    upload_limit: int = 1 << 30  # Liquid Decisions: bytes of one request
+    reject_jobs: int = 0  # Liquid Decisions: the next so many jobs are rejected at once
+    fail_jobs: int = 0  # Liquid Decisions: the next so many jobs fail in the end
+    export_links: str = "links"  # Liquid Decisions: where links are: links, reason, mail, or foreign (another host)
+    export_part_rows: int = 1000  # Liquid Decisions: rows in one file of an export
+    link_life: float = 604_800.0  # Liquid Decisions: seconds a link is good for; a week
 
     def change(self, changes: object) -> None:
         """All of the changes or, if one is wrong, none."""

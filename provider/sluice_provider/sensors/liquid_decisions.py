@@ -1,0 +1,32 @@
+"""Waiting for a job of Liquid Decisions that somebody else asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sluice_provider.jobs import JobRef
+from sluice_provider.sensors.base import JobSensor
+
+
+class LiquidDecisionsJobSensor(JobSensor):
+    """Wait until an import or export in Liquid Decisions is over. Returns its id, state and counts.
+
+    Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, "Batch Job Progress".
+
+    :param job_id: the job's id (templated)
+    :param liquid_decisions_conn_id: Airflow connection id
+    """
+
+    system = "liquid_decisions"
+    template_fields: Sequence[str] = ("job_id", "liquid_decisions_conn_id")
+
+    def __init__(
+        self, *, job_id: str, liquid_decisions_conn_id: str = "liquid_decisions_default", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.liquid_decisions_conn_id = liquid_decisions_conn_id
+        self.job_id = job_id
+
+    def reference(self) -> JobRef:
+        return JobRef(self.system, "job", (self.job_id,))

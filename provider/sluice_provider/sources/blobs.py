@@ -1,0 +1,155 @@
+"""Files as they are, byte by byte, wherever Airflow's ObjectStoragePath reaches: to be sent, and to be brought home."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from os import PathLike
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from sluice_provider.errors import BadInput
+from sluice_provider.sources.opening import without_secrets
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+PIECE = 1 << 20
+CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
+"""Under one of these names an object store keeps what changes with the content of a file."""
+
+
+class Blob:
+    """A file at a path or URL.
+
+    :param path: of the file
+    :param argument: what the author calls it, for errors
+    """
+
+    def __init__(self, path: Any, argument: str) -> None:
+        if (not isinstance(path, (str, PathLike)) and not hasattr(path, "fs")) or not str(path).strip():
+            raise BadInput(f"{argument} must be the path or URL of a file, not {path!r}")
+        self._path = str(path).strip()
+        self._argument = argument
+        self.name = without_secrets(self._path)
+
+    @property
+    def filename(self) -> str:
+        """The last part of its path."""
+        path = urlsplit(self._path).path if "://" in self._path else self._path
+        return PurePosixPath(path).name
+
+    @property
+    def suffix(self) -> str:
+        """As in `.csv`, in lower case."""
+        return PurePosixPath(self.filename).suffix.lower()
+
+    @cached_property
+    def size(self) -> int | None:
+        """Bytes, or None where the storage does not tell.
+
+        :raises BadInput: there is no such file, or it is empty
+        """
+        with self._judged():
+            if self._there.is_dir():
+                raise BadInput(f"{self._argument}: {self.name} is a directory")
+            size = self._there.size()
+        if size == 0:
+            raise BadInput(f"{self._argument}: {self.name} is empty")
+        return None if size is None else int(size)
+
+    def open(self) -> IO[bytes]:
+        """For reading, from the start."""
+        return cast("IO[bytes]", self._there.open("rb"))
+
+    def text(self) -> str:
+        """All of a small file.
+
+        :raises BadInput: it cannot be read, or is not text
+        """
+        with self._judged(), self.open() as stream:
+            try:
+                return stream.read().decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise BadInput(f"{self._argument}: {self.name} is not UTF-8 text ({error.reason})") from None
+
+    def fingerprint(self) -> str:
+        """What changes when the content does: the store's own checksum, or one that is made by reading it all.
+
+        :raises BadInput: there is no such file, or it is empty
+        """
+        size = self.size
+        with self._judged():
+            info = self._there.fs.info(self._there.path)
+            kept = next((str(info[name]) for name in CHECKSUMS if info.get(name)), None)
+            return f"{size} {kept or self._read_through()}"
+
+    def _read_through(self) -> str:
+        content = hashlib.sha256()
+        with self.open() as stream:
+            while piece := stream.read(PIECE):
+                content.update(piece)
+        return content.hexdigest()
+
+    @cached_property
+    def _there(self) -> ObjectStoragePath:
+        return storage_path(self._path, self._argument)
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise BadInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker") from None
+        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise BadInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
+
+
+class Landing:
+    """A file that is there whole or not at all: written under a temporary name beside it, renamed at the end."""
+
+    def __init__(self, directory: str, filename: str) -> None:
+        self._there = storage_path(directory, "destination") / filename
+        self._temporary = self._there.parent / f".{filename}.part"
+
+    @property
+    def path(self) -> str:
+        """Where it will be."""
+        return str(self._there)
+
+    def begin(self) -> IO[bytes]:
+        """:raises BadInput: nothing can be written there"""
+        try:
+            if not self._there.parent.exists():
+                self._there.parent.mkdir(parents=True, exist_ok=True)
+            return cast("IO[bytes]", self._temporary.open("wb"))
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            shown = without_secrets(str(self._there.parent))
+            raise BadInput(f"destination: {shown}: cannot be written to: {type(error).__name__}") from None
+
+    def keep(self) -> None:
+        """Under its own name, in place of what may be there from an earlier try."""
+        self._there.fs.mv(self._temporary.path, self._there.path)
+
+    def drop(self) -> None:
+        """As if nothing had been begun."""
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def storage_path(path: str, argument: str) -> ObjectStoragePath:
+    """:raises BadInput: no storage that this worker knows is meant"""
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        there = ObjectStoragePath(path)
+        _ = there.fs
+    except (ValueError, ImportError) as error:
+        words = str(error).replace(path, without_secrets(path))
+        raise BadInput(
+            f"{argument}: cannot be reached on this worker, is a library for it installed? {words}"
+        ) from None
+    return there

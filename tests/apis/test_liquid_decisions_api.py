@@ -1,0 +1,411 @@
+"""Liquid Decisions: what is sent, what is understood, and bad weather, on both faces."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from apis.liquid import CSV, Liquid, file_part
+from faces import play, reply
+from sluice_provider.apis import liquid_decisions as ld
+from sluice_provider.errors import (
+    BadInput,
+    Broken,
+    InDoubt,
+    Misunderstood,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Refusal,
+    Throttled,
+    TooLarge,
+    Undone,
+    Unreachable,
+)
+from sluice_provider.jobs import JobState
+from sluice_provider.sources.blobs import Landing
+
+IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def run(request, sluice_sandbox, sluice_connections):
+    """Liquid Decisions on each face; its jobs are over at the first look."""
+    sluice_sandbox.settings(job_seconds=0)
+    return Liquid(request.param, sluice_sandbox)
+
+
+def importing(content=CSV, **more):
+    """A small import."""
+    arguments = {"item_type": "Contact", "job_name": "Nightly [1a2b]", "content_type": ld.IMPORTED_TEXT, **more}
+    return ld.import_file(file_part(content), header_row=True, **arguments)
+
+
+def exporting(**more):
+    """A small export."""
+    return ld.export(**{"item_type": "Account", "job_name": "Out [3c4d]", "content_type": ld.JSON, **more})
+
+
+def status(**changes):
+    """The wiki's example of a status response."""
+    return {
+        "submitTime": "2015-05-26T13:35:25+0000",
+        "jobId": "e25a5d4b-f9a5-4794-9ac2-4e026c0df40d",
+        "notificationEmail": "ada@example.com",
+        "jobName": "Attendee Import Job",
+        "contentType": "application/json",
+        "itemType": "Attendee",
+        "recordsProcessed": "0",
+        "runTime": "0",
+        "status": "Accepted",
+        "reason": "The file has been stored and the job is ready for processing",
+        **changes,
+    }
+
+
+# --- what is sent
+
+
+def test_an_import(run):
+    """Fields as the wiki has them, booleans as Python spells them, nothing that was not given."""
+    job_id = run(importing(merge=False, notification_email="ada@example.com"))
+    (job,) = run.state["jobs"]
+    assert (job["id"], job["status"]) == (job_id, "Completed")
+    assert job["fields"] == {
+        "jobName": "Nightly [1a2b]",
+        "itemType": "Contact",
+        "contentType": "plain/text",
+        "merge": "False",
+        "headerRow": "True",
+        "notificationEmail": "ada@example.com",
+    }
+    assert list(job["files"]) == ["file"]
+    assert run.state["items_count"]["Contact"] == 3
+
+
+def test_an_import_with_a_template(run):
+    """The template is a second file."""
+    template = file_part(json.dumps({"id": "0", "name": "1"}).encode(), "template", "template.json")
+    flow = ld.import_file(file_part(b"7,Gus\n"), "Contact", "N", "plain/text", template)
+    assert run(ld.get_job(run(flow)))["status"] == "Completed"
+    assert run.state["items"]["Contact"] == [{"id": "7", "name": "Gus", "__arrivals": 1}]
+    assert run.state["jobs"][0]["files"]["template"]["filename"] == "template.json"
+
+
+def test_an_export(run):
+    """A form; an empty one beside the three that must be."""
+    run(exporting())
+    (job,) = run.state["jobs"]
+    assert job["fields"] == {"jobName": "Out [3c4d]", "itemType": "Account", "contentType": "application/json"}
+
+
+def test_an_export_with_everything(run):
+    """Each under its own name: `rowHeader` here, where an import says `headerRow`."""
+    run(
+        exporting(
+            content_type="text/plain",
+            sql_query="SELECT name FROM Account",
+            filters='{"city": "Oslo"}',
+            template="$name",
+            row_header=True,
+            notification_email="a@example.com",
+        )
+    )
+    assert set(run.state["jobs"][0]["fields"]) == {
+        *("jobName", "itemType", "contentType", "sqlQuery", "filters", "template", "rowHeader", "notificationEmail")
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "imported", "exported"),
+    [
+        ("csv", "plain/text", "text/plain"),
+        ("CSV ", "plain/text", "text/plain"),
+        ("text", "plain/text", "text/plain"),
+        ("text/csv", "plain/text", "text/plain"),
+        ("text/plain", "plain/text", "text/plain"),
+        ("plain/text", "plain/text", "text/plain"),
+        ("json", "application/json", "application/json"),
+        ("application/json", "application/json", "application/json"),
+        ("application/x-other", "application/x-other", "application/x-other"),
+    ],
+)
+def test_content_types(word, imported, exported):
+    """Each operation gets what its own page says; a type that nobody knows goes out as it is."""
+    assert ld.content_type_of(word, text=ld.IMPORTED_TEXT) == imported
+    assert ld.content_type_of(word, text=ld.EXPORTED_TEXT) == exported
+
+
+def test_a_content_type_that_is_none():
+    """Is found before anything is sent."""
+    with pytest.raises(BadInput, match="must be 'csv', 'json' or a media type, not 'excel'"):
+        ld.content_type_of("excel", text=ld.IMPORTED_TEXT)
+
+
+def test_filters():
+    """JSON, unless the script's own way is wanted; a text is the author's."""
+    filters = {"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}
+    assert ld.filters_text(filters) == '{"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}'
+    assert ld.filters_text(filters, python_style=True) == str(filters)
+    assert ld.filters_text("0") == "0"
+
+
+@pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
+def test_ids_that_are_none(job_id):
+    """Are found before anything is sent."""
+    with pytest.raises(BadInput, match="must be the id of a job"):
+        next(ld.get_job(job_id))
+
+
+# --- what is understood
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("Initialized", JobState.RUNNING),
+        ("Accepted", JobState.RUNNING),
+        ("Processing", JobState.RUNNING),
+        ("Canceling", JobState.RUNNING),
+        ("Cancelling", JobState.RUNNING),
+        ("Completed", JobState.SUCCEEDED),
+        (" COMPLETED ", JobState.SUCCEEDED),
+        ("Rejected", JobState.FAILED),
+        ("Failed", JobState.FAILED),
+        ("Canceled", JobState.CANCELLED),
+        ("CANCELLED", JobState.CANCELLED),
+        ("Archiving", JobState.RUNNING),
+    ],
+)
+def test_statuses(word, state):
+    """The wiki's eight, however they are spelled; any other is still going."""
+    assert ld.job_of(status(status=word)).state is state
+
+
+def test_an_unknown_status_is_logged_once(caplog):
+    """And not at every look."""
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            ld.job_of(status(status="Hibernating"))
+    assert [each.message for each in caplog.records if "Hibernating" in each.message] == [
+        "Liquid Decisions says 'Hibernating' of a job, which this version does not know: taken for still going"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        ({"recordsProcessed": "12", "runTime": " 3400 "}, {"processed": 12, "milliseconds": 3400}),
+        ({"recordsProcessed": 12, "runTime": 5}, {"processed": 12, "milliseconds": 5}),
+        ({"recordsProcessed": "many", "runTime": None}, {}),
+    ],
+)
+def test_numbers_may_be_texts(given, counts):
+    """What is no number is left out."""
+    assert ld.job_of(status(**given)).counts == counts
+
+
+def test_the_reason_is_told():
+    """It is what people need to see."""
+    assert str(ld.job_of(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"links": ["https://h/a?s=1", "https://h/b"]},
+        {"url": "https://h/a?s=1", "urls": ["https://h/b"]},
+        {"downloadUrls": {"first": "https://h/a?s=1", "second": ["https://h/b"]}},
+        {"reason": "Done. See https://h/a?s=1, (https://h/b)."},
+        {"results": [{"href": "https://h/a?s=1"}, {"href": "https://h/b"}, {"href": "https://h/b"}]},
+    ],
+)
+def test_links_wherever_they_are(told):
+    """Each once, in order, and not the full stop behind it."""
+    assert ld.job_of(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
+
+
+def test_links_that_are_none():
+    """What we said ourselves, and what a job says that is not done."""
+    assert ld.job_of(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links == ()
+    assert ld.job_of(status(status="Failed", reason="see https://h/help")).links == ()
+
+
+def test_a_link_in_the_reason_is_not_shown():
+    """It may let anybody in who has it."""
+    job = ld.job_of(status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary."))
+    assert "canary" not in str(job)
+    assert "https://h/..." in str(job)
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>", [], {}, {"jobId": "1"}, {"status": "Accepted"}, {"jobId": "1", "status": 7}]
+)
+def test_a_status_that_is_none(body):
+    """Is misunderstood, with what was answered."""
+    played = play(ld.get_job("1"), reply(200, body))
+    assert isinstance(played.error, Misunderstood)
+    assert "answered 200" in str(played.error)
+
+
+# --- asking: one request, or none
+
+
+def test_rejected_at_once(run):
+    """The job's name and the remote's reason, and no second try of what would end the same way."""
+    with pytest.raises(
+        Undone, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
+    ) as error:
+        run(importing(content=b""))
+    assert error.value.hopeless
+    assert run.asked("batch/import") == 1
+
+
+def test_rejected_at_once_without_an_id():
+    """Nobody says that what is rejected gets one."""
+    played = play(exporting(), reply(200, {"status": "Rejected", "reason": "no"}))
+    assert isinstance(played.error, Undone)
+    assert "Rejected (no)" in str(played.error)
+
+
+def test_failed_at_once_may_be_tried_again():
+    """Another try may do better."""
+    played = play(exporting(), reply(200, status(status="Failed")))
+    assert isinstance(played.error, Undone)
+    assert not played.error.hopeless
+
+
+@pytest.mark.parametrize("body", ["<html>", {"jobId": ""}, []])
+def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
+    """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
+    sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
+    with pytest.raises(InDoubt, match=r"If the job was begun, its jobName is 'Nightly \[1a2b\]'"):
+        run(importing())
+    assert run.asked("batch/import") == 1
+
+
+@pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "before"}, {"status": 500}, {"status": 503}], ids=str)
+@pytest.mark.parametrize(("order", "path"), [(importing, IMPORT), (exporting, EXPORT)])
+def test_an_order_without_an_answer_is_doubt(run, sluice_sandbox, order, path, fault):
+    """Never sent twice."""
+    sluice_sandbox.faults([{"path": path, "times": 9, **fault}])
+    with pytest.raises(InDoubt, match="its jobName is"):
+        run(order())
+    assert (run.asked(path.rstrip("$")), run.pauses) == (1, [])
+    assert len(run.state["jobs"]) == (fault == {"drop": "after"})
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(400, Refusal), (401, NotAuthenticated), (403, NotAllowed), (404, NotFound), (413, TooLarge)]
+)
+def test_an_order_refused(run, sluice_sandbox, code, kind):
+    """The remote's words; nothing was done."""
+    body = {"error": "nope", "error_description": "because"}
+    sluice_sandbox.faults([{"path": IMPORT, "times": 9, "status": code, "body": body}])
+    with pytest.raises(kind, match=f"answered {code}: because"):
+        run(importing())
+    assert run.asked("batch/import") == (2 if code == 401 else 1)
+
+
+def test_a_file_too_large(run, sluice_sandbox):
+    """The remote's real limit."""
+    sluice_sandbox.settings(upload_limit=100)
+    with pytest.raises(TooLarge, match="413: The request is over the size limit"):
+        run(importing())
+    assert run.state["jobs"] == []
+
+
+def test_throttled_orders_wait(run, sluice_sandbox):
+    """429 means that nothing was done."""
+    sluice_sandbox.faults([{"path": IMPORT, "status": 429, "headers": {"Retry-After": "7"}}])
+    run(importing())
+    assert (run.pauses, len(run.state["jobs"])) == ([7.0], 1)
+
+
+def test_a_token_that_ran_out(run, sluice_sandbox):
+    """No example tells how long one lives: a 401 gets another, and the file is sent again."""
+    run(ld.get_token_info())
+    sluice_sandbox.advance(3601 * 24)
+    run(importing())
+    assert (run.asked("oauth2/token$".rstrip("$")) >= 2, len(run.state["jobs"])) == (True, 1)
+
+
+# --- looking, cancelling
+
+
+@pytest.mark.parametrize(
+    ("fault", "pauses"), [({"status": 503}, 1), ({"drop": "before"}, 1), ({"status": 429}, 1)], ids=str
+)
+def test_looks_are_taken_again(run, sluice_sandbox, fault, pauses):
+    """Also the look that is a POST."""
+    job_id = run(importing())
+    sluice_sandbox.faults([{"path": STATUS, **fault}])
+    assert run(ld.get_job(job_id))["jobId"] == job_id
+    assert len(run.pauses) == pauses
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [({"status": 503}, Broken), ({"drop": "before"}, Unreachable), ({"status": 429}, Throttled)],
+    ids=str,
+)
+def test_looks_that_keep_failing(run, sluice_sandbox, fault, kind):
+    """Tell how."""
+    sluice_sandbox.faults([{"path": STATUS, "times": 99, **fault}])
+    with pytest.raises(kind):
+        run(ld.get_job("x"))
+    assert run.asked("batch/status") == 5
+
+
+def test_a_job_that_is_not_known(run):
+    """Is not found."""
+    with pytest.raises(NotFound, match="There is no such job"):
+        run(ld.get_job("other"))
+
+
+def test_cancelling(run, sluice_sandbox):
+    """Lazy: it is asked for now, and happens when the job is up for processing again."""
+    sluice_sandbox.settings(job_seconds=100)
+    job_id = run(importing())
+    run(ld.cancel_job(job_id))
+    assert ld.job_of(run(ld.get_job(job_id))).word == "Canceling"
+    sluice_sandbox.advance(30)
+    assert ld.job_of(run(ld.get_job(job_id))).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("code", [404, 409])
+def test_cancelling_what_is_gone(run, sluice_sandbox, code):
+    """Whoever watches a job and wants it stopped has what he wants."""
+    sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
+    assert run(ld.KINDS["job"].cancel("x", {})) is None
+
+
+# --- results
+
+
+@pytest.mark.parametrize("where", ["links", "reason", "foreign"])
+def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
+    """With our credentials at home, and without them elsewhere, where they would be refused."""
+    sluice_sandbox.settings(export_links=where, export_part_rows=1)
+    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    assert len(job.links) == 2
+    names = []
+    for number, link in enumerate(job.links):
+        landing = Landing(str(tmp_path / "out"), f"{number}.json")
+        run(ld.fetch(link, landing))
+        names += [item["data"]["name"] for item in json.loads(Path(landing.path).read_text())]
+    assert names == ["Acme", "Birch"]
+    seen = [each["headers"] for each in sluice_sandbox.requests() if each["path"].endswith("export.json")]
+    assert ["authorization" in each for each in seen] == [where != "foreign"] * 2
+
+
+def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
+    """After a week; nothing is left in the folder."""
+    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    sluice_sandbox.advance(7 * 86400)
+    with pytest.raises(Refusal, match="410: This link has expired"):
+        run(ld.fetch(job.links[0], Landing(str(tmp_path), "x.json")))
+    assert list(tmp_path.iterdir()) == []

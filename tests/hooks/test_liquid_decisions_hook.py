@@ -1,0 +1,98 @@
+"""The connection to Liquid Decisions: what is in it, what is missing in it, and the button that tests it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from sluice_provider import get_provider_info
+from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
+
+SECRETS = ("liquid-decisions-sandbox-password", "liquid-decisions-client-secret")
+
+
+@pytest.fixture
+def connect(sluice_sandbox, monkeypatch):
+    """A hook whose connection differs from the right one in this."""
+
+    def hook(**changes):
+        connection = json.loads(sluice_sandbox.connections()["liquid_decisions_default"])
+        extra = {**connection["extra"], **changes.pop("extra", {})}
+        connection |= {**changes, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_LD", json.dumps(connection))
+        return LiquidDecisionsHook("ld")
+
+    return hook
+
+
+def test_the_button(connect):
+    """Says who is connected to what."""
+    assert connect().test_connection() == (True, "Connected to community 'Sluice' as 'sluice@example.com'.")
+
+
+def test_the_button_of_a_remote_without_token_info(connect, sluice_sandbox):
+    """Validation alone will do."""
+    sluice_sandbox.faults([{"path": "tokenInfo", "status": 404, "times": 9}])
+    assert connect().test_connection() == (True, "Connected: the token is valid.")
+
+
+def test_no_client(connect):
+    """The Java example does without client id and secret."""
+    assert connect(extra={"client_id": None, "client_secret": ""}).test_connection()[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "wrong-password"}, "NotAuthenticated: .* The user id or password is wrong"),
+        ({"extra": {"client_secret": "wrong-secret"}}, "NotAuthenticated: .* Client authentication failed"),
+        ({"extra": {"community": "Other"}}, "NotAuthenticated: .* The scope names no community of yours"),
+        ({"extra": {"community": None}}, "BadConnection: .* Community .community. is empty"),
+        ({"extra": {"community": "two words"}}, "BadConnection: .*community must not hold blanks"),
+        ({"login": ""}, "BadConnection: .*Login .login. is empty"),
+        ({"password": None}, "BadConnection: .*Password .password. is empty"),
+        ({"host": "", "port": None}, "BadConnection: .*host must be a host name"),
+    ],
+    ids=str,
+)
+def test_the_button_says_what_is_wrong(connect, changes, words):
+    """In one sentence, and without a secret."""
+    fine, told = connect(**changes).test_connection()
+    assert not fine
+    assert re.search(words, told), told
+    assert not any(secret in told for secret in (*SECRETS, "wrong-password", "wrong-secret"))
+
+
+def test_no_with_a_good_status(connect, sluice_sandbox):
+    """The demos look at `error` before they look at the status."""
+    body = {"error": "invalid_grant", "error_description": "no such user"}
+    sluice_sandbox.faults([{"path": "oauth2/token$", "status": 200, "body": body, "times": 9}])
+    assert connect().test_connection()[1].startswith("NotAuthenticated: the token endpoint answered 200: no such user")
+
+
+def test_the_grant(connect, sluice_sandbox):
+    """The password grant, with the community in the scope, once for many calls."""
+    hook = connect()
+    hook.validate_token()
+    hook.get_token_info()
+    grants = [each["json"] for each in sluice_sandbox.requests() if each["path"].endswith("oauth2/token")]
+    assert grants == [
+        {
+            "grant_type": "password",
+            "username": "sluice@example.com",
+            "password": "***",
+            "scope": "community=Sluice",
+            "client_id": "sluice-sandbox",
+            "client_secret": "***",
+        }
+    ]
+
+
+def test_the_form():
+    """Secrets have names by which Airflow's API redacts them."""
+    (form,) = [c for c in get_provider_info()["connection-types"] if c["connection-type"] == "liquid_decisions"]
+    assert {"community", "client_id", "client_secret"} <= set(form["conn-fields"])
+    hidden = [name for name, field in form["conn-fields"].items() if field["schema"].get("format") == "password"]
+    assert sorted(hidden) == ["client_secret", "proxy_password"]

@@ -1,0 +1,54 @@
+"""Waiting for a job of Liquid Decisions that somebody else asked for."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.exceptions import AirflowFailException
+
+from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
+from sluice_provider.sensors.liquid_decisions import LiquidDecisionsJobSensor
+
+pytestmark = pytest.mark.airflow
+
+MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
+EVERY_MODE = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+
+
+@pytest.fixture
+def wait(airflow):
+    """A sensor, alone in its run."""
+    return lambda job_id, **args: airflow.life(
+        LiquidDecisionsJobSensor, task_id="wait", job_id=job_id, poke_interval=2, **args
+    )
+
+
+def export():
+    """Ask for a job."""
+    return LiquidDecisionsHook().export("Account", "Out", "application/json")
+
+
+@EVERY_MODE
+def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
+    """Id, state and counts are the result; the sensor itself asks for nothing."""
+    job_id = export()
+    life = wait(job_id, **mode).go()
+    assert life.state == "success", life.error
+    assert life.result["ids"] == [job_id]
+    assert (life.result["state"], life.result["processed"]) == ("succeeded", 2)
+    assert len(sluice_sandbox.state()["liquid_decisions"]["jobs"]) == 1
+
+
+@EVERY_MODE
+def test_a_job_that_ended_badly(wait, sluice_sandbox, mode):
+    """Fails at once, in the remote's own words."""
+    sluice_sandbox.settings(fail_jobs=1)
+    life = wait(export(), retries=3, **mode).go()
+    assert (life.state, type(life.error)) == ("failed", AirflowFailException)
+    assert "the item service did not answer" in str(life.error)
+
+
+@EVERY_MODE
+def test_no_job(wait, mode):
+    """An id that came out of nothing is named before anything is sent."""
+    life = wait("None", **mode).go()
+    assert (life.state, "must be the id of a job" in str(life.error)) == ("failed", True)

@@ -1,0 +1,124 @@
+"""Files as they are: where they are, what they are called, and that they are there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from airflow.sdk import ObjectStoragePath
+
+from sluice_provider.errors import BadInput
+from sluice_provider.sources.blobs import Blob, Landing, storage_path
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Three bytes."""
+    path = tmp_path / "Some data.CSV"
+    path.write_bytes(b"a\xffb")
+    return path
+
+
+@pytest.mark.parametrize(
+    "given", [str, Path, ObjectStoragePath, lambda path: f"file://{path}", lambda path: f" {path} "]
+)
+def test_a_file_in_every_way(file, given):
+    """A text, a path, a URL: the same file."""
+    blob = Blob(given(file), "file")
+    assert (blob.size, blob.filename, blob.suffix, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
+
+
+@pytest.fixture
+def far_away():
+    """An object store, for lack of a real one: in memory."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    attach("memory", fs=MemoryFileSystem())
+    yield
+    MemoryFileSystem.store.clear()
+
+
+def test_a_file_far_away(far_away):
+    """Wherever ObjectStoragePath reaches; the same bytes have the same fingerprint."""
+    there = ObjectStoragePath("memory://bucket/x.json")
+    there.write_bytes(b"[1]")
+    blob = Blob("memory://bucket/x.json", "file")
+    assert (blob.size, blob.filename, blob.open().read()) == (3, "x.json", b"[1]")
+    before = blob.fingerprint()
+    there.write_bytes(b"[1]")
+    assert Blob("memory://bucket/x.json", "file").fingerprint() == before
+    there.write_bytes(b"[2]")
+    assert Blob("memory://bucket/x.json", "file").fingerprint() != before
+
+
+def test_a_checksum_that_the_store_keeps(file, monkeypatch):
+    """Saves reading it all."""
+    blob = Blob(str(file), "file")
+    there = blob._there
+    monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
+    assert blob.fingerprint() == '3 "7"'
+
+
+def test_a_signed_url_is_named_without_its_secrets():
+    """Its user, password and query."""
+    blob = Blob("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
+    assert (blob.name, blob.filename, blob.suffix) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
+
+
+@pytest.mark.parametrize("given", [None, "", "  ", 7, ["a"], {"a": 1}, b"a"], ids=repr)
+def test_what_is_no_path(given):
+    """The author is told which argument it is."""
+    with pytest.raises(BadInput, match="file must be the path or URL of a file"):
+        Blob(given, "file")
+
+
+def test_what_cannot_be_read(tmp_path):
+    """Each in words."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "latin").write_bytes(b"\xff")
+    with pytest.raises(BadInput, match=r"template: .*/none: there is no such file"):
+        _ = Blob(tmp_path / "none", "template").size
+    with pytest.raises(BadInput, match="is a directory"):
+        _ = Blob(tmp_path, "template").size
+    with pytest.raises(BadInput, match="empty is empty"):
+        Blob(tmp_path / "empty", "template").fingerprint()
+    with pytest.raises(BadInput, match="is not UTF-8 text"):
+        Blob(tmp_path / "latin", "template").text()
+    with pytest.raises(BadInput, match="there is no such file"):
+        Blob(tmp_path / "none", "template").text()
+    with pytest.raises(BadInput, match="file: cannot be reached on this worker"):
+        storage_path("nosuch://canary@x/y?z", "file")
+
+
+# --- landing
+
+
+@pytest.mark.parametrize("folder", ["{}/new/folder", "file://{}/new", "memory://exports/{}"])
+def test_whole_or_not_at_all(tmp_path, far_away, folder):
+    """Under a temporary name until it is kept; then in place of what was there."""
+    place = folder.format(str(tmp_path).lstrip("/") if "memory" in folder else tmp_path)
+    for content in (b"one", b"two"):
+        landing = Landing(place, "x.csv")
+        with landing.begin() as file:
+            file.write(content)
+        names = sorted(PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir())
+        assert names == sorted([".x.csv.part", *(["x.csv"] if content == b"two" else [])])
+        landing.keep()
+        assert storage_path(landing.path, "destination").read_bytes() == content
+    assert [PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir()] == ["x.csv"]
+
+
+def test_dropped(tmp_path):
+    """Nothing remains, also of what was never begun."""
+    landing = Landing(str(tmp_path), "x.csv")
+    landing.drop()
+    landing.begin().close()
+    landing.drop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nowhere_to_land(file):
+    """A file is no folder."""
+    with pytest.raises(BadInput, match=r"destination: .* cannot be written to"):
+        Landing(str(file), "x.csv").begin()
