@@ -78,7 +78,7 @@ def test_another_import_into_the_project_means_nothing(sync, kili, deferrable):
 def test_another_import_of_the_same_size_does_not_end_the_wait(sync, kili, clock):
     """Three foreign assets arrive while ours are still to come."""
     kili.settings(job_seconds=100)
-    clock.on_nap = lambda _operator: kili.settings(foreign_assets=3)
+    clock.on_nap = lambda *_: kili.settings(foreign_assets=3)
     life = sync().go()
     assert (life.state, kili.assets) == ("success", PICTURES)
 

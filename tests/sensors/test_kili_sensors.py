@@ -50,7 +50,7 @@ def test_an_integration_that_comes_later(sensor, kili, clock, way):
 def test_an_integration_that_comes_while_poking(sensor, kili, clock):
     """Within one leg."""
     kili.settings(integration_status="DISCONNECTED")
-    clock.on_nap = lambda _operator: kili.settings(integration_status="" if len(clock.naps) > 3 else "DISCONNECTED")
+    clock.on_nap = lambda *_: kili.settings(integration_status="" if len(clock.naps) > 3 else "DISCONNECTED")
     life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration).go()
     assert (life.state, len(clock.naps)) == ("success", 4)
 
@@ -96,7 +96,7 @@ def test_a_difference_that_is_there(sensor, kili, way):
 @pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
 def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
     """A minimum of five: two files arrive while it waits."""
-    clock.on_nap = lambda _operator: kili.put("a.png", "b.png") if len(clock.naps) == 5 else None
+    clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 5 else None
     life = sensor(
         KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, minimum=5, deferrable=deferrable
     ).go()
