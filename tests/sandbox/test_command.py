@@ -37,10 +37,11 @@ def test_print_connections(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         __main__.main(["--port", str(port), "--print-connections"])
-    export, assignment = shlex.split(capsys.readouterr().out)
-    name, value = assignment.split("=", 1)
-    assert (export, name) == ("export", "AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT")
-    assert json.loads(value)["port"] == port
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    told = {name: json.loads(value) for name, value in (assignment.split("=", 1) for _, assignment in lines)}
+    assert {export for export, _ in lines} == {"export"}
+    assert {"AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT", "AIRFLOW_CONN_LIQUID_DECISIONS_DEFAULT"} <= set(told)
+    assert {connection["port"] for connection in told.values()} == {port}
 
 
 @pytest.mark.parametrize("options", [["--settings", '{"nonsense": 1}'], ["--settings", "{"], ["--port", "taken"]])
