@@ -33,6 +33,13 @@ class Settings:
     forget_imports: bool = False  # Kaleidoscope: looking at an import answers 404
     any_source: bool = False  # Kaleidoscope: any source_id will do
     any_key_field: bool = False  # Kaleidoscope: an unknown key field is made instead of refused
+    changeset_status: str = "IN_PROGRESS"  # FinSpace: what a changeset that has started is called
+    fail_changesets: int = 0  # FinSpace: the next so many changesets fail, with this errorType:
+    changeset_error: str = "An internal error has occurred."
+    late_changesets: int = 0  # FinSpace: the first so many looks at each changeset asked for from now on answer 404
+    changeset_quota: int = 10  # FinSpace: so many changesets of an environment may be under way
+    denied_bucket: str = ""  # FinSpace: the bucket whose reading is not permitted
+    signature_skew: int = 0  # FinSpace: seconds that the remote's own clock is ahead when it judges signatures
 
     def change(self, changes: object) -> None:
         """All of the changes or, if one is wrong, none."""
