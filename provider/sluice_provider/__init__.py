@@ -22,17 +22,28 @@ def get_provider_info() -> dict[str, object]:
                 "integration-name": "Kaleidoscope",
                 "external-doc-url": "https://api.docs.kaleidoscope.bio",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "Amazon FinSpace",
+                "external-doc-url": "https://docs.aws.amazon.com/finspace/latest/management-api/",
+                "tags": ["aws"],
+            },
         ],
-        "hooks": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.hooks.kaleidoscope"]}],
-        "operators": [
-            {"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.operators.kaleidoscope"]}
-        ],
-        "sensors": [{"integration-name": "Kaleidoscope", "python-modules": ["sluice_provider.sensors.kaleidoscope"]}],
+        "hooks": _modules("hooks"),
+        "operators": _modules("operators"),
+        "sensors": _modules("sensors"),
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink"],
         "connection-types": [_kaleidoscope()],
     }
+
+
+def _modules(room: str) -> list[dict[str, object]]:
+    systems = {"kaleidoscope": "Kaleidoscope", "finspace": "Amazon FinSpace"}
+    return [
+        {"integration-name": title, "python-modules": [f"sluice_provider.{room}.{name}"]}
+        for name, title in systems.items()
+    ]
 
 
 def _kaleidoscope() -> dict[str, object]:

@@ -66,12 +66,14 @@ class Answered(SluiceError):
         code: str | None = None,
         body: str = "",
         retry_after: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.body = body
         self.retry_after = retry_after
+        self.request_id = request_id
 
 
 class Refusal(Answered):

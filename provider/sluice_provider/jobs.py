@@ -50,6 +50,8 @@ class Job(NamedTuple):
     """What was done so far, by the remote's own names."""
     rejections: tuple[Rejection, ...] = ()
     """The first rows that were turned away; `counts` tells how many there were."""
+    curable: bool | None = None
+    """Of a job that ended badly: whether the same asked for again may end well, where the remote tells."""
 
     def __str__(self) -> str:
         return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
@@ -98,6 +100,12 @@ class Work(NamedTuple):
     @property
     def over(self) -> bool:
         return all(job.state.over for job in self.jobs)
+
+    @property
+    def curable(self) -> bool | None:
+        """Of work that ended badly: whether all that ended badly may end well when asked for again."""
+        told = {job.curable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        return next((answer for answer in (False, None, True) if answer in told), None)
 
     @property
     def counts(self) -> dict[str, int]:

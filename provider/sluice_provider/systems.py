@@ -24,6 +24,9 @@ class System(NamedTuple):
         return f"sluice_provider.hooks.{self.name}.{self.hook}"
 
 
-SYSTEMS = (System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),)
+SYSTEMS = (
+    System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),
+    System("finspace", "Amazon FinSpace", "FinSpaceHook", "aws", "aws_default"),
+)
 
 BY_NAME = {system.name: system for system in SYSTEMS}

@@ -36,10 +36,11 @@ def test_print_connections(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         __main__.main(["--port", str(port), "--print-connections"])
-    export, assignment = shlex.split(capsys.readouterr().out)
-    name, value = assignment.split("=", 1)
-    assert (export, name) == ("export", "AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT")
-    assert json.loads(value)["port"] == port
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert {export for export, _ in lines} == {"export"}
+    connections = dict(assignment.split("=", 1) for _, assignment in lines)
+    assert json.loads(connections["AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT"])["port"] == port
+    assert f":{port}/finspace" in connections["AIRFLOW_CONN_AWS_DEFAULT"]
 
 
 @pytest.mark.parametrize("options", [["--settings", '{"nonsense": 1}'], ["--settings", "{"], ["--port", "taken"]])

@@ -236,9 +236,7 @@ class JobOperator(Waiting):
 
     def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
         if work.state is not JobState.SUCCEEDED:
-            raise Undone(
-                f"{self.system} {phase.kind} ended badly: {work}; the next try asks again for what ended badly"
-            )
+            raise _undone(self.system, phase.kind, work)
         self.judge(phase, work)
         entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time()}
         journal.write(story)
@@ -251,3 +249,12 @@ class JobOperator(Waiting):
                 context["outlet_events"][outlet].extra.update(self.result)
         self.hook.close()
         return self.result
+
+
+def _undone(system: str, kind: str, work: Work) -> Undone:
+    """A retry asks again, which is only worth it where the remote does not say that it would end the same way."""
+    hopeless = work.curable is False
+    then = "a retry would end the same way" if hopeless else "the next try asks again for what ended badly"
+    error = Undone(f"{system} {kind} ended badly: {work}; {then}")
+    error.hopeless = hopeless
+    return error

@@ -1,7 +1,7 @@
 """Amazon FinSpace's kdb changesets, pretended: eight operations behind a signature, over folders a person can look at.
 
-Everything about the wire is from the service model of API version 2021-03-12, as botocore carried it up to 1.43.116, and
-from the API reference; what they do not say is marked as a guess. AWS ended the hosted service on 2026-10-07.
+Everything about the wire is from the service model of API version 2021-03-12, as botocore carried it up to 1.43.116,
+and from the API reference; what they do not say is marked as a guess. AWS ended the hosted service on 2026-10-07.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sluice_provider.sandbox.finspace_store import Changeset, Database
     from sluice_provider.sandbox.remote import Address
+    from sluice_provider.sandbox.stage import Stage
 
 REGION = "eu-west-1"
 ACCESS_KEY = "AKIASLUICESANDBOX001"
@@ -52,11 +53,14 @@ class FinSpace(Remote):
     name = "finspace"
     title = "Amazon FinSpace"
 
+    def __init__(self, stage: Stage) -> None:
+        self._folders = Folders()
+        super().__init__(stage)
+
     def reset(self) -> None:
         """An empty database, and the bucket as it was."""
-        if hasattr(self, "_store"):
-            self._store.folders.clear()
-        self._store = Store(self.stage, Folders())
+        self._folders.clear()
+        self._store = Store(self.stage, self._folders)
         self._store.add_database(DATABASE)
 
     def credentials(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Signature Version 4, checked: is a request signed with a key that is known here, just now, and as it arrived?
 
-By hand from AWS's documentation, "Create a signed AWS API request" (IAM User Guide, reference_sigv-create-signed-request):
-a canonical request, a string to sign, a key derived by date, region and service. What it says of other services than S3
-counts: the path is encoded once more. The words of refusals are those that AWS services are known for.
+By hand from AWS's documentation, "Create a signed AWS API request" (IAM User Guide): a canonical request, a string to
+sign, a key derived by date, region and service. What it says of other services than S3 counts: the path is encoded
+once more. The words of refusals are those that AWS services are known for.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Undone(Exception):
 
 
 class Folders:
-    """`s3/<bucket>/...` and `databases/<environment>/<database>/...`, in a temporary folder that ends with the process."""
+    """`s3/<bucket>/...` and `databases/<environment>/<database>/...`, in a temporary folder that ends with us."""
 
     def __init__(self) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
