@@ -303,7 +303,7 @@ def _code(reply: Reply) -> str:
 
 
 def moment(value: object) -> float | None:
-    """Seconds since 1970. The wire has seconds; the documentation speaks of milliseconds; botocore also reads ISO 8601."""
+    """Seconds since 1970: the wire has seconds, the documentation says milliseconds, botocore also reads ISO 8601."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value / 1000 if value > 1e11 else float(value)
     if isinstance(value, str):
