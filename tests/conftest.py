@@ -51,3 +51,9 @@ def fields(sluice_sandbox: SandboxClient) -> Fields:
 def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: Fields) -> Face:
     """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
     return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))
+
+
+@pytest.fixture
+def worker(sluice_sandbox: SandboxClient, fields: Fields) -> Face:
+    """The worker's face alone, for what both have in common."""
+    return Face("worker", client_options(fields), Pauses(sluice_sandbox.advance))

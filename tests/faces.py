@@ -84,7 +84,7 @@ def client_options(fields: Fields, iap: Iap | None = None) -> dict[str, Any]:
         "client_id": fields.login or "",
         "client_secret": fields.password or "",
     }
-    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form), wear, iap)}
+    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form, place.headers), wear, iap)}
 
 
 class Face:

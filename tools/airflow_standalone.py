@@ -227,6 +227,9 @@ def settings(home: Path, dags: Path, port: int, log_ports: Sequence[int]) -> dic
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        # A worker may notice the end of a task's process this much too late. With the default of 5 s, a task that is
+        # deferred for a shorter time is queued again before, and the scheduler takes the late news for its failure.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__OPENLINEAGE__DISABLED": "True",
     }

@@ -78,9 +78,11 @@ class JobRef(NamedTuple):
     def from_json(cls, data: Any) -> JobRef:
         try:
             system, kind, ids, where = data["system"], data["kind"], data["ids"], data["where"]
-        except (KeyError, TypeError) as error:
-            raise Misunderstood(f"not a reference to a remote job: {data!r:.200}") from error
-        if not ids or not all(isinstance(text, str) for text in (system, kind, *ids)) or not isinstance(where, Mapping):
+            right = isinstance(ids, (list, tuple)) and len(ids) > 0
+            right = right and all(isinstance(text, str) for text in (system, kind, *ids, *where.values()))
+        except (KeyError, TypeError, AttributeError):
+            right = False
+        if not right:
             raise Misunderstood(f"not a reference to a remote job: {data!r:.200}")
         return cls(system, kind, tuple(ids), dict(where))
 

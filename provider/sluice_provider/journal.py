@@ -178,7 +178,8 @@ def _story(data: Any) -> Story:
         if data["version"] != VERSION:
             raise Misunderstood(f"the journal was written by another version of this provider ({data['version']})")
         entries = [_entry(entry) for entry in data["entries"]]
-        return Story(data["fingerprint"], list(data["clearing"]), data["seed"], entries)
+        clears, tries = data["clearing"]
+        return Story(data["fingerprint"], [int(clears), int(tries)], data["seed"], entries)
     except (KeyError, TypeError, ValueError) as error:
         raise Misunderstood(
             f"the journal of this task cannot be read ({error!r}); delete {KEY!r} from its state store to begin anew"

@@ -70,6 +70,19 @@ class Waiting(BaseOperator):
         self._changes(ref)(work)
         return work
 
+    def glance(self, ref: JobRef, asked_at: float, trouble: SluiceError | None) -> Work | None:
+        """One look, from here. None when it failed for a passing reason: then the wait, which has patience, goes on.
+
+        :param trouble: what stopped the wait; after that, nobody waits for a better look
+        """
+        try:
+            return self.look(ref, asked_at)
+        except SluiceError as error:
+            if error.hopeless or trouble:
+                raise
+            self.log.warning("A look failed, which says nothing of the work: %s", error)
+            return None
+
     def _changes(self, ref: JobRef) -> Changes:
         if self._told is None or self._told.ref != ref:
             self._told = Changes(self.log, ref)

@@ -88,6 +88,14 @@ def test_other_credentials_have_another_token(fields, run, sluice_sandbox):
         run(get_programs())
 
 
+def test_the_sites_headers_go_with_the_grant(fields, run, sluice_sandbox):
+    """A gateway in front of the remote guards the token endpoint too."""
+    run.options = client_options(fields._replace(extra={"verify": False, "extra_headers": {"X-Team": "chemistry"}}))
+    run(get_programs())
+    assert [request["headers"]["x-team"] for request in sluice_sandbox.requests()] == ["chemistry"] * 2
+    assert {request["headers"]["user-agent"] for request in sluice_sandbox.requests()} == {"tests"}
+
+
 # --- its life
 
 

@@ -187,6 +187,7 @@ class Life:
     def retry_seconds(self) -> float:
         """How long Airflow waits before the next try."""
         with self.row() as row:
+            row.task = self.operator
             return float((row.next_retry_datetime() - row.end_date).total_seconds())
 
     def xcom(self, key: str = "return_value") -> Any:
@@ -226,9 +227,8 @@ class Life:
         from airflow.sdk.execution_time.supervisor import run_task_in_process
 
         dag = self.run.dag()
-        self.operator = self.run.clock.operator = dag.task_dict[self.task_id]
         with structlog.testing.capture_logs() as lines:
-            outcome = run_task_in_process(ti=self._queue(), task=self.operator)
+            outcome = run_task_in_process(ti=self._queue(), task=dag.task_dict[self.task_id])
         self._note(lines)
         self.operator, self.error = outcome.ti.task, outcome.error
         return self
@@ -259,6 +259,8 @@ class Life:
         while self.state in ("deferred", "up_for_reschedule"):
             if self.state == "deferred":
                 self.fire()
+            else:
+                self.run.clock.move(self.operator.poke_interval)
             self.leg()
         return self
 
@@ -433,8 +435,7 @@ class Clock:
         self._sandbox = sandbox
         self.ahead = 0.0
         self.naps: list[float] = []
-        self.operator: Any = None
-        self.on_nap: Callable[[Any], object] = lambda _operator: None
+        self.on_nap: Callable[[], object] = lambda: None
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -450,7 +451,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         assert len(self.naps) < 1000, "this wait never ends"
         self.naps.append(seconds)
-        self.on_nap(self.operator)
+        self.on_nap()
         self.move(seconds)
 
     async def asleep(self, seconds: float) -> None:

@@ -48,7 +48,7 @@ def test_ids_and_link_are_there_while_the_job_runs(push, remote, clock, deferrab
     """XComs of the ids and of the extra link are pushed as soon as the import is accepted."""
     life = push(deferrable=deferrable)
     seen = []
-    clock.on_nap = lambda _operator: seen.append((life.xcom("job_ids"), life.xcom("_link_KaleidoscopeLink")))
+    clock.on_nap = lambda: seen.append((life.xcom("job_ids"), life.xcom("_link_KaleidoscopeLink")))
     life.go()
     [import_id] = remote.imports
     ids, link = seen[0]

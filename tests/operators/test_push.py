@@ -241,7 +241,6 @@ BAD = {
     "null key": ({"records": [{"symbol": None}]}, "record 1 has no symbol"),
     "nameless field": ({"records": [{"symbol": "H", "": 1}]}, "a field without a name"),
     "not JSON": ({"records": [{"symbol": "H", "at": object()}]}, "record 1"),
-    "NaN": ({"records": [{"symbol": "H", "weight": float("nan")}]}, "record 1"),
     "record too large": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
     "no key fields": ({"key_field_names": None}, "key_field_names"),
     "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
@@ -269,6 +268,15 @@ def test_bad_arguments(push, remote, args, words):
     assert words in str(life.error)
     assert life.state == "failed"
     assert remote.requests() == []
+
+
+def test_what_json_cannot_say_is_found_before_anything_is_sent(push, remote, tmp_path):
+    """All records are read once before the first is sent."""
+    path = tmp_path / "elements.jsonl"
+    path.write_text('{"symbol": "H"}\n{"symbol": "He", "weight": NaN}\n')
+    life = push(records=str(path), batch_size=1).go()
+    assert "line 2" in str(life.error)
+    assert (life.state, remote.requests()) == ("failed", [])
 
 
 @pytest.mark.parametrize("name", ["poll_interval", "timeout"])

@@ -149,14 +149,15 @@ def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[l
     """All imports of the workspace, optionally only those that are (not) complete.
 
     The vendor does not say whether pages count from 0 or from 1: both are asked for, and no import is listed twice.
+    Nor how long a page may be: only one that is shorter than an earlier one is the last.
     """
     found: dict[str, Raw] = {}
-    number = 0
+    number = longest = 0
     while True:
         page = yield from _imports_page(is_complete, number, page_size)
-        known = len(found)
+        known, longest = len(found), max(longest, len(page))
         found.update({str(item.get("id")): item for item in page})
-        if number > 0 and (len(page) < page_size or (number > 1 and len(found) == known)):
+        if number > 0 and (not page or len(page) < longest or (number > 1 and len(found) == known)):
             return list(found.values())
         number += 1
 

@@ -90,15 +90,21 @@ class Grant:
 
     :param url: the token endpoint
     :param form: what is posted to it, secrets included
+    :param headers: of the site, which go with every request
     """
 
-    def __init__(self, url: str, form: Mapping[str, str]) -> None:
+    def __init__(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> None:
         self.url = url
         self.form = form
+        self.headers = headers
 
     def request(self, headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(
-            "POST", self.url, data=dict(self.form), headers=dict(headers), extensions={GRANT: True, "timeout": _TIMEOUT}
+            "POST",
+            self.url,
+            data=dict(self.form),
+            headers={**self.headers, **headers},
+            extensions={GRANT: True, "timeout": _TIMEOUT},
         )
 
     def token(self, response: httpx.Response) -> tuple[str, float]:
@@ -124,16 +130,19 @@ class Grant:
                 "check the login and the password of the connection",
                 status=response.status_code,
             )
+        granted = self._read(response)
+        if granted is None:
+            raise Misunderstood("the token endpoint answered without an access_token: is this the right host?")
+        return granted
+
+    def _read(self, response: httpx.Response) -> tuple[str, float] | None:
+        """Token and life. Of an answer that is something else nothing is kept, not even as the cause of an error."""
         try:
             body = json.loads(response.content)
             token, life = body["access_token"], float(body.get("expires_in", 3600))
-            if not TOKEN.fullmatch(token):
-                raise ValueError
-            return token, life
+            return (token, life) if TOKEN.fullmatch(token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Misunderstood(
-                "the token endpoint answered without an access_token: is this the right host?"
-            ) from None
+            return None
 
     def _words(self, response: httpx.Response) -> str:
         """The endpoint's own words, without the secrets that some echo."""

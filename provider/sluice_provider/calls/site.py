@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
 
@@ -156,11 +156,10 @@ def site(fields: Fields, *, default_host: str, user_agent: str) -> Site:
 def base_url(fields: Fields, default_host: str) -> str:
     """`host` may be a bare name or a whole URL with a path; `port` is put into either. Without a scheme it is https."""
     host = (fields.host or "").strip() or default_host
-    try:
-        parts = urlsplit(host if "://" in host else f"https://{host}")
-        name, port = parts.hostname, parts.port
-    except ValueError:
-        raise fields.bad("host", "is not a host name or URL") from None
+    parts = _split(host if "://" in host else f"https://{host}")
+    if parts is None:
+        raise fields.bad("host", "is not a host name or URL")
+    name, port = parts.hostname, parts.port
     if parts.scheme not in ("http", "https") or not name or any(c.isspace() for c in host):
         raise fields.bad("host", "must be a host name, or a URL that starts with https:// or http://")
     if parts.username or parts.password:
@@ -172,12 +171,17 @@ def base_url(fields: Fields, default_host: str) -> str:
     port = port or fields.port
     shown = f"[{name}]" if ":" in name else name
     netloc = f"{shown}:{port}" if port else shown
-    url = urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+
+
+def _split(url: str) -> SplitResult | None:
+    """Its parts, or None if the HTTP client could not use it. Nothing is raised here that could show a password."""
     try:
-        httpx.URL(url)
-    except httpx.InvalidURL:
-        raise fields.bad("host", "is not a host name or URL") from None
-    return url
+        parts = urlsplit(url)
+        _, _ = parts.port, httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        return None
+    return parts
 
 
 def _extra_headers(fields: Fields) -> dict[str, str]:
@@ -204,12 +208,8 @@ def _proxy(fields: Fields) -> str | None:
     proxy = fields.text("proxy")
     if not proxy:
         return None
-    try:
-        httpx.Proxy(proxy)  # knows the schemes
-        parts = urlsplit(proxy)
-    except (ValueError, httpx.InvalidURL):
-        raise fields.bad("proxy", "must be a URL like http://proxy.example.com:3128") from None
-    if not parts.hostname:
+    parts = _split(proxy)
+    if parts is None or parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
         raise fields.bad("proxy", "must be a URL like http://proxy.example.com:3128")
     if parts.username or parts.password:
         raise fields.bad("proxy", "holds a user or password; put them into proxy_login and proxy_password")

@@ -58,6 +58,7 @@ class KaleidoscopeHook(SluiceHook):
                 "client_id": fields.need("login", fields.login, "Client ID"),
                 "client_secret": fields.need("password", fields.password, "Client secret"),
             },
+            place.headers,
         )
         return Bearer(grant, _wear, Iap(audience) if audience else None, mask)
 

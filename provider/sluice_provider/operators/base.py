@@ -219,17 +219,11 @@ class JobOperator(Waiting):
         return JobRef(self.system, phase.kind, entry.ids, phase.where)
 
     def _wait(self, ref: JobRef, entry: Entry, trouble: SluiceError | None) -> Work:
-        try:
-            work = self.look(ref, entry.asked_at)
-        except SluiceError as error:
-            if error.hopeless or trouble:
-                raise
-            self.log.warning("A look failed, which says nothing of the work: %s", error)
-        else:
-            if work.over:
-                return work
-            if trouble:
-                raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
+        work = self.glance(ref, entry.asked_at, trouble)
+        if work and work.over:
+            return work
+        if trouble:
+            raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
         if self.deferrable:
             self.wait_deferred(ref, entry.asked_at)
         return self.wait_here(ref, entry.asked_at)

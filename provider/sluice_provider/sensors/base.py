@@ -56,7 +56,7 @@ class JobSensor(Waiting, BaseSensorOperator):
             self.publish(context, self.reference())
         story = self._begin(Journal(context))
         if self.deferrable:
-            return self._look_or_defer(story)
+            return self._first_look(story)
         self._since = story.entry(PHASE).asked_at
         return super().execute(context)
 
@@ -77,6 +77,7 @@ class JobSensor(Waiting, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
         _, trouble = read_event(event)
+        self.publish(context, self.reference())
         journal = Journal(context)
         story = journal.read() or self._begin(journal)
         if isinstance(trouble, Unreachable):
@@ -86,6 +87,7 @@ class JobSensor(Waiting, BaseSensorOperator):
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
+        self.publish(context, self.reference())
         journal = Journal(context)
         story = journal.read() or self._begin(journal)
         return self._look_or_defer(story, self.mend(journal, story, reason))
@@ -101,16 +103,31 @@ class JobSensor(Waiting, BaseSensorOperator):
             journal.write(story)
         return story
 
+    def _first_look(self, story: Story) -> dict[str, Any]:
+        """Airflow heeds `soft_fail` where it pokes and where it resumes, and here nobody does but us."""
+        from airflow.providers.common.compat.sdk import (
+            AirflowFailException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        )
+
+        try:
+            return self._look_or_defer(story)
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            if not self.soft_fail:
+                raise
+            raise AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
+
     def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self.reference(), story.entry(PHASE).asked_at
         with fail_for_good(True):
-            work = self.look(ref, asked_at)
-        if work.over:
+            work = self.glance(ref, asked_at, trouble)
+        if work and work.over:
             return self._end(work)
         if time.time() - asked_at >= self.timeout:
             from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-            raise AirflowSensorTimeout(f"not over after {self.timeout:.0f} s: {work}")
+            raise AirflowSensorTimeout(f"not over after {self.timeout:.0f} s: {work or 'it could not be looked at'}")
         if trouble:
             raise trouble
         return self.wait_deferred(ref, asked_at)

@@ -23,5 +23,5 @@ def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", {name: value for name, value in row.items() if value is not None}
-    except ArrowException as error:
+    except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot hold
         raise BadInput(f"after row {number}: not a readable Parquet file: {error}") from None

@@ -6,9 +6,12 @@ it comes from ("line 17"), so that whatever is wrong with it can be said in a wa
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from gzip import BadGzipFile
+from lzma import LZMAError
 from pathlib import PurePath
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from sluice_provider.errors import BadInput
@@ -67,17 +70,33 @@ class File:
         self._read = READERS[kind[0]]
 
     def __iter__(self) -> Iterator[Located]:
-        from airflow.sdk import ObjectStoragePath
-
         try:
-            with ObjectStoragePath(self.path).open("rb", compression=self._compression) as stream:
+            with self._open() as stream:
                 yield from self._read(stream)
         except BadInput as error:
             raise BadInput(f"{self.name}: {error}") from None
         except FileNotFoundError:
             raise BadInput(f"{self.name}: there is no such file, seen from this worker") from None
-        except (IsADirectoryError, PermissionError) as error:
+        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
             raise BadInput(f"{self.name}: cannot be read: {type(error).__name__}") from None
+        except (EOFError, OSError, LZMAError, zlib.error) as error:
+            if not _damaged(error):
+                raise
+            raise BadInput(f"{self.name}: is damaged, or not what its name says: {error}") from None
+
+    def _open(self) -> IO[bytes]:
+        from airflow.sdk import ObjectStoragePath
+
+        try:
+            return cast("IO[bytes]", ObjectStoragePath(self.path).open("rb", compression=self._compression))
+        except (ValueError, ImportError) as error:
+            words = str(error).replace(self.path, self.name)
+            raise BadInput(f"cannot be opened on this worker, is a library for it installed? {words}") from None
+
+
+def _damaged(error: Exception) -> bool:
+    """Whether reading failed for what is in the file. The system, or a network, gives an OSError a number or a type."""
+    return not isinstance(error, OSError) or type(error) is BadGzipFile or (type(error) is OSError and not error.errno)
 
 
 def without_secrets(path: str) -> str:
@@ -93,7 +112,7 @@ def open_source(records: Any) -> Source:
     :param records: a sequence of dicts, or the path or URL of a file
     :raises BadInput: for anything else
     """
-    if isinstance(records, (str, PurePath)) or hasattr(records, "__fspath__"):
+    if isinstance(records, (str, PurePath)) or hasattr(records, "joinpath"):  # Airflow's ObjectStoragePath is neither
         path = str(records).strip()
         if path[:1] in ("[", "{"):
             raise BadInput(

@@ -66,7 +66,7 @@ def read_json_lines(stream: IO[bytes]) -> Iterator[Located]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"line {number} is not JSON: {error}") from None
         yield f"line {number}", _record(value, number)
 
@@ -134,6 +134,8 @@ class _Window:
                 if len(self._text) - self._at > LONGEST or not self._more(size):
                     raise BadInput(f"line {self.line}: no whole JSON value begins here: {error}") from None
                 size *= 2
+            except RecursionError:
+                raise BadInput(f"line {self.line}: the value that begins here is nested too deeply") from None
             else:
                 self.take(end - self._at)
                 return value

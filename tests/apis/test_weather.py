@@ -1,0 +1,219 @@
+"""Bad weather on both faces: what each trouble becomes, how many requests arrive, nothing lost or doubled."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from faces import asked
+from sluice_provider.apis.kaleidoscope import get_import, get_imports, get_programs, push_by_field_name
+from sluice_provider.calls.flow import Call, send
+from sluice_provider.errors import (
+    Broken,
+    Conflict,
+    InDoubt,
+    Misunderstood,
+    NotAllowed,
+    NotFound,
+    Refusal,
+    Throttled,
+    TooLarge,
+    Unreachable,
+)
+
+ROWS = [{"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}]
+PUSH = r"/push/imports$"
+
+
+def push():
+    """Two records."""
+    return push_by_field_name(["symbol"], ROWS)
+
+
+def order():
+    """The same, as a call that nobody called repeatable."""
+    return send(Call("POST", "push/imports", json={"key_field_names": ["symbol"], "data": ROWS}))
+
+
+def pushes(sandbox):
+    """How often each record arrived, by its key."""
+    return {record["key"]["symbol"]: record["pushes"] for record in sandbox.state()["kaleidoscope"]["records"]}
+
+
+# --- refused: one request, one error
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, Refusal), (403, NotAllowed), (404, NotFound), (409, Conflict), (413, TooLarge), (422, Refusal)],
+)
+def test_refusals(run, sluice_sandbox, status, kind):
+    """The remote's words and code, nothing tried again, nothing done."""
+    body = {"code": "WHY", "message": "because"}
+    sluice_sandbox.faults([{"path": PUSH, "status": status, "body": body}])
+    with pytest.raises(kind, match=f"POST push/imports answered {status}: because") as error:
+        run(push())
+    assert type(error.value) is kind
+    assert (error.value.status, error.value.code, error.value.hopeless) == (status, "WHY", True)
+    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+    assert pushes(sluice_sandbox) == {}
+
+
+def test_a_body_too_large(run, sluice_sandbox):
+    """The remote's real limit."""
+    sluice_sandbox.settings(body_limit=100)
+    with pytest.raises(TooLarge, match="Request body is too large"):
+        run(push())
+    assert len(asked(sluice_sandbox)) == 1
+
+
+def test_a_login_page_in_front(run, sluice_sandbox):
+    """A redirect is not followed, and never with our token."""
+    sluice_sandbox.faults([{"path": "programs", "status": 302, "headers": {"Location": f"{sluice_sandbox.url}/"}}])
+    with pytest.raises(Refusal, match="302, a redirect"):
+        run(get_programs())
+    assert len(asked(sluice_sandbox)) == 1
+
+
+# --- passing: tried again until it is done
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("flow", [get_programs, push])
+def test_passing_troubles(run, sluice_sandbox, status, flow):
+    """Twice bad, then good; what was done is done once."""
+    sluice_sandbox.faults([{"path": f"{PUSH}|programs", "times": 2, "status": status, "body": "<html>"}])
+    assert run(flow())
+    assert [request["status"] for request in asked(sluice_sandbox)] == [status, status, 200]
+    assert 1.5 <= sum(run.pauses) <= 3.0
+    assert pushes(sluice_sandbox) == ({"H": 1, "He": 1} if flow is push else {})
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, Throttled), (500, Broken), (503, Broken)])
+def test_troubles_that_do_not_pass(run, sluice_sandbox, status, kind):
+    """Five attempts, then an error that is not hopeless: Airflow may try again later."""
+    sluice_sandbox.faults([{"path": PUSH, "times": 99, "status": status}])
+    with pytest.raises(kind) as error:
+        run(push())
+    assert (len(asked(sluice_sandbox)), len(run.pauses), error.value.hopeless) == (5, 4, False)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_in_seconds(run, sluice_sandbox, status):
+    """Is the pause."""
+    sluice_sandbox.faults([{"path": "programs", "status": status, "headers": {"Retry-After": "17"}}])
+    run(get_programs())
+    assert run.pauses == [17.0]
+
+
+def test_retry_after_as_a_date(run, sluice_sandbox):
+    """Read against the Date of the answer."""
+    date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=40), usegmt=True)
+    sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": date}}])
+    run(get_programs())
+    assert run.pauses == [pytest.approx(40, abs=2)]
+
+
+def test_retry_after_an_hour(run, sluice_sandbox):
+    """Too long to hold a worker: the error says when, and the task's own retry waits."""
+    sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": "3600"}}])
+    with pytest.raises(Throttled) as error:
+        run(get_programs())
+    assert (error.value.retry_after, run.pauses) == (3600.0, [])
+
+
+def test_a_real_rate_limit(run, sluice_sandbox):
+    """One request a second, tokens included: everything gets through, later."""
+    sluice_sandbox.settings(rate_limit=1)
+    for _ in range(3):
+        run(push())
+    assert pushes(sluice_sandbox) == {"H": 3, "He": 3}
+    assert set(run.pauses) == {1.0}
+
+
+# --- lost
+
+
+def test_lost_before_the_work(run, sluice_sandbox):
+    """The connection closed and nothing was done: it is sent again and done once."""
+    sluice_sandbox.faults([{"path": PUSH, "drop": "before"}])
+    run(push())
+    assert [request["status"] for request in asked(sluice_sandbox)] == [None, 200]
+    assert pushes(sluice_sandbox) == {"H": 1, "He": 1}
+
+
+def test_lost_after_the_work(run, sluice_sandbox):
+    """The answer was lost: it is sent again, arrives twice and is there once, because records are keyed."""
+    sluice_sandbox.faults([{"path": PUSH, "drop": "after"}])
+    import_id = run(push())
+    assert pushes(sluice_sandbox) == {"H": 2, "He": 2}
+    state = sluice_sandbox.state()["kaleidoscope"]
+    assert (state["records_count"], len(state["imports"])) == (2, 2)
+    assert run(get_import(import_id))["import_result"]["records_created"] == 0
+
+
+@pytest.mark.parametrize(("drop", "landed"), [("before", 0), ("after", 1)])
+def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
+    """From here both look the same, so nobody guesses: it is sent once, and in doubt."""
+    sluice_sandbox.faults([{"path": PUSH, "drop": drop}])
+    with pytest.raises(InDoubt):
+        run(order())
+    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+    assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == landed
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_an_order_that_fails_there(run, sluice_sandbox, status):
+    """A gateway's 504 says nothing of what is behind it."""
+    sluice_sandbox.faults([{"path": PUSH, "status": status}])
+    with pytest.raises(InDoubt, match=f"answered {status}"):
+        run(order())
+    assert len(asked(sluice_sandbox)) == 1
+
+
+def test_an_order_that_is_throttled(run, sluice_sandbox):
+    """Was not done, so it is made again."""
+    sluice_sandbox.faults([{"path": PUSH, "times": 2, "status": 429}])
+    run(order())
+    assert pushes(sluice_sandbox) == {"H": 1, "He": 1}
+
+
+def test_a_remote_that_hangs_up_for_good(run, sluice_sandbox):
+    """Five attempts; whether they arrived is on the error."""
+    sluice_sandbox.faults([{"path": PUSH, "times": 99, "drop": "before"}])
+    with pytest.raises(Unreachable, match=r"POST push/imports: (RemoteProtocolError|ReadError)") as error:
+        run(push())
+    assert (len(asked(sluice_sandbox)), error.value.sent, error.value.hopeless) == (5, True, False)
+
+
+# --- not the promised shape
+
+
+@pytest.mark.parametrize(
+    ("flow", "body"),
+    [
+        (push, "<html>Sign in</html>"),
+        (push, ""),
+        (push, {"status": "success"}),
+        (push, ["an id"]),
+        (get_programs, "<html>Sign in</html>"),
+        (get_programs, {"programs": []}),
+        (get_imports, {"data": []}),
+    ],
+)
+def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
+    """Said at once, with the beginning of what came; trying again would not change it."""
+    fault = {"path": f"{PUSH}|programs|imports", "times": 9, "status": 200, "body": body}
+    sluice_sandbox.faults([fault])
+    with pytest.raises(Misunderstood):
+        run(flow())
+    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+
+
+def test_an_import_that_is_gone(run, sluice_sandbox):
+    """One look says so; how long that means "not yet" is the business of whoever watches."""
+    import_id = run(push())
+    sluice_sandbox.settings(forget_imports=True)
+    with pytest.raises(NotFound):
+        run(get_import(import_id))

@@ -1,0 +1,149 @@
+"""A fifth system, whose jobs can be cancelled: what a contributor would write, in one file, and its remote.
+
+The remote knows nothing but jobs: `POST /jobs` asks for one, `GET /jobs/<id>` tells its state, `DELETE /jobs/<id>`
+cancels it. It has no idempotency: asked twice, it works twice.
+"""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httpx
+from sluice_provider.apis.base import Kind, Where
+from sluice_provider.calls.flow import Call, Flow, send
+from sluice_provider.hooks.base import SluiceHook, call
+from sluice_provider.jobs import Job, JobState
+from sluice_provider.journal import Story, digest
+from sluice_provider.operators.asking import Asking, Phase, in_doubt
+from sluice_provider.operators.base import JobOperator
+from sluice_provider.systems import System
+
+if TYPE_CHECKING:
+    from sluice_provider.calls.site import Fields, Site
+
+SYSTEM = System("echo", "Echo", "EchoHook", "echo", "echo_default")
+
+
+# --- what goes into apis/echo.py
+
+
+def start(words: str, key: str) -> Flow[str]:
+    """Ask for a job."""
+    reply = yield from send(Call("POST", "jobs", json={"words": words, "key": key}))
+    return str(reply.json()["id"])
+
+
+def look(job_id: str, _where: Where) -> Flow[Job]:
+    """Look at a job."""
+    reply = yield from send(Call("GET", f"jobs/{job_id}", repeatable=True))
+    state = str(reply.json()["state"])
+    return Job(job_id, JobState(state), state)
+
+
+def stop(job_id: str, _where: Where) -> Flow[None]:
+    """Cancel a job."""
+    yield from send(Call("DELETE", f"jobs/{job_id}", repeatable=True))
+
+
+# --- what goes into hooks/echo.py
+
+
+class EchoHook(SluiceHook):
+    """Echo behind an Airflow connection."""
+
+    conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
+    system = "echo"
+    kinds: ClassVar[dict[str, Kind]] = {"echo": Kind("echo", look, stop)}
+    start = call(start)
+
+    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+        return httpx.Auth()
+
+    def greet(self) -> Flow[str]:
+        yield from send(Call("GET", "jobs", repeatable=True))
+        return "Hello."
+
+
+# --- what goes into operators/echo.py
+
+
+class EchoOperator(JobOperator):
+    """Have something echoed."""
+
+    system = "echo"
+    template_fields = ("words", "echo_conn_id")
+
+    def __init__(self, *, words: str, echo_conn_id: str = "echo_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words = words
+        self.echo_conn_id = echo_conn_id
+
+    def fingerprint(self) -> str:
+        return digest(self.words)
+
+    def plan(self, story: Story) -> Phase | None:
+        return None if story.entry("echo").ended else Phase("echo", "echo", self._ask_once, in_doubt)
+
+    def _ask_once(self, asking: Asking) -> None:
+        asking.send(start(self.words, asking.key))
+
+    def manifest(self, story: Story) -> dict[str, Any]:
+        return {"ids": list(story.entry("echo").ids)}
+
+
+# --- the remote
+
+
+class Echo:
+    """The remote, in a thread: `jobs` by id, each with its state and what it was asked with."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.mute = False
+        self._numbers = count(1)
+        remote = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """One request."""
+
+            def do_POST(self) -> None:  # noqa: N802 - http.server's name
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                job_id = str(next(remote._numbers))
+                remote.jobs[job_id] = {"id": job_id, "state": "running", **body}
+                if remote.mute:
+                    self.close_connection = True
+                else:
+                    self._answer(remote.jobs[job_id])
+
+            def do_GET(self) -> None:  # noqa: N802
+                self._answer(remote.jobs[self.path.rpartition("/")[2]])
+
+            def do_DELETE(self) -> None:  # noqa: N802
+                job = remote.jobs[self.path.rpartition("/")[2]]
+                job["state"] = "cancelled"
+                self._answer(job)
+
+            def _answer(self, content: Any) -> None:
+                body = json.dumps(content).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection that leads here."""
+        return json.dumps({"conn_type": "echo", "host": "http://127.0.0.1", "port": self.server.server_port})
+
+    @property
+    def states(self) -> list[str]:
+        """Of all jobs, oldest first."""
+        return [job["state"] for job in self.jobs.values()]

@@ -1,0 +1,194 @@
+"""What is around a push: templates, upstream tasks, mapping, assets, links, lineage, and nothing secret anywhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from operators.life import ELEMENTS, SECRET
+from sluice_provider.calls import auth
+from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+from sluice_provider.sandbox.kaleidoscope_fields import stable_id
+
+pytestmark = pytest.mark.airflow
+
+OPERATION, SOURCE, VIEW = stable_id("operation"), stable_id("source"), stable_id("record_view")
+
+
+# --- templates and upstream tasks
+
+
+def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
+    """Path, ids, names and connection id may be templates."""
+    (tmp_path / "h.csv").write_text("symbol\nH\n")
+    life = push(
+        dag={"params": {"file": "h", "operation": OPERATION, "conn": "default"}},
+        records=f"{tmp_path}/{{{{ params.file }}}}.csv",
+        key_field_names=["{{ 'symbol' }}"],
+        operation_id="{{ params.operation }}",
+        source_id=f"{{{{ '{SOURCE}' }}}}",
+        set_name="Elements of {{ run_id }}",
+        kaleidoscope_conn_id="kaleidoscope_{{ params.conn }}",
+        deferrable=True,
+    ).go()
+    [sent] = remote.pushes
+    assert life.state == "success"
+    assert sent["key_field_names"] == ["symbol"]
+    assert (sent["operation_id"], sent["set_name"]) == (OPERATION, "Elements of run")
+    assert life.result["url"].endswith(f"/operations/{OPERATION}")
+
+
+def test_a_template_that_renders_to_nothing_is_refused(push, remote):
+    """Before anything is sent."""
+    life = push(operation_id="{{ '' }}").go()
+    assert "operation_id must be a text that is not empty" in str(life.error)
+    assert remote.requests() == []
+
+
+def test_the_output_of_an_upstream_task_is_pushed(airflow, remote):
+    """A list of dicts, handed over by XCom."""
+    from airflow.sdk import task
+
+    @task
+    def elements():
+        return ELEMENTS
+
+    run = airflow.run(
+        lambda: KaleidoscopePushOperator(task_id="push", records=elements(), key_field_names=["symbol"])
+    )
+    run.life("elements").go()
+    assert run.life("push").go().result["created"] == 3
+
+
+def test_a_rendered_list_is_explained(airflow, remote):
+    """The usual mistake: a template makes text of it."""
+    life = airflow.life(
+        KaleidoscopePushOperator,
+        dag={"params": {"rows": ELEMENTS}},
+        records="{{ params.rows }}",
+        key_field_names=["symbol"],
+    ).go()
+    assert "render_template_as_native_obj" in str(life.error)
+    assert remote.requests() == []
+
+
+# --- mapping
+
+
+def test_mapped_tasks_have_their_own_jobs(airflow, remote, clock):
+    """Journal, ids, link and result belong to a map index."""
+    run = airflow.run(
+        lambda: KaleidoscopePushOperator.partial(
+            task_id="push", key_field_names=["symbol"], deferrable=True, retries=1
+        ).expand(records=[[element] for element in ELEMENTS])
+    )
+    lives = [run.life("push", map_index=index) for index in range(3)]
+    for life in lives:
+        life.defer()
+    ids = remote.imports
+    assert [life.xcom("job_ids") for life in lives] == [[each] for each in ids]
+    assert [life.xcom("_link_KaleidoscopeLink").rpartition("/")[2] for life in lives] == ids
+    for life in lives:
+        life.fire().leg()
+    assert [life.result["import_ids"] for life in lives] == [[each] for each in ids]
+    assert remote.sent == [["H"], ["He"], ["Li"]]
+    lives[1].clear().go()
+    assert remote.sent[3:] == [["He"]]
+
+
+# --- assets
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+def test_an_outlet_gets_the_result(push, deferrable):
+    """The asset's event says what the XCom says."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.sdk import Asset
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    uri = f"x-sluice://elements/{deferrable}"
+    life = push(outlets=[Asset(uri)], deferrable=deferrable).go()
+    with create_session() as session:
+        asset = session.scalars(select(AssetModel).filter_by(uri=uri)).one()
+        [extra] = session.scalars(select(AssetEvent.extra).filter_by(asset_id=asset.id)).all()
+    assert extra == life.result
+
+
+# --- links
+
+
+def test_the_link_is_there_on_every_leg(push, remote):
+    """While deferred, when done, and on the try after a failure."""
+    remote.settings(fail_imports=1)
+    life = push(deferrable=True).defer()
+    assert life.xcom("_link_KaleidoscopeLink").endswith(f"/imports/{remote.imports[0]}")
+    life.fire().leg()
+    assert life.xcom("_link_KaleidoscopeLink").endswith(f"/imports/{remote.imports[0]}")
+    life.retry()
+    assert life.xcom("_link_KaleidoscopeLink").endswith(f"/imports/{remote.imports[1]}")
+
+
+def test_without_a_web_address_there_is_no_link(push, remote, sluice_connections, monkeypatch):
+    """The API names none, so the connection must."""
+    connection = json.loads(sluice_connections["kaleidoscope_default"])
+    monkeypatch.setenv("AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT", json.dumps({**connection, "extra": {}}))
+    life = push().go()
+    assert (life.state, life.result["url"]) == ("success", "")
+
+
+# --- lineage
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+def test_openlineage_is_told(push, remote, tmp_path, sluice_sandbox, deferrable):
+    """The remote's ids, the file that was read, and what was written to; also by the operator that was resumed."""
+    path = tmp_path / "h.csv"
+    path.write_text("symbol\nH\nHe\n")
+    life = push(records=str(path), operation_id=OPERATION, batch_size=1, deferrable=deferrable).go()
+    told = life.operator.get_openlineage_facets_on_complete(None)
+    host = sluice_sandbox.url.removeprefix("http://")
+    assert [(each.namespace, each.name) for each in told.inputs] == [("file", str(path))]
+    assert [(each.namespace, each.name) for each in told.outputs] == [
+        (f"kaleidoscope://{host}/kaleidoscope", f"operations/{OPERATION}")
+    ]
+    assert told.run_facets["externalQuery"].externalQueryId == ",".join(remote.imports)
+    assert told.run_facets["externalQuery"].source == f"{sluice_sandbox.url}/kaleidoscope"
+
+
+# --- nothing secret
+
+
+def everything(life):
+    """All that Airflow keeps of a task instance, and all that was logged, as one text."""
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.models.trigger import Trigger
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        kept = [
+            *session.scalars(select(XComModel.value)),
+            *session.scalars(select(TaskStateStoreModel.value)),
+            *session.scalars(select(RenderedTaskInstanceFields.rendered_fields)),
+            *(trigger.kwargs for trigger in session.scalars(select(Trigger))),
+        ]
+    return "\n".join([*map(str, kept), *life.log, repr(life.error), str(vars(life.operator))])
+
+
+def test_nothing_secret_is_kept_or_told(push, remote, sluice_sandbox):
+    """Client secret and tokens are in no XCom, journal, trigger, event, rendered field, error or log."""
+    life = push(deferrable=True).defer()
+    event = life.event()
+    life.fire(event).leg()
+    tokens = [purse.token for purse in auth._purses.values() if purse.token]
+    remote.trouble("GET", "imports/", status=401)
+    remote.settings(fail_imports=1)
+    failed = push(deferrable=True).go()
+    text = "\n".join([everything(life), everything(failed), json.dumps(event)])
+    assert life.result["import_ids"][0] in text
+    assert tokens
+    for secret in [SECRET, *tokens]:
+        assert secret not in text

@@ -1,0 +1,219 @@
+"""The life of a job, point 7: cancelling. Also a fifth system, from outside the package, and one that cannot be asked."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+from airflow.sdk import get_current_context
+from operators import echo as echo_module
+from operators.echo import SYSTEM, Echo, EchoOperator
+from operators.life import Died
+from sluice_provider import systems
+from sluice_provider.errors import InDoubt, Undone
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    """Echo, known to the package by one line in its list of systems."""
+    remote = Echo()
+    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SYSTEMS, SYSTEM))
+    monkeypatch.setitem(systems.BY_NAME, SYSTEM.name, SYSTEM)
+    monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_module)
+    monkeypatch.setenv("AIRFLOW_CONN_ECHO_DEFAULT", remote.connection)
+    thread = threading.Thread(target=remote.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield remote
+    remote.server.shutdown()
+    thread.join()
+    remote.server.server_close()
+
+
+@pytest.fixture
+def shout(airflow, echo):
+    """A task of the fifth system, with retries."""
+    return lambda **args: airflow.life(EchoOperator, task_id="echo", words="hello", retries=3, **args)
+
+
+def ends(echo):
+    """What runs succeeds while the task sleeps."""
+    return lambda: [job.update(state="succeeded") for job in echo.jobs.values() if job["state"] == "running"]
+
+
+def killed():
+    """What happens to a worker that is told to stop."""
+    get_current_context()["ti"].task.on_kill()
+    raise Died
+
+
+# --- a fifth system
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+def test_a_fifth_system_fits_in(shout, echo, clock, deferrable):
+    """It is asked, waited for, deferred and finished by code that has never heard of it."""
+    clock.on_nap = ends(echo)
+    life = shout(deferrable=deferrable).go()
+    assert (life.state, life.result, echo.states) == ("success", {"ids": ["1"]}, ["succeeded"])
+
+
+def test_in_doubt_a_remote_that_cannot_be_asked_is_left_alone(shout, echo):
+    """The answer was lost and asking again would do the work twice: no retry, and a way out in words."""
+    echo.mute = True
+    life = shout().go()
+    assert isinstance(life.error, InDoubt)
+    assert (life.state, len(echo.jobs)) == ("failed", 1)
+
+
+def test_a_death_while_asking_leaves_the_task_in_doubt(shout, echo, monkeypatch):
+    """The next try reads the intent, does not ask again, and names the key."""
+    life = shout()
+    with life.death("intent noted"):
+        life.go()
+    key = life.journal["entries"][0]["intent"]["key"]
+    life.retry()
+    assert isinstance(life.error, InDoubt)
+    assert key in str(life.error)
+    assert (life.state, echo.jobs) == ("failed", {})
+
+
+def test_keys_are_kept_by_retries_and_changed_by_failures(shout, echo, clock):
+    """A key used again after a failure would hand the old failure back."""
+    clock.on_nap = lambda: echo.jobs["1"].update(state="failed")
+    life = shout().go()
+    assert isinstance(life.error, Undone)
+    clock.on_nap = ends(echo)
+    life.retry()
+    assert (life.state, life.result) == ("success", {"ids": ["2"]})
+    assert echo.jobs["1"]["key"] != echo.jobs["2"]["key"]
+
+
+# --- the worker is told to stop
+
+
+def test_a_killed_worker_cancels_the_job(shout, echo, clock):
+    """And the next try knows a cancelled job from one to wait for."""
+    clock.on_nap = killed
+    life = shout().go()
+    assert echo.states == ["cancelled"]
+    assert life.said("INFO", "Asked echo to cancel echo 1")
+    clock.on_nap = ends(echo)
+    life.retry()
+    assert (life.state, echo.states) == ("success", ["cancelled", "succeeded"])
+    assert life.said("WARNING", "Asking again for what ended badly: 1")
+
+
+def test_a_killed_worker_leaves_the_job_if_told_so(shout, echo, clock):
+    """`cancel_on_kill=False`: the next try picks it up."""
+    clock.on_nap = killed
+    life = shout(cancel_on_kill=False).go()
+    assert echo.states == ["running"]
+    assert life.said("WARNING", "as cancel_on_kill says")
+    clock.on_nap = ends(echo)
+    assert life.retry().result == {"ids": ["1"]}
+
+
+def test_a_worker_killed_before_asking_cancels_nothing(shout, echo):
+    """There is nothing to cancel."""
+    EchoOperator(task_id="echo", words="hello").on_kill()
+    assert echo.jobs == {}
+
+
+def test_a_resumed_worker_knows_what_to_cancel(shout, echo):
+    """After a deferral the operator is a new object; it learns the ids from the journal."""
+    life = shout(deferrable=True).defer()
+    life.fire({"verdict": "over", "job": life.trigger().job}).leg()
+    life.operator.on_kill()
+    assert echo.states == ["cancelled"]
+
+
+def test_kaleidoscope_cannot_cancel(push, remote, clock):
+    """The log says so, and the next try picks the import up."""
+    clock.on_nap = killed
+    life = push().go()
+    [import_id] = remote.imports
+    assert life.said("WARNING", "kaleidoscope cannot cancel", import_id, "goes on there")
+    clock.on_nap = lambda: None
+    life.retry()
+    assert (life.state, remote.imports) == ("success", [import_id])
+
+
+# --- the deferred task is ended
+
+
+def end(life, state):
+    """Airflow tells the trigger, once the task is in this state."""
+    trigger = life.trigger()
+    with life.row() as row:
+        row.state = state
+    life.in_triggerer(lambda each: each.on_kill(), trigger)
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "restarting", None], ids=str)
+def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
+    """Marked as failed, as success, or cleared."""
+    life = shout(deferrable=True).defer()
+    end(life, state)
+    assert echo.states == ["cancelled"]
+    assert life.said("INFO", "Asked echo to cancel echo 1")
+
+
+def test_a_trigger_that_only_moves_cancels_nothing(shout, echo):
+    """Airflow 3.3 also calls on_kill when another triggerer takes over: the task is deferred still."""
+    life = shout(deferrable=True).defer()
+    end(life, "deferred")
+    assert echo.states == ["running"]
+    assert life.said("INFO", "Not cancelling")
+
+
+def test_a_trigger_that_cannot_ask_cancels_nothing(shout, echo):
+    """In doubt the job goes on."""
+    life = shout(deferrable=True).defer()
+    trigger = life.trigger()
+    trigger.task_instance = trigger.task_instance.model_copy(update={"run_id": "another"})
+    life.in_triggerer(lambda each: each.on_kill(), trigger)
+    assert echo.states == ["running"]
+
+
+def test_a_deferred_job_is_left_if_told_so(shout, echo):
+    """`cancel_on_kill=False` reaches the trigger."""
+    life = shout(deferrable=True, cancel_on_kill=False).defer()
+    end(life, "failed")
+    assert echo.states == ["running"]
+
+
+def test_a_mapped_task_is_asked_for_by_its_index(airflow, echo):
+    """Its neighbours' states say nothing of it."""
+    run = airflow.run(
+        lambda: EchoOperator.partial(task_id="echo", deferrable=True).expand(words=["one", "two"])
+    )
+    one, two = (run.life("echo", map_index=index).defer() for index in range(2))
+    end(one, "failed")
+    assert echo.states == ["cancelled", "running"]
+    end(two, "deferred")
+    assert echo.states == ["cancelled", "running"]
+
+
+def test_kaleidoscope_cannot_cancel_while_deferred(push, remote):
+    """The log says so, and a cleared task picks the import up."""
+    life = push(deferrable=True).defer()
+    trigger = life.trigger()
+    life.clear()
+    life.in_triggerer(lambda each: each.on_kill(), trigger)
+    assert life.said("WARNING", "kaleidoscope cannot cancel", remote.imports[0])
+    life.go()
+    assert (life.state, len(remote.imports)) == ("success", 1)
+
+
+def test_a_job_cancelled_by_clearing_is_asked_for_again(shout, echo, clock):
+    """Cleared while deferred: the trigger cancels, and the new try does not wait for a cancelled job."""
+    life = shout(deferrable=True).defer()
+    trigger = life.trigger()
+    life.clear()
+    life.in_triggerer(lambda each: each.on_kill(), trigger)
+    clock.on_nap = ends(echo)
+    life.go()
+    assert (life.state, echo.states) == ("success", ["cancelled", "succeeded"])

@@ -1,0 +1,127 @@
+"""What a failed try means for the next one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import RetryPolicy
+from airflow.sdk.definitions.retry_policy import RetryDecision
+from operators.life import ELEMENTS
+
+pytestmark = pytest.mark.airflow
+
+DEFAULT_DELAY = 300.0
+
+
+class Stubborn(RetryPolicy):
+    """Tries again after a minute, whatever it was."""
+
+    def evaluate(self, exception, try_number, max_tries, context=None):
+        """Again."""
+        return RetryDecision.retry(timedelta(seconds=60), "again")
+
+    def serialize(self):
+        """It has no settings."""
+        return {}
+
+    @classmethod
+    def deserialize(cls, data):
+        """It has no settings."""
+        return cls()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_what_the_remote_refuses_is_not_tried_again(push, remote, status):
+    """The same request would be refused again, whatever `retries` says."""
+    remote.trouble("POST", "push/imports", status=status)
+    assert push().go().state == "failed"
+
+
+def test_wrong_credentials_are_not_tried_again(push, remote):
+    """Nor are they for the token."""
+    remote.trouble("POST", "oauth/token", status=401)
+    assert push().go().state == "failed"
+
+
+def test_bad_input_is_not_tried_again(push):
+    """The same records would be as bad."""
+    assert push(records=[{"name": "Hydrogen"}]).go().state == "failed"
+
+
+def test_rejected_rows_are_not_tried_again(push, remote):
+    """The same rows would be turned away again."""
+    remote.settings(rejected_rows=1)
+    assert push().go().state == "failed"
+
+
+def test_a_failed_import_is_tried_again(push, remote):
+    """It may have been the remote's bad day."""
+    remote.settings(fail_imports=1)
+    life = push().go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", DEFAULT_DELAY)
+
+
+def test_a_remote_that_is_away_is_tried_again(push, remote):
+    """With the delay that the author set."""
+    remote.trouble("POST", "push/imports", status=503)
+    life = push(retry_delay=timedelta(seconds=40)).go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", 40.0)
+
+
+def test_retry_after_becomes_the_delay_of_the_next_try(push, remote):
+    """A remote that asks for more patience than a request has gets it from Airflow."""
+    remote.trouble("POST", "push/imports", status=429, headers={"Retry-After": "1234"})
+    life = push().go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", 1234.0)
+
+
+def test_retries_still_count(push, remote):
+    """The policy gives no try that the author did not."""
+    remote.trouble("POST", "push/imports", status=429, headers={"Retry-After": "1234"})
+    assert push(retries=0).go().state == "failed"
+
+
+def test_the_authors_policy_wins(push, remote):
+    """As an argument."""
+    remote.trouble("POST", "push/imports", status=403)
+    life = push(retry_policy=Stubborn()).go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", 60.0)
+
+
+def test_no_policy_is_a_policy(push, remote):
+    """None means Airflow's own way: every error is tried again."""
+    remote.trouble("POST", "push/imports", status=403)
+    life = push(retry_policy=None).go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", DEFAULT_DELAY)
+
+
+def test_the_policy_of_the_dag_wins(push, remote):
+    """As one of the DAG's default_args."""
+    remote.trouble("POST", "push/imports", status=403)
+    life = push(dag={"default_args": {"retry_policy": Stubborn()}}).go()
+    assert (life.state, life.retry_seconds) == ("up_for_retry", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"), [({}, "failed"), ({"retry_policy": Stubborn()}, "up_for_retry")], ids=["default", "own"]
+)
+def test_mapped_tasks_have_it_too(airflow, remote, policy, state):
+    """By `.partial()`, and by default."""
+    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+
+    remote.trouble("POST", "push/imports", status=403)
+    run = airflow.run(
+        lambda: KaleidoscopePushOperator.partial(
+            task_id="push", key_field_names=["symbol"], retries=3, **policy
+        ).expand(records=[ELEMENTS])
+    )
+    assert run.life("push", map_index=0).go().state == state
+
+
+def test_the_policy_survives_serialisation():
+    """Airflow may store it with the DAG."""
+    from sluice_provider.operators.retry import SluiceRetryPolicy
+
+    policy = SluiceRetryPolicy.deserialize(SluiceRetryPolicy().serialize())
+    assert isinstance(policy, SluiceRetryPolicy)

@@ -1,0 +1,257 @@
+"""Records in text files: what is read, and in which words a broken file is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tracemalloc
+from itertools import chain, islice, repeat
+
+import pytest
+from sluice_provider.errors import BadInput
+from sluice_provider.sources import text
+from sluice_provider.sources.text import read_csv, read_json, read_json_lines, read_tsv
+
+BOM = b"\xef\xbb\xbf"
+
+
+def read(reader, content):
+    """What a reader makes of a file with this content."""
+    return list(reader(io.BytesIO(content if isinstance(content, bytes) else content.encode())))
+
+
+def refused(reader, content):
+    """The words in which it is refused."""
+    with pytest.raises(BadInput) as error:
+        read(reader, content)
+    return str(error.value)
+
+
+# --- CSV, TSV
+
+
+def test_csv():
+    """A header, and cells that stay text; each record knows its line."""
+    assert read(read_csv, "symbol,weight\nH,1.008\nHe,4.0026\n") == [
+        ("line 2", {"symbol": "H", "weight": "1.008"}),
+        ("line 3", {"symbol": "He", "weight": "4.0026"}),
+    ]
+
+
+def test_tsv():
+    """The same with tabs, where commas are nothing special."""
+    assert read(read_tsv, "symbol\tname\nH\tone, two\n") == [("line 2", {"symbol": "H", "name": "one, two"})]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOM + b"a,b\n1,2\n",
+        b"a,b\r\n1,2\r\n",
+        b"a,b\n1,2",
+        b" a , b \n1,2\n",
+        b'"a","b"\n"1","2"\n',
+        b'\xef\xbb\xbf"a",b\n1,2\n',
+        b"a,b\n\n1,2\n\n\n",
+    ],
+)
+def test_ways_to_write_the_same(content):
+    """Byte order mark, line ends, quotes, blank lines, blanks around names."""
+    assert [record for _, record in read(read_csv, content)] == [{"a": "1", "b": "2"}]
+
+
+def test_quoted_cells():
+    """Commas, quotes and line breaks belong to the cell, and the lines are counted right after them."""
+    rows = read(read_csv, 'a,b\n"1,5","say ""hi"""\n"two\nlines",x\nlast,y\n')
+    assert [record["a"] for _, record in rows] == ["1,5", "two\nlines", "last"]
+    assert rows[0][1]["b"] == 'say "hi"'
+    assert rows[-1][0] == "line 5"
+
+
+def test_empty_cells_are_left_out():
+    """They say nothing of the field; blanks do."""
+    assert [record for _, record in read(read_csv, "a,b,c\n1,,3\n,,\n, ,\n")] == [{"a": "1", "c": "3"}, {}, {"b": " "}]
+
+
+def test_only_a_header():
+    """Is a file without records."""
+    assert read(read_csv, "a,b\n") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "line 1 is empty: a header with the field names must stand there"),
+        ("\na,b\n1,2\n", "line 1 is empty"),
+        ("a,b\n1\n", "line 2 has 1 cells, the header has 2"),
+        ("a,b\n1,2\n1,2,3\n", "line 3 has 3 cells, the header has 2"),
+        ("a,b,a ,b\n", "line 1 names a field twice: 'a', 'b'"),
+        ("a,b\n1,2\0\n", "line 2 holds a NUL byte: this is not a text file"),
+        (b"a,b\n1,\xfc\n", "line 2 is not UTF-8 text (invalid start byte at byte 2)"),
+        ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8 text"),
+        ('a,b\n"1,2\n', "is not CSV: unexpected end of data"),
+        ('a,b\n"1"x,2\n', "line 2 is not CSV: ',' expected after '\"'"),
+        ("a,b\r1,2\r", "is not CSV: new-line character seen"),
+        ("a;b\n1;2,5\n", "line 2 has 2 cells, the header has 1"),
+    ],
+)
+def test_broken_csv(content, words):
+    """Names the line."""
+    assert words in refused(read_csv, content)
+
+
+def test_a_missing_quote_does_not_eat_the_file(monkeypatch):
+    """A cell that goes on for ever is refused before it fills the memory."""
+    monkeypatch.setattr(text, "LONGEST", 100_000)
+    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.LONGEST + 1))
+
+
+# --- JSON Lines
+
+
+def test_json_lines():
+    """One object on each line, with its types; blank lines are counted and left out."""
+    content = BOM + b'{"a": 1.5, "b": null}\n\n{"a": [true]}'
+    assert read(read_json_lines, content) == [("line 1", {"a": 1.5, "b": None}), ("line 3", {"a": [True]})]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"a": 1}\n{"a": \n', "line 2 is not JSON"),
+        ('{"a": 1}\n[1]\n', "line 2 is a JSON list; every record must be an object"),
+        ("null\n", "line 1 is a JSON NoneType"),
+        ('{"a": 1} {"a": 2}\n', "line 1 is not JSON: Extra data"),
+        (b'{"a": "\xff"}\n', "line 1 is not UTF-8 text"),
+        ('{"a": "\0"}\n', "line 1 holds a NUL byte"),
+        ('{"a":' + "[" * 100_000, "line 1 is not JSON"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_broken_json_lines(content, words):
+    """Names the line."""
+    assert words in refused(read_json_lines, content)
+
+
+# --- JSON
+
+RECORDS = [{"a": 1, "text": 'quo"te, [brackets] {and} \\ ü'}, {"b": {"deep": [1, [2, {}]]}}, {}]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_json(indent, encoding):
+    """One list of objects, however it is laid out."""
+    content = f" {json.dumps(RECORDS, indent=indent, ensure_ascii=False)} \n".encode(encoding)
+    assert [record for _, record in read(read_json, content)] == RECORDS
+
+
+def test_json_knows_its_lines():
+    """The line on which a record begins."""
+    places = [place for place, _ in read(read_json, '[\n{"a":\n1},\n\n{"b": 2}, {"c": "x\\ny"},\n{}]')]
+    assert places == ["line 2", "line 5", "line 5", "line 6"]
+
+
+def test_an_empty_list():
+    """Is a file without records."""
+    assert read(read_json, " [ \n ] ") == []
+
+
+@pytest.mark.parametrize("block", range(1, 40))
+def test_json_at_every_block_boundary(monkeypatch, block):
+    """Wherever a block ends: in a number, in an escape, in the middle of a character."""
+    monkeypatch.setattr(text, "BLOCK", block)
+    content = b'[ {"n": 12345, "s": "\xc3\xbc\\u00fc\\n"} ,\n\n {"t": true, "e": 1.5e-7} ]\n'
+    assert read(read_json, content) == [("line 1", {"n": 12345, "s": "üü\n"}), ("line 3", {"t": True, "e": 1.5e-7})]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "line 1 does not begin a JSON list of objects"),
+        ('{"a": 1}', "line 1 does not begin a JSON list of objects"),
+        ('{"a": 1}\n{"a": 2}\n', "line 1 does not begin a JSON list of objects"),
+        ("\n\nnull", "line 3 does not begin a JSON list of objects"),
+        ('[{"a": 1}', "line 1: expected a comma or the end of the list, found 'the end'"),
+        ('[{"a": 1},\n{"a": ', "line 2: no whole JSON value begins here"),
+        ('[{"a": 1},\n', "line 2: no whole JSON value begins here"),
+        ('[{"a": 1},\n]', "line 2: a comma stands before the end of the list"),
+        ("[,]", "line 1: no whole JSON value begins here"),
+        ('[{"a": 1}\n{"a": 2}]', "line 2: expected a comma or the end of the list, found '{'"),
+        ('[{"a": 1}]\n[]', "line 2: something follows the end of the list"),
+        ('[{"a": 1},\n7]', "line 2 is a JSON int; every record must be an object"),
+        ("[[1]]", "line 1 is a JSON list"),
+        ('[{"a": \0}]', "no whole JSON value"),
+        (b'[{"a": "\xff"}]', "not UTF-8 text"),
+        (b'[{"a": "\xc3', "not UTF-8 text"),
+        ("[1]".encode("utf-16"), "not UTF-8 text"),
+        ('[{"a":' + "[" * 100_000, "nested too deeply"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_broken_json(content, words):
+    """Names the line."""
+    assert words in refused(read_json, content)
+
+
+# --- however long
+
+
+class Endless(io.RawIOBase):
+    """Bytes that are made as they are read."""
+
+    def __init__(self, begin, piece, end, times):
+        self.left = chain([begin], repeat(piece, times), [end])
+        self.rest = b""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        while len(self.rest) < len(buffer) and (more := next(self.left, None)) is not None:
+            self.rest += more
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
+
+
+PIECE = json.dumps([{"id": number, "text": "x" * 1000} for number in range(50)]).encode()[1:-1]
+
+
+@pytest.mark.parametrize(
+    ("reader", "stream"),
+    [
+        (read_json, lambda: Endless(b"[", PIECE + b",", PIECE + b"]", 1000)),
+        (read_json_lines, lambda: Endless(b"", PIECE.replace(b"}, ", b"}\n") + b"\n", b"", 1000)),
+        (read_csv, lambda: Endless(b"id,text\n", (b"1," + b"x" * 1000 + b"\n") * 50, b"", 1000)),
+    ],
+    ids=["json", "jsonl", "csv"],
+)
+def test_fifty_megabytes_in_constant_memory(reader, stream):
+    """At most one block and one record are held."""
+    records = reader(io.BufferedReader(stream(), 1 << 16))
+    count = sum(1 for _ in islice(records, 5000))
+    tracemalloc.start()
+    try:
+        count += sum(1 for _ in islice(records, 2000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    count += sum(1 for _ in records)
+    assert 50_000 <= count <= 50_050
+    assert peak < 8_000_000
+
+
+def test_a_record_larger_than_a_block():
+    """Is read whole."""
+    big = {"text": "".join(random.Random(1).choices('ab{}[],"\\ü', k=300_000))}
+    assert [record for _, record in read(read_json, json.dumps([big, big]))] == [big, big]
+
+
+def test_a_list_that_is_no_list(monkeypatch):
+    """A bracket that is never closed is given up before it fills the memory."""
+    monkeypatch.setattr(text, "LONGEST", 100_000)
+    stream = io.BufferedReader(Endless(b'[{"a": [', b"1, " * 1000, b"]", 10**9))
+    with pytest.raises(BadInput, match="no whole JSON value"):
+        list(read_json(stream))

@@ -1,0 +1,213 @@
+"""Jobs, references and events: plain data that crosses databases and versions, and what they amount to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+
+import pytest
+from sluice_provider.errors import Misunderstood, RowsRejected, TimedOut, Unreachable
+from sluice_provider.jobs import (
+    SHOWN,
+    Changes,
+    Job,
+    JobRef,
+    JobState,
+    Outcome,
+    Rejection,
+    Verdict,
+    Work,
+    judge_rejections,
+    read_event,
+)
+
+RUNNING, MISSING, OK, BAD, STOPPED = (
+    JobState.RUNNING,
+    JobState.MISSING,
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+)
+REF = JobRef("kaleidoscope", "import", ("a", "b"), {"operation_id": "op"})
+
+
+def work(*states):
+    """Jobs in these states."""
+    return Work(tuple(Job(str(number), state) for number, state in enumerate(states)))
+
+
+# --- states
+
+
+def test_every_state_is_over_or_not():
+    """What is missing may still turn up."""
+    assert {state for state in JobState if state.over} == {OK, BAD, STOPPED}
+
+
+@pytest.mark.parametrize("states", [each for size in (1, 2, 3) for each in itertools.product(JobState, repeat=size)])
+def test_the_state_of_several_parts(states):
+    """Not over while any part is not; then the worst of them; a success only when all are."""
+    together = work(*states)
+    assert together.over == together.state.over == all(state.over for state in states)
+    assert (together.state is OK) == (set(states) == {OK})
+    if together.over:
+        assert together.state is next(worst for worst in (BAD, STOPPED, OK) if worst in states)
+    else:
+        assert together.state is (RUNNING if RUNNING in states else MISSING)
+
+
+def test_counts_are_summed():
+    """By their names, also where a part lacks one."""
+    parts = (Job("a", OK, counts={"created": 2, "rejected": 1}), Job("b", OK, counts={"created": 3}), Job("c", OK))
+    assert Work(parts).counts == {"created": 5, "rejected": 1}
+
+
+def test_what_people_read():
+    """One job in its remote's words; several in numbers, with the first that ended badly."""
+    assert str(Job("i1", RUNNING)) == "i1 running"
+    assert str(Work((Job("i1", BAD, "failed", "no such field"),))) == "i1 failed (no such field)"
+    assert str(work(OK, RUNNING)) == "1 of 2 parts ended"
+    assert str(work(OK, BAD, *[BAD] * 5)) == "7 of 7 parts ended, badly: 1 failed; 2 failed; 3 failed"
+
+
+# --- references
+
+
+def test_a_reference_comes_back():
+    """Through real JSON."""
+    for ref in (REF, JobRef("kaleidoscope", "import", ("a",))):
+        assert JobRef.from_json(json.loads(json.dumps(ref.to_json()))) == ref
+
+
+GARBAGE = [None, 7, "text", [], {}, [1, 2], {"system": "kaleidoscope"}, object()]
+GOOD = REF.to_json()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *GARBAGE,
+        *({name: value for name, value in GOOD.items() if name != missing} for missing in GOOD),
+        {**GOOD, "ids": []},
+        {**GOOD, "ids": "abc"},
+        {**GOOD, "ids": {"a": 1}},
+        {**GOOD, "ids": 7},
+        {**GOOD, "ids": [7]},
+        {**GOOD, "ids": [None]},
+        {**GOOD, "system": None},
+        {**GOOD, "kind": 7},
+        {**GOOD, "where": None},
+        {**GOOD, "where": ["operation_id"]},
+        {**GOOD, "where": {"operation_id": 7}},
+    ],
+    ids=str,
+)
+def test_what_is_no_reference(data):
+    """Is a misunderstanding, never an accident later on."""
+    with pytest.raises(Misunderstood):
+        JobRef.from_json(data)
+
+
+# --- events
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_an_outcome_comes_back(verdict):
+    """Through real JSON."""
+    outcome = Outcome(verdict, REF, "words")
+    assert Outcome.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
+
+
+def test_an_event_may_lack_its_message():
+    """And may have more in it: an older or a newer version sent it."""
+    event = {**Outcome(Verdict.OVER, REF).to_event(), "added_later": 1}
+    del event["message"]
+    assert Outcome.from_event(event) == Outcome(Verdict.OVER, REF)
+
+
+BAD_EVENTS = [
+    *GARBAGE,
+    {"verdict": "over"},
+    {"verdict": "splendid", "job": GOOD},
+    {"verdict": None, "job": GOOD},
+    {"verdict": ["over"], "job": GOOD},
+    {"verdict": "over", "job": None},
+    {"verdict": "over", "job": {**GOOD, "ids": []}},
+]
+
+
+@pytest.mark.parametrize("event", BAD_EVENTS, ids=str)
+def test_what_is_no_event(event):
+    """Unknown means error, not success."""
+    with pytest.raises(Misunderstood):
+        Outcome.from_event(event)
+    outcome, trouble = read_event(event)
+    assert outcome is None
+    assert isinstance(trouble, Misunderstood)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"), [(Verdict.OVER, None), (Verdict.TIMED_OUT, TimedOut), (Verdict.GAVE_UP, Unreachable)]
+)
+def test_what_an_event_amounts_to(verdict, kind):
+    """If the work should turn out not to be over: with the trigger's own words."""
+    outcome, trouble = read_event(Outcome(verdict, REF, "words").to_event())
+    assert outcome.job == REF
+    assert type(trouble) is (kind or type(None))
+    assert kind is None or str(trouble) == "words"
+
+
+# --- telling
+
+
+def test_changes_are_told_once(caplog):
+    """A change of state at INFO, a look without news at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    changes = Changes(logging.getLogger("task"), REF)
+    for states in ([RUNNING], [RUNNING], [OK], [OK]):
+        changes(work(*states))
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "INFO", "DEBUG"]
+    assert caplog.messages[2] == "kaleidoscope import 0 succeeded"
+
+
+# --- rejected rows
+
+
+def rejected(count):
+    """A success in which so many rows were turned away."""
+    first = tuple(Rejection(str(n), "density", "'heavy'", "invalid_format") for n in range(min(count, 100)))
+    return Work((Job("i", OK, counts={"rejected": count}, rejections=first),))
+
+
+@pytest.mark.parametrize("policy", ["fail", "warn", "ignore"])
+def test_nothing_rejected(policy, caplog):
+    """Is nothing to tell, whatever the policy."""
+    judge_rejections(rejected(0), policy, logging.getLogger("task"))
+    judge_rejections(work(OK), policy, logging.getLogger("task"))
+    assert caplog.messages == []
+
+
+def test_the_policy_to_fail(caplog):
+    """Names the first rows and the ways out, after each was told."""
+    with pytest.raises(
+        RowsRejected, match=r"2 rows were rejected \(row 0: density='heavy': invalid_format; row 1"
+    ) as bad:
+        judge_rejections(rejected(2), "fail", logging.getLogger("task"))
+    assert "all other rows are in" in str(bad.value)
+    assert bad.value.hopeless
+    assert len(caplog.messages) == 2
+
+
+def test_the_policy_to_warn(caplog):
+    """Tells twenty rows one by one and counts the rest."""
+    judge_rejections(rejected(5000), "warn", logging.getLogger("task"))
+    assert len(caplog.messages) == SHOWN + 1
+    assert caplog.messages[-1] == "... and more: 5000 rows were rejected in all"
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_the_policy_to_ignore(caplog):
+    """Tells nothing."""
+    judge_rejections(rejected(5000), "ignore", logging.getLogger("task"))
+    assert caplog.messages == []

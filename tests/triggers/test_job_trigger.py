@@ -1,0 +1,119 @@
+"""What stands in users' databases while tasks are deferred, and what comes back from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from operators.life import SECRET
+from sluice_provider.errors import Misunderstood
+from sluice_provider.jobs import Outcome, Verdict
+from sluice_provider.triggers import JobTrigger
+
+pytestmark = pytest.mark.airflow
+
+JOB = {"system": "kaleidoscope", "kind": "import", "ids": ["1", "2"], "where": {"operation_id": "7"}}
+ARGUMENTS = {
+    "system": "kaleidoscope",
+    "conn_id": "kaleidoscope_default",
+    "job": JOB,
+    "asked_at": 1_700_000_000.5,
+    "timeout": 600.0,
+    "poll_interval": 30.0,
+    "cancel_on_kill": True,
+}
+
+
+def test_its_name_and_arguments_do_not_change():
+    """A deferred task outlives an upgrade of this package."""
+    path, arguments = JobTrigger(**ARGUMENTS).serialize()
+    assert path == "sluice_provider.triggers.JobTrigger"
+    assert arguments == ARGUMENTS
+
+
+def test_it_survives_the_database():
+    """Nothing but JSON, and the same trigger afterwards."""
+    _, arguments = JobTrigger(**ARGUMENTS).serialize()
+    assert JobTrigger(**json.loads(json.dumps(arguments))).serialize()[1] == arguments
+
+
+def test_arguments_of_an_earlier_version_are_enough():
+    """What may be left out today may be missing in what was stored yesterday."""
+    stored = {name: ARGUMENTS[name] for name in ("system", "conn_id", "job", "asked_at")}
+    assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
+
+
+def test_the_event_is_small_and_tells_why(push, remote):
+    """A verdict, the job, and one line."""
+    life = push(deferrable=True).defer()
+    event = life.event()
+    assert set(event) == {"verdict", "job", "message"}
+    assert (event["verdict"], event["job"]) == ("over", life.trigger().job)
+    assert "completed" in event["message"]
+    assert len(json.dumps(event)) < 500
+
+
+def test_it_holds_no_secret(push):
+    """The connection is named, not carried."""
+    trigger = push(deferrable=True).defer().trigger()
+    assert trigger.conn_id == "kaleidoscope_default"
+    assert SECRET not in str(trigger.serialize())
+
+
+def test_it_says_when_the_time_is_up(push, remote):
+    """As a verdict, not as an error."""
+    remote.settings(job_seconds=1000)
+    event = push(deferrable=True, timeout=20).defer().event()
+    assert event["verdict"] == "timed_out"
+    assert "the limit is 20 s" in event["message"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, "NotAllowed"), (503, "Broken")])
+def test_it_says_when_it_gives_up(push, remote, status, kind):
+    """In the remote's words."""
+    life = push(deferrable=True).defer()
+    remote.trouble("GET", "imports/", status=status)
+    event = life.event()
+    assert event["verdict"] == "gave_up"
+    assert kind in event["message"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"system": "atlantis"}, {"job": {**JOB, "kind": "walk"}}],
+    ids=["system", "kind"],
+)
+def test_what_it_does_not_know_it_says(push, change):
+    """A system or a kind of job of another version."""
+    life = push(deferrable=True).defer()
+    trigger = JobTrigger(**{**ARGUMENTS, **change})
+    trigger.task_instance = life.trigger().task_instance
+
+    async def first(trigger):
+        return (await anext(trigger.run())).payload
+
+    event = life.in_triggerer(first, trigger)
+    assert event["verdict"] == "gave_up"
+
+
+def test_looks_at_several_jobs_end_with_each(push, remote):
+    """A job that has ended is not asked for again."""
+    life = push(batch_size=1, deferrable=True).defer()
+    remote.requests(clear=True)
+    remote.trouble("GET", f"imports/{remote.imports[0]}", status=503, times=3)
+    life.event()
+    paths = [each["path"] for each in remote.requests() if each["status"] == 200 and "imports/" in each["path"]]
+    assert {path.rpartition("/")[2] for path in paths} == set(remote.imports)
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_verdict_survives_the_way_back(verdict):
+    """Through JSON."""
+    outcome = Outcome.from_event({"verdict": verdict.value, "job": JOB, "message": "so"})
+    assert Outcome.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
+
+
+def test_an_event_of_another_version_is_not_understood():
+    """Nor is it guessed at."""
+    with pytest.raises(Misunderstood, match="does not know"):
+        Outcome.from_event({"verdict": "over", "version": 2})
