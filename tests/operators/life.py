@@ -414,7 +414,7 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
-    return request.method == "POST" and "push/imports" in request.url.path
+    return request.method == "POST" and ("push/imports" in request.url.path or "/changesets" in request.url.path)
 
 
 def _is_answered(_key: str, story: Any) -> bool:
