@@ -112,7 +112,7 @@ class JobTrigger(BaseTrigger):
         if await hook.arun(cancel(kind, ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
         else:
-            self.log.warning("%s cannot cancel an %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
+            self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
 
     def _still_wanted(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

@@ -126,7 +126,7 @@ class JobOperator(Waiting):
         elif self.hook.run(cancel(kind, self._ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ids)
         else:
-            self.log.warning("%s cannot cancel an %s: %s goes on there", self.system, kind.noun, ids)
+            self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ids)
 
     # --- where to begin
 
