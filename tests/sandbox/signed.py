@@ -29,8 +29,8 @@ def sign(
     headers = {"Content-Type": "application/json"} if body else {}
     signed = AWSRequest(method, f"{sandbox.url}/finspace/{path}", headers=headers, data=body)
     frozen = ReadOnlyCredentials(known["access_key"], known["secret_key"], known["token"])
-    now = moment or datetime.now(timezone.utc)
-    with mock.patch.object(botocore_auth, "get_current_datetime", lambda *_args, **_kwargs: now.replace(tzinfo=None)):
+    now = (moment or datetime.now(timezone.utc)).replace(tzinfo=None)
+    with mock.patch.object(botocore_auth, "get_current_datetime", lambda *_args, **_kwargs: now):
         botocore_auth.SigV4Auth(frozen, known["service"], known["region"]).add_auth(signed)
     return {"method": method, "url": signed.url, "headers": dict(signed.headers.items()), "content": body}
 

@@ -18,8 +18,8 @@ AT = datetime(2015, 8, 30, 12, 36, tzinfo=timezone.utc).timestamp()
 def example(**changes):
     """AWS's own example `get-vanilla`, or one that differs from it."""
     header = (
-        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=host;x-amz-date, "
-        "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
+        "SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
     )
     headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z", "authorization": header}
     headers.update(changes.pop("headers", {}))

@@ -34,7 +34,7 @@ def told(sluice_sandbox):
 
 
 def test_a_whole_session(told, sluice_sandbox):
-    """Environments, databases and changesets, made, looked at, listed in pages; what is refused is boto3's own error."""
+    """Environments, databases and changesets, made, looked at, listed in pages; refusals are boto3's own errors."""
     assert told["environment"] == "CREATED"
     assert [arn.rpartition("/")[2] for arn in told["made"]] == ["db0", "db1", "db2"]
     assert told["databases"] == [["markets", "db0", "db1", "db2"], 2]

@@ -183,7 +183,7 @@ def _amazon(fields: Fields) -> Iterator[None]:
         yield
     except aws.ClientError as error:
         raise _refused(fields, error) from None
-    except aws.HTTPClientError as error:
+    except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise Unreachable(f"getting AWS credentials: {type(error).__name__}", sent=False) from None
     except (aws.BotoCoreError, NotImplementedError, TypeError, AttributeError) as error:
         raise BadConnection(

@@ -37,6 +37,7 @@ SESSION_KEY = "ASIASLUICESANDBOX002"
 SESSION_SECRET = "finspace-sandbox-session-secret"
 SESSION = "sluice-session-"  # with the second at which it was given out; it lives as long as `token_life` says
 DATABASE = "markets"
+PENDING = "PENDING"
 
 
 class Ask(NamedTuple):
@@ -266,8 +267,9 @@ class FinSpace(Remote):
         if known is None:
             if self._store.running() >= self.stage.settings.changeset_quota:
                 refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
-            known = self._store.add_changeset(database, requests).id
-            self._store.tokens.note("changeset", token, content, known)
+            made = self._store.add_changeset(database, requests)
+            self._store.tokens.note("changeset", token, content, made.id)
+            return {**self._changeset_json(made, detail=True), "status": PENDING}
         return self._changeset_json(database.changesets[known], detail=True)
 
     def _known_token(self, operation: str, token: str, content: Mapping[str, Any]) -> str | None:
@@ -320,7 +322,7 @@ class FinSpace(Remote):
         if changeset.state != RUNNING:
             return changeset.state
         started = self.stage.clock.now() - changeset.created >= (changeset.ends - changeset.created) / 4
-        return self.stage.settings.changeset_status if started else "PENDING"
+        return self.stage.settings.changeset_status if started else PENDING
 
 
 def _outcome(changeset: Changeset) -> str:
