@@ -21,6 +21,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
+
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
 
 HDB = "s3://sluice-market-data/hdb"

@@ -11,10 +11,12 @@ by their key, the second push changes nothing.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
+
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
@@ -28,7 +30,13 @@ def imports_of(pushed: dict[str, Any]) -> list[str]:
     return ids
 
 
-with DAG("kaleidoscope_push_compounds", schedule=None, tags=["sluice", "demo", "kaleidoscope"], doc_md=__doc__) as dag:
+with DAG(
+    "kaleidoscope_push_compounds",
+    schedule=None,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    tags=["sluice", "demo", "kaleidoscope"],
+    doc_md=__doc__,
+) as dag:
     push = KaleidoscopePushOperator(
         task_id="push",
         records=str(COMPOUNDS),

@@ -11,10 +11,12 @@ the import has, and fails when a row was rejected. What it returns says how many
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
+
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
 DATA = Path(__file__).parent / "data"
@@ -27,7 +29,13 @@ def show(pushed: dict[str, Any]) -> None:
     log.info("%(pushed)s rows pushed: %(created)s records created, %(updated)s updated", pushed)
 
 
-with DAG("kaleidoscope_push_elements", schedule=None, tags=["sluice", "demo", "kaleidoscope"], doc_md=__doc__) as dag:
+with DAG(
+    "kaleidoscope_push_elements",
+    schedule=None,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    tags=["sluice", "demo", "kaleidoscope"],
+    doc_md=__doc__,
+) as dag:
     push = KaleidoscopePushOperator(
         task_id="push",
         records=str(DATA / "elements.csv"),

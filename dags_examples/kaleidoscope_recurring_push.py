@@ -25,6 +25,7 @@ from pathlib import Path
 import pendulum
 from airflow.sdk import DAG, task
 from airflow.timetables.interval import CronDataIntervalTimetable
+
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
 MEASUREMENTS = Path(__file__).parent / "data" / "measurements.csv"

@@ -8,6 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faces import Face, Pauses, client_options, finspace_options
 from sluice_provider.calls.auth import forget_tokens
 from sluice_provider.calls.site import Fields
@@ -35,7 +36,6 @@ def _empty_purses() -> None:
 @pytest.fixture
 def fields(sluice_sandbox: SandboxClient) -> Fields:
     """The connection that leads to the sandbox's Kaleidoscope."""
-    sluice_sandbox.settings(job_seconds=0)
     connection = json.loads(sluice_sandbox.connections()["kaleidoscope_default"])
     return Fields(
         "kaleidoscope_default",

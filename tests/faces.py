@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import httpx
+
 from sluice_provider.apis.kaleidoscope import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.drive import adrive, drive

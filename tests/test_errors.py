@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from sluice_provider import errors
 from sluice_provider.errors import REFUSALS, Answered, Refusal, SluiceError, Unreachable
 

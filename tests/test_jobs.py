@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+
 from sluice_provider.errors import Misunderstood, RowsRejected, TimedOut, Unreachable
 from sluice_provider.jobs import (
     SHOWN,

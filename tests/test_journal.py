@@ -7,6 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from sluice_provider.errors import Misunderstood
 from sluice_provider.journal import KEY, VERSION, Entry, Intent, Journal, Part, Story, digest
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+
 from processes import Program, clean_environment, free_ports
 
 if TYPE_CHECKING:

@@ -119,6 +119,7 @@ def reading(rows: int = 200_000) -> None:
 def pushing(rows: int = 20_000) -> None:
     """The flow and its driver beside bare httpx, the same requests to the same sandbox, taking turns."""
     import httpx
+
     from sluice_provider.apis import kaleidoscope
     from sluice_provider.calls.drive import drive
     from sluice_provider.sandbox import Sandbox

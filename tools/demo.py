@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
 from airflow_standalone import OVER, Standalone, StandaloneError
 from processes import Program, clean_environment, free_ports
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
-COUNTS = ("pushed", "created", "updated", "skipped")
+TIMES = ("milliseconds",)  # whole numbers in a task's result that count nothing
 STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
 
 
@@ -75,6 +76,10 @@ class Sandbox:
         """Return the state of every remote job by its id."""
         state = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
         return dict(jobs_in(state))
+
+    def trees(self) -> dict[str, Json]:
+        """Return the files of every remote that keeps files, by the name of what keeps them."""
+        return dict(trees_in(self._client.get("/control/state").raise_for_status().json()))
 
 
 @dataclass
@@ -147,7 +152,7 @@ class Show:
             text = json.dumps(value)
             seen.jobs |= {job: state for job, state in jobs.items() if job in text}
             if key == "return_value" and isinstance(value, dict):
-                seen.counts.update({name: value[name] for name in COUNTS if value.get(name)})
+                seen.counts.update({name: number for name, number in value.items() if is_count(name, number)})
         return seen
 
 
@@ -171,6 +176,11 @@ class Progress:
         self._last = list(lines)
 
 
+def is_count(name: str, value: object) -> bool:
+    """Say whether this part of a task's result counts something, whichever remote it is of."""
+    return type(value) is int and name not in TIMES
+
+
 def connections_in(text: str) -> dict[str, str]:
     """Read `export NAME='value'` lines."""
     words = (shlex.split(line) for line in text.splitlines() if line.startswith("export "))
@@ -188,6 +198,23 @@ def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
             yield state["id"], status
         for part in state.values():
             yield from jobs_in(part)
+
+
+def trees_in(state: Any) -> Iterator[tuple[str, Json]]:
+    """Find every tree that is not empty, whatever the remote: a thing with a name and files by their paths."""
+    for part in state.values() if isinstance(state, dict) else state if isinstance(state, list) else ():
+        yield from trees_in(part)
+    if isinstance(state, dict) and isinstance(state.get("tree"), dict) and state["tree"]:
+        yield str(state.get("name")), state["tree"]
+
+
+def show_trees(trees: Mapping[str, Json]) -> None:
+    """Print each tree, a folder a line, with how many files are right in it."""
+    for name, files in trees.items():
+        folders = Counter(path.rpartition("/")[0] + "/" for path in files)
+        print(f"\n{name}: {len(files)} files, {sum(files.values())} bytes")
+        for folder, count in sorted(folders.items()):
+            print(f"  {folder:40} {count} {'file' if count == 1 else 'files'}")
 
 
 def line_of(dag_id: str, runs: Sequence[Run]) -> str:
@@ -229,9 +256,10 @@ def _is_number(cell: str) -> bool:
 
 def summary(runs: Sequence[Run]) -> str:
     """Set the outcome of all runs in a table."""
-    rows = [["DAG", "day", "state", *COUNTS, "seconds", "remote jobs"]]
+    names = list(dict.fromkeys(name for run in runs for name in run.counts))
+    rows = [["DAG", "day", "state", *names, "seconds", "remote jobs"]]
     for run in runs:
-        counts = [str(run.counts[name]) for name in COUNTS]
+        counts = [str(run.counts[name]) if name in run.counts else "" for name in names]
         jobs = " ".join(job[:8] for job in run.jobs)
         rows.append([run.dag_id, run.day, run.state, *counts, f"{run.seconds:.1f}", jobs])
     return table(rows)
@@ -264,6 +292,7 @@ def run_all(airflow: Standalone, sandbox: Sandbox, timeout: float) -> bool:
     airflow.wait("the DAGs to finish", look, timeout, every=1)
     runs = list(show.runs.values())
     print(f"\n{summary(runs)}")
+    show_trees(sandbox.trees())
     show_failures(airflow, runs)
     return all(run.state == "success" for run in runs)
 

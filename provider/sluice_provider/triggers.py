@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sluice_provider.apis.base import Watch, cancel
-from sluice_provider.calls.flow import Age, Cadence, wait
+from sluice_provider.calls.flow import Age, Cadence, no_sooner, wait
 from sluice_provider.errors import NotAuthenticated, SluiceError, TimedOut
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
+
+LONGEST_KILL = 25.0
+"""Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
 
 
 class JobTrigger(BaseTrigger):
@@ -96,13 +100,28 @@ class JobTrigger(BaseTrigger):
             cadence=Cadence(self.poll_interval),
             tell=Changes(self.log, ref),
         )
-        return await hook.arun(flow)
+        return await hook.arun(no_sooner(flow, _settling()))
 
     async def on_kill(self) -> None:
         """Airflow 3.3 calls this when a user ends the deferred task, and also when the trigger only moves to another
-        triggerer: so the task is asked for first, and in doubt nothing is cancelled."""
+        triggerer: so the task is asked for first, and in doubt nothing is cancelled.
+
+        While this runs, Airflow cancels it again about once a second, so the work is done beside it.
+        """
         if not self.cancel_on_kill:
             return
+        loop = asyncio.get_running_loop()
+        work, deadline = loop.create_task(self._cancel()), loop.time() + LONGEST_KILL
+        while not work.done() and loop.time() < deadline:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({work}, timeout=deadline - loop.time())
+        if not work.done():
+            self.log.warning("Giving up cancelling %s: %s s were not enough", self.job, LONGEST_KILL)
+            work.cancel()
+            return
+        work.result()
+
+    async def _cancel(self) -> None:
         if await asyncio.to_thread(self._still_wanted):
             self.log.info("Not cancelling %s: its task is still deferred, or cannot be asked", self.job)
             return
@@ -127,3 +146,14 @@ class JobTrigger(BaseTrigger):
             self.log.warning("Could not ask for the state of the task: %r", error)
             return True
         return bool(state == "deferred")
+
+
+def _settling() -> float:
+    """Seconds that a trigger lives at least.
+
+    A worker may notice the end of the process that deferred a whole heartbeat late. If the task has been resumed by
+    then, Airflow takes that end for the resumed task's and fails it (apache/airflow#71580).
+    """
+    from airflow.providers.common.compat.sdk import conf
+
+    return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + 1.0

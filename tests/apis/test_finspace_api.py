@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from faces import Face, finspace_options, play, reply
 from sluice_provider.apis import finspace as fin
 from sluice_provider.apis import finspace_rules as rules

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
+
 from faces import Face
 from loopback import Answer, serve
 from sluice_provider.apis import finspace as fin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from faces import asked, play, reply
 from sluice_provider.apis import kaleidoscope as kal
 from sluice_provider.calls.flow import Call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from faces import play
 from sluice_provider.apis.base import GRACE, Kind, Watch, cancel, segment
 from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+
 from faces import asked
 from sluice_provider.apis.kaleidoscope import get_import, get_imports, get_programs, push_by_field_name
 from sluice_provider.calls.flow import Call, send

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+
 from faces import asked, client_options
 from sluice_provider.apis.kaleidoscope import get_programs
 from sluice_provider.calls import auth
@@ -137,6 +138,23 @@ def test_a_refused_token_is_replaced(run, sluice_sandbox):
     assert run(get_programs())
     assert len(asked(sluice_sandbox, GRANTS)) == 2
     assert [request["status"] for request in asked(sluice_sandbox)] == [401, 200]
+
+
+def test_a_late_refusal_does_not_drop_the_new_token(options):
+    """Whoever learns last that the old token is bad goes on with the one that somebody else got meanwhile."""
+
+    def granted(name):
+        return httpx.Response(200, json={"access_token": name, "expires_in": 3600})
+
+    first, second = (httpx.Request("GET", f"http://remote/{number}") for number in (1, 2))
+    one, two = (options["auth"].sync_auth_flow(request) for request in (first, second))
+    assert next(one).url.path.endswith(GRANTS)
+    assert one.send(granted("old")) is first
+    assert next(two) is second
+    assert one.send(httpx.Response(401)).url.path.endswith(GRANTS)
+    assert one.send(granted("new")) is first
+    assert two.send(httpx.Response(401)) is second
+    assert {request.headers["Authorization"] for request in (first, second)} == {"Bearer new"}
 
 
 def test_two_refusals_are_an_answer(run, sluice_sandbox):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+
 from sluice_provider.calls.body import encode
 from sluice_provider.errors import BadInput
 

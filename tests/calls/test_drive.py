@@ -8,6 +8,7 @@ import socket
 
 import httpx
 import pytest
+
 from faces import Face, asked, client_options
 from loopback import Answer, serve
 from sluice_provider.apis.kaleidoscope import get_programs

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+
 from faces import Face, client_options
 from loopback import Answer, kaleidoscope, serve
 from sluice_provider.apis.kaleidoscope import get_active_workspace

@@ -11,9 +11,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from faces import Face, client_options
 from loopback import Answer, kaleidoscope, serve
 from sluice_provider.apis.kaleidoscope import get_active_workspace
+from sluice_provider.calls.flow import Call, send
 from sluice_provider.calls.site import Fields
 from sluice_provider.errors import Refusal, Unreachable
 
@@ -67,13 +69,22 @@ def test_a_proxy_that_turns_us_away(name, proxy):
 
 @both
 def test_a_tunnel_is_asked_for(name, proxy):
-    """For an https remote the proxy is told the name only and learns no token; its failure says that it is its."""
+    """For an https remote the proxy is told the name only, and learns no token."""
     run = face(name, "https://kal.invalid", proxy=proxy.url, proxy_login="me", proxy_password="proxy-pw")
-    with pytest.raises(Unreachable, match="ProxyError") as error:
+    with pytest.raises(Unreachable, match="ProxyError"):
         run(get_active_workspace())
     assert {(request.method, request.target) for request in proxy.seen} == {("CONNECT", "kal.invalid:443")}
     assert all("authorization" not in request.headers for request in proxy.seen)
-    assert not error.value.sent
+
+
+@both
+def test_a_refused_tunnel_is_no_doubt(name, proxy):
+    """The remote has seen nothing, so even an order is tried again."""
+    run = face(name, "https://kal.invalid", proxy=proxy.url)
+    run.options["auth"] = None
+    with pytest.raises(Unreachable) as error:
+        run(send(Call("POST", "orders", json={})))
+    assert (len(proxy.seen), error.value.sent) == (5, False)
 
 
 # --- TLS

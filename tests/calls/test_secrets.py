@@ -8,6 +8,7 @@ import traceback
 
 import httpx
 import pytest
+
 from faces import client_options
 from loopback import Answer, serve
 from sluice_provider.apis.kaleidoscope import push_by_field_name

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+
 from faces import play, reply
 from sluice_provider.calls.flow import Call, Patience, Pause, judge, send
 from sluice_provider.errors import (

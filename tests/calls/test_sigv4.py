@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
+
 from faces import Face, finspace_options
 from sluice_provider.calls.flow import Call, send
 from sluice_provider.calls.sigv4 import SigV4

@@ -8,6 +8,7 @@ import ssl
 
 import httpx
 import pytest
+
 from sluice_provider.calls.site import Fields, base_url, site
 from sluice_provider.errors import BadConnection
 

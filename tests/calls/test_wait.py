@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+
 from faces import play, reply
 from sluice_provider.calls import flow as module
 from sluice_provider.calls.flow import Age, Cadence, Call, pages, send, wait

@@ -10,6 +10,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from loopback import Answer, serve
 from sluice_provider.errors import BadConnection, Broken, NotAuthenticated, SluiceError, Throttled, Unreachable
 from sluice_provider.hooks import base, finspace

@@ -7,11 +7,13 @@ cancels it. It has no idempotency: asked twice, it works twice.
 from __future__ import annotations
 
 import json
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
+
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.hooks.base import SluiceHook, call
@@ -103,13 +105,14 @@ class Echo:
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.mute = False
+        self.slow = 0.0
         self._numbers = count(1)
         remote = self
 
         class Handler(BaseHTTPRequestHandler):
             """One request."""
 
-            def do_POST(self) -> None:  # noqa: N802 - http.server's name
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 job_id = str(next(remote._numbers))
                 remote.jobs[job_id] = {"id": job_id, "state": "running", **body}
@@ -118,10 +121,11 @@ class Echo:
                 else:
                     self._answer(remote.jobs[job_id])
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 self._answer(remote.jobs[self.path.rpartition("/")[2]])
 
-            def do_DELETE(self) -> None:  # noqa: N802
+            def do_DELETE(self) -> None:
+                time.sleep(remote.slow)
                 job = remote.jobs[self.path.rpartition("/")[2]]
                 job["state"] = "cancelled"
                 self._answer(job)

@@ -4,7 +4,7 @@
     life.go()            until the try is over, through the triggerer if it defers
     life.clear().go()    as a user does
 
-Every leg gets a new operator, as in a new process. What the package sleeps moves a clock instead, the sandbox's with it.
+Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from unittest import mock
 import httpx
 import pytest
 import structlog
-from sluice_provider.testing import _sluice_server, sluice_connections, sluice_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ ELEMENTS = [
     {"symbol": "He", "name": "Helium", "atomic_number": 2},
     {"symbol": "Li", "name": "Lithium", "atomic_number": 3},
 ]
-SECRET = "kaleidoscope-sandbox-secret"  # noqa: S105 - the sandbox's own
+SECRET = "kaleidoscope-sandbox-secret"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -100,9 +99,9 @@ class Run:
 
     def __init__(self, clock: Clock, dag_id: str, make: Callable[[], object], settings: dict[str, Any]) -> None:
         from airflow._shared.timezones import timezone
+        from airflow.models.serialized_dag import SerializedDagModel
         from airflow.serialization.definitions.dag import SerializedDAG
         from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
-        from airflow.models.serialized_dag import SerializedDagModel
         from airflow.utils.session import create_session
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -306,8 +305,8 @@ class Life:
     def trigger(self) -> Any:
         """The trigger as the triggerer makes it from the database."""
         from airflow.models.trigger import Trigger
-        from airflow.sdk.serde import deserialize
         from airflow.sdk._shared.module_loading import import_string
+        from airflow.sdk.serde import deserialize
         from sqlalchemy.orm import object_session
 
         with self.row() as row:
@@ -318,12 +317,12 @@ class Life:
 
     def in_triggerer(self, work: Callable[[Any], Any], trigger: Any = None) -> Any:
         """The outcome of `await work(trigger)`, with what a triggerer has around it."""
+        import psutil
         from airflow.sdk.execution_time.supervisor import (
             InProcessSupervisorComms,
             InProcessTestSupervisor,
             set_supervisor_comms,
         )
-        import psutil
 
         trigger = trigger or self.trigger()
         supervisor = InProcessTestSupervisor(
@@ -461,6 +460,7 @@ class Clock:
     def in_force(self) -> Iterator[None]:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
+
         from sluice_provider import journal
         from sluice_provider.calls import auth, flow
         from sluice_provider.hooks import base as hooks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from operators.life import ELEMENTS, SECRET
 from sluice_provider.calls import auth
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
@@ -53,9 +54,7 @@ def test_the_output_of_an_upstream_task_is_pushed(airflow, remote):
     def elements():
         return ELEMENTS
 
-    run = airflow.run(
-        lambda: KaleidoscopePushOperator(task_id="push", records=elements(), key_field_names=["symbol"])
-    )
+    run = airflow.run(lambda: KaleidoscopePushOperator(task_id="push", records=elements(), key_field_names=["symbol"]))
     run.life("elements").go()
     assert run.life("push").go().result["created"] == 3
 
@@ -150,7 +149,7 @@ def test_openlineage_is_told(push, remote, tmp_path, sluice_sandbox, deferrable)
     host = sluice_sandbox.url.removeprefix("http://")
     assert [(each.namespace, each.name) for each in told.inputs] == [("file", str(path))]
     assert [(each.namespace, each.name) for each in told.outputs] == [
-        (f"kaleidoscope://{host}/kaleidoscope", f"operations/{OPERATION}")
+        (f"kaleidoscope://{host}", f"operations/{OPERATION}")
     ]
     assert told.run_facets["externalQuery"].externalQueryId == ",".join(remote.imports)
     assert told.run_facets["externalQuery"].source == f"{sluice_sandbox.url}/kaleidoscope"

@@ -1,12 +1,14 @@
-"""The life of a job, point 7: cancelling. Also a fifth system, from outside the package, and one that cannot be asked."""
+"""The life of a job, point 7: cancelling, shown by a fifth system, from outside the package, whose jobs can be."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 
 import pytest
 from airflow.sdk import get_current_context
+
 from operators import echo as echo_module
 from operators.echo import SYSTEM, Echo, EchoOperator
 from operators.life import Died
@@ -161,6 +163,23 @@ def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
     assert life.said("INFO", "Asked echo to cancel echo 1")
 
 
+def test_cancelling_survives_an_impatient_airflow(shout, echo):
+    """The triggerer cancels a trigger again and again as long as its on_kill runs."""
+    echo.slow = 0.3
+    life = shout(deferrable=True).defer()
+    trigger = life.trigger()
+    life.clear()
+
+    async def impatient(trigger):
+        killing = asyncio.create_task(trigger.on_kill())
+        while not killing.done():
+            await asyncio.sleep(0.02)
+            killing.cancel()
+
+    life.in_triggerer(impatient, trigger)
+    assert echo.states == ["cancelled"]
+
+
 def test_a_trigger_that_only_moves_cancels_nothing(shout, echo):
     """Airflow 3.3 also calls on_kill when another triggerer takes over: the task is deferred still."""
     life = shout(deferrable=True).defer()
@@ -187,9 +206,7 @@ def test_a_deferred_job_is_left_if_told_so(shout, echo):
 
 def test_a_mapped_task_is_asked_for_by_its_index(airflow, echo):
     """Its neighbours' states say nothing of it."""
-    run = airflow.run(
-        lambda: EchoOperator.partial(task_id="echo", deferrable=True).expand(words=["one", "two"])
-    )
+    run = airflow.run(lambda: EchoOperator.partial(task_id="echo", deferrable=True).expand(words=["one", "two"]))
     one, two = (run.life("echo", map_index=index).defer() for index in range(2))
     end(one, "failed")
     assert echo.states == ["cancelled", "running"]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from airflow.sdk import get_current_context
+
 from operators.life import Died
 from sluice_provider.errors import BadInput, Conflict, NotAuthenticated, NotFound, Throttled, Undone
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from operators.life import ELEMENTS
 from sluice_provider.errors import BadInput, Undone
 
@@ -32,7 +33,7 @@ def test_the_answer_is_written_down_before_anything_else(push, remote):
         life.go()
     [entry] = life.journal["entries"]
     assert entry["parts"] == [[remote.imports[0], 0, 3]]
-    assert entry["intent"] is None
+    assert (entry["intent"], entry["whole"]) == (None, False)
     assert remote.looks == 0
 
 
@@ -137,7 +138,7 @@ def test_a_job_that_vanished_is_asked_for_again(push, remote):
 
 
 def test_in_doubt_the_records_are_sent_again(push, remote):
-    """A death between asking and writing down: Kaleidoscope keeps records by key, so nothing is doubled, and it is said."""
+    """Dead between asking and writing down: records are kept by key, so nothing is doubled, and the log says so."""
     life = push()
     with life.death("after asking"):
         life.go()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
+
 from operators.life import ELEMENTS
 
 pytestmark = pytest.mark.airflow

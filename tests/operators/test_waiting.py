@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from operators.life import UNKNOWN
 from sluice_provider import waiting
 from sluice_provider.errors import Broken, Misunderstood, TimedOut, Undone, Unreachable

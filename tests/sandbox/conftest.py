@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
 from sluice_provider.testing import _sluice_server, sluice_connections, sluice_sandbox  # noqa: F401
 
 if TYPE_CHECKING:

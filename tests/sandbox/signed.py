@@ -30,7 +30,7 @@ def sign(
     signed = AWSRequest(method, f"{sandbox.url}/finspace/{path}", headers=headers, data=body)
     frozen = ReadOnlyCredentials(known["access_key"], known["secret_key"], known["token"])
     now = (moment or datetime.now(timezone.utc)).replace(tzinfo=None)
-    with mock.patch.object(botocore_auth, "get_current_datetime", lambda *_args, **_kwargs: now):
+    with mock.patch.object(botocore_auth, "get_current_datetime", return_value=now):
         botocore_auth.SigV4Auth(frozen, known["service"], known["region"]).add_auth(signed)
     return {"method": method, "url": signed.url, "headers": dict(signed.headers.items()), "content": body}
 

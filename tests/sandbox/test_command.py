@@ -11,6 +11,7 @@ import sys
 
 import httpx
 import pytest
+
 from sluice_provider.sandbox import Sandbox, __main__
 
 

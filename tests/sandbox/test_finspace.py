@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sandbox.signed import Client
 
 BUCKET = "s3://sluice-market-data/hdb"

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 import httpx
 import pytest
+
 from sandbox.signed import sign
 from sluice_provider.sandbox.finspace_signature import Asked, Key, Unsigned, check
 

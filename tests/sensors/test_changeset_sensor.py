@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from airflow.exceptions import AirflowFailException
+
 from sandbox.signed import Client
 from sluice_provider.errors import BadInput, NotAuthenticated, Undone
 from sluice_provider.sensors.finspace import FinSpaceChangesetSensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
+
 from operators.life import ELEMENTS, UNKNOWN
 from sluice_provider import waiting
 from sluice_provider.errors import Broken, Unreachable
@@ -13,9 +14,7 @@ pytestmark = pytest.mark.airflow
 
 MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
 EVERY_MODE = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-SOFTLY = pytest.mark.parametrize(
-    ("soft_fail", "state"), [(False, "failed"), (True, "skipped")], ids=["hard", "soft"]
-)
+SOFTLY = pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")], ids=["hard", "soft"])
 
 
 @pytest.fixture
@@ -197,7 +196,5 @@ def test_the_poke_interval_is_the_longest_pause_of_the_triggerer(asked, wait, re
 def test_mapped_over_what_a_push_asked_for(airflow, push, remote):
     """One sensor an import."""
     ids = push(batch_size=1, wait_for_completion=False).go().result["import_ids"]
-    run = airflow.run(
-        lambda: KaleidoscopeImportSensor.partial(task_id="wait", deferrable=True).expand(import_id=ids)
-    )
+    run = airflow.run(lambda: KaleidoscopeImportSensor.partial(task_id="wait", deferrable=True).expand(import_id=ids))
     assert [run.life("wait", map_index=index).go().result["ids"] for index in range(3)] == [[each] for each in ids]

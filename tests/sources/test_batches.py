@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from sluice_provider.sources.batches import Batch, batches, joined
 
 STRETCHES = [range(start, stop) for start in range(6) for stop in range(start, 7)]

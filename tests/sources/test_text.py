@@ -9,6 +9,7 @@ import tracemalloc
 from itertools import chain, islice, repeat
 
 import pytest
+
 from sluice_provider.errors import BadInput
 from sluice_provider.sources import text
 from sluice_provider.sources.text import read_csv, read_json, read_json_lines, read_tsv

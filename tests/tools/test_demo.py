@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-import demo
 import pytest
+
+import demo
 
 
 def test_table_sets_text_left_and_numbers_right() -> None:
@@ -47,4 +48,30 @@ def test_line_of_a_dag_without_runs() -> None:
 def test_summary_has_a_row_for_every_run() -> None:
     """Counts of all tasks of a run are added up, ids are cut short."""
     run = demo.Run("d", "1", "success", seconds=3.04, counts=Counter(pushed=118), jobs={"0123456789": "completed"})
-    assert demo.summary([run]).splitlines()[-1].split() == ["d", "success", "118", "0", "0", "0", "3.0", "01234567"]
+    assert demo.summary([run]).splitlines()[-1].split() == ["d", "success", "118", "3.0", "01234567"]
+
+
+def test_summary_has_a_column_for_every_count() -> None:
+    """Each remote counts by its own names; where it has none of a name, nothing stands."""
+    runs = [demo.Run("a", "1", "success", counts=Counter(pushed=3)), demo.Run("b", "1", "success", counts=Counter(x=0))]
+    heading, _, first, second = demo.summary(runs).splitlines()
+    assert heading.split() == ["DAG", "day", "state", "pushed", "x", "seconds", "remote", "jobs"]
+    assert (first.split()[2:], second.split()[2:]) == (["3", "0.0"], ["0", "0.0"])
+
+
+def test_what_is_a_count() -> None:
+    """Whole numbers, but for times; a truth is no number."""
+    result = {"pushed": 3, "milliseconds": 40, "seconds": 1.5, "cancelled": True, "state": "succeeded", "skipped": 0}
+    assert [name for name, value in result.items() if demo.is_count(name, value)] == ["pushed", "skipped"]
+
+
+def test_trees_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever in a remote's state they are; empty ones are not."""
+    trees = [{"name": "empty", "tree": {}}, {"name": "ticks", "tree": {"/sym": 15, "/d/trade/a": 5, "/d/trade/b": 5}}]
+    demo.show_trees(dict(demo.trees_in({"remote": {"databases": trees}, "other": [1]})))
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split() for line in lines if line] == [
+        ["ticks:", "3", "files,", "25", "bytes"],
+        ["/", "1", "file"],
+        ["/d/trade/", "2", "files"],
+    ]

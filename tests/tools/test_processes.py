@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import processes
 import pytest
+
+import processes
 
 # It starts a child in a process group of its own, as Airflow's tasks are, and says the ids of both.
 FAMILY = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from operators.life import SECRET
 from sluice_provider.errors import Misunderstood
 from sluice_provider.jobs import Outcome, Verdict

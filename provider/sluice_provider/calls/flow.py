@@ -336,6 +336,22 @@ def wait(
         yield Pause(pause, why)
 
 
+def no_sooner(flow: Flow[T], seconds: float) -> Flow[T]:
+    """The flow, whose end is not told before so many seconds have passed since its beginning."""
+    begun = time.monotonic()
+    error: SluiceError | None = None
+    try:
+        found = yield from flow
+    except SluiceError as raised:
+        error = raised
+    left = begun + seconds - time.monotonic()
+    if left > 0:
+        yield Pause(left, "nobody is ready to hear the end yet")
+    if error:
+        raise error
+    return found
+
+
 __all__ = [
     "Age",
     "Cadence",
@@ -346,6 +362,7 @@ __all__ = [
     "Pause",
     "Reply",
     "judge",
+    "no_sooner",
     "pages",
     "send",
     "token_pages",

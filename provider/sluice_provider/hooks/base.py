@@ -131,7 +131,7 @@ class SluiceHook(BaseHook):
     async def aget_conn(self) -> httpx.AsyncClient:
         """The event loop's client for this connection as it is now: another one when the connection was changed."""
         fields = await self.afields()
-        clients = _clients.setdefault(asyncio.get_running_loop(), {})
+        clients = _clients_here()
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
@@ -191,6 +191,13 @@ class SluiceHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
         finally:
             self.close()
+
+
+def _clients_here() -> dict[Any, httpx.AsyncClient]:
+    """The event loop's clients. Those of ended loops are let go: their connections would hold on to the loop."""
+    for loop in [loop for loop in _clients if loop.is_closed()]:
+        _clients.pop(loop, None)
+    return _clients.setdefault(asyncio.get_running_loop(), {})
 
 
 def _fields(conn: Connection) -> Fields:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.base import cancel
+from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
@@ -222,6 +223,8 @@ class JobOperator(Waiting):
         work = self.glance(ref, entry.asked_at, trouble)
         if work and work.over:
             return work
+        if trouble is None and Age(entry.asked_at)() >= self.timeout:
+            trouble = TimedOut(f"not over {self.timeout:.0f} s after it was asked for")
         if trouble:
             raise type(trouble)(f"{trouble}. It goes on there ({work}); the next try looks at it again")
         if self.deferrable:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from sluice_provider.apis import kaleidoscope
 from sluice_provider.calls.body import encode
@@ -274,7 +275,7 @@ class KaleidoscopePushOperator(JobOperator):
         return lineage(address, self.result.get("import_ids", ()), inputs, [self._dataset(address)])
 
     def _dataset(self, address: str) -> Name:
-        namespace = f"kaleidoscope://{address.partition('://')[2]}"
+        namespace = f"kaleidoscope://{urlsplit(address).netloc}"
         for kind in ("operation", "source", "program"):
             if value := getattr(self, f"{kind}_id"):
                 return namespace, f"{kind}s/{value}"

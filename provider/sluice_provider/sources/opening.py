@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from gzip import BadGzipFile
 from lzma import LZMAError
+from os import PathLike
 from pathlib import PurePath
 from typing import IO, Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -112,7 +113,7 @@ def open_source(records: Any) -> Source:
     :param records: a sequence of dicts, or the path or URL of a file
     :raises BadInput: for anything else
     """
-    if isinstance(records, (str, PurePath)) or hasattr(records, "joinpath"):  # Airflow's ObjectStoragePath is neither
+    if isinstance(records, (str, PathLike)) or hasattr(records, "joinpath"):  # Airflow's ObjectStoragePath is neither
         path = str(records).strip()
         if path[:1] in ("[", "{"):
             raise BadInput(

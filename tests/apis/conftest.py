@@ -1,0 +1,18 @@
+"""In these tests remote jobs are over at once, unless a test says how long they take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from sluice_provider.calls.site import Fields
+    from sluice_provider.testing import SandboxClient
+
+
+@pytest.fixture
+def fields(fields: Fields, sluice_sandbox: SandboxClient) -> Fields:
+    """The connection, to a remote that takes no time."""
+    sluice_sandbox.settings(job_seconds=0)
+    return fields

@@ -1,0 +1,57 @@
+"""DAGs that push while a whole Airflow runs. Where their files lie is said by SLUICE_E2E_DATA."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
+
+DATA = os.environ["SLUICE_E2E_DATA"]
+PUSH = {"task_id": "push", "key_field_names": ["symbol"], "retries": 2, "retry_delay": timedelta(seconds=1)}
+
+
+class KilledPush(KaleidoscopePushOperator):
+    """Dies as by kill -9, on its first try, while it waits for the import it has asked for."""
+
+    def wait_here(self, *args: Any) -> Any:
+        """Wait, or die."""
+        if os.environ["SLUICE_E2E_MARK"] and not os.path.exists(os.environ["SLUICE_E2E_MARK"]):  # noqa: PTH110
+            os.close(os.open(os.environ["SLUICE_E2E_MARK"], os.O_CREAT))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().wait_here(*args)
+
+
+with DAG("deferred", schedule=None):
+    pushed = KaleidoscopePushOperator(**PUSH, records=f"{DATA}/elements.csv", deferrable=True)
+    KaleidoscopeImportSensor(
+        task_id="wait", import_id="{{ ti.xcom_pull('push')['import_ids'][0] }}", mode="reschedule", poke_interval=2
+    ).set_upstream(pushed)
+
+with DAG("killed", schedule=None):
+    KilledPush(**PUSH, records=f"{DATA}/elements.csv")
+
+with DAG("ended", schedule=None):
+    KaleidoscopePushOperator(**PUSH, records=f"{DATA}/elements.csv", deferrable=True)
+
+with DAG(
+    "recurring",
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 3, 2, tz="UTC"),
+    end_date=pendulum.datetime(2026, 3, 3, tz="UTC"),
+    catchup=True,
+    max_active_runs=1,
+):
+    KaleidoscopePushOperator(
+        **PUSH,
+        records=f"{DATA}/{{{{ data_interval_start | ds }}}}.csv",
+        set_name="{{ data_interval_start | ds }} to {{ data_interval_end | ds }}",
+        deferrable=True,
+    )

@@ -1,0 +1,268 @@
+"""The map of the package, kept by reading its imports: who may know whom, what is there per system, what is cheap."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import subprocess
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+import sluice_provider
+from sluice_provider.systems import SYSTEMS
+
+HOME = Path(sluice_provider.__file__).parent
+MODULES = sorted(HOME.rglob("*.py"))
+LONGEST_FUNCTION = 50
+
+# --- the map
+
+DATA = {"jobs", "errors"}
+DOWN_TO_HOOKS = {"hooks", "apis", "calls", "systems", *DATA}
+DOWN_TO_WAITING = {"waiting", "triggers", "journal", "sources", "links", "lineage", *DOWN_TO_HOOKS}
+
+MAY_KNOW = {
+    "errors": set(),
+    "systems": set(),
+    "jobs": {"errors"},
+    "calls": {"errors"},
+    "apis": {"calls", *DATA},
+    "webhooks": DATA,
+    "hooks": DOWN_TO_HOOKS,
+    "journal": DATA,
+    "sources": DATA,
+    "links": DATA,
+    "lineage": DATA,
+    "triggers": DOWN_TO_HOOKS,
+    "watchers": DOWN_TO_HOOKS,
+    "waiting": {"triggers", "journal", *DOWN_TO_HOOKS},
+    "operators": DOWN_TO_WAITING,
+    "sensors": DOWN_TO_WAITING,
+    "plugin": {"webhooks", "hooks", "systems", "links", *DATA},
+    "sandbox": set(),
+    "testing": {"sandbox"},
+}
+"""Room by room, whom it may import besides itself. No arrow goes up."""
+
+WITHOUT = {
+    "airflow": {"errors", "jobs", "systems", "calls", "apis", "webhooks", "sandbox", "testing"},
+    "httpx": {"errors", "jobs", "systems", "apis", "webhooks", "journal", "sources", "operators", "sensors", "sandbox"},
+    "fastapi": set(MAY_KNOW) - {"plugin"},
+    "starlette": set(MAY_KNOW) - {"plugin", "sandbox"},
+}
+"""Libraries that these rooms never import, not even inside a function."""
+
+ROOMS_OF_SYSTEMS = ("apis", "hooks", "operators", "sensors", "sandbox")
+
+
+def room_of(path):
+    """The first part of a module's name below the package."""
+    return path.relative_to(HOME).with_suffix("").parts[0]
+
+
+def shown(path, line):
+    """Where a rule was broken."""
+    return f"{path.relative_to(HOME)}:{line}"
+
+
+@cache
+def nodes_of(path):
+    """Everything in a module."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def imports_of(path):
+    """Every module that is imported anywhere in this one, with its line; also inside functions and type checking."""
+    for node in nodes_of(path):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{shown(path, node.lineno)}: imports are absolute here"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def test_every_room_is_on_the_map():
+    """Whoever adds one decides whom it may know."""
+    assert {room_of(path) for path in MODULES} - {"__init__"} - set(MAY_KNOW) == set()
+
+
+def test_no_arrow_goes_up():
+    """Each room imports only rooms that it may know."""
+    broken = []
+    for path in MODULES:
+        for name, line in imports_of(path):
+            package, *rest = name.split(".")
+            if package != "sluice_provider" or not rest or rest[0] == "__version__":
+                continue
+            if rest[0] not in {room_of(path), *MAY_KNOW.get(room_of(path), ())}:
+                broken.append(f"{shown(path, line)} imports {name}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("library", WITHOUT)
+def test_libraries_stay_where_they_belong(library):
+    """Airflow begins at the hooks, HTTP is moved in calls, web frameworks serve."""
+    found = [
+        shown(path, line)
+        for path in MODULES
+        for name, line in imports_of(path)
+        if name.split(".")[0] == library and room_of(path) in WITHOUT[library]
+    ]
+    assert found == []
+
+
+def test_the_map_is_read_right():
+    """The reader of imports sees what is there: a rule that never finds anything would hold always."""
+    found = {name for path in MODULES for name, _ in imports_of(path)}
+    assert {"airflow.sdk.BaseHook", "httpx", "sluice_provider.errors.SluiceError"} <= found
+    assert len(MODULES) > 30
+
+
+def test_nobody_but_airflow_loads_operators():
+    """Nor sensors; and only the fixtures for tests start the sandbox."""
+    for room, known in MAY_KNOW.items():
+        assert known.isdisjoint({"operators", "sensors", "plugin"})
+        assert "sandbox" not in known or room == "testing"
+
+
+# --- the systems
+
+
+@pytest.mark.parametrize("room", ROOMS_OF_SYSTEMS)
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_every_room_has_a_module_for_the_system(room, system):
+    """The list of what a new system needs, as a test."""
+    assert (HOME / room / f"{system.name}.py").is_file()
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_the_hook_agrees_with_the_list(system):
+    """Its names stand in the list, in the hook and in the provider's own description."""
+    module, _, name = system.hook_path.rpartition(".")
+    hook = getattr(import_module(module), name)
+    assert (hook.system, hook.conn_type, hook.hook_name) == (system.name, system.conn_type, system.title)
+    assert hook.default_conn_name == system.default_conn_id
+    described = {each["connection-type"]: each for each in sluice_provider.get_provider_info()["connection-types"]}
+    assert described[system.conn_type]["hook-class-name"] == system.hook_path
+    assert described[system.conn_type]["hook-name"] == system.title
+
+
+# --- what Airflow is told
+
+
+def test_provider_info_has_the_right_shape():
+    """Airflow's own schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = Path(import_module("airflow").__file__).parent / "provider_info.schema.json"
+    jsonschema.validate(sluice_provider.get_provider_info(), json.loads(schema.read_text()))
+
+
+def _paths(thing):
+    """Every dotted path of ours in it."""
+    if isinstance(thing, str):
+        return [thing] if thing.startswith("sluice_provider.") else []
+    return [path for each in (thing.values() if isinstance(thing, dict) else thing) for path in _paths(each)]
+
+
+def _described():
+    info = sluice_provider.get_provider_info()
+    lists = [info[name] for name in ("hooks", "operators", "sensors", "triggers", "extra-links")]
+    return _paths([*lists, [each["hook-class-name"] for each in info["connection-types"]]])
+
+
+@pytest.mark.parametrize("path", _described())
+def test_what_provider_info_names_is_there(path):
+    """A module, or a class in one: whatever it is, Python finds it by this name."""
+    assert pkgutil.resolve_name(path)
+
+
+def test_provider_info_names_every_module():
+    """Each hook, operator and sensor module of a system."""
+    for system in SYSTEMS:
+        assert {f"sluice_provider.{room}.{system.name}" for room in ("hooks", "operators", "sensors")} <= set(
+            _described()
+        )
+
+
+def test_the_entry_points_lead_somewhere():
+    """As pyproject.toml declares them, and as they are installed."""
+    tomllib = pytest.importorskip("tomllib", reason="this Python reads no TOML")
+    declared = tomllib.loads((HOME.parents[1] / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert declared["apache_airflow_provider"] == {"provider_info": "sluice_provider:get_provider_info"}
+    assert all(callable(pkgutil.resolve_name(path)) for group in declared.values() for path in group.values())
+    installed = distribution("airflow-provider-sluice").entry_points
+    assert {(each.group, each.name) for each in installed} == {(g, name) for g in declared for name in declared[g]}
+
+
+def test_the_version_is_the_packages():
+    """One source for it."""
+    assert sluice_provider.get_provider_info()["versions"] == [sluice_provider.__version__]
+
+
+# --- what is cheap
+
+
+def loaded_by(*lines, after="pass"):
+    """The modules that these lines load in a fresh Python, beyond what `after` has loaded before them."""
+    code = [after, "import sys", "before = set(sys.modules)", *lines, "print(*(set(sys.modules) - before))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def below(modules, *packages):
+    """Those of them that are, or are in, these packages."""
+    return {name for name in modules for package in packages if name == package or name.startswith(f"{package}.")}
+
+
+def test_discovery_imports_nothing():
+    """Every Airflow process does this at its start."""
+    modules = loaded_by("import sluice_provider", "sluice_provider.get_provider_info()")
+    assert below(modules, "sluice_provider") == {"sluice_provider"}
+    assert below(modules, "airflow", "httpx", "dataclasses", "typing") == set()
+
+
+def test_parsing_a_dag_is_cheap():
+    """What a DAG file imports does not load what only running a task needs."""
+    base = "from airflow.sdk import DAG, BaseOperator"
+    rooms = [
+        f"import sluice_provider.{room}.{system.name}"
+        for system in SYSTEMS
+        for room in ("operators", "sensors", "hooks")
+    ]
+    more = loaded_by(*rooms, after=base)
+    assert below(more, "sluice_provider.operators")
+    heavy = ("requests", "aiohttp", "boto3", "botocore", "openlineage", "pyarrow", "pandas", "google", "airflow.models")
+    assert below(more, *heavy, "airflow.providers.openlineage", "uvicorn", "starlette", "fastapi") == set()
+    assert below(more, "sluice_provider.sandbox", "sluice_provider.testing") == set()
+
+
+# --- what can be read
+
+
+def test_functions_are_short():
+    """One thought each."""
+    long = [
+        f"{shown(path, node.lineno)} {node.name}"
+        for path in MODULES
+        for node in nodes_of(path)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+    assert long == []
+
+
+def test_tests_say_what_they_are_for():
+    """Each test has a docstring."""
+    silent = [
+        f"{path.name}:{node.lineno} {node.name}"
+        for path in sorted(Path(__file__).parent.rglob("test_*.py"))
+        for node in nodes_of(path)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
