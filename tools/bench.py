@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sluice_provider
+from sluice_provider.systems import SYSTEMS
 
 BASE = "from airflow.sdk import DAG, BaseOperator"
-OURS = (
-    "import sluice_provider.operators.kaleidoscope, sluice_provider.sensors.kaleidoscope, "
-    "sluice_provider.hooks.kaleidoscope"
-)
+ROOMS = ("operators", "sensors", "hooks")
+OURS = "import " + ", ".join(f"sluice_provider.{room}.{system.name}" for system in SYSTEMS for room in ROOMS)
 TRIGGERS = OURS + ", sluice_provider.triggers"
 OTHERS = {
     "requests": "import requests",
