@@ -31,7 +31,7 @@ TOO_OLD = "{{ data_interval_start.subtract(days=2).strftime('%Y.%m.%d') }}"
 with DAG(
     "finspace_daily_partition",
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=pendulum.datetime(2026, 3, 1, tz="UTC"),
+    start_date=pendulum.datetime(2026, 3, 2, tz="UTC"),
     end_date=pendulum.datetime(2026, 3, 4, tz="UTC"),
     catchup=True,
     max_active_runs=1,

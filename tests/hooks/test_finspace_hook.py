@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from faces import Face
 from loopback import Answer, serve
+from sluice_provider.apis import finspace as fin
 from sluice_provider.errors import BadConnection, Broken, NotAuthenticated, SluiceError, Throttled, Unreachable
 from sluice_provider.hooks import base, finspace
 from sluice_provider.hooks.base import hook_for
@@ -230,6 +235,28 @@ def test_sts_is_away(assume, name):
     with pytest.raises(Unreachable) as error:
         ask(name, hook)
     assert error.value.sent is False
+
+
+@FACES
+def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch, name):
+    """A hook that has lived for a while sees what was put into the machine's file since."""
+    now, keys = [0.0], sluice_sandbox.state()["credentials"]["finspace"]
+    monkeypatch.setattr(finspace, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    connect(login=None, password=None)
+    file = Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"])
+
+    def write(secret):
+        file.write_text(f"[default]\naws_access_key_id={keys['access_key']}\naws_secret_access_key={secret}\n")
+
+    hook = FinSpaceHook()
+    fields = hook.fields()
+    face = Face(name, hook._options(fields))
+    write("old")
+    with pytest.raises(NotAuthenticated):
+        face(fin.list_environments())
+    write(keys["secret_key"])
+    now[0] += finspace.KEPT
+    assert face(fin.list_environments())
 
 
 # --- what is wrong

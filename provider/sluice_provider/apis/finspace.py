@@ -232,8 +232,14 @@ def changeset_job(raw: Raw) -> Job:
     )
 
 
-def _look(changeset_id: str, where: Where) -> Flow[Job]:
-    raw = yield from get_changeset(where["environment_id"], where["database_name"], changeset_id)
+def where(environment_id: str, database_name: str, region_name: str | None = None) -> Where:
+    """What is needed beside its id to find a changeset again; the region if it is not the connection's."""
+    found = {"environment_id": environment_id, "database_name": database_name}
+    return {**found, "region_name": region_name} if region_name else found
+
+
+def _look(changeset_id: str, place: Where) -> Flow[Job]:
+    raw = yield from get_changeset(place["environment_id"], place["database_name"], changeset_id)
     return changeset_job(raw)
 
 

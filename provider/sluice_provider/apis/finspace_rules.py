@@ -98,6 +98,12 @@ def _check_request(name: str, request: Any) -> None:
         S3_PATH.check(f"{name}: s3Path", request["s3Path"])
 
 
+def check_database(environment_id: object, database_name: object) -> None:
+    """:raises BadInput: naming the rule"""
+    ENVIRONMENT_ID.check("environment_id", environment_id)
+    DATABASE_NAME.check("database_name", database_name)
+
+
 def check_tags(tags: object) -> None:
     """:raises BadInput: naming the tag"""
     if not isinstance(tags, Mapping) or not 1 <= len(tags) <= 50:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -120,7 +121,7 @@ class FinSpaceHook(SluiceHook):
     # --- no connection is a connection: the machine's own credentials
 
     def fields(self) -> Fields:
-        from airflow.sdk.exceptions import AirflowNotFoundException
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
         try:
             return super().fields()
@@ -129,7 +130,7 @@ class FinSpaceHook(SluiceHook):
             return self._fields
 
     async def afields(self) -> Fields:
-        from airflow.sdk.exceptions import AirflowNotFoundException
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
         try:
             return await super().afields()
@@ -141,14 +142,23 @@ class FinSpaceHook(SluiceHook):
         return Fields(self.conn_id)
 
 
+KEPT = 60.0
+"""Seconds for which credentials that do not renew themselves are used before they are looked for again."""
+
+
 class Keys:
-    """Frozen credentials for one request after the other. Those of a role are renewed before they end."""
+    """Frozen credentials for one request after the other.
+
+    Those of a role are renewed by botocore before they end. Others are looked for again from time to time: a wait may
+    be longer than they live, and somebody may have put new ones into the file or variable that they come from.
+    """
 
     def __init__(self, aws: AwsGenericHook[Any], fields: Fields) -> None:
         self._aws = aws
         self._fields = fields
         self._lock = threading.Lock()
         self._kept: Credentials | None = None
+        self._good_until = 0.0
         self._masked = ""
 
     def __call__(self) -> ReadOnlyCredentials:
@@ -157,16 +167,22 @@ class Keys:
         :raises SluiceError: they cannot be had; nothing was sent
         """
         with _amazon(self._fields), self._lock:
-            if self._kept is None:
-                self._kept = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
-            if self._kept is None:
-                raise self._fields.bad("login", "and password are empty, and this machine has no AWS credentials")
-            frozen = self._kept.get_frozen_credentials()
+            frozen = self._credentials().get_frozen_credentials()
             if frozen.secret_key != self._masked:
                 for secret in filter(None, (frozen.secret_key, frozen.token)):
                     mask(secret)
                 self._masked = frozen.secret_key
             return frozen
+
+    def _credentials(self) -> Credentials:
+        from botocore.credentials import RefreshableCredentials
+
+        if not isinstance(self._kept, RefreshableCredentials) and time.monotonic() >= self._good_until:
+            self._kept = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
+            self._good_until = time.monotonic() + KEPT
+        if self._kept is None:
+            raise self._fields.bad("login", "and password are empty, and this machine has no AWS credentials")
+        return self._kept
 
 
 @contextmanager

@@ -93,8 +93,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
     # --- before anything is sent
 
     def check(self) -> None:
-        rules.ENVIRONMENT_ID.check("environment_id", self.environment_id)
-        rules.DATABASE_NAME.check("database_name", self.database_name)
+        rules.check_database(self.environment_id, self.database_name)
         rules.check_requests(self.change_requests)
         if self.client_token is not None:
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
@@ -124,8 +123,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
 
     @property
     def where(self) -> Mapping[str, str]:
-        where = {"environment_id": self.environment_id, "database_name": self.database_name}
-        return {**where, "region_name": self.region_name} if self.region_name else where
+        return finspace.where(self.environment_id, self.database_name, self.region_name)
 
     @property
     def _database(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sluice_provider.apis import finspace
 from sluice_provider.apis import finspace_rules as rules
 from sluice_provider.jobs import JobRef
 from sluice_provider.sensors.base import JobSensor
@@ -47,14 +48,12 @@ class FinSpaceChangesetSensor(JobSensor):
         self.region_name = region_name
 
     def check(self) -> None:
-        rules.ENVIRONMENT_ID.check("environment_id", self.environment_id)
-        rules.DATABASE_NAME.check("database_name", self.database_name)
+        rules.check_database(self.environment_id, self.database_name)
         rules.CHANGESET_ID.check("changeset_id", self.changeset_id)
 
     @property
     def where(self) -> Mapping[str, str]:
-        where = {"environment_id": self.environment_id, "database_name": self.database_name}
-        return {**where, "region_name": self.region_name} if self.region_name else where
+        return finspace.where(self.environment_id, self.database_name, self.region_name)
 
     def reference(self) -> JobRef:
         return JobRef(self.system, "changeset", (self.changeset_id,), self.where)
