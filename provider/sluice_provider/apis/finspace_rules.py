@@ -18,11 +18,14 @@ CHANGE_TYPES = ("PUT", "DELETE")
 
 
 class Rule(NamedTuple):
-    """:param meaning: of the pattern, in words"""
+    """
+    :param pattern: compiled when it is first used: every DAG file imports this module
+    :param meaning: of the pattern, in words
+    """
 
     least: int
     most: int
-    pattern: re.Pattern[str]
+    pattern: str
     meaning: str
 
     def check(self, name: str, value: object) -> str:
@@ -33,31 +36,27 @@ class Rule(NamedTuple):
             raise BadInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
         if not self.least <= len(value) <= self.most:
             raise BadInput(f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}")
-        if not self.pattern.fullmatch(value):
+        if not re.fullmatch(self.pattern, value):
             raise BadInput(f"{name} must be {self.meaning}, not {value!r:.200}")
         return value
 
 
-def _rule(least: int, most: int, pattern: str, meaning: str) -> Rule:
-    return Rule(least, most, re.compile(pattern), meaning)
-
-
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_-]*[a-zA-Z0-9]"
-ENVIRONMENT_ID = _rule(1, 32, r"(?s:.)*\S(?s:.)*", "an id that is not blank")
-DATABASE_NAME = _rule(3, 63, NAME, "letters, digits, - and _, with a letter or digit at both ends")
-LISTED_ID = _rule(1, 26, r"[a-zA-Z0-9]+", "letters and digits")
+ENVIRONMENT_ID = Rule(1, 32, r"(?s:.)*\S(?s:.)*", "an id that is not blank")
+DATABASE_NAME = Rule(3, 63, NAME, "letters, digits, - and _, with a letter or digit at both ends")
+LISTED_ID = Rule(1, 26, r"[a-zA-Z0-9]+", "letters and digits")
 CHANGESET_ID = LISTED_ID
-CLIENT_TOKEN = _rule(1, 64, r"[a-zA-Z0-9-]+", "letters, digits and -")
-DESCRIPTION = _rule(1, 1000, r"[a-zA-Z0-9. ]+", "letters, digits, spaces and dots")
-TAG_KEY = _rule(1, 128, r"(?!aws:)[a-zA-Z+-=._:/]+", "letters, digits and + - = . _ : /, and not start with aws:")
-TAG_VALUE = _rule(1, 256, r"[a-zA-Z0-9+-=._:@ ]+", "letters, digits, spaces and + - = . _ : @")
-S3_PATH = _rule(
+CLIENT_TOKEN = Rule(1, 64, r"[a-zA-Z0-9-]+", "letters, digits and -")
+DESCRIPTION = Rule(1, 1000, r"[a-zA-Z0-9. ]+", "letters, digits, spaces and dots")
+TAG_KEY = Rule(1, 128, r"(?!aws:)[a-zA-Z+-=._:/]+", "letters, digits and + - = . _ : /, and not start with aws:")
+TAG_VALUE = Rule(1, 256, r"[a-zA-Z0-9+-=._:@ ]+", "letters, digits, spaces and + - = . _ : @")
+S3_PATH = Rule(
     9,
     1093,
     r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/]+/)*[^/]*",
     "s3://bucket/ and a key: a folder ends with a slash, a file does not, and no part of it is empty",
 )
-DB_PATH = _rule(
+DB_PATH = Rule(
     1,
     1025,
     r"\**[/?*]([^/]+/){0,2}[^/]*",
