@@ -36,6 +36,9 @@ class SluiceError(Exception):
     retry_after: float | None = None
     """Seconds after which the remote asked to be called again, if it did."""
 
+    acted: bool = False
+    """An earlier attempt of the same call was not answered, so it may have been done, whatever this error says."""
+
 
 class BadInput(SluiceError, ValueError):
     """What the author gave cannot be sent. Nothing was sent."""

@@ -167,6 +167,21 @@ def test_a_region_goes_with_the_work(change, kdb):
     assert "valid region" in str(life.error)
 
 
+def test_mapped_tasks_have_tokens_of_their_own(airflow, kdb):
+    """The same changes for two databases, mapped: two changesets, whatever the map."""
+
+    def make():
+        FinSpaceCreateChangesetOperator.partial(
+            task_id="change", environment_id=ENVIRONMENT, change_requests=SYMS[:1], ensure_database=True
+        ).expand(database_name=["markets", "ticks"])
+
+    run = airflow.run(make)
+    lives = [run.life("change", map_index).go() for map_index in (0, 1)]
+    assert [life.state for life in lives] == ["success", "success"], lives[0].error
+    assert [life.result["database_name"] for life in lives] == ["markets", "ticks"]
+    assert len(set(kdb.tokens)) == len(kdb.changesets) == 2
+
+
 # --- dry runs
 
 
@@ -450,6 +465,23 @@ def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
     kdb.sandbox.faults([])
     life.retry()
     assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
+
+
+def test_a_refusal_after_a_lost_answer_leaves_doubt(change, kdb, clock):
+    """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
+    kdb.sandbox.faults(
+        [
+            {"method": "POST", "path": "/changesets", "drop": "after"},
+            {"method": "POST", "path": "/changesets", "status": 429, "times": 10},
+        ]
+    )
+    life = change().go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Throttled)
+    kdb.sandbox.faults([])
+    clock.move(700)
+    life.retry()
+    assert (life.state, len(kdb.changesets)) == ("success", 1)
+    assert life.said("WARNING", "going on with it", kdb.changesets[0])
 
 
 def test_a_full_quota_is_waited_for(change, kdb):

@@ -105,6 +105,14 @@ def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
     assert tree(sluice_sandbox) == {}
 
 
+def test_a_file_is_no_folder(fin, sluice_sandbox):
+    """What is put into a file fails, and the database is as it was."""
+    fin.done(SYM, token="a")
+    ended = fin.done({**SYM, "dbPath": "/sym/"}, token="b")
+    assert (ended["status"], ended["errorInfo"]["errorType"]) == ("FAILED", "The inputs to this request are invalid.")
+    assert list(tree(sluice_sandbox)) == ["/sym"]
+
+
 def test_a_changeset_may_be_late(fin, sluice_sandbox):
     """A replica lags: the first looks find nothing."""
     sluice_sandbox.settings(late_changesets=2)

@@ -130,11 +130,12 @@ def send(call: Call, patience: Patience | None = None, verdict: Judge | None = N
     """
     patience = patience or Patience()
     started = time.monotonic()
-    attempt = 1
+    attempt, acted = 1, False
     while True:
         error = yield from _attempt(call, verdict or judge)
         if isinstance(error, Reply):
             return error
+        error.acted = acted = acted or _may_have_acted(error)
         if not _passing(error):
             raise error
         if _may_have_acted(error) and not call.repeatable:

@@ -94,7 +94,7 @@ class Asking:
 
 
 def _nothing_done(error: SluiceError) -> bool:
-    return isinstance(error, (Refusal, BadInput)) or not getattr(error, "sent", True)
+    return not error.acted and (isinstance(error, (Refusal, BadInput)) or not getattr(error, "sent", True))
 
 
 def in_doubt(asking: Asking, intent: Intent) -> None:

@@ -80,10 +80,13 @@ class Folders:
             shutil.copytree(old, new)
         new.mkdir(exist_ok=True)
         for request in requests:
-            if request["changeType"] == "PUT":
-                self._put(new, request["s3Path"], request["dbPath"], denied)
-            else:
-                _delete(new, request["dbPath"])
+            try:
+                if request["changeType"] == "PUT":
+                    self._put(new, request["s3Path"], request["dbPath"], denied)
+                else:
+                    _delete(new, request["dbPath"])
+            except OSError as error:  # a folder where a file is, a name that is too long
+                raise Undone(INVALID, f"{request['dbPath']}: {error.strerror}") from None
         shutil.rmtree(old, ignore_errors=True)
         old.parent.mkdir(parents=True, exist_ok=True)
         new.rename(old)
