@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import datetime, timezone
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_changesets(kdb):
     assert set(listed) == {
         "changesetId", "createdTimestamp", "lastModifiedTimestamp", "activeFromTimestamp", "status"
     }  # fmt: skip
-    at = made["createdTimestamp"]
+    at = made["createdTimestamp"].timestamp()
     assert kdb(fin.find_changeset(E, "markets", [DAY, SYM], at)) == made["changesetId"]
     assert kdb(fin.find_changeset(E, "markets", [SYM, DAY], at)) is None
     assert kdb(fin.find_changeset(E, "markets", [DAY, SYM], at + 60)) is None
@@ -158,28 +159,31 @@ def test_all_error_types_of_the_model_are_known():
     assert sorted(fin.CURES.values()) == [False] * 5 + [True] * 3
 
 
+NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
+
+
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    ("value", "time"),
     [
-        (1635768000, 1635768000.0),
-        (1635768000.123, 1635768000.123),
-        (1635768000123, 1635768000.123),
-        ("2021-11-01T12:00:00Z", 1635768000.0),
-        ("2021-11-01T12:00:00", 1635768000.0),
-        ("2021-11-01T13:00:00+01:00", 1635768000.0),
-        (None, None),
-        (True, None),
+        (1635768000, NOON),
+        (1635768000.123, NOON.replace(microsecond=123000)),
+        (1635768000123, NOON.replace(microsecond=123000)),
+        ("2021-11-01T12:00:00Z", NOON),
+        ("2021-11-01T12:00:00", NOON),
+        ("2021-11-01T13:00:00+01:00", NOON),
     ],
 )
-def test_times(value, seconds):
+def test_times(value, time):
     """Seconds on the wire, milliseconds by the documentation, ISO 8601 by botocore's tolerance."""
-    assert fin.moment(value) == seconds
+    played = play(fin.get_database(E, "markets"), reply(200, {"createdTimestamp": value, "numFiles": 5}))
+    assert played.value == {"createdTimestamp": time, "numFiles": 5}
 
 
-def test_a_time_that_is_none():
+@pytest.mark.parametrize("value", ["yesterday", True, [], 1e300])
+def test_a_time_that_is_none(value):
     """Is a misunderstanding and no crash."""
-    with pytest.raises(Misunderstood):
-        fin.moment("yesterday")
+    played = play(fin.list_databases(E), reply(200, {"kxDatabases": [{"createdTimestamp": value}]}))
+    assert isinstance(played.error, Misunderstood)
 
 
 # --- what replies mean
@@ -234,6 +238,7 @@ def test_answers_of_another_shape(answer):
 def test_a_listing_of_another_shape():
     """Likewise."""
     assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": "x"})).error, Misunderstood)
+    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": ["x"]})).error, Misunderstood)
 
 
 # --- weather

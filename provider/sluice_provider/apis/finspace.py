@@ -2,6 +2,7 @@
 
 Every fact rests on the service model of API version 2021-03-12, as botocore carried it up to 1.43.116, and on the API
 reference (https://docs.aws.amazon.com/finspace/latest/management-api/). AWS ended the hosted service on 2026-10-07.
+Answers are dicts in the API's own spelling, with their timestamps as datetimes.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ def find_changeset(
     """
     wanted = [_given(dict(request)) for request in change_requests]
     listed = yield from list_changesets(environment_id, database_name)
-    made = [(moment(each.get("createdTimestamp")) or 0.0, _changeset_id(each)) for each in listed]
+    made = [
+        (each["createdTimestamp"].timestamp(), _changeset_id(each)) for each in listed if "createdTimestamp" in each
+    ]
     for at, changeset_id in sorted(made, reverse=True):
         if at < since - CLOCKS:
             break
@@ -308,17 +311,20 @@ def _code(reply: Reply) -> str:
     return str(found).rpartition("#")[2]
 
 
-def moment(value: object) -> float | None:
-    """Seconds since 1970: the wire has seconds, the documentation says milliseconds, botocore also reads ISO 8601."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value / 1000 if value > 1e11 else float(value)
-    if isinstance(value, str):
-        try:
+def moment(value: object) -> datetime:
+    """The wire has seconds since 1970, the documentation says milliseconds, and botocore also reads ISO 8601.
+
+    :raises Misunderstood: it is none of these
+    """
+    try:
+        if isinstance(value, str):
             found = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            raise Misunderstood(f"not a time: {value!r:.100}") from None
-        return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
-    return None
+            return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise Misunderstood(f"not a time: {value!r:.100}")
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
@@ -354,7 +360,7 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
         found = answer.get(member) or []
         if not isinstance(found, list):
             raise Misunderstood(f"GET {path} answered without a list of {member}: {answer!r:.200}")
-        return found, answer.get("nextToken")
+        return [_timed(each) for each in found], answer.get("nextToken")
 
     return (yield from token_pages(page))
 
@@ -363,7 +369,17 @@ def _object(reply: Reply) -> Raw:
     answer = reply.json()
     if not isinstance(answer, dict):
         raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
-    return answer
+    return _timed(answer)
+
+
+def _timed(raw: Any) -> Raw:
+    """With its times as times."""
+    if not isinstance(raw, dict):
+        raise Misunderstood(f"a listing holds something that is not a JSON object: {raw!r:.200}")
+    return {
+        name: moment(value) if name.endswith("Timestamp") and value is not None else value
+        for name, value in raw.items()
+    }
 
 
 def _changeset_id(raw: Raw) -> str:
