@@ -122,13 +122,16 @@ def test_a_changeset_may_be_late(fin, sluice_sandbox):
 
 
 def test_reset(fin, sluice_sandbox):
-    """Changesets, files and databases are as at the start."""
+    """Changesets, files and databases are as at the start, and so is the bucket."""
     fin.done(SYM)
+    bucket = Path(sluice_sandbox.state()["finspace"]["folder"]) / "s3" / "sluice-market-data"
+    (bucket / "mine").write_text("a person's")
     fin.post(fin.base, databaseName="other", clientToken="t")
     sluice_sandbox.reset()
     held = sluice_sandbox.state()["finspace"]
     assert (held["changesets"], [each["name"] for each in held["databases"]]) == ([], ["markets"])
     assert tree(sluice_sandbox) == {}
+    assert [each.name for each in (Path(held["folder"]) / "s3" / "sluice-market-data").iterdir()] == ["hdb"]
 
 
 # --- tokens and limits

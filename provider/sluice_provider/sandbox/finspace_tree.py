@@ -37,6 +37,7 @@ class Folders:
 
     def __init__(self) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._filled: dict[str, tuple[int, int]] = {}
 
     @property
     def root(self) -> Path:
@@ -44,6 +45,7 @@ class Folders:
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="sluice-finspace-")
             _fill(self.s3 / BUCKET / "hdb")
+            self._filled = _listing(self.s3)
         return Path(self._temporary.name)
 
     @property
@@ -56,8 +58,11 @@ class Folders:
         return self.root / "databases" / environment / name
 
     def clear(self) -> None:
-        """Nothing is there any more; the next look finds it new."""
-        if self._temporary is not None:
+        """The databases are gone, and S3 is as it was: made anew if anybody has touched it, as that takes time."""
+        if self._temporary is None:
+            return
+        shutil.rmtree(self.root / "databases", ignore_errors=True)
+        if _listing(self.s3) != self._filled:
             self._temporary.cleanup()
             self._temporary = None
 
@@ -130,6 +135,11 @@ def _inside(root: Path, path: str) -> Path:
     if not found.is_relative_to(root.resolve()):
         raise Undone(INVALID, f"Path is not allowed: {path}")
     return found
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    found = ((path, path.stat()) for path in folder.rglob("*"))
+    return {str(path): (stat.st_size, stat.st_mtime_ns) for path, stat in found}
 
 
 def _fill(hdb: Path) -> None:
