@@ -269,7 +269,7 @@ def test_no_repetition_outlives_the_token(monkeypatch):
     lost = Unreachable("lost")
 
     def slow(seconds):
-        now[0] += seconds + 100
+        now[0] += seconds + 120
 
     played = play(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
     assert played.error is lost
