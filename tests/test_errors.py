@@ -35,7 +35,7 @@ def test_errors_pickle(kind):
     """Type, words and every attribute, also one that was set afterwards."""
     facts = {}
     if issubclass(kind, Answered):
-        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5}
+        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5, "request_id": "r-1"}
     if issubclass(kind, Unreachable):
         facts = {"sent": False}
     error = kind("words", **facts)

@@ -40,7 +40,11 @@ def test_print_connections(capsys):
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     told = {name: json.loads(value) for name, value in (assignment.split("=", 1) for _, assignment in lines)}
     assert {export for export, _ in lines} == {"export"}
-    assert {"AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT", "AIRFLOW_CONN_LIQUID_DECISIONS_DEFAULT"} <= set(told)
+    assert all(name.startswith("AIRFLOW_CONN_") for name in told)
+    assert (
+        f":{port}/finspace"
+        in told.pop("AIRFLOW_CONN_AWS_DEFAULT")["extra"]["service_config"]["finspace"]["endpoint_url"]
+    )
     assert {connection["port"] for connection in told.values()} == {port}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluice_provider.sandbox.finspace import FinSpace
 from sluice_provider.sandbox.kaleidoscope import Kaleidoscope
 from sluice_provider.sandbox.liquid_decisions import LiquidDecisions
 
 if TYPE_CHECKING:
     from sluice_provider.sandbox.remote import Remote
 
-REMOTES: tuple[type[Remote], ...] = (Kaleidoscope, LiquidDecisions)
+REMOTES: tuple[type[Remote], ...] = (Kaleidoscope, LiquidDecisions, FinSpace)
