@@ -65,6 +65,12 @@ $(VENV)/installed-clients: Makefile | $(BIN)/python
 	@$(call client,kalbio,0.5.0)
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then $(call client,kalbio,0.7.0); fi
 	@$(call client,boto3,1.43.116,botocore==1.43.116)
+	@$(call client,kili,26.2.4,$(KILI_NEEDS))
 	@touch $@
+
+# What kili imports, in the versions it declares: several are older than those that Airflow brings.
+KILI_NEEDS := kili-formats==1.6.0 'kili-events<27' 'click<8.1.8' cuid==0.4 'filelock<4' 'gql<4' 'graphql-core<3.2.7' \
+	'backoff<3' 'yarl<2' multidict propcache 'pyparsing<4' 'pyrate-limiter<4' 'tenacity<9' 'tqdm<5' 'typeguard<5' \
+	'websocket-client<2' 'websockets<12' 'requests-toolbelt<2'
 
 client = $(PIP) install --no-deps --upgrade --target $(VENV)/vendor/$(1)-$(2) $(1)==$(2) $(3)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
-TIMES = ("milliseconds",)  # whole numbers in a task's result that count nothing
+# Whole numbers in a task's result that do not count what was done: times, and how things stand.
+STANDING = ("milliseconds", "total", "to_add", "to_remove", "left", "assets", "assets_before", "assets_after")
 STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
 
 
@@ -178,7 +179,7 @@ class Progress:
 
 def is_count(name: str, value: object) -> bool:
     """Say whether this part of a task's result counts something, whichever remote it is of."""
-    return type(value) is int and name not in TIMES
+    return type(value) is int and name not in STANDING
 
 
 def connections_in(text: str) -> dict[str, str]:

@@ -24,6 +24,11 @@ def get_provider_info() -> dict[str, object]:
                 "tags": ["service"],
             },
             {
+                "integration-name": "Kili",
+                "external-doc-url": "https://docs.kili-technology.com",
+                "tags": ["service"],
+            },
+            {
                 "integration-name": "Liquid Decisions",
                 "external-doc-url": "https://github.com/LiquidAnalytics/ld-api-examples/wiki/Batch-Import-and-Export",
                 "tags": ["service"],
@@ -36,8 +41,8 @@ def get_provider_info() -> dict[str, object]:
         ],
         **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
-        "extra-links": ["sluice_provider.links.KaleidoscopeLink"],
-        "connection-types": [_kaleidoscope(), _liquid_decisions()],
+        "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
+        "connection-types": [_kaleidoscope(), _kili(), _liquid_decisions()],
     }
 
 
@@ -45,6 +50,7 @@ def _modules(room: str) -> list[dict[str, object]]:
     """One module in each room for each remote."""
     names = {
         "Kaleidoscope": "kaleidoscope",
+        "Kili": "kili",
         "Liquid Decisions": "liquid_decisions",
         "Amazon FinSpace": "finspace",
     }
@@ -72,6 +78,27 @@ def _kaleidoscope() -> dict[str, object]:
         "conn-fields": {
             "web_url": _text("Web address", "Of Kaleidoscope for people, for the links on tasks"),
             "iap_audience": _text("IAP audience", "Client id of the Identity-Aware Proxy in front of the API, if any"),
+            **_shared_fields(),
+        },
+    }
+
+
+def _kili() -> dict[str, object]:
+    return {
+        "connection-type": "kili",
+        "hook-name": "Kili",
+        "hook-class-name": "sluice_provider.hooks.kili.KiliHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login"],
+            "relabeling": {"host": "Endpoint", "password": "API key"},
+            "placeholders": {
+                "host": "https://cloud.kili-technology.com/api/label/v2/graphql",
+                "port": "443",
+                "password": "an API key of the user whom Airflow acts for",
+            },
+        },
+        "conn-fields": {
+            "web_url": _text("Web address", "Of Kili for people, for the links on tasks; usually the endpoint's host"),
             **_shared_fields(),
         },
     }

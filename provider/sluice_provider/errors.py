@@ -14,6 +14,7 @@
     ├── Broken                the remote failed (5xx)
     ├── Misunderstood         an answer, or an event, is not of the promised shape
     ├── InDoubt               asked and never answered: the work may or may not have begun
+    ├── OverLimit             going on would go beyond a limit that the author set, so it was not gone on
     ├── TimedOut              the job outlived its deadline and may still be running
     └── Undone                the job ended badly
         └── RowsRejected      the job ended, but the remote turned rows away
@@ -59,7 +60,10 @@ class Unreachable(SluiceError):
 
 
 class Answered(SluiceError):
-    """The remote answered, with a status that is an error. Raised only as one of its kinds."""
+    """The remote answered, with a status that is an error. Raised only as one of its kinds.
+
+    :param path: which part of the request it is about, for remotes that say so (GraphQL)
+    """
 
     def __init__(
         self,
@@ -70,10 +74,12 @@ class Answered(SluiceError):
         body: str = "",
         retry_after: float | None = None,
         request_id: str | None = None,
+        path: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.path = path
         self.body = body
         self.retry_after = retry_after
         self.request_id = request_id
@@ -123,6 +129,12 @@ class Misunderstood(SluiceError):
 
 class InDoubt(SluiceError):
     """The remote was asked and no answer came, so the work may or may not have begun."""
+
+    hopeless = True
+
+
+class OverLimit(SluiceError):
+    """Going on would go beyond a limit that the author set, so it was not gone on. The message names the numbers."""
 
     hopeless = True
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import Misunderstood
@@ -52,6 +53,7 @@ class Entry:
     :param whole: every part of it was asked for
     :param ended: how it ended: state, counts, at
     :param mended: how often its trigger died and was replaced
+    :param note: what had to be known from before the asking to judge the end by; it becomes part of the job's `where`
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Entry:
         whole: bool = False,
         ended: dict[str, Any] | None = None,
         mended: int = 0,
+        note: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.phase = phase
         self.asked_at = asked_at
@@ -74,6 +77,7 @@ class Entry:
         self.whole = whole
         self.ended = ended
         self.mended = mended
+        self.note = dict(note)
 
     @property
     def ids(self) -> tuple[str, ...]:

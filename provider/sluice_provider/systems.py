@@ -26,6 +26,7 @@ class System(NamedTuple):
 
 SYSTEMS = (
     System("kaleidoscope", "Kaleidoscope", "KaleidoscopeHook", "kaleidoscope", "kaleidoscope_default"),
+    System("kili", "Kili", "KiliHook", "kili", "kili_default"),
     System(
         "liquid_decisions", "Liquid Decisions", "LiquidDecisionsHook", "liquid_decisions", "liquid_decisions_default"
     ),

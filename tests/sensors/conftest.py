@@ -1,1 +1,2 @@
+from operators.kili_life import add, kili, sync  # noqa: F401
 from operators.life import airflow, clock, push, remote  # noqa: F401

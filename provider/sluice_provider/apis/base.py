@@ -13,20 +13,28 @@ from sluice_provider.jobs import Job, JobRef, JobState, Work
 Where = Mapping[str, str]
 
 GRACE = 120.0
-"""Seconds after the asking during which an unknown id means "not yet": remotes answer from replicas that lag."""
+"""Seconds after the asking during which no trace of the work means "not yet": remotes answer from replicas that lag."""
+
+
+def vanished(job: Job) -> Job:
+    """Work that left no trace in all that time is lost."""
+    return job._replace(state=JobState.FAILED, word="vanished")
 
 
 class Kind(NamedTuple):
     """One kind of job of one remote.
 
     :param noun: what people call it
-    :param look: a flow that looks at one id once; `NotFound` from it means that the remote does not know the id
+    :param look: a flow that looks at one id once; `NotFound` from it means that the remote does not know the id, and
+        a job that is `MISSING` that there is no trace yet of what was asked for
     :param cancel: a flow that asks the remote to stop it, or None where the remote cannot
+    :param faded: what it means that there still is no trace of it after `GRACE` seconds
     """
 
     noun: str
     look: Callable[[str, Where], Flow[Job]]
     cancel: Callable[[str, Where], Flow[None]] | None = None
+    faded: Callable[[Job], Job] = vanished
 
 
 class Watch:
@@ -51,11 +59,10 @@ class Watch:
 
     def _look(self, job_id: str) -> Flow[Job]:
         try:
-            return (yield from self._kind.look(job_id, self._ref.where))
+            job = yield from self._kind.look(job_id, self._ref.where)
         except NotFound as error:
-            if self._age() < GRACE:
-                return Job(job_id, JobState.MISSING, "not known yet")
-            return Job(job_id, JobState.FAILED, "vanished", f"the remote does not know it (any longer): {error}")
+            job = Job(job_id, JobState.MISSING, "not known", f"the remote does not know it: {error}")
+        return self._kind.faded(job) if job.state is JobState.MISSING and self._age() >= GRACE else job
 
 
 def cancel(kind: Kind, ref: JobRef) -> Flow[bool]:

@@ -275,3 +275,17 @@ class Bearer(Stepwise):
     def _ask_iap(self, iap: Iap) -> Generator[Step, Any, tuple[str, float]]:
         token = yield Work(iap.fetch)
         return token, Iap.LIFE
+
+
+class ApiKey(httpx.Auth):
+    """A key that does not change, in the Authorization header of every request.
+
+    :param scheme: what the remote wants to read before the key
+    """
+
+    def __init__(self, scheme: str, key: str) -> None:
+        self._value = f"{scheme} {key}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._value
+        yield request

@@ -1,7 +1,7 @@
 """The two loops that run flows: `drive` blocks (workers), `adrive` awaits (triggerer).
 
-Only this file moves bytes or sleeps. The loops know two steps, `Call` and `Pause`, and decide nothing: they differ in
-which httpx client they use and in how they sleep.
+Only this file moves bytes or sleeps. The loops know three steps, `Call`, `Pause` and `Aside`, and decide nothing: they
+differ in which httpx client they use, in how they sleep, and in where what blocks is done.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from sluice_provider.calls.body import Multipart, encode
-from sluice_provider.calls.flow import Call, Flow, Pause, Reply
+from sluice_provider.calls.flow import Aside, Call, Flow, Pause, Reply
 from sluice_provider.errors import SluiceError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Uns
 
 def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object]) -> T:
     """Run a flow to its end here, blocking."""
-    answer: Reply | SluiceError | None = None
+    answer: Any = None
     with closing(flow):
         while True:
             try:
@@ -47,6 +47,9 @@ def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object])
                 answer = None
                 sleep(step.seconds)
                 continue
+            if isinstance(step, Aside):
+                answer = _done(step)
+                continue
             try:
                 answer = _exchange(client, step)
             except httpx.RequestError as error:
@@ -57,7 +60,7 @@ def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object])
 
 async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[float], Awaitable[object]]) -> T:
     """Run a flow to its end, awaiting."""
-    answer: Reply | SluiceError | None = None
+    answer: Any = None
     with closing(flow):
         while True:
             try:
@@ -69,6 +72,9 @@ async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[floa
                 answer = None
                 await sleep(step.seconds)
                 continue
+            if isinstance(step, Aside):
+                answer = await asyncio.to_thread(_done, step)
+                continue
             try:
                 answer = await _aexchange(client, step)
             except httpx.RequestError as error:
@@ -77,8 +83,15 @@ async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[floa
                 answer = error
 
 
-def _resume(flow: Flow[T], answer: Reply | SluiceError | None) -> Call | Pause:
+def _resume(flow: Flow[T], answer: Any) -> Call | Pause | Aside:
     return flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+
+
+def _done(step: Aside) -> Any:
+    try:
+        return step.do()
+    except SluiceError as error:
+        return error
 
 
 def _announce(pause: Pause) -> None:

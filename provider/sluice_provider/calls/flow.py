@@ -1,9 +1,10 @@
 """How to talk to a remote, without talking: every decision about retries, paging and waiting is made here.
 
 A flow is a generator. It yields a `Call`, and is sent a `Reply` or has an error thrown in; or it yields a `Pause`, and
-is resumed when that is over; it returns a typed value. Flows are composed with `yield from`. Rules of this file:
-it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it never guesses from a verb whether a
-call may be repeated: whoever read the remote's documentation says so with `repeatable`.
+is resumed when that is over; or an `Aside`, and is sent what came of it; it returns a typed value. Flows are composed
+with `yield from`. Rules of this file: it opens no socket and never sleeps (`drive.py` does), it knows no remote, and it
+never guesses from a verb whether a call may be repeated: whoever read the remote's documentation says so with
+`repeatable`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Call(NamedTuple):
     :param into: where the body of a good reply goes, streamed; redirects are followed then
     :param read_timeout: seconds that the answer may take at the least, whatever the connection says
     :param repeatable: the remote ends in the same state when it gets this call twice
+    :param name: what it is, where method and path do not tell
     """
 
     method: str
@@ -73,9 +75,12 @@ class Call(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     into: Landing | None = None
     read_timeout: float = 0.0
+    name: str = ""
 
     def __str__(self) -> str:
         """Without what may be secret in a URL: user, password and query."""
+        if self.name:
+            return self.name
         if "://" not in self.path:
             return f"{self.method} {self.path}"
         parts = urlsplit(self.path)
@@ -109,7 +114,15 @@ class Pause(NamedTuple):
     why: str
 
 
-Flow = Generator["Call | Pause", "Reply | None", T]
+class Aside(NamedTuple):
+    """Something that blocks and is not a call of ours (a vendor's own client): done in place by the worker, in a thread
+    by the triggerer. An error of this package that it raises is thrown into the flow."""
+
+    do: Callable[[], Any]
+
+
+Flow = Generator["Call | Pause | Aside", Any, T]
+
 
 Judge = Callable[[Call, Reply], "SluiceError | None"]
 """Tells the error that a reply stands for, or None for a good one."""
@@ -171,7 +184,7 @@ def send(call: Call, patience: Patience | None = None, verdict: Judge | None = N
 
 def _attempt(call: Call, verdict: Judge) -> Flow[Reply | SluiceError]:
     try:
-        reply = yield call
+        reply: Reply | None = yield call
         for _ in range(HOPS):
             if call.into is None or reply is None or not _moved(reply):
                 break
@@ -386,6 +399,7 @@ def no_sooner(flow: Flow[T], seconds: float) -> Flow[T]:
 
 __all__ = [
     "Age",
+    "Aside",
     "Cadence",
     "Call",
     "Flow",

@@ -102,6 +102,10 @@ class SluiceHook(BaseHook):
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         """The system's way to authenticate, from the connection's fields."""
 
+    def place(self, fields: Fields) -> Site:
+        """Where the remote is, from the connection's fields."""
+        return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
+
     @abstractmethod
     def greet(self) -> Flow[str]:
         """One cheap authenticated read, and what it found, as a sentence."""
@@ -152,10 +156,6 @@ class SluiceHook(BaseHook):
         if self._client is not None:
             self._client.close()
             self._client = None
-
-    def place(self, fields: Fields) -> Site:
-        """Where the remote is, from the connection's fields."""
-        return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
 
     def _options(self, fields: Fields) -> dict[str, Any]:
         """May block: the triggerer makes it in a thread."""

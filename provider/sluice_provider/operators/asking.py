@@ -27,6 +27,7 @@ class Phase(NamedTuple):
     :param ask: asks for all of its parts that the journal does not hold yet, by `Asking.send`
     :param doubt: finds out what became of an asking that was never answered; returns when it is safe to ask again
     :param where: what the remote wants to know beside the ids, for looking and cancelling
+    :param last: no phase comes after it: a task that does not wait for completion ends with its asking
     """
 
     name: str
@@ -34,6 +35,7 @@ class Phase(NamedTuple):
     ask: Callable[[Asking], None]
     doubt: Callable[[Asking, Intent], None]
     where: Mapping[str, str] = MappingProxyType({})
+    last: bool = True
 
 
 class Asking:
@@ -50,6 +52,11 @@ class Asking:
         """The next part's idempotency key: the same for a repeated asking, another one after a job that ended badly."""
         parts = (self._story.seed, self.entry.phase, self.entry.round, len(self.entry.parts))
         return digest(parts)[:32]
+
+    def note(self, **facts: str) -> None:
+        """What will be needed to judge the end by and can be known only before the asking: a look later finds it in
+        `where`, also in another try. It is written down together with the intent."""
+        self.entry.note.update(facts)
 
     def send(self, flow: Flow[str], start: int = 0, size: int = 0, key: str = "") -> str:
         """Ask, and return the id that the remote answered with.
@@ -105,8 +112,12 @@ def in_doubt(asking: Asking, intent: Intent, called: str = "") -> None:
 
     :param called: what a person finds the work by
     """
-    at = datetime.fromtimestamp(intent.at, timezone.utc).isoformat(timespec="seconds")
     raise InDoubt(
-        f"{asking.entry.phase} was asked for at {at} ({called or f'key {intent.key}'}) and the answer is not known: "
-        "look whether it is there; then clear this task to ask again, or mark it as success"
+        f"{asking.entry.phase} was asked for at {iso(intent.at)} ({called or f'key {intent.key}'}) and the answer is "
+        "not known: look whether it is there; then clear this task to ask again, or mark it as success"
     )
+
+
+def iso(at: float) -> str:
+    """Seconds since 1970 as a person reads them, in UTC."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")

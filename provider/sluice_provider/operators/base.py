@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import cancel
@@ -18,7 +18,7 @@ from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
-from sluice_provider.operators.asking import Asking, Phase
+from sluice_provider.operators.asking import Asking, Phase, iso
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
 from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
@@ -191,6 +191,7 @@ class JobOperator(Waiting):
         self.log.warning("The journal of this task is gone; going on with what the trigger watched")
         entry = story.entry(phase.name)
         entry.parts, entry.whole = [Part(job_id) for job_id in outcome.job.ids], True
+        entry.note = dict(outcome.job.where)
         return story
 
     # --- the order of things
@@ -208,7 +209,7 @@ class JobOperator(Waiting):
                 self._ask(journal, story, phase, entry)
             self._ref = self._reference(story, entry)
             self.publish(context, self._ref)
-            if not self.wait_for_completion:
+            if phase.last and not self.wait_for_completion:
                 break
             work = self._wait(self._ref, entry, trouble)
             self._end(journal, story, phase, entry, work)
@@ -228,7 +229,7 @@ class JobOperator(Waiting):
     def _reference(self, story: Story, entry: Entry) -> JobRef:
         phase = self.plan(story)
         assert phase is not None  # noqa: S101 - an entry that has not ended belongs to a phase
-        return JobRef(self.system, phase.kind, entry.ids, phase.where)
+        return JobRef(self.system, phase.kind, entry.ids, {**phase.where, **entry.note})
 
     def _wait(self, ref: JobRef, entry: Entry, trouble: SluiceError | None) -> Work:
         work = self.glance(ref, entry.asked_at, trouble)
@@ -260,18 +261,15 @@ class JobOperator(Waiting):
         return self.result
 
 
-def times(entry: Entry) -> dict[str, Any]:
-    """When a phase was asked for and over, for the manifest."""
-    at = entry.ended["at"] if entry.ended else None
+def times(first: Entry, last: Entry | None = None) -> dict[str, Any]:
+    """When work was asked for and over, for the manifest; the last phase is the first one if there is but one."""
+    last = last or first
+    at = last.ended["at"] if last.ended else None
     return {
-        "asked_at": _iso(entry.asked_at),
-        "ended_at": at and _iso(at),
-        "seconds": at and round(at - entry.asked_at, 1),
+        "asked_at": iso(first.asked_at),
+        "ended_at": at and iso(at),
+        "seconds": at and round(at - first.asked_at, 1),
     }
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
 
 
 def _undone(system: str, kind: str, work: Work) -> Undone:

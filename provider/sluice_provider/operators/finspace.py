@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis import finspace
@@ -14,7 +13,7 @@ from sluice_provider.errors import BadInput
 from sluice_provider.journal import Entry, Story, digest
 from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.operators.asking import Asking, Phase
-from sluice_provider.operators.base import JobOperator
+from sluice_provider.operators.base import JobOperator, times
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -196,10 +195,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
 
     def manifest(self, story: Story) -> dict[str, Any]:
         entries = [entry for entry in story.entries if entry.parts]
-        ends = [entry.ended for entry in entries]
         done = bool(entries) and self.plan(story) is None
-        first = entries[0].asked_at if entries else 0.0
-        last = ends[-1]["at"] if done and ends[-1] else None
         changesets = list(self._changed(entries))
         return {
             "system": self.system,
@@ -210,9 +206,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
             "put": sum(len(each["put"]) for each in changesets),
             "deleted": sum(len(each["deleted"]) for each in changesets),
             "changesets": changesets,
-            "asked_at": _iso(first),
-            "ended_at": last and _iso(last),
-            "seconds": last and round(last - first, 1),
+            **times(entries[0], entries[-1]),
         }
 
     def _changed(self, entries: Sequence[Entry]) -> Any:
@@ -238,7 +232,3 @@ class FinSpaceCreateChangesetOperator(JobOperator):
 
 def _id_of(flow: Any) -> Any:
     return (yield from flow)["changesetId"]
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")

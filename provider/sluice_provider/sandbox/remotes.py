@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from sluice_provider.sandbox.finspace import FinSpace
 from sluice_provider.sandbox.kaleidoscope import Kaleidoscope
+from sluice_provider.sandbox.kili import Kili
 from sluice_provider.sandbox.liquid_decisions import LiquidDecisions
 
 if TYPE_CHECKING:
     from sluice_provider.sandbox.remote import Remote
 
-REMOTES: tuple[type[Remote], ...] = (Kaleidoscope, LiquidDecisions, FinSpace)
+REMOTES: tuple[type[Remote], ...] = (Kaleidoscope, Kili, LiquidDecisions, FinSpace)

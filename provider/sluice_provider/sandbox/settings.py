@@ -33,6 +33,15 @@ class Settings:
     forget_imports: bool = False  # Kaleidoscope: looking at an import answers 404
     any_source: bool = False  # Kaleidoscope: any source_id will do
     any_key_field: bool = False  # Kaleidoscope: an unknown key field is made instead of refused
+    flag_delay: float = 0.0  # Kili: seconds until a connection shows that it is checking or applying
+    foreign_assets: int = 0  # Kili: assets of the project that did not come through a connection
+    foreign_per_look: int = 0  # Kili: so many more of them each time the project's assets are counted
+    apply_at_most: int = 0  # Kili: of the differences that are to be applied only so many are; 0: all
+    forget_validations: int = 0  # Kili: the next so many validations are accepted, and nothing comes of them
+    odd_total: int = 0  # Kili: so many differences more in total than there are to add and to remove
+    busy_refuses: bool = False  # Kili: computing differences is refused while they are being computed
+    old_fields: bool = False  # Kili: a server without isApplyingDataDifferences and lastCheck
+    integration_status: str = ""  # Kili: the status of all integrations, if not their own
     upload_limit: int = 1 << 30  # Liquid Decisions: bytes of one request
     reject_jobs: int = 0  # Liquid Decisions: the next so many jobs are rejected at once
     fail_jobs: int = 0  # Liquid Decisions: the next so many jobs fail in the end

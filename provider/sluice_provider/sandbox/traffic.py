@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.types import Scope
 
 KEPT_REQUESTS = 20_000
@@ -18,7 +20,7 @@ KEPT_BYTES = 64 * 1024 * 1024  # of bodies; the oldest lose theirs first
 # Names, not values. A bare "token" is not among them: FinSpace's clientToken is no secret and tests want to see it.
 _SECRET = re.compile(
     r"authorization|cookie|secret|passw|signature|credential|assertion|api[-_]?key"
-    r"|(access|refresh|id|auth|api|security|session)[-_]?token",
+    r"|(access|refresh|id|auth|api|security|session|sas)[-_]?token|^sig$",
     re.IGNORECASE,
 )
 
@@ -37,15 +39,15 @@ class Seen:
     status: int | None = None
     fault: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, secrets: Collection[str] = ()) -> dict[str, Any]:
         """As `/control/requests` shows it; `status` is null where no answer was given."""
         return {
             "method": self.method,
             "path": self.path,
-            "query": _cut(dict(parse_qsl(self.query, keep_blank_values=True))),
-            "headers": _cut(dict(self.headers)),
+            "query": _cut(dict(parse_qsl(self.query, keep_blank_values=True)), secrets),
+            "headers": _cut(dict(self.headers), secrets),
             "body_size": self.body_size,
-            "json": _cut(self._content()),
+            "json": _cut(self._content(), secrets),
             "status": self.status,
             "fault": self.fault,
             "time": self.time,
@@ -68,6 +70,7 @@ class Traffic:
         self._seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
         self._bodies: deque[Seen] = deque()
         self._bytes = 0
+        self.secrets: set[str] = set()  # what is cut whatever it is called
 
     def note(self, scope: Scope, body: bytes, now: float) -> Seen:
         """Write a request down as it comes in; its status is filled in later."""
@@ -89,20 +92,24 @@ class Traffic:
 
     def to_json(self) -> list[dict[str, Any]]:
         """All of them, secrets cut."""
-        return [seen.to_json() for seen in self._seen]
+        return [seen.to_json(self.secrets) for seen in self._seen]
 
     def latest(self, count: int) -> list[Seen]:
         """The newest first."""
         return list(self._seen)[: -count - 1 : -1]
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Forget them all, but not what is secret."""
+        secrets = self.secrets
         self.__init__()  # type: ignore[misc]
+        self.secrets = secrets
 
 
-def _cut(content: Any) -> Any:
+def _cut(content: Any, secrets: Collection[str] = ()) -> Any:
     if isinstance(content, dict):
-        return {name: "***" if _SECRET.search(name) else _cut(value) for name, value in content.items()}
+        return {name: "***" if _SECRET.search(name) else _cut(value, secrets) for name, value in content.items()}
     if isinstance(content, list):
-        return [_cut(item) for item in content]
+        return [_cut(item, secrets) for item in content]
+    if isinstance(content, str) and any(secret in content for secret in secrets):
+        return "***"
     return content

@@ -35,6 +35,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         self.job_url = ""
         self._failures = 0
         self._since = time.time()
+        self._ref: JobRef | None = None
 
     # --- what a system adds
 
@@ -45,6 +46,10 @@ class JobSensor(Waiting, BaseSensorOperator):
         """What is waited for."""
         raise NotImplementedError
 
+    def note(self) -> dict[str, str]:
+        """What must be known from before the wait; taken once, and part of the job's `where` from then on."""
+        return {}
+
     def judge(self, work: Work) -> None:
         """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
 
@@ -53,18 +58,19 @@ class JobSensor(Waiting, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         with fail_for_good(True):
             self.check()
-            self.publish(context, self.reference())
-        story = self._begin(Journal(context))
+            story = self._begin(Journal(context))
+            if not self.deferrable:
+                self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
+                self.publish(context, self._ref)
         if self.deferrable:
-            return self._first_look(story)
-        self._since = story.entry(PHASE).asked_at
+            return self._first_look(context, story)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """A look that fails for a passing reason is not news; too many of them in a row are."""
         try:
             with fail_for_good(True):
-                work = self.look(self.reference(), self._since)
+                work = self.look(self._ref or self.reference(), self._since)
         except SluiceError as error:
             self._failures += 1
             if self._failures >= Cadence().failures:
@@ -77,33 +83,36 @@ class JobSensor(Waiting, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
         _, trouble = read_event(event)
-        self.publish(context, self.reference())
         journal = Journal(context)
         story = journal.read() or self._begin(journal)
         if isinstance(trouble, Unreachable):
             trouble = self.mend(journal, story, str(trouble))
-        return self._look_or_defer(story, trouble)
+        return self._look_or_defer(context, story, trouble)
 
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
-        self.publish(context, self.reference())
         journal = Journal(context)
         story = journal.read() or self._begin(journal)
-        return self._look_or_defer(story, self.mend(journal, story, reason))
+        return self._look_or_defer(context, story, self.mend(journal, story, reason))
 
     # --- the order of things
 
     def _begin(self, journal: Journal) -> Story:
-        """Written down is only since when we wait, so that the timeout spans deferrals, reschedules and retries."""
+        """Written down is since when we wait, so that the timeout spans deferrals, reschedules and retries, and what
+        there was before."""
         story = journal.read()
         if story is None or journal.cleared_since(story):
             story = journal.begin(PHASE)
-            story.entry(PHASE)
+            story.entry(PHASE).note.update(self.note())
             journal.write(story)
         return story
 
-    def _first_look(self, story: Story) -> dict[str, Any]:
+    def _noted(self, story: Story) -> JobRef:
+        ref = self.reference()
+        return ref._replace(where={**ref.where, **story.entry(PHASE).note})
+
+    def _first_look(self, context: Context, story: Story) -> dict[str, Any]:
         """Airflow heeds `soft_fail` where it pokes and where it resumes, and here nobody does but us."""
         from airflow.providers.common.compat.sdk import (
             AirflowFailException,
@@ -112,15 +121,16 @@ class JobSensor(Waiting, BaseSensorOperator):
         )
 
         try:
-            return self._look_or_defer(story)
+            return self._look_or_defer(context, story)
         except (AirflowFailException, AirflowSensorTimeout) as error:
             if not self.soft_fail:
                 raise
             raise AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
 
-    def _look_or_defer(self, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
-        ref, asked_at = self.reference(), story.entry(PHASE).asked_at
+    def _look_or_defer(self, context: Context, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
+        ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
         with fail_for_good(True):
+            self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
             work = self.glance(ref, asked_at, trouble)
         if work and work.over:
             return self._end(work)

@@ -1,0 +1,88 @@
+"""Kili behind an Airflow connection of type `kili`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import httpx
+
+from sluice_provider.apis import kili
+from sluice_provider.apis.base import Kind, Where
+from sluice_provider.calls.auth import TOKEN, ApiKey
+from sluice_provider.calls.flow import Flow
+from sluice_provider.calls.site import Fields, Site
+from sluice_provider.hooks.base import SluiceHook, call, mask
+
+API = "/api/label/v2"
+"""Where the vendor's endpoints lie (kili `client.py`)."""
+
+
+def compute_differences(cloud_storage_connection_id: str) -> Flow[str]:
+    """Let Kili compare the bucket with the project; returns the connection's id at once.
+
+    An Azure bucket behind service credentials is listed from here (extra `azure`).
+    """
+    return kili.compute_differences(cloud_storage_connection_id, mask)
+
+
+class KiliHook(SluiceHook):
+    """Kili's cloud storage. Every endpoint blocks when called and awaits as `.aio`.
+
+    The connection: host is the GraphQL endpoint (default https://cloud.kili-technology.com/api/label/v2/graphql; a bare
+    host name gets the path of the default), password the API key. Extra: `web_url`, and what all systems share
+    (`verify`, `ca_bundle`, `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`, `read_timeout`,
+    `extra_headers`).
+
+    :param kili_conn_id: Airflow connection id
+    """
+
+    conn_name_attr = "kili_conn_id"
+    default_conn_name = "kili_default"
+    conn_type = "kili"
+    hook_name = "Kili"
+
+    system = "kili"
+    kinds: ClassVar[dict[str, Kind]] = kili.kinds(mask)
+    default_host = kili.DEFAULT_HOST
+
+    def __init__(self, kili_conn_id: str = default_conn_name) -> None:
+        super().__init__(kili_conn_id)
+
+    get_viewer = call(kili.get_viewer)
+    get_project = call(kili.get_project)
+    count_assets = call(kili.count_assets)
+    list_cloud_storage_integrations = call(kili.list_integrations)
+    count_cloud_storage_integrations = call(kili.count_integrations)
+    get_cloud_storage_integration = call(kili.get_integration)
+    list_cloud_storage_connections = call(kili.list_connections)
+    get_cloud_storage_connection = call(kili.get_connection)
+    add_cloud_storage_connection = call(kili.add_connection)
+    look_at_cloud_storage_connection = call(kili.look_at)
+    compute_differences = call(compute_differences)
+    validate_differences = call(kili.validate_differences)
+
+    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+        del place
+        key = fields.need("password", fields.password, "API key")
+        if not TOKEN.fullmatch(key):
+            raise fields.bad("password", "is not an API key: it holds a space, a line break or a letter beyond ASCII")
+        return ApiKey("X-API-Key:", key)
+
+    def place(self, fields: Fields) -> Site:
+        """The folder that the endpoint lies in: the flows name the endpoint itself."""
+        place = super().place(fields)
+        scheme, netloc, path, *_ = urlsplit(place.base_url)
+        path = path.rstrip("/").removesuffix(f"/{kili.PATH}") or API
+        return place._replace(base_url=urlunsplit((scheme, netloc, f"{path}/", "", "")))
+
+    def greet(self) -> Flow[str]:
+        viewer = yield from kili.get_viewer()
+        return f"Connected as {viewer.get('email')} ({viewer.get('id')})."
+
+    def job_url(self, kind: str, job_id: str, where: Where, fields: Fields) -> str:
+        """The project (kili `entrypoints/queries/project/helpers.py: get_project_url`), once it is known."""
+        del kind, job_id
+        project_id = where.get("project_id")
+        base = fields.text("web_url").rstrip("/") or self.place(fields).base_url.rstrip("/").removesuffix(API)
+        return f"{base}/label/projects/{quote(project_id, safe='')}/" if project_id else ""

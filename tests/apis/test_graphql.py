@@ -1,0 +1,121 @@
+"""GraphQL on canned answers: what is tried how often, and what an answer means."""
+
+from __future__ import annotations
+
+import pytest
+
+from faces import play, reply
+from sluice_provider.apis.graphql import mutate, name_of, query
+from sluice_provider.errors import (
+    Broken,
+    InDoubt,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Refusal,
+    Throttled,
+    TooLarge,
+    Unreachable,
+)
+
+GOOD = reply(200, {"data": {"data": 7}})
+UNFORWARDED = "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
+
+
+def errors(message, code=None, status=200, **more):
+    """An answer of GraphQL that is an error."""
+    extensions = {"extensions": {"code": code}} if code else {}
+    return reply(status, {"errors": [{"message": message, **extensions, **more}], "data": None})
+
+
+def times(kind, answer):
+    """How often it is sent while the answer stays the same, and the error in the end."""
+    played = play(kind("graphql", "query thing { data: thing }", {}), *[answer] * 20)
+    return len(played.calls), type(played.error)
+
+
+TABLE = {
+    "401 plain": (reply(401, "no"), (1, NotAuthenticated), (1, NotAuthenticated)),
+    "401 GraphQL": (errors("no", status=401), (1, NotAuthenticated), (1, NotAuthenticated)),
+    "429": (reply(429, "slow"), (8, Throttled), (8, Throttled)),
+    "521": (reply(521, "down"), (8, Broken), (8, Broken)),
+    "never sent": (Unreachable("refused", sent=False), (8, Unreachable), (8, Unreachable)),
+    "503 unforwarded": (reply(503, UNFORWARDED), (8, Broken), (8, Broken)),
+    "503 no upstream": (reply(503, "no healthy upstream"), (8, Broken), (8, Broken)),
+    "503 retried": (reply(503, f"retried and the latest {UNFORWARDED}"), (5, Broken), (1, InDoubt)),
+    "503": (reply(503, ""), (5, Broken), (1, InDoubt)),
+    "502": (reply(502, ""), (5, Broken), (1, InDoubt)),
+    "500": (reply(500, ""), (1, Broken), (1, InDoubt)),
+    "504": (reply(504, ""), (2, Broken), (1, InDoubt)),
+    "524": (reply(524, ""), (2, Broken), (1, InDoubt)),
+    "read timeout": (Unreachable("x: ReadTimeout: y"), (2, Unreachable), (1, InDoubt)),
+    "dropped": (Unreachable("x: RemoteProtocolError: y"), (5, Unreachable), (1, InDoubt)),
+    "200 not JSON": (reply(200, "<html>"), (5, Broken), (1, InDoubt)),
+    "200 no data": (reply(200, {"data": None}), (5, Broken), (1, InDoubt)),
+    "transient": (errors("Failed to fetch data connection"), (5, Broken), (1, InDoubt)),
+    "Flagsmith": (errors("Invalid request made to Flagsmith API x"), (5, Broken), (1, InDoubt)),
+    "internal": (errors("oops", "INTERNAL_SERVER_ERROR", 500), (1, Broken), (1, InDoubt)),
+    "invalid query": (errors("no", "GRAPHQL_VALIDATION_FAILED", 500), (1, Refusal), (1, Refusal)),
+    "forbidden": (errors("no", "FORBIDDEN"), (1, NotAllowed), (1, NotAllowed)),
+    "not found": (errors("no", "NOT_FOUND"), (1, NotFound), (1, NotFound)),
+    "400": (reply(400, "bad"), (1, Refusal), (1, Refusal)),
+    "403": (reply(403, "bad"), (1, NotAllowed), (1, NotAllowed)),
+    "404": (reply(404, "bad"), (1, NotFound), (1, NotFound)),
+    "413": (reply(413, "bad"), (1, TooLarge), (1, TooLarge)),
+}
+
+
+@pytest.mark.parametrize(("answer", "asked", "changed"), TABLE.values(), ids=TABLE)
+def test_what_is_tried_how_often(answer, asked, changed):
+    """A query a few times; a mutation again only when it certainly was not run."""
+    assert times(query, answer) == asked
+    assert times(mutate, answer) == changed
+
+
+def test_what_was_not_run_is_tried_for_two_minutes():
+    """About as long as the vendor's client does, and no longer."""
+    played = play(query("graphql", "query thing { data: thing }", {}), *[reply(521, "")] * 20)
+    assert 60 < sum(played.pauses) < 180
+
+
+def test_a_server_that_says_when_is_obeyed():
+    """Retry-After, for a mutation too: nothing was done."""
+    played = play(mutate("graphql", "mutation x { data: x }", {}), reply(429, "", retry_after="7"), GOOD)
+    assert (played.value, played.pauses) == (7, [7.0])
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_answer_with_data_is_an_answer_whatever_the_status(status):
+    """As the vendor's client reads it."""
+    assert play(query("graphql", "query x { data: x }", {}), reply(status, {"data": {"data": [1]}})).value == [1]
+
+
+def test_the_error_says_what_where_and_why():
+    """Code, path and message are on it, and in its words."""
+    answer = errors("Project is archived", "BAD_USER_INPUT", path=["data", 0, "id"])
+    error = play(query("graphql", "query dataConnection($a: ID!) { data: x }", {}), answer).error
+    assert (error.code, error.path, error.status) == ("BAD_USER_INPUT", "data.0.id", 200)
+    assert str(error) == "query dataConnection was refused: Project is archived (BAD_USER_INPUT, at data.0.id)"
+    assert error.hopeless
+
+
+@pytest.mark.parametrize(
+    "body", [{"errors": ["broken"]}, {"errors": "broken"}, {"errors": [{}]}, {"errors": [{"extensions": 1}]}], ids=str
+)
+def test_an_error_of_any_shape_is_an_error(body):
+    """Also one without extensions, which the vendor's client stumbles over."""
+    assert isinstance(play(query("graphql", "query x { data: x }", {}), reply(200, body)).error, Refusal)
+
+
+def test_the_name_of_a_document():
+    """For logs and errors."""
+    assert name_of("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
+    assert name_of("query viewer { data: viewer { id } }") == "query viewer"
+
+
+def test_what_is_sent():
+    """The document and its variables, and no operationName."""
+    [call] = play(query("graphql", "query x { data: x }", {"where": {"id": "a"}}), GOOD).calls
+    assert (call.method, call.path, call.repeatable) == ("POST", "graphql", True)
+    assert call.json == {"query": "query x { data: x }", "variables": {"where": {"id": "a"}}}
+    assert play(mutate("graphql", "mutation x { data: x }", {}), GOOD).calls[0].repeatable is False

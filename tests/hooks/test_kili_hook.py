@@ -1,0 +1,67 @@
+"""Kili behind an Airflow connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from sluice_provider.errors import NotAuthenticated
+from sluice_provider.hooks.kili import KiliHook
+
+
+@pytest.fixture
+def conn(sluice_connections):
+    """The connection's fields, to be changed."""
+    return json.loads(sluice_connections["kili_default"])
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """Put a connection where Airflow finds it."""
+    return lambda fields: monkeypatch.setenv("AIRFLOW_CONN_KILI_DEFAULT", json.dumps(fields))
+
+
+def test_test_connection_says_whose_key_it_is(conn):
+    """For the button."""
+    fine, words = KiliHook().test_connection()
+    assert fine
+    assert "sandbox@example.com" in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"password": "a-wrong-key-0123"}, "NotAuthenticated"),
+        ({"password": ""}, "API key"),
+        ({"host": "http://127.0.0.1/kili/nowhere"}, "NotFound"),
+        ({"host": "not a host"}, "host"),
+    ],
+    ids=str,
+)
+def test_test_connection_says_what_is_wrong(conn, store, changes, words):
+    """In a sentence without the key."""
+    store({**conn, **changes})
+    fine, told = KiliHook().test_connection()
+    assert not fine
+    assert words in told
+    assert "a-wrong-key" not in told
+
+
+def test_both_faces_ask_the_same(conn, sluice_sandbox):
+    """Blocking, and awaiting."""
+    ids = sluice_sandbox.state()["kili"]["ids"]
+    hook = KiliHook()
+    assert hook.get_cloud_storage_integration(ids["integration_id"])["name"] == "Pictures"
+    awaited = asyncio.run(KiliHook().get_cloud_storage_integration.aio(ids["integration_id"]))
+    assert awaited == hook.get_cloud_storage_integration(ids["integration_id"])
+
+
+def test_a_refused_key_is_not_shown(conn, store, caplog):
+    """Neither in the error nor in a log."""
+    caplog.set_level("DEBUG")
+    store({**conn, "password": "a-wrong-key-0123"})
+    with pytest.raises(NotAuthenticated) as caught:
+        KiliHook().get_viewer()
+    assert "a-wrong-key" not in f"{caught.value!r} {vars(caught.value)} {caplog.text}"

@@ -1,0 +1,157 @@
+"""What tests of Kili's tasks stand on: the bucket, what Kili holds and was asked, and deaths around its mutations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import httpx
+import pytest
+
+from operators.life import Died
+from sluice_provider.operators.kili import KiliAddCloudStorageConnectionOperator, KiliSyncCloudStorageOperator
+
+if TYPE_CHECKING:
+    from operators.life import Airflow, Life
+    from sluice_provider.testing import SandboxClient
+
+PICTURES = ["cats/one.png", "cats/two.png", "dogs/one.png"]
+"""What the sandbox's bucket holds at first."""
+
+
+class Kili:
+    """What a test wants to see of the sandbox's Kili."""
+
+    def __init__(self, sandbox: SandboxClient) -> None:
+        self._sandbox = sandbox
+        self.settings, self.requests = sandbox.settings, sandbox.requests
+        state = self.state
+        self.me, self.project = state["ids"]["connection_id"], state["ids"]["project_id"]
+        self.integration, self.azure = state["ids"]["integration_id"], state["ids"]["azure_id"]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self._sandbox.state()["kili"]
+
+    def connection(self, connection_id: str = "") -> dict[str, Any]:
+        """One connection, the first unless told otherwise."""
+        wanted = connection_id or self.me
+        return next(each for each in self.state["connections"] if each["id"] == wanted)
+
+    @property
+    def assets(self) -> list[str]:
+        """One that was added twice is there twice."""
+        return sorted(self.connection()["assets"])
+
+    @property
+    def asked(self) -> list[str]:
+        """What Kili was asked to do and began: CHECK, ADD, REMOVE."""
+        return self.connection()["asked"]
+
+    @property
+    def mutations(self) -> list[str]:
+        """Names of the mutations that arrived, also of those that were dropped."""
+        return [name for name in map(mutation_in, self.requests()) if name]
+
+    @property
+    def bucket(self) -> Path:
+        """The folder that is the bucket."""
+        return Path(self.state["buckets"][self.integration])
+
+    def put(self, *names: str) -> None:
+        """New files."""
+        for name in names:
+            path = self.bucket / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"new")
+
+    def empty(self) -> None:
+        """As a bucket that cannot be reached looks like."""
+        for file in self.bucket.rglob("*.png"):
+            file.unlink()
+
+    def trouble(self, **fault: Any) -> None:
+        """Trouble for requests to the endpoint."""
+        self._sandbox.faults([{"method": "POST", "path": "graphql", **fault}])
+
+    def no_more_trouble(self) -> None:
+        """Fair weather."""
+        self._sandbox.faults([])
+
+
+def mutation_in(request: dict[str, Any]) -> str:
+    """The name of the mutation that a request is, or ""."""
+    words = ((request["json"] or {}).get("query") or "").replace("(", " ").split()
+    return words[1] if words[:1] == ["mutation"] else ""
+
+
+@contextmanager
+def lost(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: str) -> Iterator[None]:
+    """The answer to such mutations is lost ("after"), or they never arrive ("before")."""
+    original, left = httpx.Client.send, count(times, -1)
+
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        if means(request, name, **where) and next(left) > 0:
+            kili.trouble(drop=drop)
+        return original(client, request, **options)
+
+    with mock.patch.object(httpx.Client, "send", send):
+        yield
+
+
+@contextmanager
+def death(life: Life, moment: str, name: str, **where: str) -> Iterator[None]:
+    """The process dies right before, or right after, such a mutation."""
+    original = httpx.Client.send
+
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        fatal = means(request, name, **where)
+        if fatal and moment == "before":
+            raise Died(name)
+        response = original(client, request, **options)
+        if fatal:
+            raise Died(name)
+        return response
+
+    with mock.patch.object(httpx.Client, "send", send):
+        yield
+    assert isinstance(life.error, Died), life.error
+
+
+def means(request: httpx.Request, name: str, **where: str) -> bool:
+    """Whether a request is this mutation, with these words in it."""
+    text = request.content.decode(errors="replace")
+    return f"mutation {name}" in text and all(f'"{key}":"{value}"' in text for key, value in where.items())
+
+
+@pytest.fixture
+def kili(sluice_sandbox: SandboxClient) -> Kili:
+    """The sandbox's Kili."""
+    return Kili(sluice_sandbox)
+
+
+@pytest.fixture
+def sync(airflow: Airflow, kili: Kili) -> Callable[..., Life]:
+    """A synchronisation of the first connection, with three retries; arguments as for the operator."""
+
+    def begin(**args: Any) -> Life:
+        if not {"project_id", "cloud_storage_connection_id"} & set(args):
+            args["cloud_storage_connection_id"] = kili.me
+        return airflow.life(KiliSyncCloudStorageOperator, task_id="sync", **{"retries": 3, **args})
+
+    return begin
+
+
+@pytest.fixture
+def add(airflow: Airflow, kili: Kili) -> Callable[..., Life]:
+    """A connection of cats to the project, with three retries; arguments as for the operator."""
+
+    def begin(**args: Any) -> Life:
+        ids = {"project_id": kili.project, "cloud_storage_integration_id": kili.integration, "prefix": "cats/"}
+        return airflow.life(KiliAddCloudStorageConnectionOperator, task_id="add", **{"retries": 3, **ids, **args})
+
+    return begin

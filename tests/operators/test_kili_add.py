@@ -1,0 +1,156 @@
+"""Connecting an integration to a project: once, however often it is run."""
+
+from __future__ import annotations
+
+import pytest
+
+from operators.kili_life import death, lost
+from sluice_provider.errors import BadInput, Conflict, NotFound
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+ADD = "addDataConnection"
+
+
+def connections(kili):
+    """Those that there are beside the first."""
+    return [each for each in kili.state["connections"] if each["id"] != kili.me]
+
+
+@WAYS
+def test_a_connection_is_added_and_computed(add, kili, deferrable):
+    """The result names it and what there is to add; nothing is added yet."""
+    life = add(deferrable=deferrable, exclude=["*two*"]).go()
+    assert life.state == "success", life.error
+    [made] = connections(kili)
+    assert made["filter"] == {"selected_folders": None, "prefix": "cats/", "include": None, "exclude": ["*two*"]}
+    result = life.result
+    assert (result["connection_id"], result["project_id"]) == (made["id"], kili.project)
+    assert (result["reused"], result["to_add"], result["total"], result["assets"]) == (False, 1, 1, 0)
+    assert (made["assets"], made["asked"]) == ([], ["CHECK"])
+
+
+def test_without_computing(add, kili):
+    """Only the connection."""
+    life = add(compute_differences=False, selected_folders=[], prefix=None).go()
+    [made] = connections(kili)
+    assert made["filter"]["selected_folders"] == []
+    assert (made["asked"], "to_add" in life.result, life.result["state"]) == ([], False, "succeeded")
+
+
+def test_not_waiting(add, kili):
+    """The computation is asked for, and the task is done."""
+    life = add(wait_for_completion=False).go()
+    [made] = connections(kili)
+    assert (made["asked"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
+
+
+def test_the_same_again_is_the_same_connection(add, kili):
+    """Another run finds it, and computes anew."""
+    first = add().go().result
+    again = add().go().result
+    assert (again["connection_id"], again["reused"]) == (first["connection_id"], True)
+    assert [each["asked"] for each in connections(kili)] == [["CHECK", "CHECK"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prefix": "dogs/"},
+        {"prefix": None},
+        {"include": ["a"]},
+        {"selected_folders": []},
+        {"is_json_processing_enabled": True},
+    ],
+    ids=str,
+)
+def test_other_settings_are_another_connection(add, kili, other):
+    """Reusing one that is for other files would bring other files."""
+    add(compute_differences=False, exclude=["x"]).go()
+    life = add(compute_differences=False, exclude=["x"], **other).go()
+    assert (life.result["reused"], len(connections(kili))) == (False, 2)
+
+
+def test_one_that_exists_may_be_an_error(add, kili):
+    """It names the connection, and nothing is added."""
+    first = add(compute_differences=False).go().result["connection_id"]
+    life = add(if_exists="fail").go()
+    assert (life.state, type(life.error)) == ("failed", Conflict)
+    assert first in str(life.error)
+    assert len(connections(kili)) == 1
+
+
+def test_one_that_exists_may_be_doubled(add, kili):
+    """If that is what the author wants."""
+    add(compute_differences=False).go()
+    assert add(compute_differences=False, if_exists="add").go().result["reused"] is False
+    assert len(connections(kili)) == 2
+
+
+def test_an_unknown_integration_is_a_clear_error(add, kili):
+    """It names those that there are."""
+    life = add(cloud_storage_integration_id="nobody").go()
+    assert (life.state, type(life.error)) == ("failed", NotFound)
+    assert "'nobody'" in str(life.error)
+    assert f"{kili.integration} (Pictures)" in str(life.error)
+    assert connections(kili) == []
+
+
+@WAYS
+@pytest.mark.parametrize("if_exists", ["reuse", "add", "fail"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_death_while_adding_adds_one(add, kili, deferrable, if_exists, moment):
+    """The next try finds what the first one added, also where another one would be welcome."""
+    add(compute_differences=False).go() if if_exists == "add" else None
+    there = len(connections(kili))
+    life = add(deferrable=deferrable, if_exists=if_exists)
+    with death(life, moment, ADD):
+        life.go()
+    life.retry()
+    assert life.state == "success", life.error
+    assert len(connections(kili)) == there + 1
+    assert life.result["connection_id"] == connections(kili)[-1]["id"]
+    assert life.result["reused"] is False
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_lost_answer_adds_one(add, kili, drop):
+    """Where it was done the same try finds it; else the try fails and says so, for a person to look."""
+    life = add()
+    with lost(kili, ADD, drop=drop):
+        life.go()
+    assert life.state == ("success" if drop == "after" else "failed")
+    assert len(connections(kili)) == (drop == "after")
+    if drop == "before":
+        assert life.clear().go().state == "success"
+        assert len(connections(kili)) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        ({"project_id": None}, "project_id"),
+        ({"cloud_storage_integration_id": ""}, "cloud_storage_integration_id"),
+        ({"prefix": "cats"}, "prefix"),
+        ({"prefix": "*/"}, "prefix"),
+        ({"include": "*.png"}, "include"),
+        ({"exclude": [1]}, "exclude"),
+        ({"if_exists": "ignore"}, "if_exists"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_told_before_anything_is_sent(add, kili, args, word):
+    """Each names what is wrong, and is not retried."""
+    life = add(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert word in str(life.error)
+    assert kili.requests() == []
+
+
+def test_add_and_synchronise(add, sync, kili):
+    """The result of the one is the argument of the other."""
+    made = add().go().result["connection_id"]
+    life = sync(cloud_storage_connection_id=made).go()
+    assert (life.state, life.result["added"]) == ("success", 2)
+    assert kili.connection(made)["assets"] == ["cats/one.png", "cats/two.png"]

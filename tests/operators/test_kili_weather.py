@@ -1,0 +1,339 @@
+"""What the vendor's algorithm does not stand (see `tests/sandbox/test_kili_vendor.py`), and what dies when."""
+
+from __future__ import annotations
+
+import pytest
+
+from operators.kili_life import PICTURES, death, lost
+from sluice_provider.apis.base import GRACE
+from sluice_provider.errors import InDoubt, NotAllowed, NotAuthenticated, Undone
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+CHECK, APPLY = "computeDifferences", "validateDataDifferences"
+
+
+# --- W1: the flags come late
+
+
+@WAYS
+def test_a_flag_that_comes_late_fools_nobody(sync, kili, deferrable):
+    """`isChecking` and `isApplying...` are raised 30 s after the asking; until then, an old summary tells nothing."""
+    sync().go()
+    kili.put("new.png")
+    kili.settings(flag_delay=30, job_seconds=5)
+    life = sync(deferrable=deferrable).go()
+    assert life.state == "success", life.error
+    assert (life.result["added"], len(kili.assets)) == (1, 4)
+    assert kili.asked[-2:] == ["CHECK", "ADD"]
+
+
+def test_an_old_summary_is_not_acted_on(sync, kili, clock):
+    """What was new an hour ago is gone again: acting on the old summary would add it."""
+    kili.put("passing.png")
+    sync(dry_run=True).go()
+    (kili.bucket / "passing.png").unlink()
+    clock.move(3600)
+    kili.settings(flag_delay=30)
+    life = sync().go()
+    assert (life.result["added"], kili.assets) == (3, PICTURES)
+
+
+def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
+    """It was accepted and leaves no trace; the next try asks again."""
+    kili.settings(flag_delay=10_000)
+    life = sync().go()
+    assert isinstance(life.error, Undone)
+    assert "nothing was computed since it was asked for" in str(life.error)
+    assert sum(clock.naps) > GRACE
+    kili.settings(flag_delay=0)
+    clock.move(10_000)
+    assert life.retry().state == "success"
+
+
+# --- W2: it takes longer than five minutes
+
+
+@WAYS
+def test_a_long_check_and_a_long_application_are_waited_for(sync, kili, clock, deferrable):
+    """An hour each."""
+    kili.settings(job_seconds=3600)
+    life = sync(deferrable=deferrable).go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert sum(clock.naps) > 7200
+
+
+# --- W3: others change the same project
+
+
+@WAYS
+def test_another_import_into_the_project_means_nothing(sync, kili, deferrable):
+    """The project's assets are more each time somebody counts them; the connection's own are what counts."""
+    kili.settings(foreign_per_look=5, foreign_assets=100)
+    life = sync(deferrable=deferrable).go()
+    assert (life.state, life.result["added"], life.result["assets_after"]) == ("success", 3, 3)
+
+
+def test_another_import_of_the_same_size_does_not_end_the_wait(sync, kili, clock):
+    """Three foreign assets arrive while ours are still to come."""
+    kili.settings(job_seconds=100)
+    clock.on_nap = lambda _operator: kili.settings(foreign_assets=3)
+    life = sync().go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+
+
+# --- W4: nobody knows whether it was done
+
+
+@WAYS
+@pytest.mark.parametrize("kind", ["ADD", "REMOVE"])
+def test_a_lost_answer_is_watched_and_not_asked_for_again(sync, kili, deferrable, kind):
+    """The work was begun, and is done once."""
+    sync().go()
+    kili.put("new.png") if kind == "ADD" else (kili.bucket / "dogs" / "one.png").unlink()
+    life = sync(deferrable=deferrable, delete_extraneous_files=True)
+    with lost(kili, APPLY, type=kind):
+        life.go()
+    assert life.state == "success", life.error
+    assert kili.asked[-2:] == ["CHECK", kind]
+    assert len(kili.assets) == (4 if kind == "ADD" else 2)
+    assert life.said("WARNING", "watching whether it was done")
+
+
+@WAYS
+def test_a_request_that_never_arrived_is_made_again_after_computing_anew(sync, kili, clock, deferrable):
+    """No trace of it for two minutes; what there is to add is looked at again before asking."""
+    life = sync(deferrable=deferrable)
+    with lost(kili, APPLY, drop="before"):
+        life.go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.asked == ["CHECK", "CHECK", "ADD"]
+    assert (life.result["added"], life.result["left"]) == (3, 0)
+    assert sum(clock.naps) > GRACE
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_computing_is_asked_for_again_only_after_a_look(sync, kili, drop):
+    """Whether it began can be seen."""
+    kili.settings(job_seconds=60)
+    life = sync()
+    with lost(kili, CHECK, drop=drop):
+        life.go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.mutations.count(CHECK) == (2 if drop == "before" else 1)
+
+
+def test_an_unanswered_computation_gives_up_in_the_end(sync, kili):
+    """Three times asked, three times looked, and the outcome is still unknown."""
+    life = sync()
+    with lost(kili, CHECK, drop="before", times=9):
+        life.go()
+    assert isinstance(life.error, InDoubt)
+    assert kili.mutations == [CHECK] * 3
+
+
+# --- W5: the worker dies
+
+
+@WAYS
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("phase", ["check", "add", "remove"])
+def test_a_death_in_any_phase_is_gone_on_from(sync, kili, deferrable, phase, moment):
+    """Right before and right after the asking: nothing is done twice, and all of it once."""
+    sync().go()
+    (kili.bucket / "dogs" / "one.png").unlink()
+    kili.put("new.png")
+    life = sync(deferrable=deferrable, delete_extraneous_files=True)
+    with death(
+        life, moment, CHECK if phase == "check" else APPLY, **({} if phase == "check" else {"type": phase.upper()})
+    ):
+        life.go()
+    life.retry()
+    assert life.state == "success", life.error
+    assert kili.assets == ["cats/one.png", "cats/two.png", "new.png"]
+    assert (life.result["added"], life.result["removed"]) == (1, 1)
+    assert kili.asked.count("ADD") == 2
+    assert kili.asked.count("REMOVE") == 1
+
+
+@WAYS
+@pytest.mark.parametrize("moment", ["intent noted", "job noted", "all noted", "end noted"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_death_at_any_note_is_gone_on_from(sync, kili, deferrable, moment, nth):
+    """Whenever something was written down, in each phase that writes it."""
+    life = sync(deferrable=deferrable)
+    if moment == "intent noted" and nth == 3:
+        pytest.skip("two phases ask for something")
+    with life.death(moment, nth=nth):
+        life.go()
+    life.retry()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.asked.count("ADD") == 1
+    assert life.result["added"] == 3
+
+
+def test_a_trigger_that_dies_is_replaced(sync, kili):
+    """In each phase."""
+    kili.settings(job_seconds=30)
+    life = sync(deferrable=True).defer()
+    life.crash().leg()
+    assert life.state == "deferred"
+    life.fire().leg()
+    assert kili.asked == ["CHECK", "ADD"]
+    life.crash().leg()
+    life.fire().go()
+    assert (life.state, kili.assets, kili.asked) == ("success", PICTURES, ["CHECK", "ADD"])
+
+
+# --- W6: a summary that does not add up
+
+
+def test_a_summary_that_does_not_add_up_is_not_success(sync, kili):
+    """Four differences, none to add and none to remove: the error names the numbers, and the next try computes anew."""
+    kili.empty()
+    kili.settings(odd_total=4)
+    life = sync().go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert "4 differences, of which 0 to add and 0 to remove" in str(life.error)
+    kili.settings(odd_total=0)
+    assert life.retry().state == "success"
+
+
+# --- W7: half done
+
+
+@WAYS
+def test_a_death_between_adding_and_removing(sync, kili, deferrable):
+    """The retry removes, and does not add again."""
+    sync().go()
+    (kili.bucket / "dogs" / "one.png").unlink()
+    kili.put("new.png")
+    life = sync(deferrable=deferrable, delete_extraneous_files=True)
+    with life.death("end noted", nth=3):  # find, check, add
+        life.go()
+    assert kili.asked[-1] == "ADD"
+    life.retry()
+    assert (life.state, life.result["added"], life.result["removed"]) == ("success", 1, 1)
+    assert kili.assets == ["cats/one.png", "cats/two.png", "new.png"]
+
+
+# --- Kili does less than it was asked for
+
+
+def test_what_was_left_is_applied_in_another_round(sync, kili):
+    """Two of three are added; computed anew, the third is."""
+    kili.settings(apply_at_most=2)
+    life = sync().go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.asked == ["CHECK", "ADD", "CHECK", "ADD"]
+    assert (life.result["to_add"], life.result["added"], life.result["left"]) == (3, 3, 0)
+
+
+def test_what_never_is_applied_is_an_error(sync, kili):
+    """Three rounds, and nothing came of any."""
+    kili.settings(forget_validations=10)
+    life = sync().go()
+    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert "3 times to ADD" in str(life.error)
+    assert "0 of 3 added" in str(life.error)
+    kili.settings(forget_validations=0)
+    assert life.clear().go().state == "success"
+
+
+def test_what_somebody_else_applies_meanwhile_is_not_applied_again(sync, kili):
+    """Between computing and adding a person presses the button in Kili."""
+    life = sync()
+    with life.death("end noted", nth=2):
+        life.go()
+    life.operator.hook.validate_differences(kili.me, "ADD")
+    kili.settings(job_seconds=0, clock_advance=60)
+    life.retry()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.asked.count("ADD") == 1
+
+
+# --- others at the same connection
+
+
+@WAYS
+def test_a_busy_connection_is_waited_for(sync, kili, deferrable):
+    """Somebody else's check is not taken for ours."""
+    kili.settings(job_seconds=120, busy_refuses=True)
+    first = sync(deferrable=True).defer()
+    kili.put("new.png")
+    life = sync(deferrable=deferrable).go()
+    assert (life.state, len(kili.assets)) == ("success", 4)
+    first.fire().go()
+    assert first.state == "success"
+    assert len(kili.assets) == 4
+
+
+def test_a_server_without_the_newer_fields(sync, kili):
+    """One that says `lastChecked`, and not whether it is applying."""
+    kili.settings(old_fields=True, job_seconds=30)
+    life = sync(deferrable=True).go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+
+
+# --- weather
+
+
+@WAYS
+def test_a_key_that_is_refused_fails_at_once(sync, kili, clock, deferrable):
+    """No two minutes of retries."""
+    kili.trouble(status=401, times=100)
+    life = sync(deferrable=deferrable).go()
+    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert (len(kili.requests()), clock.naps) == (1, [])
+
+
+def test_a_key_that_may_not_see_it_fails_at_once(sync, kili):
+    """As GraphQL says it."""
+    kili.trouble(
+        status=200, body={"errors": [{"message": "No", "path": ["data"], "extensions": {"code": "FORBIDDEN"}}]}
+    )
+    life = sync().go()
+    assert (life.state, type(life.error), life.error.code, life.error.path) == (
+        "failed",
+        NotAllowed,
+        "FORBIDDEN",
+        "data",
+    )
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503, "body": "no healthy upstream"},
+        {"status": 502},
+        {"status": 429, "headers": {"Retry-After": "3"}},
+        {"drop": "after"},
+        {"status": 200, "body": "<html>"},
+        {"status": 200, "body": {"errors": [{"message": "Failed to fetch data connection", "extensions": {}}]}},
+    ],
+    ids=["unforwarded", "502", "429", "dropped", "no JSON", "transient"],
+)
+def test_bad_weather_passes(sync, kili, deferrable, fault):
+    """Four times in a row in the middle of the wait, and the task does not notice."""
+    kili.settings(job_seconds=30)
+    kili.trouble(**fault, times=4, skip=5)
+    life = sync(deferrable=deferrable, retries=0).go()
+    assert (life.state, kili.assets, kili.asked) == ("success", PICTURES, ["CHECK", "ADD"])
+
+
+# --- secrets
+
+
+@WAYS
+def test_no_secret_is_shown(sync, kili, deferrable, sluice_sandbox):
+    """Neither in logs, results and journals, nor in errors, whatever goes wrong."""
+    key = sluice_sandbox.state()["credentials"]["kili"]["api_key"]
+    life = sync(deferrable=deferrable).go()
+    kili.trouble(status=403, times=100)
+    bad = sync(deferrable=deferrable).go()
+    for each in (life, bad):
+        told = [*each.log, repr(each.error), str(each.journal), str(each.xcom())]
+        assert not [line for line in told if key in line]
+    assert key not in str(kili.requests())

@@ -1,0 +1,255 @@
+"""The pretended Kili, asked by plain HTTP: what it lets in, what it computes, and what it refuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sluice_provider.sandbox.kili_bucket import Filter
+
+LOOK = """query dataConnection($where: DataConnectionIdWhere!) { data: dataConnection(where: $where) {
+    id isChecking isApplyingDataDifferences lastCheck lastChecked numberOfAssets
+    dataDifferencesSummary { added removed total } dataIntegration { platform } } }"""
+COMPUTE = "mutation c($where: DataConnectionIdWhere!) { data: computeDifferences(where: $where) { id } }"
+APPLY = "mutation v($where: ValidateDataDifferencesWhere!) { data: validateDataDifferences(where: $where) { id } }"
+COUNT = "query c($where: AssetWhere!) { data: countAssets(where: $where) }"
+
+
+class Client:
+    """As bare as can be, with the key."""
+
+    def __init__(self, http, sandbox):
+        self.http, self.sandbox = http, sandbox
+        state = sandbox.state()
+        self.ids, self.key = state["kili"]["ids"], state["credentials"]["kili"]["api_key"]
+        self.me = {"id": self.ids["connection_id"]}
+        self.bucket = Path(state["kili"]["buckets"][self.ids["integration_id"]])
+
+    def post(self, query, key=None, **variables):
+        """The answer, whatever it is."""
+        headers = {"Authorization": f"X-API-Key: {key or self.key}"}
+        return self.http.post("graphql", json={"query": query, "variables": variables}, headers=headers)
+
+    def ask(self, query, **variables):
+        """What the root field holds."""
+        return self.post(query, **variables).json()["data"]["data"]
+
+    def look(self):
+        """At the first connection."""
+        return self.ask(LOOK, where=self.me)
+
+    def apply(self, kind):
+        """ADD or REMOVE."""
+        return self.ask(APPLY, where={"connectionId": self.me["id"], "type": kind})
+
+    def summary(self):
+        """Added and removed."""
+        found = self.look()["dataDifferencesSummary"]
+        return found["added"], found["removed"]
+
+
+@pytest.fixture
+def kili(sluice_sandbox):
+    """A client of a fresh Kili, which does at once what it is asked."""
+    sluice_sandbox.settings(job_seconds=0)
+    with httpx.Client(base_url=f"{sluice_sandbox.url}/kili/api/label/v2/", trust_env=False) as http:
+        yield Client(http, sluice_sandbox)
+
+
+def test_a_wrong_key_is_refused(kili):
+    """With `extensions`, without which the vendor's client crashes; the version wants the key too."""
+    answer = kili.post("{ viewer { id } }", key="wrong")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (401, "UNAUTHENTICATED")
+    assert kili.http.get("version").status_code == 401
+
+
+def test_the_first_question_of_the_vendors_client(kili):
+    """A bare body, and both words in the answer."""
+    body = b'{"query":"{ viewer { id email } }"}'
+    headers = {"Authorization": f"X-API-Key: {kili.key}", "Content-Type": "application/json"}
+    for content, more in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
+        text = kili.http.post("graphql", content=content, headers={**headers, **more}).text
+        assert '"id"' in text
+        assert '"email"' in text
+    assert kili.http.post("graphql", content=b"{", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("query", ["{ nothing }", "{", "query x($a: Nobody!) { viewer { id } }", ""])
+def test_a_wrong_question_is_refused(kili, query):
+    """400, and every error has a code."""
+    answer = kili.post(query)
+    assert answer.status_code == 400
+    assert all(error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED" for error in answer.json()["errors"])
+
+
+def test_differences_are_computed_from_files_against_assets(kili):
+    """What is new, what is gone, and what was applied."""
+    assert (kili.look()["lastCheck"], kili.summary()) == (None, (0, 0))
+    kili.ask(COMPUTE, where=kili.me)
+    assert kili.summary() == (3, 0)
+    kili.apply("ADD")
+    assert (kili.summary(), kili.look()["numberOfAssets"]) == ((0, 0), 3)
+    (kili.bucket / "cats" / "one.png").unlink()
+    (kili.bucket / "half.png.part").write_bytes(b"")
+    assert kili.summary() == (0, 0)
+    kili.ask(COMPUTE, where=kili.me)
+    assert kili.summary() == (0, 1)
+    kili.apply("REMOVE")
+    assert (kili.look()["numberOfAssets"], kili.summary()) == (2, (0, 0))
+
+
+def test_work_takes_its_time_and_shows_late(kili):
+    """The flag comes up, the numbers move on, the flag goes down, the old summary stands until then."""
+    kili.sandbox.settings(job_seconds=30, flag_delay=5)
+    kili.ask(COMPUTE, where=kili.me)
+    assert (kili.look()["isChecking"], kili.summary()) == (False, (0, 0))
+    kili.sandbox.advance(6)
+    assert (kili.look()["isChecking"], kili.look()["lastCheck"]) == (True, None)
+    kili.sandbox.advance(30)
+    assert (kili.look()["isChecking"], kili.summary()) == (False, (3, 0))
+    assert kili.look()["lastCheck"] == kili.look()["lastChecked"] is not None
+    kili.apply("ADD")
+    assert kili.look()["isApplyingDataDifferences"] is False
+    kili.sandbox.advance(6 + 20)
+    look = kili.look()
+    assert (look["isApplyingDataDifferences"], look["numberOfAssets"]) == (True, 2)
+    kili.sandbox.advance(10)
+    assert (kili.look()["isApplyingDataDifferences"], kili.look()["numberOfAssets"]) == (False, 3)
+
+
+def test_what_is_asked_for_twice_is_done_twice(kili):
+    """So that a client that repeats blindly is found out."""
+    kili.sandbox.settings(job_seconds=0)
+    kili.ask(COMPUTE, where=kili.me)
+    kili.look()
+    kili.sandbox.settings(job_seconds=10)
+    kili.apply("ADD")
+    kili.apply("ADD")
+    kili.sandbox.advance(11)
+    assert kili.look()["numberOfAssets"] == 6
+
+
+def test_others_import_into_the_same_project(kili):
+    """By control: the project's count moves, the connection's does not."""
+    where = {"project": {"id": kili.ids["project_id"]}, "label": {}, "issue": {}}
+    kili.sandbox.settings(foreign_assets=7, foreign_per_look=2)
+    assert [kili.ask(COUNT, where=where), kili.ask(COUNT, where=where)] == [9, 11]
+    assert kili.look()["numberOfAssets"] == 0
+
+
+def test_computing_while_computing(kili):
+    """Once, or refused, as the setting says: nobody knows which."""
+    kili.sandbox.settings(job_seconds=30)
+    for _ in range(2):
+        kili.ask(COMPUTE, where=kili.me)
+    assert kili.sandbox.state()["kili"]["connections"][0]["asked"] == ["CHECK"]
+    kili.sandbox.settings(busy_refuses=True)
+    assert "already" in kili.post(COMPUTE, where=kili.me).json()["errors"][0]["message"]
+
+
+def test_an_unknown_connection(kili):
+    """Null to a question, an error to a change."""
+    assert kili.ask(LOOK, where={"id": "nobody"}) is None
+    answer = kili.post(COMPUTE, where={"id": "nobody"})
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (200, "NOT_FOUND")
+
+
+def test_a_bucket_says_where_it_is(kili):
+    """As if it were an S3 endpoint, so that an example can put files there."""
+    query = "query i($where: DataIntegrationWhere!) { data: dataIntegrations(where: $where, skip: 0, first: 9) { %s } }"
+    [found] = kili.ask(query % "s3Endpoint s3BucketName", where={"id": kili.ids["integration_id"]})
+    assert Path(found["s3Endpoint"].removeprefix("file://"), found["s3BucketName"]) == kili.bucket
+    assert (kili.bucket / "cats" / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_integrations_come_and_go(kili):
+    """Created, changed, deleted."""
+    create = "mutation c($data: DataIntegrationData!) { data: createDataIntegration(data: $data) { id status } }"
+    made = kili.ask(create, data={"name": "New", "platform": "AWS", "status": "CHECKING"})
+    change = """mutation u($data: DataIntegrationData!, $where: DataIntegrationWhere!) {
+        data: updatePropertiesInDataIntegration(data: $data, where: $where) { name status } }"""
+    changed = kili.ask(change, data={"status": "CONNECTED"}, where={"id": made["id"]})
+    assert (made["status"], changed) == ("CHECKING", {"name": "New", "status": "CONNECTED"})
+    delete = "mutation d($where: DataIntegrationWhere!) { data: deleteDataIntegration(where: $where) }"
+    assert kili.ask(delete, where={"id": made["id"]}) == made["id"]
+
+
+def test_a_reset_forgets_everything(kili):
+    """Assets, files, connections."""
+    kili.ask(COMPUTE, where=kili.me)
+    kili.apply("ADD")
+    old = kili.bucket
+    kili.sandbox.reset()
+    state = kili.sandbox.state()["kili"]
+    assert (state["connections"][0]["assets"], state["connections"][0]["last_check"]) == ([], None)
+    assert not old.exists()
+
+
+def test_secrets_are_cut_from_what_is_shown(kili):
+    """Also where the vendor's client sends the key as a variable."""
+    query = "query apiKeys($where: ApiKeyWhere!) { data: apiKeys(where: $where, skip: 0, first: 1) { expiryDate } }"
+    [found] = kili.ask(query, where={"key": kili.key})
+    assert found["expiryDate"].endswith("Z")
+    assert kili.ask(query, where={"key": "another"}) == []
+    kili.http.get(f"{kili.sandbox.url}/kili/azure/account/x?sig=c2VjcmV0")
+    for seen in (kili.sandbox.requests(clear=True), kili.sandbox.requests()):
+        assert kili.key not in json.dumps(seen)
+        assert "c2VjcmV0" not in json.dumps(seen)
+    kili.ask(query, where={"key": kili.key})
+    assert kili.key not in json.dumps(kili.sandbox.requests())
+
+
+def test_azure_wants_the_token(kili):
+    """And only lists."""
+    url = f"{kili.sandbox.url}/kili/azure/account/{kili.ids['azure_id']}"
+    assert kili.http.get(url).headers["x-ms-error-code"] == "AuthenticationFailed"
+
+
+def test_a_page_for_people(kili):
+    """The project's, and the sandbox's own."""
+    kili.ask(COMPUTE, where=kili.me)
+    kili.apply("ADD")
+    page = kili.http.get(f"{kili.sandbox.url}/kili/label/projects/{kili.ids['project_id']}/")
+    assert "cats/one.png" in page.text
+    assert kili.http.get(f"{kili.sandbox.url}/kili/label/projects/nobody/").status_code == 404
+    assert "add over" in kili.http.get(f"{kili.sandbox.url}/").text
+
+
+def test_without_graphql_core_the_others_work(kili, monkeypatch):
+    """A plain word on what to install, and only from Kili."""
+    monkeypatch.setitem(sys.modules, "graphql", None)
+    from sluice_provider.sandbox import kili_schema
+
+    kili_schema.schema.cache_clear()
+    answer = kili.post("{ viewer { id } }")
+    assert (answer.status_code, "airflow-provider-sluice[sandbox]" in answer.text) == (501, True)
+    assert kili.http.post(f"{kili.sandbox.url}/kaleidoscope/auth/oauth/token", data={}).status_code == 415
+
+
+FILES = ["a.png", "cats/one.png", "cats/two.png", "dogs/one.png"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        (Filter(), FILES),
+        (Filter(selected_folders=[]), []),
+        (Filter(selected_folders=["cats"]), FILES[1:3]),
+        (Filter(selected_folders=["cats"], prefix="dogs/"), FILES[3:]),
+        (Filter(include=["cats", "dogs/*"]), FILES[1:]),
+        (Filter(include=["one"]), []),
+        (Filter(include=["*one*"]), [FILES[1], FILES[3]]),
+        (Filter(include=["cats"], exclude=["*two.png"]), [FILES[1]]),
+        (Filter(exclude=["*"]), []),
+        (Filter(include=["a.png*"]), []),
+    ],
+    ids=str,
+)
+def test_what_a_connection_is_for(chosen, names):
+    """Prefix, folders, include, exclude; a star is one character or more and anchors both ends."""
+    assert chosen.choose(FILES) == names

@@ -1,0 +1,144 @@
+"""Kili's sensors: in the worker, rescheduled, and deferred."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice_provider.errors import BadInput
+from sluice_provider.sensors.kili import (
+    KiliCloudStorageConnectionSensor,
+    KiliCloudStorageDifferenceSensor,
+    KiliCloudStorageIntegrationSensor,
+)
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize(
+    "way", [{}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "deferrable"]
+)
+
+
+@pytest.fixture
+def sensor(airflow, kili):
+    """A sensor of a class, looking every ten seconds, for up to an hour."""
+
+    def begin(kind, **args):
+        times = {"poke_interval": 10, "timeout": 3600}
+        return airflow.life(kind, task_id="wait", **{**times, **args})
+
+    return begin
+
+
+@WAYS
+def test_an_integration_that_is_connected(sensor, kili, way):
+    """At once."""
+    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).go()
+    assert (life.state, life.result["state"]) == ("success", "succeeded")
+
+
+@pytest.mark.parametrize("way", [{"mode": "reschedule"}, {"deferrable": True}], ids=["reschedule", "deferrable"])
+def test_an_integration_that_comes_later(sensor, kili, clock, way):
+    """Until it has the status."""
+    kili.settings(integration_status="CHECKING")
+    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).leg()
+    assert life.state in ("deferred", "up_for_reschedule")
+    kili.settings(integration_status="")
+    life.fire() if life.state == "deferred" else clock.move(60)
+    assert life.leg().state == "success"
+
+
+def test_an_integration_that_comes_while_poking(sensor, kili, clock):
+    """Within one leg."""
+    kili.settings(integration_status="DISCONNECTED")
+    clock.on_nap = lambda _operator: kili.settings(integration_status="" if len(clock.naps) > 3 else "DISCONNECTED")
+    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration).go()
+    assert (life.state, len(clock.naps)) == ("success", 4)
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
+def test_an_unknown_integration_is_no_endless_wait(sensor, kili, deferrable):
+    """Two minutes, as it may be that new."""
+    unknown = {"cloud_storage_integration_id": "nobody"}
+    life = sensor(KiliCloudStorageIntegrationSensor, deferrable=deferrable, **unknown).go()
+    assert life.state == "failed"
+    assert "'nobody'" in str(life.error)
+
+
+@WAYS
+def test_a_connection_that_is_idle_again(sensor, kili, clock, sluice_connections, way):
+    """Neither checking nor applying."""
+    from sluice_provider.hooks.kili import KiliHook
+
+    kili.settings(job_seconds=300)
+    KiliHook().compute_differences(kili.me)
+    life = sensor(KiliCloudStorageConnectionSensor, cloud_storage_connection_id=kili.me, **way).leg()
+    while life.state in ("deferred", "up_for_reschedule"):
+        life.fire() if life.state == "deferred" else clock.move(60)
+        life.leg()
+    assert life.state == "success"
+    assert sum(clock.naps) >= 299 or way.get("mode") == "reschedule"
+    assert life.result["to_add"] == 3
+    assert life.xcom("_link_KiliLink").endswith(f"/label/projects/{kili.project}/")
+
+
+@WAYS
+def test_a_difference_that_is_there(sensor, kili, way):
+    """It is computed, and nothing is added."""
+    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, **way).leg()
+    while life.state in ("deferred", "up_for_reschedule"):
+        life.fire() if life.state == "deferred" else kili.settings(clock_advance=20)
+        life.leg()
+    assert (life.state, life.result["to_add"]) == ("success", 3)
+    assert kili.assets == []
+    assert set(kili.asked) == {"CHECK"}
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
+def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
+    """A minimum of five: two files arrive while it waits."""
+    clock.on_nap = lambda _operator: kili.put("a.png", "b.png") if len(clock.naps) == 5 else None
+    life = sensor(
+        KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, minimum=5, deferrable=deferrable
+    ).go()
+    assert (life.state, life.result["to_add"]) == ("success", 5)
+    assert len(clock.naps) >= 5
+
+
+def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connections):
+    """What was computed before the wait, and is gone since, is not new."""
+    from sluice_provider.hooks.kili import KiliHook
+
+    kili.settings(job_seconds=0)
+    KiliHook().compute_differences(kili.me)
+    assert KiliHook().look_at_cloud_storage_connection(kili.me).to_add == 3
+    kili.empty()
+    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).go()
+    assert (life.state, type(life.error).__name__) == ("failed", "AirflowSensorTimeout")
+
+
+def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
+    """While somebody else computes Kili may refuse, and an answer may be lost."""
+    kili.settings(job_seconds=30, flag_delay=15, busy_refuses=True)
+    kili.trouble(drop="after", skip=4, times=1)
+    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).go()
+    assert (life.state, life.result["to_add"]) == ("success", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "word"),
+    [
+        (KiliCloudStorageIntegrationSensor, {"cloud_storage_integration_id": ""}, "cloud_storage_integration_id"),
+        (KiliCloudStorageIntegrationSensor, {"cloud_storage_integration_id": "c", "status": "UP"}, "status"),
+        (KiliCloudStorageConnectionSensor, {"cloud_storage_connection_id": "None"}, "cloud_storage_connection_id"),
+        (KiliCloudStorageDifferenceSensor, {"cloud_storage_connection_id": "c", "minimum": 0}, "minimum"),
+        (KiliCloudStorageDifferenceSensor, {"cloud_storage_connection_id": "c", "minimum": "many"}, "minimum"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(sensor, kili, kind, args, word):
+    """Named before anything is sent."""
+    life = sensor(kind, **args).go()
+    assert life.state == "failed"
+    assert isinstance(life.error.__cause__, BadInput)
+    assert word in str(life.error)
+    assert kili.requests() == []
