@@ -21,7 +21,7 @@ help: ## Show this list
 
 install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
 
-demo: $(VENV)/installed-sandbox ## Run the example DAGs in a real Airflow against the pretended remotes
+demo: $(VENV)/installed-demo ## Run the example DAGs in a real Airflow against the pretended remotes
 	@$(BIN)/python tools/demo.py $(ARGS)
 
 test: install ## Run the tests
@@ -57,12 +57,14 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[$*]'
 	@touch $@
 
-# The vendor's client in several versions, each in a folder of its own; what it needs is in the environment already.
+# The vendors' clients in the versions that matter, each in a folder of its own; what they need is in the environment
+# already. Of boto3 and botocore these are the last that know FinSpace, and only together: pip would take a newer botocore.
 $(VENV)/installed-clients: Makefile | $(BIN)/python
 	@echo "Installing the vendors' clients"
 	@$(call client,kalbio,0.2.4)
 	@$(call client,kalbio,0.5.0)
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then $(call client,kalbio,0.7.0); fi
+	@$(call client,boto3,1.43.116,botocore==1.43.116)
 	@$(call client,kili,26.2.4,$(KILI_NEEDS))
 	@touch $@
 

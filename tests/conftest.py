@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faces import Face, Pauses, client_options
+from faces import Face, Pauses, client_options, finspace_options
 from sluice_provider.calls.auth import forget_tokens
 from sluice_provider.calls.site import Fields
 
@@ -51,6 +51,13 @@ def fields(sluice_sandbox: SandboxClient) -> Fields:
 def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: Fields) -> Face:
     """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
     return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> Face:
+    """Runs a flow against the sandbox's FinSpace, whose changesets are over at the first look, on both faces."""
+    sluice_sandbox.settings(job_seconds=0)
+    return Face(request.param, finspace_options(sluice_sandbox), Pauses(sluice_sandbox.advance))
 
 
 @pytest.fixture

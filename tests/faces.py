@@ -13,6 +13,7 @@ from sluice_provider.apis.kaleidoscope import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.drive import adrive, drive
 from sluice_provider.calls.flow import Call, Flow, Pause, Reply
+from sluice_provider.calls.sigv4 import SigV4
 from sluice_provider.calls.site import Fields, site
 from sluice_provider.errors import SluiceError
 
@@ -86,6 +87,16 @@ def client_options(fields: Fields, iap: Iap | None = None) -> dict[str, Any]:
         "client_secret": fields.password or "",
     }
     return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form, place.headers), wear, iap)}
+
+
+def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
+    """What FinSpace's hook gives to its httpx clients, made without Airflow; the keys may be others."""
+    from botocore.credentials import ReadOnlyCredentials
+
+    known = {**sandbox.state(records=False)["credentials"]["finspace"], "token": None, **keys}
+    frozen = ReadOnlyCredentials(known["access_key"], known["secret_key"], known["token"])
+    auth = SigV4(lambda: frozen, "finspace", known["region"])
+    return {"base_url": f"{sandbox.url}/finspace/", "auth": auth, "verify": False, "timeout": 30}
 
 
 class Face:

@@ -16,6 +16,7 @@ class Request(NamedTuple):
     target: str
     headers: dict[str, str]
     """Names in lower case."""
+    body: bytes = b""
 
 
 class Answer(NamedTuple):
@@ -40,15 +41,16 @@ def serve(answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, headers, body)
             loopback.seen.append(request)
-            status, body, headers = answer(request)
-            plain = isinstance(body, str)
-            content = (body if plain else json.dumps(body)).encode()
+            status, told, more = answer(request)
+            plain = isinstance(told, str)
+            content = (told if plain else json.dumps(told)).encode()
             self.send_response(status)
             kind = ("Content-Type", "text/plain" if plain else "application/json")
-            for name, value in (*headers, kind, ("Content-Length", str(len(content)))):
+            for name, value in (*more, kind, ("Content-Length", str(len(content)))):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)

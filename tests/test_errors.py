@@ -36,7 +36,8 @@ def test_errors_pickle(kind):
     """Type, words and every attribute, also one that was set afterwards."""
     facts = {}
     if issubclass(kind, Answered):
-        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5, "path": "a.b"}
+        facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5}
+        facts |= {"request_id": "r-1", "path": "a.b"}
     if issubclass(kind, Unreachable):
         facts = {"sent": False}
     error = kind("words", **facts)

@@ -78,6 +78,10 @@ class Sandbox:
         state = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
         return dict(jobs_in(state))
 
+    def trees(self) -> dict[str, Json]:
+        """Return the files of every remote that keeps files, by the name of what keeps them."""
+        return dict(trees_in(self._client.get("/control/state").raise_for_status().json()))
+
 
 @dataclass
 class Run:
@@ -197,6 +201,23 @@ def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
             yield from jobs_in(part)
 
 
+def trees_in(state: Any) -> Iterator[tuple[str, Json]]:
+    """Find every tree that is not empty, whatever the remote: a thing with a name and files by their paths."""
+    for part in state.values() if isinstance(state, dict) else state if isinstance(state, list) else ():
+        yield from trees_in(part)
+    if isinstance(state, dict) and isinstance(state.get("tree"), dict) and state["tree"]:
+        yield str(state.get("name")), state["tree"]
+
+
+def show_trees(trees: Mapping[str, Json]) -> None:
+    """Print each tree, a folder a line, with how many files are right in it."""
+    for name, files in trees.items():
+        folders = Counter(path.rpartition("/")[0] + "/" for path in files)
+        print(f"\n{name}: {len(files)} files, {sum(files.values())} bytes")
+        for folder, count in sorted(folders.items()):
+            print(f"  {folder:40} {count} {'file' if count == 1 else 'files'}")
+
+
 def line_of(dag_id: str, runs: Sequence[Run]) -> str:
     """Say where a DAG is: its latest run, the states of its tasks, and of its remote jobs."""
     if not runs:
@@ -272,6 +293,7 @@ def run_all(airflow: Standalone, sandbox: Sandbox, timeout: float) -> bool:
     airflow.wait("the DAGs to finish", look, timeout, every=1)
     runs = list(show.runs.values())
     print(f"\n{summary(runs)}")
+    show_trees(sandbox.trees())
     show_failures(airflow, runs)
     return all(run.state == "success" for run in runs)
 

@@ -33,6 +33,11 @@ def get_provider_info() -> dict[str, object]:
                 "external-doc-url": "https://github.com/LiquidAnalytics/ld-api-examples/wiki/Batch-Import-and-Export",
                 "tags": ["service"],
             },
+            {
+                "integration-name": "Amazon FinSpace",
+                "external-doc-url": "https://docs.aws.amazon.com/finspace/latest/management-api/",
+                "tags": ["aws"],
+            },
         ],
         **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
@@ -43,7 +48,12 @@ def get_provider_info() -> dict[str, object]:
 
 def _modules(room: str) -> list[dict[str, object]]:
     """One module in each room for each remote."""
-    names = {"Kaleidoscope": "kaleidoscope", "Kili": "kili", "Liquid Decisions": "liquid_decisions"}
+    names = {
+        "Kaleidoscope": "kaleidoscope",
+        "Kili": "kili",
+        "Liquid Decisions": "liquid_decisions",
+        "Amazon FinSpace": "finspace",
+    }
     return [
         {"integration-name": title, "python-modules": [f"sluice_provider.{room}.{name}"]}
         for title, name in names.items()

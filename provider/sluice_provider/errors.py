@@ -37,6 +37,9 @@ class SluiceError(Exception):
     retry_after: float | None = None
     """Seconds after which the remote asked to be called again, if it did."""
 
+    acted: bool = False
+    """An earlier attempt of the same call was not answered, so it may have been done, whatever this error says."""
+
 
 class BadInput(SluiceError, ValueError):
     """What the author gave cannot be sent. Nothing was sent."""
@@ -70,6 +73,7 @@ class Answered(SluiceError):
         code: str | None = None,
         body: str = "",
         retry_after: float | None = None,
+        request_id: str | None = None,
         path: str = "",
     ) -> None:
         super().__init__(message)
@@ -78,6 +82,7 @@ class Answered(SluiceError):
         self.path = path
         self.body = body
         self.retry_after = retry_after
+        self.request_id = request_id
 
 
 class Refusal(Answered):

@@ -52,8 +52,8 @@ class Job(NamedTuple):
     """The first rows that were turned away; `counts` tells how many there were."""
     links: tuple[str, ...] = ()
     """Where its results are. They may let anybody in who has them, so they are neither logged nor stored."""
-    hopeless: bool = False
-    """It ended so badly that the same input would end the same way."""
+    curable: bool | None = None
+    """Of a job that ended badly: whether the same asked for again may end well, where the remote tells."""
 
     def __str__(self) -> str:
         return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
@@ -106,6 +106,12 @@ class Work(NamedTuple):
         return all(job.state.over for job in self.jobs)
 
     @property
+    def curable(self) -> bool | None:
+        """Of work that ended badly: whether all that ended badly may end well when asked for again."""
+        told = {job.curable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        return next((answer for answer in (False, None, True) if answer in told), None)
+
+    @property
     def counts(self) -> dict[str, int]:
         """The parts' counts, summed."""
         total: dict[str, int] = {}
@@ -121,10 +127,6 @@ class Work(NamedTuple):
     @property
     def links(self) -> tuple[str, ...]:
         return tuple(link for job in self.jobs for link in job.links)
-
-    @property
-    def hopeless(self) -> bool:
-        return any(job.hopeless for job in self.jobs)
 
     def __str__(self) -> str:
         if len(self.jobs) == 1:

@@ -30,6 +30,7 @@ SYSTEMS = (
     System(
         "liquid_decisions", "Liquid Decisions", "LiquidDecisionsHook", "liquid_decisions", "liquid_decisions_default"
     ),
+    System("finspace", "Amazon FinSpace", "FinSpaceHook", "aws", "aws_default"),
 )
 
 BY_NAME = {system.name: system for system in SYSTEMS}

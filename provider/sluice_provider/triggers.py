@@ -90,7 +90,7 @@ class JobTrigger(BaseTrigger):
             return await self._wait(ref)
 
     async def _wait(self, ref: JobRef) -> Work:
-        hook = hook_for(self.system, self.conn_id)
+        hook = hook_for(self.system, self.conn_id, ref.where)
         age = Age(self.asked_at)
         flow = wait(
             Watch(hook.kind(ref.kind), ref, age).look,
@@ -125,12 +125,13 @@ class JobTrigger(BaseTrigger):
         if await asyncio.to_thread(self._still_wanted):
             self.log.info("Not cancelling %s: its task is still deferred, or cannot be asked", self.job)
             return
-        hook, ref = hook_for(self.system, self.conn_id), JobRef.from_json(self.job)
+        ref = JobRef.from_json(self.job)
+        hook = hook_for(self.system, self.conn_id, ref.where)
         kind = hook.kind(ref.kind)
         if await hook.arun(cancel(kind, ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
         else:
-            self.log.warning("%s cannot cancel this: %s %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
+            self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
 
     def _still_wanted(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

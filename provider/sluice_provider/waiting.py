@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -34,6 +34,7 @@ class Waiting(BaseOperator):
     """A task that waits for work on a remote."""
 
     system: ClassVar[str]
+    conn_arg: ClassVar[str] = ""
     ui_color = "#e3f1ee"
 
     poll_interval: float
@@ -45,11 +46,16 @@ class Waiting(BaseOperator):
     @property
     def conn_id(self) -> str:
         """Airflow connection id, from the system's own argument for it."""
-        return str(getattr(self, f"{self.system}_conn_id"))
+        return str(getattr(self, self.conn_arg or f"{self.system}_conn_id"))
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        """What the remote wants to know beside the ids, for finding the work again: a project, a region, ..."""
+        return {}
 
     @cached_property
     def hook(self) -> SluiceHook:
-        return hook_for(self.system, self.conn_id)
+        return hook_for(self.system, self.conn_id, self.where)
 
     def publish(self, context: Any, ref: JobRef) -> None:
         """Make the ids and the link visible while the job runs."""

@@ -19,8 +19,8 @@ class Sink:
     def __init__(self) -> None:
         self.url = ""
         self.arrived: list[dict[str, Any]] = []
-        self.hang_up_after: list[int | None] = []
-        """Bytes of each of the next bodies after which the connection is closed; None closes it at the end."""
+        self.hang_up_after: list[Any] = []
+        """Bytes of each of the next bodies after which the connection is closed: None at the end, ... never."""
         self.statuses: list[int] = []
         self.answer: Callable[[str], tuple[int, dict[str, str], bytes]] = lambda _path: (200, {}, b"{}")
 

@@ -249,3 +249,39 @@ def test_a_failure_before_sending_is_no_doubt():
     early = Broken("the token endpoint answered 500", status=500)
     early.sent = False
     assert play(send(ORDER), early, reply(200, 1)).error is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "acted"),
+    [
+        ([Unreachable("lost"), reply(404)], True),
+        ([reply(503), reply(409)], True),
+        ([Unreachable("down", sent=False), reply(404)], False),
+        ([reply(429), reply(404)], False),
+        ([reply(404)], False),
+        ([Unreachable("lost"), Unreachable("down", sent=False)], True),
+    ],
+)
+def test_the_last_error_knows_what_may_have_been_done_before(answers, acted):
+    """A refusal of the second attempt says nothing of the first, which was not answered."""
+    played = play(send(READ, Patience(attempts=2)), *answers)
+    assert played.error.acted is acted
+
+
+def test_no_attempt_begins_too_late():
+    """An idempotency key lives only so long, and a pause that outlives it is not begun."""
+    played = play(send(READ, Patience(within=0.4, base=1.0)), reply(503))
+    assert (played.error.status, played.pauses, len(played.calls)) == (503, [], 1)
+    assert len(play(send(READ, Patience(within=60.0)), *[reply(503)] * 5).calls) == 5
+
+
+def test_a_remote_may_mean_something_else():
+    """Its own verdict takes the place of the usual one."""
+    played = play(send(READ, verdict=lambda call, answer: NotFound(f"{call} {answer.status}")), reply(200))
+    assert (type(played.error), str(played.error)) == (NotFound, "GET things 200")
+
+
+@pytest.mark.parametrize("header", ["x_request_id", "x_amzn_requestid"])
+def test_the_request_has_a_name(header):
+    """For the remote's support."""
+    assert judge(READ, reply(500, {}, **{header: "r-1"})).request_id == "r-1"

@@ -411,7 +411,7 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
-    asking = ("push/imports", "batch/import", "batch/export")
+    asking = ("push/imports", "batch/import", "batch/export", "/changesets")
     return request.method == "POST" and any(path in request.url.path for path in asking)
 
 

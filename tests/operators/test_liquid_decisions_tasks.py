@@ -198,6 +198,18 @@ def test_rejected_at_once(importing, liquid, contacts):
     assert "Rejected (Row 1 has 1 columns instead of 2)" in str(life.error)
 
 
+def test_failed_at_once(importing, liquid, sluice_sandbox):
+    """An answer is an answer: the next try is in no doubt and asks again, under another mark."""
+    told = {"jobId": "7", "status": "Failed", "reason": "busy"}
+    sluice_sandbox.faults([{"path": "batch/import", "status": 200, "body": told}])
+    life = importing().go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    first = str(life.error)
+    assert life.retry().state == "success"
+    assert len(liquid.names) == 1
+    assert liquid.names[0] not in first
+
+
 def test_rejected_later(importing, liquid):
     """Likewise, when it is found out while the job is watched."""
     life = importing(deferrable=True).defer()
@@ -432,6 +444,17 @@ def test_no_link_in_any_log(exporting, liquid, where):
     assert token not in words
     assert "signature=" not in words
     assert not any(secret in words for secret in SECRETS)
+
+
+def test_the_signature_of_a_link_is_masked(exporting, liquid):
+    """Should anything below us log it."""
+    from airflow.sdk.log import redact
+
+    liquid.settings(export_links="foreign")
+    assert exporting().go().state == "success"
+    query = liquid.jobs[0]["told"]["links"][0].partition("?")[2]
+    assert query.startswith("signature=")
+    assert query not in redact(f"GET https://x/y?{query}")
 
 
 def test_a_fetch_that_fails_leaves_nothing_and_is_made_up_for(exporting, liquid, sluice_sandbox, tmp_path):

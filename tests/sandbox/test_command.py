@@ -37,14 +37,15 @@ def test_print_connections(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         __main__.main(["--port", str(port), "--print-connections"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines
-    for line in lines:
-        export, assignment = shlex.split(line)
-        name, value = assignment.split("=", 1)
-        assert export == "export"
-        assert name.startswith("AIRFLOW_CONN_")
-        assert json.loads(value)["port"] == port
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    told = {name: json.loads(value) for name, value in (assignment.split("=", 1) for _, assignment in lines)}
+    assert {export for export, _ in lines} == {"export"}
+    assert all(name.startswith("AIRFLOW_CONN_") for name in told)
+    assert (
+        f":{port}/finspace"
+        in told.pop("AIRFLOW_CONN_AWS_DEFAULT")["extra"]["service_config"]["finspace"]["endpoint_url"]
+    )
+    assert {connection["port"] for connection in told.values()} == {port}
 
 
 @pytest.mark.parametrize("options", [["--settings", '{"nonsense": 1}'], ["--settings", "{"], ["--port", "taken"]])

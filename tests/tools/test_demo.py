@@ -63,3 +63,15 @@ def test_what_is_a_count() -> None:
     """Whole numbers, but for times; a truth is no number."""
     result = {"pushed": 3, "milliseconds": 40, "seconds": 1.5, "cancelled": True, "state": "succeeded", "skipped": 0}
     assert [name for name, value in result.items() if demo.is_count(name, value)] == ["pushed", "skipped"]
+
+
+def test_trees_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever in a remote's state they are; empty ones are not."""
+    trees = [{"name": "empty", "tree": {}}, {"name": "ticks", "tree": {"/sym": 15, "/d/trade/a": 5, "/d/trade/b": 5}}]
+    demo.show_trees(dict(demo.trees_in({"remote": {"databases": trees}, "other": [1]})))
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split() for line in lines if line] == [
+        ["ticks:", "3", "files,", "25", "bytes"],
+        ["/", "1", "file"],
+        ["/d/trade/", "2", "files"],
+    ]

@@ -44,8 +44,8 @@ class Tries(Patience):
 
     __slots__ = ()
 
-    def delay(self, error: SluiceError, attempt: int) -> float | None:
-        return None if attempt >= _tries(error) else super().delay(error, attempt)
+    def delay(self, error: SluiceError, attempt: int, since: float = 0.0) -> float | None:
+        return None if attempt >= _tries(error) else super().delay(error, attempt, since)
 
 
 def _tries(error: SluiceError) -> int:

@@ -140,7 +140,7 @@ def _ask(call: Call, job_name: str) -> Flow[str]:
 
 def _ended_at_once(job: Job, job_name: str) -> NoReturn:
     error = Undone(f"{job_name!r} was not taken on: {job}")
-    error.hopeless = job.hopeless
+    error.hopeless = job.curable is False
     raise error
 
 
@@ -228,7 +228,7 @@ def job_of(raw: Raw) -> Job:
         message=LINK.sub(_bare, str(raw.get("reason") or "")),
         counts={ours: number for name, ours in NUMBERS.items() if (number := _number(raw.get(name))) is not None},
         links=_links_of(raw) if state is JobState.SUCCEEDED else (),
-        hopeless=_plain(word) == "rejected",
+        curable=False if _plain(word) == "rejected" else None,
     )
 
 

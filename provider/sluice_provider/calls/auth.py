@@ -1,6 +1,6 @@
 """Tokens as `httpx.Auth`, for the blocking and the awaiting client alike.
 
-The decision is made once, in `Bearer._steps`; the two wrappers below it differ only in how they read, wait and lock.
+The decision is made once, in `Bearer._steps`; `steps.py` takes the steps, blocking or awaiting.
 One process asks for one token, however many threads, tasks and hooks want one at the same time. Tokens live in memory
 only. A token that ran out is replaced by a new grant and never by a refresh token: a refresh token that two processes
 hold is presented twice sooner or later, and then the whole family is revoked (RFC 6819, 5.2.2.3).
@@ -8,21 +8,21 @@ hold is presented twice sooner or later, and then the whole family is revoked (R
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from typing import Any, NamedTuple, Union
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import httpx
 
 from sluice_provider.calls.drive import GRANT
 from sluice_provider.calls.flow import retry_after
+from sluice_provider.calls.steps import Step, Steps, Stepwise, Wanted, Work
 from sluice_provider.errors import (
     BadConnection,
     Broken,
@@ -83,22 +83,6 @@ def forget_tokens() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget_tokens)
-
-
-class Work(NamedTuple):
-    """A step that blocks: done in place by the worker, in a thread by the triggerer."""
-
-    do: Callable[[], Any]
-
-
-class Wanted(NamedTuple):
-    """A step that waits for a lock. The triggerer polls: a thread that waited for it could not be cancelled."""
-
-    lock: threading.Lock
-
-
-Step = Union[httpx.Request, Work, "Wanted"]
-Steps = Generator[Step, Any, None]
 
 
 _TIMEOUT = httpx.Timeout(30.0).as_dict()
@@ -219,7 +203,7 @@ class Iap:
         return token
 
 
-class Bearer(httpx.Auth):
+class Bearer(Stepwise):
     """A bearer token from a grant, put on every request, and granted anew once when it is refused with 401.
 
     :param grant: how to get one
@@ -291,47 +275,6 @@ class Bearer(httpx.Auth):
     def _ask_iap(self, iap: Iap) -> Generator[Step, Any, tuple[str, float]]:
         token = yield Work(iap.fetch)
         return token, Iap.LIFE
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        steps = self._steps(request)
-        answer: Any = None
-        try:
-            while True:
-                step = steps.send(answer)
-                if isinstance(step, Work):
-                    answer = step.do()
-                    continue
-                if isinstance(step, Wanted):
-                    answer = step.lock.acquire()
-                    continue
-                answer = yield step
-                if GRANT in step.extensions:
-                    answer.read()
-        except StopIteration:
-            return
-        finally:
-            steps.close()
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        steps = self._steps(request)
-        answer: Any = None
-        try:
-            while True:
-                step = steps.send(answer)
-                if isinstance(step, Work):
-                    answer = await asyncio.to_thread(step.do)
-                    continue
-                if isinstance(step, Wanted):
-                    while not (answer := step.lock.acquire(blocking=False)):  # noqa: ASYNC110 - a lock of threads
-                        await asyncio.sleep(0.005)
-                    continue
-                answer = yield step
-                if GRANT in step.extensions:
-                    await answer.aread()
-        except StopIteration:
-            return
-        finally:
-            steps.close()
 
 
 class ApiKey(httpx.Auth):

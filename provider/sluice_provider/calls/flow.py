@@ -43,6 +43,9 @@ LONGEST_RETRY_AFTER = 7 * 86400.0
 HOPS = 5
 """Redirects that are followed at the most, where they are followed at all."""
 
+REQUEST_IDS = ("x-request-id", "x-amzn-requestid")
+"""Headers in which gateways and clouds name a request, for whoever has to ask the remote's support about it."""
+
 NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
@@ -121,7 +124,8 @@ class Aside(NamedTuple):
 Flow = Generator["Call | Pause | Aside", Any, T]
 
 
-Verdict = Callable[[Call, Reply], "SluiceError | None"]
+Judge = Callable[[Call, Reply], "SluiceError | None"]
+"""Tells the error that a reply stands for, or None for a good one."""
 
 
 # --- one call -------------------------------------------------------------------------------------------------------
@@ -133,45 +137,52 @@ class Patience(NamedTuple):
     :param attempts: at most so many, the first one included
     :param base: seconds before the first repetition, doubled for each further one, with full jitter
     :param longest: seconds; a remote that asks for a longer wait gets none: its error is raised, naming the time
+    :param within: seconds after the first attempt in which the last one must begin, for a call that is repeatable
+        only as long as the remote remembers its idempotency key
     """
 
     attempts: int = 5
     base: float = 1.0
     longest: float = 60.0
+    within: float | None = None
 
-    def delay(self, error: SluiceError, attempt: int) -> float | None:
+    def delay(self, error: SluiceError, attempt: int, since: float = 0.0) -> float | None:
         """Seconds to wait before trying again, or None when it is not worth it."""
         if attempt >= self.attempts:
             return None
+        wanted = min(self.longest, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         if error.retry_after is not None:
-            return error.retry_after if error.retry_after <= self.longest else None
-        return min(self.longest, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            wanted = error.retry_after
+        late = self.within is not None and since + wanted >= self.within
+        return None if late or wanted > self.longest else wanted
 
 
-def send(call: Call, patience: Patience | None = None, verdict: Verdict | None = None) -> Flow[Reply]:
+def send(call: Call, patience: Patience | None = None, verdict: Judge | None = None) -> Flow[Reply]:
     """Make one call, again where that is safe and may help, and return its good reply.
 
-    :param verdict: what a reply stands for, where the status alone does not tell (default: `judge`)
+    :param verdict: what this remote means by a reply, where it is not what all mean (`judge`)
     :raises InDoubt: the call is not repeatable, may have reached the remote, and was never answered
     """
     patience = patience or Patience()
-    attempt = 1
+    started = time.monotonic()
+    attempt, acted = 1, False
     while True:
         error = yield from _attempt(call, verdict or judge)
         if isinstance(error, Reply):
             return error
+        error.acted = acted = acted or _may_have_acted(error)
         if not _passing(error):
             raise error
         if _may_have_acted(error) and not call.repeatable:
             raise InDoubt(f"{call} was sent and not answered, so it may have been done: {error}") from error
-        delay = patience.delay(error, attempt)
+        delay = patience.delay(error, attempt, time.monotonic() - started)
         if delay is None:
             raise error
         yield Pause(delay, f"{error}; attempt {attempt} of {patience.attempts}")
         attempt += 1
 
 
-def _attempt(call: Call, verdict: Verdict) -> Flow[Reply | SluiceError]:
+def _attempt(call: Call, verdict: Judge) -> Flow[Reply | SluiceError]:
     try:
         reply: Reply | None = yield call
         for _ in range(HOPS):
@@ -215,6 +226,7 @@ def judge(call: Call, reply: Reply) -> SluiceError | None:
         code=code,
         body=reply.text[:2000],
         retry_after=retry_after(reply.headers),
+        request_id=next((reply.headers[name] for name in REQUEST_IDS if name in reply.headers), None),
     )
 
 
@@ -265,6 +277,24 @@ def pages(page: Callable[[int], Flow[list[T]]], size: int, first: int = 1) -> Fl
         if len(found) < size:
             return items
         number += 1
+
+
+def token_pages(page: Callable[[str | None], Flow[tuple[list[T], str | None]]]) -> Flow[list[T]]:
+    """All items of a listing whose pages name the next one by a token; an empty page is not the last.
+
+    :raises Misunderstood: a token came twice, so that this would never end
+    """
+    items: list[T] = []
+    seen: set[str] = set()
+    token: str | None = None
+    while True:
+        found, token = yield from page(token)
+        items += found
+        if not token:
+            return items
+        if token in seen:
+            raise Misunderstood("the listing leads back to a page that was read before")
+        seen.add(token)
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------
@@ -373,6 +403,7 @@ __all__ = [
     "Cadence",
     "Call",
     "Flow",
+    "Judge",
     "Patience",
     "Pause",
     "Reply",
@@ -380,5 +411,6 @@ __all__ = [
     "no_sooner",
     "pages",
     "send",
+    "token_pages",
     "wait",
 ]

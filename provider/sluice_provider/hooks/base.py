@@ -12,6 +12,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NOWHERE: Where = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
@@ -76,6 +79,8 @@ class SluiceHook(BaseHook):
     kinds: ClassVar[Mapping[str, Kind]]
     default_host: ClassVar[str] = ""
     default_conn_name: ClassVar[str]
+    variant: tuple[str, ...] = ()
+    """What two hooks with the same connection may differ in, so that they cannot share a client."""
 
     def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -84,6 +89,12 @@ class SluiceHook(BaseHook):
         self.asleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         self._client: httpx.Client | None = None
         self._fields: Fields | None = None
+
+    @classmethod
+    def for_work(cls, conn_id: str, where: Where) -> SluiceHook:
+        """The hook for work that is to be found there. Most remotes are where the connection says."""
+        del where
+        return cls(conn_id)
 
     # --- what a system adds
 
@@ -125,7 +136,7 @@ class SluiceHook(BaseHook):
         """The event loop's client for this connection as it is now: another one when the connection was changed."""
         fields = await self.afields()
         clients = _clients_here()
-        key = (type(self), hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
+        key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
         return clients[key]
@@ -147,6 +158,7 @@ class SluiceHook(BaseHook):
             self._client = None
 
     def _options(self, fields: Fields) -> dict[str, Any]:
+        """May block: the triggerer makes it in a thread."""
         place = self.place(fields)
         return {**place.options(), "auth": self.auth(fields, place)}
 
@@ -205,7 +217,7 @@ def mask(secret: str) -> None:
     mask_secret(secret)
 
 
-def hook_for(system: str, conn_id: str) -> SluiceHook:
+def hook_for(system: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
     """The hook of a system by its name: the only place that finds classes by text.
 
     :raises BadInput: for a name that this version does not know
@@ -218,4 +230,5 @@ def hook_for(system: str, conn_id: str) -> SluiceHook:
     if known is None:
         raise BadInput(f"no system is called {system!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
-    return cast("SluiceHook", getattr(import_module(module), name)(conn_id or known.default_conn_id))
+    hook = cast("type[SluiceHook]", getattr(import_module(module), name))
+    return hook.for_work(conn_id or known.default_conn_id, where)

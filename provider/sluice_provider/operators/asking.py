@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
@@ -14,6 +14,9 @@ from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
     from sluice_provider.hooks.base import SluiceHook
+
+
+T = TypeVar("T")
 
 
 class Phase(NamedTuple):
@@ -55,25 +58,37 @@ class Asking:
         `where`, also in another try. It is written down together with the intent."""
         self.entry.note.update(facts)
 
-    def send(self, flow: Flow[str], start: int = 0, size: int = 0) -> str:
+    def send(self, flow: Flow[str], start: int = 0, size: int = 0, key: str = "") -> str:
         """Ask, and return the id that the remote answered with.
 
         :param start: where this part's share of the input begins
         :param size: how much of the input it takes
+        :param key: the idempotency key, if it is not this asking's own
         """
-        self.entry.intent = Intent(self.key, time.time(), start, size)
+        key, before = key or self.key, self.entry.intent
+        # A key lives from when it was first used: asking again with it does not make it younger.
+        at = before.at if before is not None and before.key == key else time.time()
+        self.entry.intent = Intent(key, at, start, size)
         self._journal.write(self._story)
         try:
-            job_id = self._hook.run(flow)
+            job_id = self.run(flow)
         except SluiceError as error:
             if _nothing_done(error):
-                self.entry.intent = None
                 # What ended at once has used its key up.
                 self.entry.round += isinstance(error, Undone)
-                self._journal.write(self._story)
+                self.not_found()
             raise
         self.found(job_id, start, size)
         return job_id
+
+    def run(self, flow: Flow[T]) -> T:
+        """Look at the remote, where that helps to know what to ask for."""
+        return self._hook.run(flow)
+
+    def not_found(self) -> None:
+        """What was in doubt was never begun."""
+        self.entry.intent = None
+        self._journal.write(self._story)
 
     def found(self, job_id: str, start: int = 0, size: int = 0) -> None:
         """Write down the id of what was asked for."""
@@ -88,7 +103,8 @@ class Asking:
 
 
 def _nothing_done(error: SluiceError) -> bool:
-    return isinstance(error, (Refusal, BadInput, Undone)) or not getattr(error, "sent", True)
+    done_nothing = isinstance(error, (Refusal, BadInput, Undone)) or not getattr(error, "sent", True)
+    return done_nothing and not error.acted
 
 
 def in_doubt(asking: Asking, intent: Intent, called: str = "") -> None:

@@ -138,7 +138,7 @@ class JobOperator(Waiting):
         elif self.hook.run(cancel(kind, self._ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ids)
         else:
-            self.log.warning("%s cannot cancel this: %s %s goes on there", self.system, kind.noun, ids)
+            self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ids)
 
     # --- where to begin
 
@@ -245,7 +245,7 @@ class JobOperator(Waiting):
 
     def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
         if work.state not in self.wanted:
-            raise _ended_badly(self.system, phase, work)
+            raise _undone(self.system, phase.kind, work)
         self.judge(phase, work)
         brought = self.bring(phase, work)
         entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time(), "brought": brought}
@@ -261,18 +261,21 @@ class JobOperator(Waiting):
         return self.result
 
 
-def _ended_badly(system: str, phase: Phase, work: Work) -> Undone:
-    hope = "the same input would end the same way" if work.hopeless else "the next try asks again for what ended badly"
-    error = Undone(f"{system} {phase.kind} ended badly: {work}; {hope}")
-    error.hopeless = work.hopeless
-    return error
-
-
-def times(entry: Entry) -> dict[str, Any]:
-    """When a phase was asked for and over, for the manifest."""
-    at = entry.ended["at"] if entry.ended else None
+def times(first: Entry, last: Entry | None = None) -> dict[str, Any]:
+    """When work was asked for and over, for the manifest; the last phase is the first one if there is but one."""
+    last = last or first
+    at = last.ended["at"] if last.ended else None
     return {
-        "asked_at": iso(entry.asked_at),
+        "asked_at": iso(first.asked_at),
         "ended_at": at and iso(at),
-        "seconds": at and round(at - entry.asked_at, 1),
+        "seconds": at and round(at - first.asked_at, 1),
     }
+
+
+def _undone(system: str, kind: str, work: Work) -> Undone:
+    """A retry asks again, which is only worth it where the remote does not say that it would end the same way."""
+    hopeless = work.curable is False
+    then = "a retry would end the same way" if hopeless else "the next try asks again for what ended badly"
+    error = Undone(f"{system} {kind} ended badly: {work}; {then}")
+    error.hopeless = hopeless
+    return error

@@ -10,8 +10,8 @@ from sluice_provider.errors import InDoubt, Refusal
 from sluice_provider.hooks.base import mask
 from sluice_provider.journal import Intent, Story
 from sluice_provider.links import KiliLink
-from sluice_provider.operators.asking import Asking, Phase, iso
-from sluice_provider.operators.base import JobOperator
+from sluice_provider.operators.asking import Asking, Phase
+from sluice_provider.operators.base import JobOperator, times
 
 ROUNDS = 3
 """So often differences are computed and applied before it is an error that some stay."""
@@ -67,15 +67,12 @@ class KiliOperator(JobOperator):
         """What the results of both tasks begin and end with."""
         ended = [entry.ended for entry in story.entries if entry.ended]
         over = bool(ended) and len(ended) == len(story.entries)
-        at, begun = (ended[-1]["at"] if ended and over else None), story.entry(first).asked_at
         return {
             "system": self.system,
             "state": "succeeded" if over else "running",
             "connection_id": self.connection_of(story),
             "project_id": self.project_of(story),
-            "asked_at": iso(begun),
-            "ended_at": at and iso(at),
-            "seconds": at and round(at - begun, 1),
+            **times(story.entry(first), story.entries[-1]),
             "url": self.job_url,
         }
 

@@ -48,6 +48,13 @@ class Settings:
     export_links: str = "links"  # Liquid Decisions: where links are: links, reason, mail, or foreign (another host)
     export_part_rows: int = 1000  # Liquid Decisions: rows in one file of an export
     link_life: float = 604_800.0  # Liquid Decisions: seconds a link is good for; a week
+    changeset_status: str = "IN_PROGRESS"  # FinSpace: what a changeset that has started is called
+    fail_changesets: int = 0  # FinSpace: the next so many changesets fail, with this errorType:
+    changeset_error: str = "An internal error has occurred."
+    late_changesets: int = 0  # FinSpace: the first so many looks at each changeset asked for from now on answer 404
+    changeset_quota: int = 10  # FinSpace: so many changesets of an environment may be under way
+    denied_bucket: str = ""  # FinSpace: the bucket whose reading is not permitted
+    signature_skew: int = 0  # FinSpace: seconds that the remote's own clock is ahead when it judges signatures
 
     def change(self, changes: object) -> None:
         """All of the changes or, if one is wrong, none."""

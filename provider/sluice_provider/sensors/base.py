@@ -146,7 +146,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         with fail_for_good(True):
             if work.state is not JobState.SUCCEEDED:
                 error = Undone(f"{self.system} {self.reference().kind} ended badly: {work}")
-                error.hopeless = True  # another look will find the same
+                error.hopeless = work.curable is not True  # another look will find the same
                 raise error
             self.judge(work)
         self.hook.close()

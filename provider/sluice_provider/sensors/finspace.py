@@ -1,0 +1,59 @@
+"""Sensors for Amazon FinSpace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sluice_provider.apis import finspace
+from sluice_provider.apis import finspace_rules as rules
+from sluice_provider.jobs import JobRef
+from sluice_provider.sensors.base import JobSensor
+
+
+class FinSpaceChangesetSensor(JobSensor):
+    """Wait until a changeset of a kdb database is over. Returns its id, state and counts.
+
+    COMPLETED and FAILED end it; every other status is under way, and so is a changeset that is not known yet. A failed
+    one fails the sensor in the service's own words: without a retry, unless it says that a new changeset may cure it.
+
+    Rests on GetKxChangeset of API version 2021-03-12.
+
+    :param environment_id: the kdb environment (templated)
+    :param database_name: the database in it (templated)
+    :param changeset_id: the changeset's id (templated)
+    :param aws_conn_id: Airflow connection id, of type `aws`
+    :param region_name: instead of the connection's (templated)
+    """
+
+    system = "finspace"
+    conn_arg = "aws_conn_id"
+    template_fields: Sequence[str] = ("environment_id", "database_name", "changeset_id", "aws_conn_id", "region_name")
+
+    def __init__(
+        self,
+        *,
+        environment_id: str,
+        database_name: str,
+        changeset_id: str,
+        aws_conn_id: str = "aws_default",
+        region_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.environment_id = environment_id
+        self.database_name = database_name
+        self.changeset_id = changeset_id
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+
+    def check(self) -> None:
+        rules.check_database(self.environment_id, self.database_name)
+        rules.CHANGESET_ID.check("changeset_id", self.changeset_id)
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        return finspace.where(self.environment_id, self.database_name, self.region_name)
+
+    def reference(self) -> JobRef:
+        return JobRef(self.system, "changeset", (self.changeset_id,), self.where)

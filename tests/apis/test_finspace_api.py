@@ -1,0 +1,354 @@
+"""Every flow of FinSpace's API, as a worker and as a triggerer run it, against the sandbox; and what replies mean."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import datetime, timezone
+
+import pytest
+
+from faces import Face, finspace_options, play, reply
+from sluice_provider.apis import finspace as fin
+from sluice_provider.apis import finspace_rules as rules
+from sluice_provider.calls.flow import token_pages
+from sluice_provider.errors import (
+    BadInput,
+    Broken,
+    Conflict,
+    Misunderstood,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Refusal,
+    Throttled,
+    Unreachable,
+)
+from sluice_provider.jobs import JobState
+
+BUCKET = "s3://sluice-market-data/hdb"
+SYM = fin.put(f"{BUCKET}/sym", "/")
+DAY = fin.put(f"{BUCKET}/2026.03.02/", "/2026.03.02/")
+E = "sluicesandbox4kdbx2026"
+
+
+def held(sandbox):
+    """What the sandbox holds."""
+    return sandbox.state()["finspace"]
+
+
+def test_every_flow_is_tested_here():
+    """Whoever adds one is reminded."""
+    flows = [
+        name
+        for name, thing in inspect.getmembers(fin, inspect.isgeneratorfunction)
+        if thing.__module__ == fin.__name__ and not name.startswith("_")
+    ]
+    here = inspect.getsource(inspect.getmodule(test_every_flow_is_tested_here))
+    assert [name for name in flows if f"fin.{name}" not in here] == []
+
+
+# --- the flows
+
+
+def test_environments(kdb):
+    """Listed and alone."""
+    [one] = kdb(fin.list_environments())
+    assert one == kdb(fin.get_environment(E))
+    assert (one["environmentId"], one["status"]) == (E, "CREATED")
+
+
+def test_databases(kdb, sluice_sandbox):
+    """Made, looked at, listed in pages whose tokens need good encoding, and made only if they are not there."""
+    made = kdb(fin.create_database(E, "ticks", "All ticks.", {"team": "kdb"}))
+    assert (made["databaseName"], made["description"]) == ("ticks", "All ticks.")
+    assert kdb(fin.ensure_database(E, "ticks")) is False
+    assert kdb(fin.ensure_database(E, "quotes")) is True
+    sluice_sandbox.requests(clear=True)
+    assert [each["databaseName"] for each in kdb(fin.list_databases(E, 2))] == ["markets", "ticks", "quotes"]
+    assert [each["query"].get("maxResults") for each in sluice_sandbox.requests()] == ["2", "2"]
+    assert kdb(fin.get_database(E, "quotes"))["numFiles"] == 0
+    with pytest.raises(Conflict) as error:
+        kdb(fin.create_database(E, "ticks"))
+    assert error.value.code == "ResourceAlreadyExistsException"
+
+
+def test_somebody_else_was_quicker(kdb, sluice_sandbox):
+    """Between the look and the making."""
+    sluice_sandbox.faults([{"method": "GET", "path": "databases/markets", "status": 404}])
+    assert kdb(fin.ensure_database(E, "markets")) is False
+    with pytest.raises(NotFound):
+        kdb(fin.ensure_database("elsewhere", "markets"))
+
+
+def test_changesets(kdb):
+    """Asked for, looked at, listed without requests, found by them."""
+    made = kdb(fin.create_changeset(E, "markets", [DAY, SYM], "token-1"))
+    again = kdb(fin.create_changeset(E, "markets", [DAY, SYM], "token-1"))
+    assert (made["status"], again["changesetId"]) == ("PENDING", made["changesetId"])
+    looked = kdb(fin.get_changeset(E, "markets", made["changesetId"]))
+    assert (looked["status"], looked["changeRequests"]) == ("COMPLETED", [DAY, SYM])
+    [listed] = kdb(fin.list_changesets(E, "markets"))
+    assert set(listed) == {
+        "changesetId", "createdTimestamp", "lastModifiedTimestamp", "activeFromTimestamp", "status"
+    }  # fmt: skip
+    at = made["createdTimestamp"].timestamp()
+    assert kdb(fin.find_changeset(E, "markets", [DAY, SYM], at)) == made["changesetId"]
+    assert kdb(fin.find_changeset(E, "markets", [SYM, DAY], at)) is None
+    assert kdb(fin.find_changeset(E, "markets", [DAY, SYM], at + 60)) is None
+
+
+def test_a_token_of_ones_own(kdb, sluice_sandbox):
+    """Without one, every asking is another, and the rules of tokens hold."""
+    ids = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(2)}
+    tokens = [each["json"]["clientToken"] for each in sluice_sandbox.requests()]
+    assert (len(ids), len(set(tokens))) == (2, 2)
+    assert all(rules.CLIENT_TOKEN.check("client_token", token) for token in tokens)
+
+
+def test_many_pages(kdb, sluice_sandbox):
+    """To the last one, by hand."""
+    sluice_sandbox.settings(changeset_quota=100, page_size=3)
+    made = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(7)}
+    listed = kdb(fin.list_changesets(E, "markets"))
+    assert (len(listed), {each["changesetId"] for each in listed}) == (7, made)
+
+
+def test_pages_that_are_empty_or_go_round():
+    """An empty page is not the last; a token that comes twice would never end."""
+    answers = [([1], "a"), ([], "b"), ([2], None)]
+
+    def page(_token):
+        return answers.pop(0)
+        yield
+
+    assert play(token_pages(page)).value == [1, 2]
+    answers[:] = [([1], "a"), ([], "b"), ([2], "a")]
+    assert isinstance(play(token_pages(page)).error, Misunderstood)
+
+
+# --- a changeset as a job
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("PENDING", JobState.RUNNING),
+        ("PROCESSING", JobState.RUNNING),
+        ("IN_PROGRESS", JobState.RUNNING),
+        ("SOMETHING_NEW", JobState.RUNNING),
+        ("COMPLETED", JobState.SUCCEEDED),
+        ("FAILED", JobState.FAILED),
+    ],
+)
+def test_states(status, state):
+    """Two words end it; every other is under way."""
+    job = fin.changeset_job({"changesetId": "c", "status": status})
+    assert (job.state, job.word, job.message, job.curable) == (state, status, "", None)
+
+
+def test_errors_are_shown_in_full():
+    """Type and message, and whether a new changeset may cure it."""
+    info = {"errorType": "An internal error has occurred.", "errorMessage": "x" * 1000}
+    job = fin.changeset_job({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
+    assert job.message == f"An internal error has occurred. {'x' * 1000}"
+    assert (job.curable, job.counts) == (True, {"put": 1, "deleted": 0})
+
+
+def test_all_error_types_of_the_model_are_known():
+    """Eight sentences: five that a person must cure, three that a new changeset may."""
+    assert sorted(fin.CURES.values()) == [False] * 5 + [True] * 3
+
+
+NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("value", "time"),
+    [
+        (1635768000, NOON),
+        (1635768000.123, NOON.replace(microsecond=123000)),
+        (1635768000123, NOON.replace(microsecond=123000)),
+        ("2021-11-01T12:00:00Z", NOON),
+        ("2021-11-01T12:00:00", NOON),
+        ("2021-11-01T13:00:00+01:00", NOON),
+    ],
+)
+def test_times(value, time):
+    """Seconds on the wire, milliseconds by the documentation, ISO 8601 by botocore's tolerance."""
+    played = play(fin.get_database(E, "markets"), reply(200, {"createdTimestamp": value, "numFiles": 5}))
+    assert played.value == {"createdTimestamp": time, "numFiles": 5}
+
+
+@pytest.mark.parametrize("value", ["yesterday", True, [], 1e300])
+def test_a_time_that_is_none(value):
+    """Is a misunderstanding and no crash."""
+    played = play(fin.list_databases(E), reply(200, {"kxDatabases": [{"createdTimestamp": value}]}))
+    assert isinstance(played.error, Misunderstood)
+
+
+# --- what replies mean
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "ValidationException", Refusal),
+        (403, "AccessDeniedException", NotAllowed),
+        (404, "ResourceNotFoundException", NotFound),
+        (409, "ConflictException", Conflict),
+        (403, "InvalidSignatureException", NotAuthenticated),
+        (403, "UnrecognizedClientException", NotAuthenticated),
+        (403, "ExpiredTokenException", NotAuthenticated),
+        (400, "ThrottlingException", Throttled),
+        (429, "ThrottlingException", Throttled),
+        (500, "InternalServerException", Broken),
+        (503, "", Broken),
+    ],
+)
+@pytest.mark.parametrize("place", ["header", "code", "__type"])
+def test_errors(status, code, kind, place):
+    """By the error's own type, wherever the protocol puts it; with its words and the request's id."""
+    body = {"message": "because"}
+    headers = {"x_amzn_requestid": "r-1"}
+    if place == "header" and code:
+        headers["x_amzn_errortype"] = f"{code}:http://internal.amazon.com/coral/"
+    elif code:
+        body[place] = f"com.amazonaws.finspace#{code}"
+    played = play(fin.get_database(E, "markets"), *[reply(status, body, **headers)] * 5)
+    assert type(played.error) is kind
+    assert (played.error.status, played.error.code or "", played.error.request_id) == (status, code, "r-1")
+    assert "because" in str(played.error)
+    assert "r-1" in str(played.error)
+
+
+def test_the_quota_passes_and_other_limits_do_not():
+    """Of changesets under way there will be fewer; of databases there will not."""
+    full = reply(400, {"message": "too many"}, x_amzn_errortype="LimitExceededException")
+    assert type(play(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is Throttled
+    assert type(play(fin.create_database(E, "ticks"), full).error) is Refusal
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"changesetId": ""}, {"changesetId": 5}, "text"])
+def test_answers_of_another_shape(answer):
+    """Are a misunderstanding, and are not taken for success."""
+    assert isinstance(play(fin.create_changeset(E, "markets", [SYM]), reply(200, answer)).error, Misunderstood)
+    assert isinstance(play(fin.get_changeset(E, "markets", "c1"), reply(200, answer)).error, Misunderstood)
+
+
+def test_a_listing_of_another_shape():
+    """Likewise."""
+    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": "x"})).error, Misunderstood)
+    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": ["x"]})).error, Misunderstood)
+
+
+# --- weather
+
+
+@pytest.mark.parametrize("trouble", [{"status": 429}, {"status": 500}, {"status": 503}, {"drop": "after"}])
+def test_weather(kdb, sluice_sandbox, trouble):
+    """The same token each time, and one changeset."""
+    sluice_sandbox.faults([{"method": "POST", "path": "/changesets", "times": 3, **trouble}])
+    kdb(fin.create_changeset(E, "markets", [SYM]))
+    tokens = [each["json"]["clientToken"] for each in sluice_sandbox.requests()]
+    assert (len(tokens), len(set(tokens)), len(held(sluice_sandbox)["changesets"])) == (4, 1, 1)
+    assert len(kdb.pauses) == 3
+
+
+def test_weather_that_stays(kdb, sluice_sandbox):
+    """Five attempts, then the last error."""
+    sluice_sandbox.faults([{"path": "/kx", "status": 503, "times": 100}])
+    with pytest.raises(Broken):
+        kdb(fin.list_environments())
+    assert len(sluice_sandbox.requests()) == 5
+
+
+def test_no_repetition_outlives_the_token(monkeypatch):
+    """Each attempt is as slow as it can be: none begins when the service may have forgotten the token."""
+    now = [0.0]
+    monkeypatch.setattr("sluice_provider.calls.flow.time.monotonic", lambda: now[0])
+    lost = Unreachable("lost")
+
+    def slow(seconds):
+        now[0] += seconds + 120
+
+    played = play(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
+    assert played.error is lost
+    assert len(played.calls) == 4
+    assert now[0] < fin.TOKEN_LIFE - 200.0
+
+
+def test_a_token_used_for_other_changes(kdb):
+    """Is an error that says so."""
+    kdb(fin.create_changeset(E, "markets", [SYM], "t"))
+    with pytest.raises(Conflict, match="client token was used before") as error:
+        kdb(fin.create_changeset(E, "markets", [DAY], "t"))
+    assert error.value.hopeless
+
+
+@pytest.mark.parametrize(
+    ("keys", "settings", "words"),
+    [
+        ({"secret_key": "canary-of-a-secret"}, {}, "signature"),
+        ({"access_key": "AKIAUNKNOWN"}, {}, "security token"),
+        ({"region": "us-east-1"}, {}, "valid region"),
+        ({}, {"signature_skew": 600}, "Signature expired"),
+    ],
+)
+@pytest.mark.parametrize("name", ["worker", "triggerer"])
+def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
+    """One request, the service's own words, and no secret in them."""
+    face = Face(name, finspace_options(sluice_sandbox, **keys))
+    sluice_sandbox.settings(**settings)
+    with pytest.raises(NotAuthenticated, match=words) as error:
+        face(fin.list_environments())
+    assert len(sluice_sandbox.requests()) == 1
+    assert "canary" not in f"{error.value!r}{vars(error.value)}"
+
+
+# --- rules
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/2020.01.02/", "/2020.01.02/taq/", "*", "/2020.*", "?", "/" + "x" * 1023 + "/"], ids=lambda p: p[:20]
+)
+def test_database_paths_that_are_good(path):
+    """By the model's pattern, and with wildcards by it alone."""
+    rules.check_requests([fin.delete(path)])
+
+
+@pytest.mark.parametrize(
+    "path", ["s3://abc/", "s3://abc/key", "s3://a.b-c/x/y/z/", "s3://abc/with space/ü"], ids=lambda p: p[:20]
+)
+def test_s3_paths_that_are_good(path):
+    """Folders and files."""
+    rules.check_requests([fin.put(path, "/")])
+
+
+@pytest.mark.parametrize("path", ["s3://ab", "s3://AB/x", "s3://abc//x", "s3://abc", "abc/x", "", None, 5, "s3:///x"])
+def test_s3_paths_that_are_not(path):
+    """Refused by index and rule."""
+    with pytest.raises(BadInput, match=r"change_requests\[1\]"):
+        rules.check_requests([SYM, {**SYM, "s3Path": path}])
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda: fin.create_changeset(E, "markets", [SYM] * 33),
+        lambda: fin.create_changeset(E, "m", [SYM]),
+        lambda: fin.create_changeset(" ", "markets", [SYM]),
+        lambda: fin.create_changeset(E, "markets", [SYM], "a_b"),
+        lambda: fin.get_changeset(E, "markets", "../x"),
+        lambda: fin.get_environment("a/b"),
+        lambda: fin.get_database("None", "markets"),
+        lambda: fin.create_database(E, "ticks", "no; semicolons"),
+        lambda: fin.create_database(E, "ticks", tags={}),
+        lambda: fin.create_database(E, "ticks", tags={"aws:x": "y"}),
+        lambda: fin.create_database(E, "ticks", tags={"x": "ä"}),
+    ],
+)
+def test_bad_input_sends_nothing(flow):
+    """The rule is named before the first call."""
+    played = play(flow())
+    assert isinstance(played.error, BadInput)
+    assert played.calls == []

@@ -1,0 +1,539 @@
+"""Changesets from a task: what is asked for, once, in order; what a retry makes of it; what is refused before."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from airflow.sdk import get_current_context
+
+from operators.life import Died
+from sluice_provider.errors import BadInput, Conflict, NotAuthenticated, NotFound, Throttled, Undone
+from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+ENVIRONMENT = "sluicesandbox4kdbx2026"
+BUCKET = "s3://sluice-market-data/hdb"
+CHANGES = [put(f"{BUCKET}/2026.03.02/", "/2026.03.02/"), put(f"{BUCKET}/sym", "/"), delete("/2026.02.27/")]
+SYMS = [put(f"{BUCKET}/sym", f"/a{number}/") for number in range(5)]
+
+
+class Kdb:
+    """What a test wants to see of the sandbox's FinSpace."""
+
+    def __init__(self, sandbox):
+        self.sandbox = sandbox
+
+    @property
+    def held(self):
+        return self.sandbox.state()["finspace"]
+
+    @property
+    def changesets(self):
+        return [each["id"] for each in self.held["changesets"]]
+
+    @property
+    def tree(self):
+        return list(self.held["databases"][0]["tree"])
+
+    def asked(self, method, part):
+        found = self.sandbox.requests()
+        return [each for each in found if each["method"] == method and part in each["path"]]
+
+    @property
+    def creations(self):
+        return [each["json"] for each in self.asked("POST", "/changesets")]
+
+    @property
+    def tokens(self):
+        return [each["clientToken"] for each in self.creations]
+
+    def listings(self):
+        return [each for each in self.asked("GET", "/changesets") if each["path"].endswith("/changesets")]
+
+    def trouble(self, method, path, **fault):
+        self.sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
+
+
+@pytest.fixture
+def kdb(sluice_sandbox):
+    """The sandbox's FinSpace."""
+    return Kdb(sluice_sandbox)
+
+
+@pytest.fixture
+def change(airflow):
+    """A changeset of three changes, with three retries; arguments as for the operator."""
+
+    def begin(**args):
+        args = {
+            "environment_id": ENVIRONMENT,
+            "database_name": "markets",
+            "change_requests": CHANGES,
+            "retries": 3,
+            **args,
+        }
+        return airflow.life(FinSpaceCreateChangesetOperator, task_id="change", **args)
+
+    return begin
+
+
+def killed():
+    """What happens to a worker that is told to stop."""
+    get_current_context()["ti"].task.on_kill()
+    raise Died
+
+
+# --- the good way
+
+
+@WAYS
+@pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
+def test_a_changeset_is_asked_for_and_awaited(change, kdb, deferrable, word):
+    """Asked for once, under way by any name, and the result tells what it changed."""
+    kdb.sandbox.settings(job_seconds=20, changeset_status=word)
+    life = change(deferrable=deferrable).go()
+    assert life.state == "success", life.error
+    [changeset_id] = kdb.changesets
+    result = life.result
+    assert result["changesets"] == [{"id": changeset_id, "put": ["/2026.03.02/", "/"], "deleted": ["/2026.02.27/"]}]
+    assert (result["state"], result["changeset_ids"]) == ("succeeded", [changeset_id])
+    assert (result["put"], result["deleted"]) == (2, 1)
+    assert result["seconds"] >= 19
+    assert "/sym" in kdb.tree
+    assert len(kdb.creations) == 1
+    assert life.said("finspace changeset", word)
+
+
+@WAYS
+def test_long_lists_become_several_changesets(change, kdb, deferrable):
+    """In order, and each only when the one before it is over."""
+    kdb.sandbox.settings(changeset_quota=1)
+    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable).go()
+    assert life.state == "success", life.error
+    sent = [request["dbPath"] for creation in kdb.creations for request in creation["changeRequests"]]
+    assert sent == [f"/a{number}/" for number in range(5)]
+    assert [len(creation["changeRequests"]) for creation in kdb.creations] == [2, 2, 1]
+    assert len(set(kdb.tokens)) == 3
+    assert life.result["changeset_ids"] == kdb.changesets
+    assert [each["put"] for each in life.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
+    phases = [(entry["phase"], entry["parts"][0][1:]) for entry in life.journal["entries"]]
+    assert phases == [("changeset-1", [0, 2]), ("changeset-2", [2, 2]), ("changeset-3", [4, 1])]
+
+
+def test_thirty_two_is_the_limit(change, kdb):
+    """Thirty-three requests are two changesets."""
+    kdb.sandbox.settings(job_seconds=0)
+    requests = [put(f"{BUCKET}/sym", f"/b{number}/") for number in range(33)]
+    life = change(change_requests=requests).go()
+    assert [len(creation["changeRequests"]) for creation in kdb.creations] == [32, 1]
+    assert (life.result["put"], len(kdb.tree)) == (33, 33)
+
+
+def test_it_need_not_wait(change, kdb):
+    """As soon as the first changeset is accepted, its id is the result."""
+    life = change(wait_for_completion=False).go()
+    assert (life.state, life.result["state"]) == ("success", "running")
+    assert life.result["changeset_ids"] == life.xcom("job_ids") == kdb.changesets
+
+
+def test_templates(change, kdb):
+    """Requests, environment and database are rendered, dates and all."""
+    requests = [{"changeType": "PUT", "s3Path": BUCKET + "/{{ 'sym' }}", "dbPath": "/{{ '2026.03.02' }}/"}]
+    life = change(change_requests=requests, database_name="{{ 'markets' }}").go()
+    assert life.state == "success", life.error
+    assert kdb.tree == ["/2026.03.02/sym"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_database_is_made_if_wanted(change, kdb, there):
+    """Only if it is not there; without `ensure_database` its absence is an error that no retry cures."""
+    name = "markets" if there else "ticks"
+    assert change(database_name=name, ensure_database=True).go().state == "success"
+    assert len(kdb.asked("POST", "/databases")) - len(kdb.creations) == (0 if there else 1)
+    life = change(database_name="nowhere").go()
+    assert (life.state, type(life.error)) == ("failed", NotFound)
+    assert "KX database nowhere not found" in str(life.error)
+
+
+def test_a_region_goes_with_the_work(change, kdb):
+    """The task's region is the trigger's region too: the sandbox refuses every other one."""
+    life = change(region_name="eu-west-1", deferrable=True).go()
+    assert life.state == "success"
+    life = change(region_name="us-east-1").go()
+    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert "valid region" in str(life.error)
+
+
+def test_mapped_tasks_have_tokens_of_their_own(airflow, kdb):
+    """The same changes for two databases, mapped: two changesets, whatever the map."""
+
+    def make():
+        FinSpaceCreateChangesetOperator.partial(
+            task_id="change", environment_id=ENVIRONMENT, change_requests=SYMS[:1], ensure_database=True
+        ).expand(database_name=["markets", "ticks"])
+
+    run = airflow.run(make)
+    lives = [run.life("change", map_index).go() for map_index in (0, 1)]
+    assert [life.state for life in lives] == ["success", "success"], lives[0].error
+    assert [life.result["database_name"] for life in lives] == ["markets", "ticks"]
+    assert len(set(kdb.tokens)) == len(kdb.changesets) == 2
+
+
+# --- dry runs
+
+
+def test_a_dry_run_asks_for_nothing(change, kdb):
+    """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=3, plan_only=True).go()
+    assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
+    assert life.said("changeset 1: 3 changes")
+    assert life.said("changeset 2: 2 changes")
+    assert life.said("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
+    with pytest.raises(BadInput, match=r"change_requests\[1\]"):
+        FinSpaceCreateChangesetOperator(
+            task_id="t", environment_id="e", database_name="markets", change_requests=[SYMS[0], delete("x")]
+        ).dry_run()
+
+
+# --- bad input
+
+
+WRONG = {
+    "no requests": ({"change_requests": []}, "empty"),
+    "a text": ({"change_requests": "s3://x/y"}, "list of dicts"),
+    "not a dict": ({"change_requests": [CHANGES[0], "x"]}, r"change_requests\[1\]"),
+    "unknown member": ({"change_requests": [{**CHANGES[0], "path": "/"}]}, r"change_requests\[0\] has 'path'"),
+    "unknown type": ({"change_requests": [CHANGES[0], {"changeType": "MOVE", "dbPath": "/"}]}, r"\[1\]: changeType"),
+    "PUT of nothing": ({"change_requests": [{"changeType": "PUT", "dbPath": "/"}]}, r"\[0\]: a PUT needs an s3Path"),
+    "relative": ({"change_requests": [delete("2026.01.01/")]}, r"\[0\]: dbPath"),
+    "no slash at the end": ({"change_requests": [delete("/2026.01.01")]}, r"\[0\]: dbPath must start and end"),
+    "too deep": ({"change_requests": [delete("/a/b/c/")]}, r"\[0\]: dbPath"),
+    "empty folder": ({"change_requests": [delete("//")]}, r"\[0\]: dbPath"),
+    "too long": ({"change_requests": [delete("/" + "x" * 1024 + "/")]}, "1 to 1025 characters"),
+    "not S3": ({"change_requests": [put("https://b/k", "/")]}, r"\[0\]: s3Path"),
+    "bucket only": ({"change_requests": [put("s3://bucket", "/")]}, r"\[0\]: s3Path"),
+    "XCom that is not there": ({"environment_id": "None"}, "the text 'None'"),
+    "blank environment": ({"environment_id": " "}, "environment_id"),
+    "long environment": ({"environment_id": "e" * 33}, "1 to 32 characters"),
+    "database": ({"database_name": "_x_"}, "database_name"),
+    "token": ({"client_token": "a_b"}, "client_token"),
+    "long token": ({"client_token": "x" * 65}, "client_token"),
+    "limit": ({"max_requests_per_changeset": 33}, "1 to 32"),
+    "no limit": ({"max_requests_per_changeset": 0}, "1 to 32"),
+}
+
+
+@pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG)
+def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
+    """Naming the index and the rule, and without a retry."""
+    life = change(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert re.search(words, str(life.error)), life.error
+    assert kdb.sandbox.requests() == []
+
+
+# --- nothing twice
+
+
+def test_the_token_is_written_down_before_asking(change, kdb):
+    """Who dies before asking leaves word of the token, which the next try uses."""
+    life = change()
+    with life.death("before asking"):
+        life.go()
+    [entry] = life.journal["entries"]
+    assert kdb.creations == []
+    life.retry()
+    assert kdb.tokens == [entry["intent"]["key"]]
+    assert len(kdb.tokens[0]) <= 64
+
+
+@WAYS
+def test_in_doubt_the_token_is_used_again(change, kdb, clock, deferrable):
+    """Dead between asking and hearing: within the token's life the same request gives the same changeset."""
+    life = change(deferrable=deferrable)
+    with life.death("after asking"):
+        life.go()
+    clock.move(300)
+    life.retry()
+    assert life.state == "success", life.error
+    assert len(kdb.creations) == 2
+    assert len(set(kdb.tokens)) == 1
+    assert life.result["changeset_ids"] == kdb.changesets
+    assert len(kdb.changesets) == 1
+    assert kdb.listings() == []
+    assert life.said("WARNING", "same client token")
+
+
+@WAYS
+def test_after_ten_minutes_the_changeset_is_looked_for(change, kdb, clock, deferrable):
+    """The service has forgotten the token: the changeset is found among the others by what it changes."""
+    life = change(deferrable=deferrable)
+    other = change(change_requests=CHANGES[:2])
+    with life.death("after asking"):
+        life.go()
+    mine = kdb.changesets
+    other.go()
+    clock.move(700)
+    life.retry()
+    assert life.state == "success", life.error
+    assert life.result["changeset_ids"] == mine
+    assert len(kdb.changesets) == 2
+    assert len(kdb.listings()) == 1
+    assert life.said("WARNING", "going on with it", mine[0])
+
+
+def test_after_ten_minutes_what_is_not_there_is_asked_for(change, kdb, clock):
+    """Dead before asking, and the same changes made by somebody else long ago: neither keeps it from being done."""
+    change().go()
+    clock.move(100)
+    life = change()
+    with life.death("before asking"):
+        life.go()
+    clock.move(700)
+    life.retry()
+    assert life.state == "success"
+    assert len(kdb.changesets) == 2
+    assert life.result["changeset_ids"] == kdb.changesets[1:]
+    assert life.said("WARNING", "it is not there")
+
+
+def test_a_token_does_not_grow_younger(change, kdb, clock):
+    """Used at 0, used again at 400 s: at 700 s it is forgotten, although its last use is 300 s ago."""
+    life = change()
+    for seconds in (400, 300):
+        with life.death("after asking"):
+            life.go()
+        clock.move(seconds)
+    life.retry()
+    assert life.state == "success"
+    assert (len(kdb.creations), len(kdb.changesets), len(kdb.listings())) == (2, 1, 1)
+
+
+def test_a_failed_changeset_is_not_taken_for_the_lost_one(change, kdb, clock):
+    """It was lost and it failed: what is wanted is done anew."""
+    kdb.sandbox.settings(fail_changesets=1)
+    life = change()
+    with life.death("after asking"):
+        life.go()
+    clock.move(700)
+    life.retry()
+    assert life.state == "success"
+    assert life.result["changeset_ids"] == kdb.changesets[1:]
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_lost_answer_is_asked_for_again_at_once(change, kdb, drop):
+    """The same token, in the same try, and one changeset."""
+    kdb.sandbox.faults([{"method": "POST", "path": "/changesets", "drop": drop}])
+    life = change().go()
+    assert (life.state, len(kdb.changesets), len(set(kdb.tokens)), len(kdb.tokens)) == ("success", 1, 1, 2)
+
+
+@WAYS
+def test_a_retry_goes_on_in_the_phase_it_died_in(change, kdb, deferrable):
+    """Dead after the second of three was accepted."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
+    with life.death("job noted", nth=2):
+        life.go()
+        if life.state == "deferred":
+            life.fire().leg()
+        if life.state == "deferred":
+            life.fire().leg()
+    life.retry()
+    assert life.state == "success", life.error
+    assert len(kdb.creations) == len(kdb.changesets) == 3
+    assert life.result["changeset_ids"] == kdb.changesets
+
+
+def test_another_limit_does_not_matter(change, kdb):
+    """What is left is cut anew."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2)
+    with life.death("job noted"):
+        life.go()
+    life.retry(max_requests_per_changeset=32)
+    assert [len(creation["changeRequests"]) for creation in kdb.creations] == [2, 3]
+    assert [len(each["put"]) for each in life.result["changesets"]] == [2, 3]
+
+
+def test_other_changes_are_other_work(change, kdb):
+    """An edited list begins anew."""
+    life = change()
+    with life.death("job noted"):
+        life.go()
+    life.retry(change_requests=CHANGES[:1])
+    assert (life.state, len(kdb.changesets)) == ("success", 2)
+
+
+@WAYS
+def test_clearing_means_again(change, kdb, deferrable):
+    """Under another token."""
+    life = change(deferrable=deferrable).go()
+    life.clear().go()
+    assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
+
+
+def test_the_authors_token(change, kdb):
+    """Goes with the first changeset; the others, and those after a failure, get their own."""
+    kdb.sandbox.settings(fail_changesets=1, job_seconds=0)
+    life = change(change_requests=SYMS, max_requests_per_changeset=3, client_token="nightly-2026-03-02").go()
+    life.retry()
+    assert life.state == "success", life.error
+    assert kdb.tokens[0] == "nightly-2026-03-02"
+    assert len(set(kdb.tokens)) == 3
+
+
+def test_an_authors_token_used_for_other_changes(change, kdb):
+    """The service refuses it, and the error says so."""
+    change(client_token="mine").go()
+    life = change(client_token="mine", change_requests=CHANGES[:1]).go()
+    assert (life.state, type(life.error)) == ("failed", Conflict)
+    assert "client token was used before" in str(life.error)
+
+
+def test_a_journal_that_is_gone(change, kdb):
+    """What the trigger watched is gone on with."""
+    life = change(deferrable=True).defer().forget()
+    life.fire().leg()
+    assert life.state == "success", life.error
+    assert len(kdb.changesets) == 1
+
+
+# --- a bad end
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("An internal error has occurred.", "up_for_retry"),
+        ("The system temporarily lacks sufficient resources to process the request.", "up_for_retry"),
+        ("Cancelled", "up_for_retry"),
+        ("A sentence that is new", "up_for_retry"),
+        ("The inputs to this request are invalid.", "failed"),
+        ("Service limits have been exceeded.", "failed"),
+        ("A user recoverable error has occurred", "failed"),
+    ],
+)
+def test_a_failed_changeset(change, kdb, kind, state):
+    """In the service's words; tried again only where a new changeset may do better, and then under a new token."""
+    kdb.sandbox.settings(fail_changesets=1, changeset_error=kind)
+    life = change().go()
+    assert (life.state, type(life.error)) == (state, Undone)
+    assert f"{kind} The sandbox was told" in str(life.error)
+    if state == "up_for_retry":
+        life.retry()
+        assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [({}, "were not found"), ({"denied_bucket": "sluice-market-data"}, "Missing required permission")],
+)
+def test_sources_that_cannot_be_read(change, kdb, settings, kind):
+    """Neither is cured by a retry, and the rest of the list is not asked for."""
+    kdb.sandbox.settings(**settings)
+    life = change(change_requests=[put(f"{BUCKET}/2019.01.01/", "/x/"), *SYMS], max_requests_per_changeset=1).go()
+    assert (life.state, type(life.error), len(kdb.changesets)) == ("failed", Undone, 1)
+    assert kind in str(life.error)
+
+
+# --- weather
+
+
+@WAYS
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
+    """Throttled or broken while asking and while looking: the same token, and one changeset."""
+    kdb.sandbox.faults(
+        [
+            {"method": "POST", "path": "/changesets", "status": status, "times": 3},
+            {"method": "GET", "path": "/changesets/", "status": status, "times": 15},
+        ]
+    )
+    life = change(deferrable=deferrable).go()
+    assert (life.state, len(kdb.changesets)) == ("success", 1), life.error
+    assert (len(kdb.tokens), len(set(kdb.tokens))) == (4, 1)
+
+
+def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
+    """The next try asks again for the same."""
+    kdb.trouble("POST", "/changesets", status=503)
+    life = change().go()
+    assert life.state == "up_for_retry"
+    kdb.sandbox.faults([])
+    life.retry()
+    assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
+
+
+def test_a_refusal_after_a_lost_answer_leaves_doubt(change, kdb, clock):
+    """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
+    kdb.sandbox.faults(
+        [
+            {"method": "POST", "path": "/changesets", "drop": "after"},
+            {"method": "POST", "path": "/changesets", "status": 429, "times": 10},
+        ]
+    )
+    life = change().go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Throttled)
+    kdb.sandbox.faults([])
+    clock.move(700)
+    life.retry()
+    assert (life.state, len(kdb.changesets)) == ("success", 1)
+    assert life.said("WARNING", "going on with it", kdb.changesets[0])
+
+
+def test_a_full_quota_is_waited_for(change, kdb):
+    """Others have ten changesets under way: that passes, so the task is tried again."""
+    kdb.sandbox.settings(job_seconds=1000, changeset_quota=1)
+    other = change(wait_for_completion=False).go()
+    assert other.state == "success"
+    life = change(change_requests=SYMS).go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Throttled)
+    kdb.sandbox.settings(changeset_quota=10)
+    assert life.retry().state == "success"
+
+
+def test_a_changeset_that_is_late(change, kdb):
+    """404 right after the asking is not an end."""
+    kdb.sandbox.settings(late_changesets=3, job_seconds=0)
+    life = change().go()
+    assert (life.state, len(kdb.changesets)) == ("success", 1)
+
+
+@pytest.mark.parametrize("settings", [{"signature_skew": 600}, {"signature_skew": 900}])
+def test_a_skewed_clock(change, kdb, settings):
+    """The remote's own words say that it is the time; no retry, nothing done."""
+    kdb.sandbox.settings(**settings)
+    life = change().go()
+    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert "Signature expired" in str(life.error)
+    assert kdb.changesets == []
+
+
+def test_it_cannot_be_cancelled(change, kdb, clock):
+    """The log says so, and the next try goes on with what was asked for."""
+    clock.on_nap = killed
+    life = change().go()
+    [changeset_id] = kdb.changesets
+    assert life.said("WARNING", "finspace cannot cancel this changeset", changeset_id)
+    clock.on_nap = lambda: None
+    life.retry()
+    assert (life.state, kdb.changesets) == ("success", [changeset_id])
+
+
+# --- lineage
+
+
+def test_lineage(change, kdb):
+    """From the places in S3 to the database."""
+    life = change().go()
+    facets = life.operator.get_openlineage_facets_on_complete(None)
+    assert [(each.namespace, each.name) for each in facets.inputs] == [
+        ("s3://sluice-market-data", "hdb/2026.03.02/"),
+        ("s3://sluice-market-data", "hdb/sym"),
+    ]
+    [output] = facets.outputs
+    assert output.name == f"{ENVIRONMENT}/markets"
+    assert facets.run_facets["externalQuery"].externalQueryId == kdb.changesets[0]

@@ -1,0 +1,100 @@
+"""Waiting for a changeset that somebody else asked for: three modes, one behaviour."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.exceptions import AirflowFailException
+
+from sandbox.signed import Client
+from sluice_provider.errors import BadInput, NotAuthenticated, Undone
+from sluice_provider.sensors.finspace import FinSpaceChangesetSensor
+
+pytestmark = pytest.mark.airflow
+
+EVERY_MODE = pytest.mark.parametrize(
+    "mode", [{}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "deferrable"]
+)
+SYM = {"changeType": "PUT", "s3Path": "s3://sluice-market-data/hdb/sym", "dbPath": "/"}
+
+
+@pytest.fixture
+def fin(sluice_sandbox):
+    """Somebody else, who asks for changesets."""
+    return Client(sluice_sandbox)
+
+
+@pytest.fixture
+def wait(airflow, fin):
+    """A sensor, alone in its run, with retries."""
+
+    def begin(changeset_id, **args):
+        where = {"environment_id": fin.environment, "database_name": "markets"}
+        args = {**where, "changeset_id": changeset_id, "poke_interval": 2, "retries": 3, **args}
+        return airflow.life(FinSpaceChangesetSensor, task_id="wait", **args)
+
+    return begin
+
+
+@EVERY_MODE
+@pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
+def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
+    """Through every word that is not an end; the sensor itself asks for nothing."""
+    sluice_sandbox.settings(job_seconds=20, changeset_status=word)
+    changeset_id = fin.change(SYM).json()["changesetId"]
+    life = wait(changeset_id, **mode).go()
+    assert life.state == "success", life.error
+    assert life.result == {"ids": [changeset_id], "state": "succeeded", "put": 1, "deleted": 0}
+    assert len(sluice_sandbox.state()["finspace"]["changesets"]) == 1
+
+
+@EVERY_MODE
+def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
+    """404 right after its creation is not an end."""
+    sluice_sandbox.settings(job_seconds=0, late_changesets=3)
+    assert wait(fin.change(SYM).json()["changesetId"], **mode).go().state == "success"
+
+
+@EVERY_MODE
+@pytest.mark.parametrize(
+    ("kind", "state", "error"),
+    [
+        ("The inputs to this request are invalid.", "failed", AirflowFailException),
+        ("Missing required permission to perform this request.", "failed", AirflowFailException),
+        ("An internal error has occurred.", "up_for_retry", Undone),
+    ],
+)
+def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error):
+    """Its error in full; tried again only where a new changeset may cure it."""
+    sluice_sandbox.settings(fail_changesets=1, changeset_error=kind, job_seconds=5)
+    life = wait(fin.change(SYM).json()["changesetId"], **mode).go()
+    assert (life.state, type(life.error)) == (state, error)
+    assert f"{kind} The sandbox was told to let this changeset fail" in str(life.error)
+
+
+@EVERY_MODE
+def test_bad_weather(fin, wait, sluice_sandbox, mode):
+    """A look that fails in passing is not news."""
+    changeset_id = fin.change(SYM).json()["changesetId"]
+    sluice_sandbox.faults([{"method": "GET", "path": "changesets/", "status": 503, "times": 12}])
+    assert wait(changeset_id, **mode).go().state == "success"
+
+
+@EVERY_MODE
+def test_a_region_of_its_own(fin, wait, mode):
+    """Reaches the trigger; the sandbox refuses every other one, and no retry cures that."""
+    changeset_id = fin.change(SYM).json()["changesetId"]
+    assert wait(changeset_id, region_name="eu-west-1", **mode).go().state == "success"
+    life = wait(changeset_id, region_name="us-east-1", **mode).go()
+    assert life.state == "failed"
+    assert NotAuthenticated.__name__ in str(life.error)
+
+
+@pytest.mark.parametrize(
+    "args", [{"changeset_id": "None"}, {"changeset_id": "a/b"}, {"environment_id": ""}, {"database_name": "x"}], ids=str
+)
+def test_bad_input(wait, sluice_sandbox, args):
+    """Refused before anything is sent."""
+    life = wait(**{"changeset_id": "c1", **args}).go()
+    assert life.state == "failed"
+    assert BadInput.__name__ in str(life.error)
+    assert sluice_sandbox.requests() == []
