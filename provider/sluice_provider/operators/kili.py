@@ -9,7 +9,7 @@ from sluice_provider.apis import kili
 from sluice_provider.errors import BadInput, Conflict, InDoubt, NotFound, OverLimit, Undone
 from sluice_provider.journal import Entry, Intent, Story, digest
 from sluice_provider.operators.asking import Asking, Phase
-from sluice_provider.operators.kili_phases import ROUNDS, KiliOperator, same
+from sluice_provider.operators.kili_phases import ROUNDS, KiliOperator, alike
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import Work
@@ -123,7 +123,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
         if asking.entry.parts:
             return
         there = self._list()
-        same = [each for each in there if same(each, self._settings)]
+        same = [each for each in there if alike(each, self._settings)]
         if same and self.if_exists != "add":
             self._reuse(asking, str(same[0]["id"]))
             return
@@ -165,7 +165,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
     def _find(self, asking: Asking) -> bool:
         before = asking.entry.note.get("before", "").split()
         for each in self._list():
-            if str(each["id"]) not in before and same(each, self._settings):
+            if str(each["id"]) not in before and alike(each, self._settings):
                 self.log.info("It was done: %s", each["id"])
                 asking.found(str(each["id"]))
                 return True

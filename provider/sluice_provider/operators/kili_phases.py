@@ -77,7 +77,7 @@ class KiliOperator(JobOperator):
         }
 
 
-def same(connection: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+def alike(connection: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Whether a connection is as these settings say; Kili may write "not given" as null or as an empty list."""
     folders = settings["selected_folders"]
     if (None if folders is None else list(folders)) != connection.get("selectedFolders"):
