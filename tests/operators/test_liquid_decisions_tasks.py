@@ -217,7 +217,7 @@ def test_rejected_later(importing, liquid):
     liquid.trouble("batch/status", status=200, body=told)
     life.fire().leg()
     assert (life.state, type(life.error)) == ("failed", Undone)
-    assert "Rejected (no such type); the same input would end the same way" in str(life.error)
+    assert "Rejected (no such type); a retry would end the same way" in str(life.error)
 
 
 def test_what_failed_is_asked_for_again(importing, liquid):

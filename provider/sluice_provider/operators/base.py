@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -261,14 +262,14 @@ class JobOperator(Waiting):
         return self.result
 
 
-def times(first: Entry, last: Entry | None = None) -> dict[str, Any]:
-    """When work was asked for and over, for the manifest; the last phase is the first one if there is but one."""
-    last = last or first
-    at = last.ended["at"] if last.ended else None
+def times(entries: Sequence[Entry]) -> dict[str, Any]:
+    """When the work of these phases was asked for and over, for the manifest."""
+    begun = entries[0].asked_at if entries else None
+    at = entries[-1].ended["at"] if entries and entries[-1].ended else None
     return {
-        "asked_at": iso(first.asked_at),
+        "asked_at": begun and iso(begun),
         "ended_at": at and iso(at),
-        "seconds": at and round(at - first.asked_at, 1),
+        "seconds": begun and at and round(at - begun, 1),
     }
 
 

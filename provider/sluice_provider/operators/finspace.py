@@ -118,7 +118,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
         if not self.plan_only:
             return super().execute(context)
         self.dry_run()
-        return {**self.manifest(Story("", [])), "state": "planned", "asked_at": None}
+        return {**self.manifest(Story("", [])), "state": "planned"}
 
     @property
     def where(self) -> Mapping[str, str]:
@@ -206,7 +206,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
             "put": sum(len(each["put"]) for each in changesets),
             "deleted": sum(len(each["deleted"]) for each in changesets),
             "changesets": changesets,
-            **times(entries[0], entries[-1]),
+            **times(entries),
         }
 
     def _changed(self, entries: Sequence[Entry]) -> Any:

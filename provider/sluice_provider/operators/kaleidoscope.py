@@ -260,7 +260,7 @@ class KaleidoscopePushOperator(JobOperator):
             "import_ids": list(entry.ids),
             "pushed": entry.size,
             **ended["counts"],
-            **times(entry),
+            **times([entry]),
             "url": self.job_url,
         }
 

@@ -72,7 +72,7 @@ class KiliOperator(JobOperator):
             "state": "succeeded" if over else "running",
             "connection_id": self.connection_of(story),
             "project_id": self.project_of(story),
-            **times(story.entry(first), story.entries[-1]),
+            **times([story.entry(first), *story.entries]),
             "url": self.job_url,
         }
 

@@ -100,7 +100,7 @@ class _BatchOperator(JobOperator):
             "item_type": self.item_type,
             **ended["counts"],
             **ended.get("brought", {}),
-            **times(entry),
+            **times([entry]),
         }
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
@@ -436,4 +436,4 @@ class LiquidDecisionsCancelJobOperator(JobOperator):
         entry = story.entry("cancel")
         ended = entry.ended or {"state": "running", "counts": {}}
         told = {"system": self.system, "state": ended["state"], "job_id": entry.ids[0]}
-        return {**told, **ended["counts"], **ended.get("brought", {}), **times(entry)}
+        return {**told, **ended["counts"], **ended.get("brought", {}), **times([entry])}
