@@ -24,10 +24,10 @@ from sluice_provider.errors import (
     Unreachable,
 )
 
-UNFORWARDED = re.compile(r"no healthy upstream|reset reason: (?:overflow|(?:remote )?connection failure)")
+UNFORWARDED = r"no healthy upstream|reset reason: (?:overflow|(?:remote )?connection failure)"
 """Envoy's words in a 503 for a request that it could not hand on; without "retried", nothing was run."""
 
-PASSING = re.compile(r"Failed to fetch data connection|Invalid request made to Flagsmith API")
+PASSING = r"Failed to fetch data connection|Invalid request made to Flagsmith API"
 """Errors of Kili's backend that go away by themselves. Something was run before they came."""
 
 CODES: Mapping[str, type[Answered]] = {
@@ -127,7 +127,7 @@ def _plain(call: Call, reply: Reply) -> SluiceError:
 
 
 def _unforwarded(text: str) -> bool:
-    return "retried" not in text and UNFORWARDED.search(text) is not None
+    return "retried" not in text and re.search(UNFORWARDED, text) is not None
 
 
 def _error(call: Call, reply: Reply, errors: Any) -> SluiceError:
@@ -135,7 +135,7 @@ def _error(call: Call, reply: Reply, errors: Any) -> SluiceError:
     extensions = first.get("extensions")
     code = str(extensions.get("code") or "") if isinstance(extensions, dict) else ""
     message, path = str(first.get("message") or "no reason given"), _path(first.get("path"))
-    kind = Broken if PASSING.search(message) else CODES.get(code, _by_status(reply.status))
+    kind = Broken if re.search(PASSING, message) else CODES.get(code, _by_status(reply.status))
     return kind(
         f"{call} was refused: {message[:500]}" + _aside(code, path, errors),
         status=reply.status,

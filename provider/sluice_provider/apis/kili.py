@@ -42,7 +42,7 @@ SUMMARY = "dataDifferencesSummary { added removed total }"
 OLD: Mapping[str, str] = {"lastCheck": "lastCheck: lastChecked", "isApplyingDataDifferences": ""}
 """What to ask a server that does not know a field: its older name, or nothing."""
 
-UNKNOWN_FIELD = re.compile(r"Cannot query field [\"'\\]*(\w+)")
+UNKNOWN_FIELD = r"Cannot query field [\"'\\]*(\w+)"
 
 Raw = dict[str, Any]
 Conceal = Callable[[str], object]
@@ -217,7 +217,7 @@ def look_at(connection_id: str) -> Flow[Look]:
             raw = yield from get_connection(connection_id, fields)
             return _look(raw)
         except Refusal as error:
-            unknown = set(UNKNOWN_FIELD.findall(f"{error} {error.body}")) & set(OLD) & set(fields)
+            unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(OLD) & set(fields)
             if not unknown:
                 raise
             fields = [OLD[field] if field in unknown else field for field in fields]

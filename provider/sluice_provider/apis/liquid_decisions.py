@@ -210,7 +210,7 @@ STATES = {
 }
 """The wiki's list, "Batch Job Status", and what each status means."""
 
-LINK = re.compile(r"https?://[^\s<>\"'\\]+")
+LINK = r"https?://[^\s<>\"'\\]+"
 ECHOED = ("jobId", "jobName", "itemType", "contentType", "notificationEmail", "submitTime", "status")
 NUMBERS = {"recordsProcessed": "processed", "runTime": "milliseconds"}
 
@@ -269,7 +269,7 @@ def _links_of(raw: Raw) -> tuple[str, ...]:
 
 def _links(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield from (match.rstrip(".,;:!?)]}") for match in LINK.findall(value))
+        yield from (match.rstrip(".,;:!?)]}") for match in re.findall(LINK, value))
     elif isinstance(value, (list, dict)):
         parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
         for part in parts:

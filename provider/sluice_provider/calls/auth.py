@@ -32,7 +32,7 @@ from sluice_provider.errors import (
     Unreachable,
 )
 
-TOKEN = re.compile(r"[!-~]+")
+TOKEN = r"[!-~]+"
 """What fits into a header (RFC 6750, 2.1, read generously)."""
 
 LIFE = 3600.0
@@ -143,7 +143,7 @@ class Grant:
         try:
             body = json.loads(response.content)
             token, life = body["access_token"], float(body.get("expires_in", LIFE))
-            return (token, life) if TOKEN.fullmatch(token) else None
+            return (token, life) if re.fullmatch(TOKEN, token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sluice_provider.lineage import Name
 
 KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
-SUFFIX = re.compile(r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$")
+SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
 SUFFIXES = {"application/json": ".json"}
 
 
@@ -372,7 +372,7 @@ class LiquidDecisionsExportOperator(_BatchOperator):
         return landing.path
 
     def _suffix(self, link: str) -> str:
-        told = SUFFIX.search(urlsplit(link).path.lower())
+        told = re.search(SUFFIX, urlsplit(link).path.lower())
         return told[0] if told else SUFFIXES.get(self._arguments["content_type"], ".csv")
 
     def datasets(self, items: Name) -> tuple[list[Name], list[Name]]:
