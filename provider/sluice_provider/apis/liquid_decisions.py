@@ -225,7 +225,7 @@ def job_of(raw: Raw) -> Job:
         id=str(raw["jobId"]),
         state=state,
         word=word,
-        message=LINK.sub(_bare, str(raw.get("reason") or "")),
+        message=re.sub(LINK, _bare, str(raw.get("reason") or "")),
         counts={ours: number for name, ours in NUMBERS.items() if (number := _number(raw.get(name))) is not None},
         links=_links_of(raw) if state is JobState.SUCCEEDED else (),
         curable=False if _plain(word) == "rejected" else None,

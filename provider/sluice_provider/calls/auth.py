@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -31,9 +30,6 @@ from sluice_provider.errors import (
     Throttled,
     Unreachable,
 )
-
-TOKEN = r"[!-~]+"
-"""What fits into a header (RFC 6750, 2.1, read generously)."""
 
 LIFE = 3600.0
 """Seconds a token is taken to be good for when its endpoint does not say (RFC 6749, 5.1, leaves it out, too)."""
@@ -143,7 +139,7 @@ class Grant:
         try:
             body = json.loads(response.content)
             token, life = body["access_token"], float(body.get("expires_in", LIFE))
-            return (token, life) if re.fullmatch(TOKEN, token) else None
+            return (token, life) if wearable(token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -167,6 +163,11 @@ class Grant:
             for shown in (value, quote(value, safe=""), quote_plus(value)):
                 words = words.replace(shown, "***") if len(value) > 3 else words
         return words[:300]
+
+
+def wearable(secret: str) -> bool:
+    """Whether a token or key fits into a header (RFC 6750, 2.1, read generously)."""
+    return secret.isascii() and secret.isprintable() and " " not in secret and secret != ""
 
 
 class Iap:

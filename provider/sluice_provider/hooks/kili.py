@@ -9,7 +9,7 @@ import httpx
 
 from sluice_provider.apis import kili
 from sluice_provider.apis.base import Kind, Where
-from sluice_provider.calls.auth import TOKEN, ApiKey
+from sluice_provider.calls.auth import ApiKey, wearable
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site
 from sluice_provider.hooks.base import SluiceHook, call, mask
@@ -65,7 +65,7 @@ class KiliHook(SluiceHook):
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         del place
         key = fields.need("password", fields.password, "API key")
-        if not TOKEN.fullmatch(key):
+        if not wearable(key):
             raise fields.bad("password", "is not an API key: it holds a space, a line break or a letter beyond ASCII")
         return ApiKey("X-API-Key:", key)
 
