@@ -41,10 +41,16 @@ class Part(NamedTuple):
 
 
 class Intent(NamedTuple):
+    """One asking that was not answered yet.
+
+    :param told: the author was told of the doubt, so that a clearing means "ask again"
+    """
+
     key: str
     at: float
     start: int = 0
     size: int = 0
+    told: bool = False
 
 
 class Entry:
@@ -52,6 +58,7 @@ class Entry:
     :param round: how often this phase was begun anew after it had ended badly
     :param whole: every part of it was asked for
     :param ended: how it ended: state, counts, at
+    :param again: it was running when the task was cleared: if that ends it, it is asked for once more
     :param mended: how often its trigger died and was replaced
     :param note: what had to be known from before the asking to judge the end by; it becomes part of the job's `where`
     """
@@ -68,6 +75,7 @@ class Entry:
         ended: dict[str, Any] | None = None,
         mended: int = 0,
         note: Mapping[str, str] = MappingProxyType({}),
+        again: bool = False,
     ) -> None:
         self.phase = phase
         self.asked_at = asked_at
@@ -78,6 +86,7 @@ class Entry:
         self.ended = ended
         self.mended = mended
         self.note = dict(note)
+        self.again = again
 
     @property
     def ids(self) -> tuple[str, ...]:

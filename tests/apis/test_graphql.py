@@ -6,6 +6,7 @@ import pytest
 
 from faces import play, reply
 from sluice_provider.apis.graphql import mutate, name_of, query
+from sluice_provider.apis.liquid_decisions import fetch
 from sluice_provider.errors import (
     Broken,
     InDoubt,
@@ -17,6 +18,7 @@ from sluice_provider.errors import (
     TooLarge,
     Unreachable,
 )
+from sluice_provider.sources.blobs import Landing
 
 GOOD = reply(200, {"data": {"data": 7}})
 UNFORWARDED = "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
@@ -55,6 +57,19 @@ TABLE = {
     "transient": (errors("Failed to fetch data connection"), (5, Broken), (1, InDoubt)),
     "Flagsmith": (errors("Invalid request made to Flagsmith API x"), (5, Broken), (1, InDoubt)),
     "internal": (errors("oops", "INTERNAL_SERVER_ERROR", 500), (1, Broken), (1, InDoubt)),
+    "429 GraphQL": (errors("slow", status=429), (8, Throttled), (8, Throttled)),
+    "429 GraphQL, a code": (errors("slow", "RATE_LIMITED", 429), (8, Throttled), (8, Throttled)),
+    "500 GraphQL": (errors("oops", status=500), (1, Broken), (1, InDoubt)),
+    "500 GraphQL, a code": (errors("oops", "SOMETHING_ELSE", 500), (1, Broken), (1, InDoubt)),
+    "502 GraphQL": (errors("oops", status=502), (5, Broken), (1, InDoubt)),
+    "503 GraphQL": (errors("oops", status=503), (5, Broken), (1, InDoubt)),
+    "504 GraphQL": (errors("oops", status=504), (2, Broken), (1, InDoubt)),
+    "200 GraphQL": (errors("no"), (1, Refusal), (1, Refusal)),
+    "400 GraphQL": (errors("no", status=400), (1, Refusal), (1, Refusal)),
+    "404 GraphQL": (errors("no", status=404), (1, NotFound), (1, NotFound)),
+    "413 GraphQL": (errors("no", status=413), (1, TooLarge), (1, TooLarge)),
+    "bad input": (errors("no", "BAD_USER_INPUT", 500), (1, Refusal), (1, Refusal)),
+    "no GraphQL": (errors("no", "GRAPHQL_PARSE_FAILED", 500), (1, Refusal), (1, Refusal)),
     "invalid query": (errors("no", "GRAPHQL_VALIDATION_FAILED", 500), (1, Refusal), (1, Refusal)),
     "forbidden": (errors("no", "FORBIDDEN"), (1, NotAllowed), (1, NotAllowed)),
     "not found": (errors("no", "NOT_FOUND"), (1, NotFound), (1, NotFound)),
@@ -84,6 +99,13 @@ def test_a_server_that_says_when_is_obeyed():
     assert (played.value, played.pauses) == (7, [7.0])
 
 
+def test_a_server_that_says_when_in_graphql_is_obeyed():
+    """The same in a body of GraphQL."""
+    slow = reply(429, {"errors": [{"message": "slow", "extensions": {}}]}, retry_after="7")
+    played = play(mutate("graphql", "mutation x { data: x }", {}), slow, GOOD)
+    assert (played.value, played.pauses) == (7, [7.0])
+
+
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_an_answer_with_data_is_an_answer_whatever_the_status(status):
     """As the vendor's client reads it."""
@@ -105,6 +127,14 @@ def test_the_error_says_what_where_and_why():
 def test_an_error_of_any_shape_is_an_error(body):
     """Also one without extensions, which the vendor's client stumbles over."""
     assert isinstance(play(query("graphql", "query x { data: x }", {}), reply(200, body)).error, Refusal)
+
+
+def test_the_name_of_a_call_hides_a_link(tmp_path):
+    """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
+    flow = fetch("https://files.example.com/secret-path/x.json?sig=y", Landing(str(tmp_path), "x.json"))
+    played = play(flow, reply(410, {"message": "expired"}))
+    assert str(played.error) == "GET a file of results answered 410: expired"
+    assert [str(call) for call in played.calls] == ["GET a file of results"]
 
 
 def test_the_name_of_a_document():

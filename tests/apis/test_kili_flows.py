@@ -138,6 +138,16 @@ def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
     assert (old.last_check, old.applying, new.applying) == (new.last_check, None, False)
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_unknown_field_is_understood_whatever_the_status(status):
+    """Also where there is no code that calls the query invalid."""
+    unknown = reply(status, {"errors": [{"message": 'Cannot query field "lastCheck"', "extensions": {}}]})
+    good = reply(200, {"data": {"data": {"id": "c", "lastCheck": "then"}}})
+    played = play(kili.look_at("c"), unknown, good)
+    assert played.value.last_check == "then"
+    assert "lastCheck: lastChecked" in played.calls[1].json["query"]
+
+
 def test_a_field_that_no_server_has_is_an_error(run, ids):
     """And not an endless loop."""
     with pytest.raises(Refusal, match="nonsense") as caught:

@@ -129,6 +129,21 @@ def test_a_thousand_triggers_share_a_client(connect):
     assert len(asyncio.run(clients(50))) == 1
 
 
+def test_triggers_that_start_together_share_a_client(connect):
+    """None of them makes one while another is making it."""
+    made = []
+
+    class Counted(KaleidoscopeHook):
+        def _async_client(self, fields):
+            made.append(fields)
+            return super()._async_client(fields)
+
+    async def clients(count):
+        return {id(client) for client in await asyncio.gather(*(Counted().aget_conn() for _ in range(count)))}
+
+    assert len(asyncio.run(clients(100))) == len(made) == 1
+
+
 def test_a_changed_connection_has_another_client(connect):
     """So that a triggerer that runs for months uses the new password; the old client stays for who has it."""
 

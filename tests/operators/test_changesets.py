@@ -367,6 +367,37 @@ def test_other_changes_are_other_work(change, kdb):
     assert (life.state, len(kdb.changesets)) == ("success", 2)
 
 
+def test_not_waiting_awaits_all_but_the_last(change, kdb):
+    """They go in order, so only the last one can be left alone."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2, wait_for_completion=False).go()
+    assert (life.state, life.result["state"]) == ("success", "running")
+    assert life.result["changeset_ids"] == kdb.changesets
+    assert [len(each["changeRequests"]) for each in kdb.creations] == [2, 2, 1]
+
+
+def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
+    """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
+    life = change()
+    with life.death("after asking"):
+        life.go()
+    kdb.trouble("POST", "/changesets", status=429)
+    life.retry()
+    assert isinstance(life.error, Throttled)
+    kdb.sandbox.faults([])
+    clock.move(700)
+    assert life.retry().state == "success"
+    assert len(kdb.changesets) == 1
+
+
+def test_cleared_while_it_was_asking(change, kdb):
+    """Killed in the middle and cleared: it goes on, since nobody was told that anything is done or in doubt."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=3)
+    with life.death("after asking", nth=2):
+        life.go()
+    life.clear().go()
+    assert (life.state, len(kdb.changesets)) == ("success", 2)
+
+
 @WAYS
 def test_clearing_means_again(change, kdb, deferrable):
     """Under another token."""

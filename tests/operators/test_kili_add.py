@@ -154,3 +154,14 @@ def test_add_and_synchronise(add, sync, kili):
     life = sync(cloud_storage_connection_id=made).go()
     assert (life.state, life.result["added"]) == ("success", 2)
     assert kili.connection(made)["assets"] == ["cats/one.png", "cats/two.png"]
+
+
+def test_another_connection_is_another_work(add, kili, sluice_connections, monkeypatch):
+    """What was added by one Airflow connection is looked for anew by another."""
+    monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
+    life = add()
+    with life.death("end noted", nth=1):
+        life.go()
+    life.retry(kili_conn_id="kili_other")
+    assert (life.state, life.result["reused"], len(connections(kili))) == ("success", True, 1)
+    assert life.said("WARNING", "The input is not what it was")

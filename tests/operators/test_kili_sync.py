@@ -6,6 +6,8 @@ import pytest
 
 from operators.kili_life import PICTURES
 from sluice_provider.errors import BadInput, NotFound, OverLimit
+from sluice_provider.links import KiliLink
+from sluice_provider.plugin import SluicePlugin
 
 pytestmark = pytest.mark.airflow
 
@@ -215,3 +217,20 @@ def test_the_link_leads_to_the_project(sync, kili):
     assert link.endswith(f"/kili/label/projects/{kili.project}/")
     assert httpx.get(link, trust_env=False).status_code == 200
     assert life.go().result["url"] == link if life.state != "deferred" else life.fire().go().result["url"] == link
+
+
+def test_airflow_knows_the_link():
+    """By the plugin; a link that the API server does not know is not shown."""
+    assert KiliLink in map(type, SluicePlugin.operator_extra_links)
+
+
+def test_another_connection_is_another_work(sync, kili, sluice_connections, monkeypatch):
+    """What one Airflow connection's Kili was asked for says nothing of another's."""
+    monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
+    life = sync()
+    with life.death("end noted", nth=2):  # find, check
+        life.go()
+    life.retry(kili_conn_id="kili_other")
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert kili.asked == ["CHECK", "CHECK", "ADD"]
+    assert life.said("WARNING", "The input is not what it was")

@@ -242,6 +242,29 @@ def test_what_never_is_applied_is_an_error(sync, kili):
     assert life.clear().go().state == "success"
 
 
+@WAYS
+def test_what_is_left_after_three_rounds_is_an_error(sync, kili, deferrable):
+    """One file each time: of five, two are left, and the task says so instead of succeeding."""
+    kili.put("four.png", "five.png")
+    kili.settings(apply_at_most=1)
+    life = sync(deferrable=deferrable).go()
+    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert "3 times to ADD" in str(life.error)
+    assert "1 of 3 added, 2 left" in str(life.error)
+    assert kili.asked == ["CHECK", "ADD"] * 3
+    kili.settings(apply_at_most=0)
+    assert life.clear().go().state == "success"
+    assert (life.result["added"], life.result["left"], len(kili.assets)) == (2, 0, 5)
+
+
+def test_three_rounds_are_enough_for_what_they_finish(sync, kili):
+    """One of three in each."""
+    kili.settings(apply_at_most=1)
+    life = sync().go()
+    assert (life.state, kili.assets) == ("success", PICTURES)
+    assert (life.result["added"], life.result["left"]) == (3, 0)
+
+
 def test_what_somebody_else_applies_meanwhile_is_not_applied_again(sync, kili):
     """Between computing and adding a person presses the button in Kili."""
     life = sync()

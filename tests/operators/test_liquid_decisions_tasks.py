@@ -273,6 +273,17 @@ def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
         assert f"jobName {name!r}" in str(life.error)
 
 
+def test_cleared_before_anybody_knew_of_the_doubt(importing, liquid):
+    """The file may have arrived, and nobody was told: that comes first, and only then a second clearing asks again."""
+    life = importing()
+    with life.death("after asking"):
+        life.go()
+    life.clear().go()
+    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", InDoubt, 1)
+    assert life.clear().go().state == "success"
+    assert len(liquid.jobs) == 2
+
+
 def test_cleared_out_of_doubt(importing, liquid):
     """A person looked, and wants it asked for again."""
     life = importing()
@@ -488,6 +499,16 @@ def test_a_killed_task_cancels_its_job(importing, liquid, clock):
     assert liquid.jobs[0]["status"] == "Canceled"
     clock.on_nap = lambda: None
     assert life.retry().state == "success"
+    assert [job["status"] for job in liquid.jobs] == ["Canceled", "Completed"]
+
+
+def test_cleared_while_it_ran(importing, liquid, clock):
+    """Clearing a running task cancels its job and means "again": the new try does not fail for the cancelled job."""
+    clock.on_nap = killed
+    life = importing().go()
+    assert liquid.jobs[0]["status"] == "Canceling"
+    clock.on_nap = lambda: None
+    assert life.clear().go().state == "success"
     assert [job["status"] for job in liquid.jobs] == ["Canceled", "Completed"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from sluice_provider.errors import BadInput
@@ -114,6 +116,24 @@ def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connection
     kili.empty()
     life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).go()
     assert (life.state, type(life.error).__name__) == ("failed", "AirflowSensorTimeout")
+
+
+@pytest.mark.parametrize("way", [{"mode": "reschedule"}, {"mode": "poke"}], ids=str)
+def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, kili, clock, way):
+    """Airflow 3.1 and 3.2 delete at each reschedule what was known before the wait, so it would never end."""
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    sensor = KiliCloudStorageDifferenceSensor(task_id="wait", cloud_storage_connection_id=kili.me, **way)
+    nothing = {name: lambda **_: None for name in ("xcom_push", "xcom_pull")}
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="wait", map_index=-1, max_tries=0, try_number=1, **nothing)
+    context = {"ti": ti, "dag_run": SimpleNamespace(clear_number=0)}
+    if way["mode"] == "poke":
+        assert sensor.execute(context)["to_add"] == 3
+        return
+    with pytest.raises(AirflowFailException, match="deferrable=True or mode='poke'") as refused:
+        sensor.execute(context)
+    assert isinstance(refused.value.__cause__, BadInput)
+    assert kili.requests() == []
 
 
 def test_a_refused_or_lost_computation_is_no_end(sensor, kili):

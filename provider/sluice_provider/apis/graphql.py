@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sluice_provider.calls.flow import Call, Flow, Patience, Reply, judge, send
+from sluice_provider.calls.flow import Call, Flow, Patience, Reply, judge, retry_after, send
 from sluice_provider.errors import (
+    REFUSALS,
     Answered,
     Broken,
     NotAllowed,
@@ -35,8 +36,11 @@ CODES: Mapping[str, type[Answered]] = {
     "FORBIDDEN": NotAllowed,
     "NOT_FOUND": NotFound,
     "INTERNAL_SERVER_ERROR": Broken,
+    **dict.fromkeys(("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"), Refusal),
+    **dict.fromkeys(("OPERATION_RESOLUTION_FAILURE", "BAD_REQUEST"), Refusal),
 }
-"""`extensions.code` as Apollo Server writes it; any other code is a refusal."""
+"""`extensions.code` as Apollo Server writes it, which counts more than the status: invalid queries may be answered 500.
+By any other code, and by none, the status decides."""
 
 
 class Tries(Patience):
@@ -142,11 +146,12 @@ def _error(call: Call, reply: Reply, errors: Any) -> SluiceError:
         code=code or None,
         path=path,
         body=reply.text[:2000],
+        retry_after=retry_after(reply.headers),
     )
 
 
 def _by_status(status: int) -> type[Answered]:
-    return NotAuthenticated if status == 401 else NotAllowed if status == 403 else Refusal
+    return Broken if status >= 500 else REFUSALS.get(status, Refusal)
 
 
 def _aside(code: str, path: str, errors: Any) -> str:

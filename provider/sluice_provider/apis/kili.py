@@ -16,7 +16,7 @@ from sluice_provider.apis import kili_azure
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.apis.graphql import mutate, query
 from sluice_provider.calls.flow import Aside, Flow, pages
-from sluice_provider.errors import BadInput, InDoubt, Misunderstood, NotFound, Refusal
+from sluice_provider.errors import Answered, BadInput, InDoubt, Misunderstood, NotFound, Refusal
 from sluice_provider.jobs import Job, JobState
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
@@ -216,7 +216,7 @@ def look_at(connection_id: str) -> Flow[Look]:
         try:
             raw = yield from get_connection(connection_id, fields)
             return _look(raw)
-        except Refusal as error:
+        except Answered as error:  # a server may call it its own failure
             unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(OLD) & set(fields)
             if not unknown:
                 raise
@@ -321,7 +321,7 @@ def _look_apply(connection_id: str, where: Where) -> Flow[Job]:
     else:
         # Not begun yet, or over with less than was expected; a server that does not say which is still at it.
         state = JobState.RUNNING if look.applying is None else JobState.MISSING
-    return look.job(state, word, message, applied=min(moved, expected))
+    return look.job(state, word, message, applied=min(moved, expected), expected=expected)
 
 
 def _came_to_an_end(job: Job) -> Job:

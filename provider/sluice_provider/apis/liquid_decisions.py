@@ -157,7 +157,8 @@ def cancelled(job_id: str) -> Flow[str]:
 
 def fetch(link: str, into: Landing) -> Flow[None]:
     """Bring home what a link of an export leads to. Our credentials go along only to the connection's own host."""
-    yield from send(Call("GET", link, into=into, headers={"Accept": "*/*"}, repeatable=True))
+    what = "GET a file of results"  # the link's path may let anybody in who has it
+    yield from send(Call("GET", link, into=into, headers={"Accept": "*/*"}, repeatable=True, name=what))
 
 
 # --- what is sent ---------------------------------------------------------------------------------------------------

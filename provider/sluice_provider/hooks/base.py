@@ -36,7 +36,9 @@ NOWHERE: Where = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, httpx.AsyncClient]] = WeakKeyDictionary()
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, asyncio.Future[httpx.AsyncClient]]] = (
+    WeakKeyDictionary()
+)
 
 
 class BoundCall(Generic[P, T]):
@@ -138,8 +140,16 @@ class SluiceHook(BaseHook):
         clients = _clients_here()
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
-            clients[key] = httpx.AsyncClient(**await asyncio.to_thread(self._options, fields))
-        return clients[key]
+            # In a thread, as certificates are read; and noted before anybody can wait, so that there is only one.
+            clients[key] = asyncio.ensure_future(asyncio.to_thread(self._async_client, fields))
+        try:
+            return await asyncio.shield(clients[key])
+        except SluiceError:
+            clients.pop(key, None)
+            raise
+
+    def _async_client(self, fields: Fields) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**self._options(fields))
 
     def kind(self, name: str) -> Kind:
         """:raises Misunderstood: for a kind of job that this version does not know"""
@@ -193,7 +203,7 @@ class SluiceHook(BaseHook):
             self.close()
 
 
-def _clients_here() -> dict[Any, httpx.AsyncClient]:
+def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
     """The event loop's clients. Those of ended loops are let go: their connections would hold on to the loop."""
     for loop in [loop for loop in _clients if loop.is_closed()]:
         _clients.pop(loop, None)

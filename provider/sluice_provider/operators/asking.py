@@ -74,12 +74,19 @@ class Asking:
             job_id = self.run(flow)
         except SluiceError as error:
             if _nothing_done(error):
-                # What ended at once has used its key up.
-                self.entry.round += isinstance(error, Undone)
-                self.not_found()
+                self._withdraw(error, before if before is not None and before.key == key else None)
             raise
         self.found(job_id, start, size)
         return job_id
+
+    def _withdraw(self, error: SluiceError, before: Intent | None) -> None:
+        """This asking did nothing. That settles no doubt about an earlier one with the same key, unless it ended at
+        once, which has used the key up."""
+        if isinstance(error, Undone):
+            self.entry.round += 1
+            before = None
+        self.entry.intent = before
+        self._journal.write(self._story)
 
     def run(self, flow: Flow[T]) -> T:
         """Look at the remote, where that helps to know what to ask for."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
-from sluice_provider.errors import BadInput, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
+from sluice_provider.errors import BadInput, InDoubt, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
 from sluice_provider.operators.asking import Asking, Phase, iso
@@ -155,10 +155,12 @@ class JobOperator(Waiting):
             return new
         current = old.current
         work = self.look(self._reference(old, current), current.asked_at) if current and current.parts else None
-        if journal.cleared_since(old) and (work is None or work.over):
+        cleared = journal.cleared_since(old)
+        if cleared and _at_rest(old, work):
             self.log.info("The task was cleared since, beginning anew; asked for before: %s", old)
             return new
         if current and work:
+            current.again = cleared
             self._revive(current, work)
         old.clearing = new.clearing
         journal.write(old)
@@ -185,9 +187,9 @@ class JobOperator(Waiting):
 
     def _recover(self, journal: Journal, outcome: Outcome | None) -> Story:
         """The journal is gone (a user may clear it): what the trigger watched is all that is left to go by."""
-        story = journal.begin("")
+        story = journal.begin(self.fingerprint())
         phase = self.plan(story)
-        if outcome is None or phase is None or phase.kind != outcome.job.kind:
+        if outcome is None or phase is None or not phase.last or phase.kind != outcome.job.kind:
             raise Misunderstood("the journal of this task is gone, and the event does not tell what was asked for")
         self.log.warning("The journal of this task is gone; going on with what the trigger watched")
         entry = story.entry(phase.name)
@@ -213,8 +215,12 @@ class JobOperator(Waiting):
             if phase.last and not self.wait_for_completion:
                 break
             work = self._wait(self._ref, entry, trouble)
-            self._end(journal, story, phase, entry, work)
             trouble = None
+            if entry.again and work.state is JobState.CANCELLED:
+                entry.again = False
+                self._revive(entry, work)
+                continue
+            self._end(journal, story, phase, entry, work)
         return self._finish(context, story)
 
     def _ask(self, journal: Journal, story: Story, phase: Phase, entry: Entry) -> None:
@@ -222,9 +228,15 @@ class JobOperator(Waiting):
             # What the trigger cannot carry must be found out before the remote is asked, not after.
             json.dumps(self.trigger(JobRef(self.system, phase.kind, ("?",), phase.where), entry.asked_at).serialize())
         asking = Asking(journal, story, entry, self.hook)
-        if entry.intent is not None:
-            phase.doubt(asking, entry.intent)
-        phase.ask(asking)
+        try:
+            if entry.intent is not None:
+                phase.doubt(asking, entry.intent)
+            phase.ask(asking)
+        except InDoubt:
+            if entry.intent is not None:
+                entry.intent = entry.intent._replace(told=True)
+                journal.write(story)
+            raise
         asking.whole()
 
     def _reference(self, story: Story, entry: Entry) -> JobRef:
@@ -260,6 +272,17 @@ class JobOperator(Waiting):
                 context["outlet_events"][outlet].extra.update(self.result)
         self.hook.close()
         return self.result
+
+
+def _at_rest(story: Story, work: Work | None) -> bool:
+    """Whether there is nothing under way or in doubt that the user does not know of, so that a clearing can mean only
+    "do it again"."""
+    entry = story.current
+    if entry is None or (entry.intent and entry.intent.told):
+        return True
+    if entry.parts:
+        return entry.whole and work is not None and work.over
+    return entry.intent is None and not any(other.ended for other in story.entries)
 
 
 def times(entries: Sequence[Entry]) -> dict[str, Any]:

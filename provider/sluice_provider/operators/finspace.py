@@ -153,6 +153,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
             lambda asking: self._ask_for(asking, requests, start),
             lambda asking, intent: self._doubt(asking, intent, requests),
             self.where,
+            last=start + size >= len(self.change_requests),
         )
 
     def _ask_for(self, asking: Asking, requests: Sequence[Mapping[str, Any]], start: int) -> None:

@@ -100,7 +100,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
         }
 
     def fingerprint(self) -> str:
-        return digest([self.system, "add", self.project_id, self.cloud_storage_integration_id, self._settings])
+        return digest([self.conn_id, "add", self.project_id, self.cloud_storage_integration_id, self._settings])
 
     def plan(self, story: Story) -> Phase | None:
         if not story.entry("add").ended:
@@ -209,7 +209,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
     :param verify: compute the differences once more at the end, so that `left` is what Kili found then
     :param kili_conn_id: Airflow connection id
     :raises OverLimit: more would be removed than `max_removed` allows
-    :raises Undone: Kili does not apply what it found
+    :raises Undone: Kili does not apply all that it found, though asked three times
     """
 
     template_fields: Sequence[str] = (
@@ -263,7 +263,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
 
     def fingerprint(self) -> str:
         ids = (self.cloud_storage_connection_id, self.project_id, self.cloud_storage_integration_id)
-        return digest([self.system, "sync", ids, self.delete_extraneous_files, self._dry])
+        return digest([self.conn_id, "sync", ids, self.delete_extraneous_files, self._dry])
 
     # --- the phases
 
@@ -365,8 +365,10 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         counts = work.counts
         if phase.kind == "check" and self.delete_extraneous_files:
             self._guard(counts["to_remove"], counts["assets"])
-        if phase.kind == "apply" and not counts["applied"] and phase.name.endswith(_suffix(ROUNDS)):
-            error = Undone(f"Kili was asked {ROUNDS} times to {phase.where['type']} and did not: {work}")
+        left = counts["expected"] - counts["applied"] if phase.kind == "apply" else 0
+        if left and phase.name.endswith(_suffix(ROUNDS)):
+            asked = f"Kili was asked {ROUNDS} times to {phase.where['type']}"
+            error = Undone(f"{asked} and did not do all of it: {work}, {left} left")
             error.hopeless = True  # a retry would find the same; clearing the task begins anew
             raise error
 

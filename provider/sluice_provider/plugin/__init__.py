@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.links import KaleidoscopeLink, KiliLink
 
 
 class SluicePlugin(AirflowPlugin):
     """The provider's extra links."""
 
     name = "sluice"
-    operator_extra_links = [KaleidoscopeLink()]
+    operator_extra_links = [KaleidoscopeLink(), KiliLink()]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kili import given, look_at
 from sluice_provider.errors import BadInput
 from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
 from sluice_provider.sensors.base import JobSensor
+from sluice_provider.waiting import fail_for_good
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
 
 STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
 
@@ -84,9 +88,13 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     Kili compares bucket and project only when asked to, so each look that finds too little asks it to, unless it is at
     it already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
 
+    `mode="reschedule"` needs Airflow 3.3: only in its task state store is it remembered from one look to the next which
+    differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
+
     :param cloud_storage_connection_id: the connection's id (templated)
     :param minimum: so many new files at the least
     :param kili_conn_id: Airflow connection id
+    :raises BadInput: `mode="reschedule"` on an Airflow without a task state store
     """
 
     kind = "difference"
@@ -99,6 +107,15 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
         super().check()
         if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
             raise BadInput(f"minimum must be a whole number above 0, not {self.minimum!r}")
+
+    def execute(self, context: Context) -> Any:
+        if self.mode == "reschedule" and not self.deferrable and context.get("task_state_store") is None:
+            with fail_for_good(True):
+                raise BadInput(
+                    "mode='reschedule' would never end here, as this Airflow has no task state store (3.3 has) and "
+                    "forgets at each reschedule when the wait began: use deferrable=True or mode='poke'"
+                )
+        return super().execute(context)
 
     def reference(self) -> JobRef:
         return super().reference()._replace(where={"minimum": str(self.minimum)})
