@@ -15,7 +15,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sluice_provider.apis.base import Watch, cancel
-from sluice_provider.calls.flow import Age, Cadence, no_sooner, wait
+from sluice_provider.calls.flow import Age, no_sooner, wait
 from sluice_provider.errors import NotAuthenticated, SluiceError, TimedOut
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
@@ -97,7 +97,7 @@ class JobTrigger(BaseTrigger):
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
-            cadence=Cadence(self.poll_interval),
+            cadence=hook.kind(ref.kind).cadence(self.poll_interval),
             tell=Changes(self.log, ref),
         )
         return await hook.arun(no_sooner(flow, _settling()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator
 
 from sluice_provider.apis.base import Watch
-from sluice_provider.calls.flow import Age, Cadence, wait
+from sluice_provider.calls.flow import Age, wait
 from sluice_provider.errors import BadInput, SluiceError, Unreachable
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import Changes, JobRef, Work
@@ -96,7 +96,7 @@ class Waiting(BaseOperator):
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
-            cadence=Cadence(self.poll_interval),
+            cadence=self.hook.kind(ref.kind).cadence(self.poll_interval),
             tell=self._changes(ref),
         )
         return self.hook.run(flow)

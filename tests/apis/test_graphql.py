@@ -6,7 +6,6 @@ import pytest
 
 from faces import play, reply
 from sluice_provider.apis.graphql import mutate, name_of, query
-from sluice_provider.apis.liquid_decisions import fetch
 from sluice_provider.errors import (
     Broken,
     InDoubt,
@@ -18,7 +17,6 @@ from sluice_provider.errors import (
     TooLarge,
     Unreachable,
 )
-from sluice_provider.sources.blobs import Landing
 
 GOOD = reply(200, {"data": {"data": 7}})
 UNFORWARDED = "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
@@ -127,14 +125,6 @@ def test_the_error_says_what_where_and_why():
 def test_an_error_of_any_shape_is_an_error(body):
     """Also one without extensions, which the vendor's client stumbles over."""
     assert isinstance(play(query("graphql", "query x { data: x }", {}), reply(200, body)).error, Refusal)
-
-
-def test_the_name_of_a_call_hides_a_link(tmp_path):
-    """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
-    flow = fetch("https://files.example.com/secret-path/x.json?sig=y", Landing(str(tmp_path), "x.json"))
-    played = play(flow, reply(410, {"message": "expired"}))
-    assert str(played.error) == "GET a file of results answered 410: expired"
-    assert [str(call) for call in played.calls] == ["GET a file of results"]
 
 
 def test_the_name_of_a_document():

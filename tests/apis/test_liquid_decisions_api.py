@@ -409,3 +409,11 @@ def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     with pytest.raises(Refusal, match="410: This link has expired"):
         run(ld.fetch(job.links[0], Landing(str(tmp_path), "x.json")))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_a_call_hides_a_link(tmp_path):
+    """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
+    flow = ld.fetch("https://files.example.com/secret-path/x.json?sig=y", Landing(str(tmp_path), "x.json"))
+    played = play(flow, reply(410, {"message": "expired"}))
+    assert str(played.error) == "GET a file of results answered 410: expired"
+    assert [str(call) for call in played.calls] == ["GET a file of results"]

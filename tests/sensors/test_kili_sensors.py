@@ -106,6 +106,14 @@ def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
     assert len(clock.naps) >= 5
 
 
+def test_kili_is_not_asked_to_compare_all_the_time(sensor, kili, clock):
+    """Each look compares the whole bucket: `poll_interval` is how often at the most, also while the wait is young."""
+    clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 3 else None
+    args = {"cloud_storage_connection_id": kili.me, "minimum": 5, "deferrable": True, "poll_interval": 50}
+    assert sensor(KiliCloudStorageDifferenceSensor, **args).go().state == "success"
+    assert min(clock.naps[:3]) >= 45  # jitter
+
+
 def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connections):
     """What was computed before the wait, and is gone since, is not new."""
     from sluice_provider.hooks.kili import KiliHook

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sluice_provider.calls.flow import Flow
+from sluice_provider.calls.flow import Cadence, Flow
 from sluice_provider.errors import BadInput, NotFound
 from sluice_provider.jobs import Job, JobRef, JobState, Work
 
@@ -29,12 +29,17 @@ class Kind(NamedTuple):
         a job that is `MISSING` that there is no trace yet of what was asked for
     :param cancel: a flow that asks the remote to stop it, or None where the remote cannot
     :param faded: what it means that there still is no trace of it after `GRACE` seconds
+    :param costly: a look makes the remote work, so that also a young job is looked at every `poll_interval` only
     """
 
     noun: str
     look: Callable[[str, Where], Flow[Job]]
     cancel: Callable[[str, Where], Flow[None]] | None = None
     faded: Callable[[Job], Job] = vanished
+    costly: bool = False
+
+    def cadence(self, poll_interval: float) -> Cadence:
+        return Cadence(poll_interval, shortest=poll_interval) if self.costly else Cadence(poll_interval)
 
 
 class Watch:

@@ -369,7 +369,7 @@ def kinds(conceal: Conceal) -> dict[str, Kind]:
         "check": Kind("computation of differences", _look_check),
         "apply": Kind("application of differences", _look_apply, faded=_came_to_an_end),
         "integration": Kind("integration", _look_integration),
-        "difference": Kind("difference", lambda each, where: _look_difference(each, where, conceal)),
+        "difference": Kind("difference", lambda each, where: _look_difference(each, where, conceal), costly=True),
     }
 
 
