@@ -44,7 +44,7 @@ MAY_KNOW = {
     "waiting": {"triggers", "journal", *DOWN_TO_HOOKS},
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,
-    "plugin": {"webhooks", "hooks", "systems", "links", *DATA},
+    "plugin": {"webhooks", "hooks", "calls", "systems", "links", *DATA},
     "sandbox": set(),
     "testing": {"sandbox"},
 }

@@ -177,13 +177,13 @@ class SluiceHook(BaseHook):
     def fields(self) -> Fields:
         """The connection, looked up once a hook."""
         if self._fields is None:
-            self._fields = _fields(self.get_connection(self.conn_id))
+            self._fields = fields_of(self.get_connection(self.conn_id))
             for secret in self._fields.secrets():
                 mask(secret)
         return self._fields
 
     async def afields(self) -> Fields:
-        fields = _fields(await self._aget_connection())
+        fields = fields_of(await self._aget_connection())
         for secret in fields.secrets():
             await asyncio.to_thread(mask, secret)
         return fields
@@ -210,7 +210,8 @@ def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
     return _clients.setdefault(asyncio.get_running_loop(), {})
 
 
-def _fields(conn: Connection) -> Fields:
+def fields_of(conn: Connection) -> Fields:
+    """:raises BadConnection: its extra is not a JSON object"""
     try:
         extra = json.loads(conn.extra) if conn.extra else {}
     except ValueError:

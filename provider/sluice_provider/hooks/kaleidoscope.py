@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from sluice_provider.apis import kaleidoscope
+from sluice_provider.apis import kaleidoscope, kaleidoscope_registration
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.flow import Flow
@@ -48,6 +48,8 @@ class KaleidoscopeHook(SluiceHook):
     push_by_field_id = call(kaleidoscope.push_by_field_id)
     get_import = call(kaleidoscope.get_import)
     get_imports = call(kaleidoscope.get_imports)
+    get_registration_files = call(kaleidoscope_registration.get_registration_files)
+    get_submissions = call(kaleidoscope_registration.get_submissions)
 
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         audience = fields.text("iap_audience")
