@@ -19,8 +19,8 @@ def get_registration_files(operation_id: str) -> Flow[list[Raw]]:
     return (yield from _listed(f"operations/{segment(operation_id, 'operation_id')}/registrations"))
 
 
-def get_submissions(operation_id: str) -> Flow[list[Raw]]:
-    """The submissions of drafts of an operation, newest first (kalbio `get_submissions`)."""
+def get_registration_submissions(operation_id: str) -> Flow[list[Raw]]:
+    """The submissions of drafts of an operation, newest first (kalbio `get_registration_submissions`)."""
     return (yield from _listed(f"operations/{segment(operation_id, 'operation_id')}/registration_submissions"))
 
 

@@ -49,7 +49,7 @@ class KaleidoscopeHook(SluiceHook):
     get_import = call(kaleidoscope.get_import)
     get_imports = call(kaleidoscope.get_imports)
     get_registration_files = call(kaleidoscope_registration.get_registration_files)
-    get_submissions = call(kaleidoscope_registration.get_submissions)
+    get_registration_submissions = call(kaleidoscope_registration.get_registration_submissions)
 
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         audience = fields.text("iap_audience")

@@ -6,7 +6,7 @@ one note for each asset and DAG that something has happened, made by the first e
 moment; in a burst, later ones wait until yet another event comes, or are passed over for good (apache/airflow#54659).
 
 An asset event with a partition key is a safe second way, for DAGs whose schedule is a `PartitionedAssetTimetable` of
-the asset: each key gets a run. Airflow takes the same key twice, so it is looked for first, with the asset's row locked.
+the asset: each key gets a run. Airflow takes a key twice, so it is looked for first, with the asset's row locked.
 
 Everything is committed when these functions return. They block: the receiver calls them in a thread.
 """

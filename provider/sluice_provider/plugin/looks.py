@@ -79,7 +79,7 @@ async def look(place: Place) -> list[Registered]:
     hook = KaleidoscopeHook(place.conn_id)
     hook.asleep = Hasty()
     if place.drafts:
-        return registered_drafts(place.operation_id, await hook.get_submissions.aio(place.operation_id))
+        return registered_drafts(place.operation_id, await hook.get_registration_submissions.aio(place.operation_id))
     return registered_files(place.operation_id, await hook.get_registration_files.aio(place.operation_id))
 
 
