@@ -178,7 +178,7 @@ def base_name(name: str) -> str | None:
     while len(last.encode("utf-8", "replace")) > LONGEST_NAME and stem:
         stem, suffix = stem[:-1], suffix[:20]
         last = stem + dot + suffix
-    return last.encode("utf-8", "ignore").decode() or None
+    return last.strip(" .") or None
 
 
 # --- from what the API lists to events
@@ -241,14 +241,14 @@ def registered_drafts(operation_id: str, listed: Iterable[Raw]) -> list[Register
         only_verdicts = each.get("submission_type") == VALIDATION
         event = VALIDATION_REQUESTED if only_verdicts else DRAFTS_SUBMITTED
         records = tuple(str(record) for record in each.get("submitted_record_ids") or ())
-        over = _over(each) or (only_verdicts and each.get("status") == "validated")
+        over = _over(each) or (only_verdicts and each.get("status") in ("validated", "validation_failed"))
         found.append(Registered(event, operation_id, str(each["id"]), None, records, over, *_state(each)))
     return found
 
 
 def _over(each: Raw) -> bool:
     """Nobody waits for results any more (kalbio `registration.py`: RegistrationStatus)."""
-    return each.get("status") in ("completed", "failed", "validation_failed")
+    return each.get("status") in ("completed", "failed")
 
 
 def _state(each: Raw) -> tuple[str, str, str]:
