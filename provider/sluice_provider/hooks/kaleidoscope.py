@@ -7,16 +7,12 @@ from urllib.parse import quote
 
 import httpx
 
-<<<<<<< HEAD
-from sluice_provider.apis import kaleidoscope, kaleidoscope_registration
-=======
 from sluice_provider.apis import (
     kaleidoscope,
     kaleidoscope_drafts,
     kaleidoscope_files,
     kaleidoscope_registration,
 )
->>>>>>> part-b
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.flow import Flow
@@ -61,8 +57,6 @@ class KaleidoscopeHook(SluiceHook):
     push_by_field_id = call(kaleidoscope.push_by_field_id)
     get_import = call(kaleidoscope.get_import)
     get_imports = call(kaleidoscope.get_imports)
-    get_registration_files = call(kaleidoscope_registration.get_registration_files)
-    get_registration_submissions = call(kaleidoscope_registration.get_registration_submissions)
 
     register_file = call(kaleidoscope_registration.register_file)
     get_registration_files = call(kaleidoscope_registration.get_registration_files)
