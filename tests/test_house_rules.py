@@ -40,7 +40,7 @@ MAY_KNOW = {
     "links": DATA,
     "lineage": DATA,
     "triggers": DOWN_TO_HOOKS,
-    "watchers": DOWN_TO_HOOKS,
+    "watchers": {"webhooks", *DOWN_TO_HOOKS},
     "waiting": {"triggers", "journal", *DOWN_TO_HOOKS},
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,

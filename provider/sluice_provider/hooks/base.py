@@ -46,14 +46,14 @@ class BoundCall(Generic[P, T]):
 
     def __init__(self, hook: SluiceHook, describe: Callable[P, Flow[T]]) -> None:
         self._hook = hook
-        self._describe = describe
+        self.describe = describe
         self.__doc__ = describe.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._hook.run(self._describe(*args, **kwargs))
+        return self._hook.run(self.describe(*args, **kwargs))
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._hook.arun(self._describe(*args, **kwargs))
+        return await self._hook.arun(self.describe(*args, **kwargs))
 
 
 class call(Generic[P, T]):  # noqa: N801 - reads as a keyword where hooks declare their endpoints

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from sluice_provider.calls.flow import impatient
 from sluice_provider.errors import SluiceError, Unreachable
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.webhooks.kaleidoscope import Registered, registered_drafts, registered_files
@@ -77,20 +78,8 @@ class Shared(Generic[T]):
 async def look(place: Place) -> list[Registered]:
     """Everything that is registered in an operation, by files or by drafts."""
     hook = KaleidoscopeHook(place.conn_id)
-    hook.asleep = Hasty()
     if place.drafts:
-        return registered_drafts(place.operation_id, await hook.get_registration_submissions.aio(place.operation_id))
-    return registered_files(place.operation_id, await hook.get_registration_files.aio(place.operation_id))
-
-
-class Hasty:
-    """A sleep that has only so much patience."""
-
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._left = patience
-
-    async def __call__(self, seconds: float) -> None:
-        self._left -= seconds
-        if self._left < 0:
-            raise Unreachable("Kaleidoscope did not answer well, and a delivery does not wait for long")
-        await asyncio.sleep(seconds)
+        submissions = hook.get_registration_submissions.describe(place.operation_id)
+        return registered_drafts(place.operation_id, await hook.arun(impatient(submissions, PATIENCE)))
+    files = hook.get_registration_files.describe(place.operation_id)
+    return registered_files(place.operation_id, await hook.arun(impatient(files, PATIENCE)))

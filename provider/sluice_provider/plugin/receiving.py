@@ -79,7 +79,7 @@ class Answer(NamedTuple):
         if self.done:
             content["events"] = [{"outcome": each.outcome, "what": each.what} for each in self.done]
         headers = {"Retry-After": str(math.ceil(self.retry_after))} if self.retry_after else None
-        return JSONResponse(content, self.status, headers)
+        return JSONResponse(content, self.status.value, headers)
 
 
 class Refused(Exception):
