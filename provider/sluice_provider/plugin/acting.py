@@ -92,14 +92,17 @@ def _run(dag_id: str, event: Any) -> Done:
 
 
 def _tell(asset: str, event: Any) -> Done:
+    """Airflow stores URIs in a form of its own, which its own class makes."""
     from airflow.assets.manager import asset_manager
     from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.sdk import Asset
     from airflow.utils.session import create_session
     from sqlalchemy import or_, select, update
 
     key = event["id"]
     with create_session(scoped=False) as session:
-        found = session.scalar(select(AssetModel).where(or_(AssetModel.uri == asset, AssetModel.name == asset)))
+        named = or_(AssetModel.name == asset, AssetModel.uri.in_([asset, Asset(uri=asset).uri]))
+        found = session.scalar(select(AssetModel).where(named))
         if found is None:
             raise NotReady(f"there is no asset {asset!r}: no DAG that names it was parsed yet")
     with create_session(scoped=False) as session:
