@@ -60,8 +60,9 @@ class Case:
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen to it. A dry run is over with its verdict."""
-        return self.status in ("completed", "failed") or (self.kind == VALIDATION and self.status in _VERDICTS)
+        """Nothing more will happen to it. A dry run is over with its verdict, unless that was only said on the way."""
+        verdict = self.kind == VALIDATION and self.answered and self.status in ENDS[VALIDATION].values()
+        return verdict or self.status in ("completed", "failed")
 
     @property
     def busy(self) -> bool:
@@ -117,9 +118,6 @@ class Case:
             "results_received": self.results_received,
             "history": [{"at": iso(at), "status": status, "message": message} for at, status, message in self.history],
         }
-
-
-_VERDICTS = tuple(ENDS[VALIDATION].values())
 
 
 def is_bad(result: Mapping[str, Any]) -> bool:
@@ -192,6 +190,7 @@ class Cases:
         if status:
             if not case.answered and case.outcome == "error":
                 case.results = {each: _refused(each) for each in case.record_ids}
+            case.answered = True
             case.move(status, message, now)
         self._effect(case, now)
 

@@ -11,7 +11,7 @@ from sluice_provider.sandbox.kaleidoscope_store import Record, as_kept, problems
 from sluice_provider.sandbox.settings import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sluice_provider.sandbox.kaleidoscope_cases import Case
     from sluice_provider.sandbox.kaleidoscope_store import Import, Store
@@ -51,7 +51,7 @@ class Drafts:
         for record_id in record_ids:
             self.by_id[record_id].archived = self.by_id[record_id].archived or why
 
-    def write(self, job: Import, replaces: list[str]) -> dict[str, Any]:
+    def write(self, job: Import, replaces: Sequence[str] = ()) -> dict[str, Any]:
         """The staging import: each good row becomes a draft, also if there is one with the same keys already, for the
         system gives each an id of its own. Those that are replaced go only now."""
         errors: list[dict[str, Any]] = []

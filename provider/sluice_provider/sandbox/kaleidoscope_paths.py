@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.sandbox import kaleidoscope_registration as registration
+from sluice_provider.sandbox import kaleidoscope_staging as staging
+from sluice_provider.sandbox import kaleidoscope_submissions as submissions
 from sluice_provider.sandbox import kaleidoscope_uploads as uploads
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from sluice_provider.sandbox.kaleidoscope_workspace import Ask, Workspace
 
 _OPERATION = "/operations/{operation_id}"
+_SUBMISSION = f"{_OPERATION}/registration_submissions/{{submission_id}}"
 UPLOADS = ("/properties/{property_id}/file", "/records/{record_id}/values/file")
 """Fastify's limit of a body does not hold for files."""
 
@@ -26,4 +29,13 @@ PATHS: tuple[tuple[str, str, Callable[[Workspace, Ask], Any]], ...] = (
     # Two words for the same thing: so it is (kalbio 0.7.0: registration.py).
     ("POST", f"{_OPERATION}/registration_files/{{file_id}}/status", registration.push_status),
     ("POST", f"{_OPERATION}/register/{{file_id}}/results", registration.results),
+    ("POST", "/imports", staging.create),
+    ("POST", "/imports/{import_id}/run", staging.run),
+    ("POST", f"{_OPERATION}/validate_drafts", submissions.validate),
+    ("POST", f"{_OPERATION}/submit_drafts_for_registration", submissions.submit),
+    ("GET", f"{_OPERATION}/registration_draft_statuses", submissions.statuses),
+    ("GET", f"{_OPERATION}/registration_submissions", submissions.submissions),
+    ("POST", f"{_OPERATION}/clear_draft_records", submissions.clear),
+    ("POST", f"{_SUBMISSION}/status", submissions.push_status),
+    ("POST", f"{_SUBMISSION}/results", submissions.results),
 )

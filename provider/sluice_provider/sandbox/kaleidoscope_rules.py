@@ -97,6 +97,11 @@ def _refuse_issues(issues: list[Issue]) -> None:
         refuse(400, "FST_ERR_VALIDATION", f"{where} {message}", details=details)
 
 
+def check_rows(rows: list[Any], keys: list[str], at: str) -> None:
+    """Refuse rows without their key."""
+    _refuse_issues([([at, *path[1:]], message) for path, message in _row_issues(rows, keys)])
+
+
 def _row_issues(rows: list[Any], keys: list[str]) -> Iterator[Issue]:
     """A row without all of its key cannot be told from another."""
     for number, row in enumerate(rows):
@@ -137,6 +142,22 @@ def _keys(value: Any) -> str:
     if texts(value) or not value:
         return texts(value) or "Too small: expected at least 1 item"
     return "" if len(set(value)) == len(value) and all(value) else "Invalid input: key fields must be named, and once"
+
+
+def boolean(value: Any) -> str:
+    """True or false."""
+    return "" if isinstance(value, bool) else "Invalid input: expected boolean"
+
+
+def objects(value: Any) -> str:
+    """A list of objects."""
+    right = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return "" if right else "Invalid input: expected array of objects"
+
+
+def some_objects(value: Any) -> str:
+    """At least one of them."""
+    return objects(value) or ("" if value else "Too small: expected at least 1 item")
 
 
 def _rows(value: Any) -> str:
