@@ -101,7 +101,7 @@ class KaleidoscopeRegisterFileOperator(RegistrationOperator):
 
 
 class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
-    """Submit the drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
+    """Submit drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
     reported, and return what became of them.
 
     Returns `{"system", "state", "operation_id", "validate_only", "submission_id", "status", "records", "rejected",
@@ -168,8 +168,8 @@ class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
         )
         if len(found) > 1:
             raise InDoubt(
-                f"the answer to a submission was lost, and operation {self.operation_id} has {len(found)} new ones that "
-                f"may be ours ({', '.join(found[:5])}): somebody else submits there, too. Wait for the right one with "
+                f"the answer to a submission was lost, and operation {self.operation_id} has {len(found)} new ones "
+                f"that may be ours ({', '.join(found[:5])}): somebody else submits there, too. Wait for the right one by "
                 "KaleidoscopeRegistrationSensor and mark this task as success, or clear it to submit again"
             )
         return found[0] if found else None
