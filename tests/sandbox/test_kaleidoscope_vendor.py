@@ -56,7 +56,7 @@ def test_a_whole_session(version, told, sluice_sandbox):
     assert around["workspace"] == ids["workspace_id"]
     assert around["programs"] == [ids["program_id"]]
     assert around["activities"] == [ids["operation_id"]]
-    assert around["views"] == [ids["record_view_id"]]
+    assert around["views"] == [ids["record_view_id"], ids["staging_view_id"]]
     assert {"Element", "Compound"} <= set(around["types"])
     assert (around["record"], around["values"]) == ("H", ["1", "H", "Hydrogen"])
     _judge_tokens(version, told, sluice_sandbox)
