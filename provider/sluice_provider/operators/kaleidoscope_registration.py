@@ -169,8 +169,8 @@ class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
         if len(found) > 1:
             raise InDoubt(
                 f"the answer to a submission was lost, and operation {self.operation_id} has {len(found)} new ones "
-                f"that may be ours ({', '.join(found[:5])}): somebody else submits there, too. Wait for the right one by "
-                "KaleidoscopeRegistrationSensor and mark this task as success, or clear it to submit again"
+                f"that may be ours ({', '.join(found[:5])}): somebody else submits there, too. Wait for the right one "
+                "by KaleidoscopeRegistrationSensor and mark this task as success, or clear it to submit again"
             )
         return found[0] if found else None
 
