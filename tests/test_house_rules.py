@@ -37,6 +37,7 @@ MAY_KNOW = {
     "hooks": DOWN_TO_HOOKS,
     "journal": DATA,
     "sources": DATA,
+    "files": {"sources", "apis", "calls", *DATA},
     "links": DATA,
     "lineage": DATA,
     "triggers": DOWN_TO_HOOKS,
@@ -52,7 +53,19 @@ MAY_KNOW = {
 
 WITHOUT = {
     "airflow": {"errors", "jobs", "systems", "calls", "apis", "webhooks", "sandbox", "testing"},
-    "httpx": {"errors", "jobs", "systems", "apis", "webhooks", "journal", "sources", "operators", "sensors", "sandbox"},
+    "httpx": {
+        "errors",
+        "jobs",
+        "systems",
+        "apis",
+        "webhooks",
+        "journal",
+        "sources",
+        "files",
+        "operators",
+        "sensors",
+        "sandbox",
+    },
     "fastapi": set(MAY_KNOW) - {"plugin"},
     "starlette": set(MAY_KNOW) - {"plugin", "sandbox"},
 }

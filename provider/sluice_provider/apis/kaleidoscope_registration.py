@@ -354,8 +354,8 @@ def patient(job: Job) -> Job:
 KINDS: Mapping[str, Kind] = {
     "registration": Kind("registration", _look_at_registration),
     "submission": Kind("submission", _look_at_submission),
-    "registered file": Kind("registration of file", _look_at_file, faded=patient),
-    "awaited submission": Kind("submission", _look_at_submission, faded=patient),
+    "registered_file": Kind("registration of file", _look_at_file, faded=patient),
+    "awaited_submission": Kind("submission", _look_at_submission, faded=patient),
     "status": Kind("status", _told_once),
 }
 """None of them can be cancelled: the API has no call for it. An id may be of a registration, a submission or a file."""
