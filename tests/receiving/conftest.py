@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from airflow_api_server import ApiServer
@@ -10,8 +12,9 @@ from receiving.server import DAGS, STARTED, connections
 
 @pytest.fixture(scope="module")
 def server(_sluice_server):
-    """One API server for all of a module. Its database is SQLite's."""
-    with ApiServer(DAGS, env=connections(_sluice_server)) as server:
+    """One API server for all of a module. SLUICE_TEST_DATABASE may name an empty database, else it is SQLite's."""
+    database = os.environ.get("SLUICE_TEST_DATABASE")
+    with ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
         server.airflow("dags", "unpause", "--treat-dag-id-as-regex", "--yes", ".*")
         yield server
 

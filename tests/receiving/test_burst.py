@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from receiving.server import SECRET, runs, table_rows, wait
