@@ -34,6 +34,7 @@ MAY_KNOW = {
     "calls": {"errors"},
     "apis": {"calls", *DATA},
     "webhooks": DATA,
+    "events": {"webhooks", *DATA},
     "hooks": DOWN_TO_HOOKS,
     "journal": DATA,
     "sources": DATA,
