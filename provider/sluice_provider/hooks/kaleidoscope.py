@@ -24,7 +24,7 @@ class KaleidoscopeHook(SluiceHook):
     """Kaleidoscope's API. Every endpoint blocks when called and awaits as `.aio`.
 
     The connection: login is the client id, password the client secret, host and port say where (default
-    https://api.kaleidoscope.bio). Extra: `web_url`, `iap_audience`, `webhook_secret` and the others of the receiver, and
+    https://api.kaleidoscope.bio). Extra: `web_url`, `iap_audience`, `webhook_secret` and the receiver's others, and
     what all systems share (`verify`, `ca_bundle`, `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`,
     `read_timeout`, `extra_headers`).
 

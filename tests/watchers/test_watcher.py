@@ -1,0 +1,122 @@
+"""A watcher in a whole Airflow: a burst of registrations, the triggerer killed in the middle, and none is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from airflow_standalone import Standalone
+from processes import Program
+
+pytestmark = pytest.mark.standalone
+
+DAGS = Path(__file__).parent / "dags"
+FILES = 50
+
+
+@pytest.fixture(scope="module")
+def sandbox(_sluice_server):
+    """One sandbox for all of this module."""
+    _sluice_server.reset()
+    return _sluice_server
+
+
+@pytest.fixture(scope="module")
+def airflow(sandbox):
+    """One Airflow for all of this module; a triggerer that is gone is missed after ten seconds."""
+    env = {f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in sandbox.connections().items()}
+    env["SLUICE_E2E_OPERATION"] = operation(sandbox)
+    env["AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"] = "10"
+    with Standalone(DAGS, env=env) as airflow:
+        airflow.wait_dags()
+        for dag in ("watched", "watched_others"):
+            airflow.unpause(dag)
+        yield airflow
+
+
+def operation(sandbox):
+    """The operation that the sandbox starts with."""
+    return sandbox.state()["kaleidoscope"]["ids"]["operation_id"]
+
+
+def triggerers(airflow):
+    """The processes of its triggerer, wherever they come from."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get("AIRFLOW_HOME") == str(airflow.home)
+            if ours and "triggerer" in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def told(airflow):
+    """What the runs were told: files, and how often each identity."""
+    files, ids = set(), Counter()
+    for run in airflow.runs("watched"):
+        result = airflow.xcom("watched", run["dag_run_id"], "answer") or {}
+        files |= set(result.get("files", []))
+        ids.update(result.get("ids", []))
+    return files, ids
+
+
+def looked(sandbox):
+    """How often it was asked what is registered."""
+    return sum(each["path"].endswith("/registrations") for each in sandbox.requests())
+
+
+def test_a_registration_reaches_a_run(airflow, sandbox):
+    """And two watchers of one connection look once."""
+    airflow.wait("the watchers to look", lambda: looked(sandbox) or None, 90)
+    file_id = sandbox.register("one.csv", "name\nC1\n")["file_id"]
+    airflow.wait("the file to reach a run", lambda: file_id in told(airflow)[0] or None, 60)
+    sandbox.requests(clear=True)
+    time.sleep(10)
+    assert looked(sandbox) <= 11
+
+
+def test_none_is_lost_when_the_triggerer_dies(airflow, sandbox):
+    """kill -9 while some were told and some were not; another triggerer goes on."""
+    before, files = len(airflow.runs("watched")), []
+    for number in range(FILES):
+        files.append(sandbox.register(f"burst-{number}.csv", "name\nC1\n")["file_id"])
+        if number == FILES // 2:
+            airflow.wait("the first to be told", lambda: len(airflow.runs("watched")) > before or None, 60)
+            for pid in triggerers(airflow):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    command = [sys.executable, "-m", "airflow", "triggerer"]
+    with Program(command, log=airflow.home / "second-triggerer.log", env=airflow.env, cwd=airflow.home):
+        airflow.wait("all files to reach a run", lambda: set(files) <= told(airflow)[0] or None, 150)
+        found = sandbox.state()["kaleidoscope"]["registrations"]
+        answered = [each for each in found if each["file_id"] in files]
+        airflow.wait("the last run to end", lambda: airflow.runs("watched")[-1]["state"] == "success" or None, 60)
+    files_told, ids = told(airflow)
+    assert len(answered) == FILES
+    assert len(ids) == len(files_told) == FILES + 1
+    assert airflow.runs("watched_others") == [], "who asks for drafts is not told of files"
+    sys.stderr.write(f"{len(airflow.runs('watched')) - before} runs, {sum(ids.values()) - len(ids)} told twice\n")
+
+
+def test_what_was_told_is_in_the_store(airflow, sandbox):
+    """And what is over is forgotten: the next telling leaves only itself in the memory."""
+    file_id = sandbox.register("last.csv", "name\nC1\n")["file_id"]
+    with Program(
+        [sys.executable, "-m", "airflow", "triggerer"],
+        log=airflow.home / "third-triggerer.log",
+        env=airflow.env,
+        cwd=airflow.home,
+    ):
+        airflow.wait("the last file to reach a run", lambda: file_id in told(airflow)[0] or None, 90)
+    [asset] = airflow.get("assets", name_pattern="kaleidoscope_registrations")["assets"]
+    kept = airflow.get(f"assets/{asset['id']}/state-store")
+    assert operation(sandbox) in str(kept)
