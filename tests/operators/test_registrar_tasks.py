@@ -224,7 +224,9 @@ def test_results_in_parquet(report, case, tmp_path):
     import pyarrow
 
     _, _, look = case("file")
-    parquet.write_table(pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet")
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet"
+    )
     assert report(records=f"file://{tmp_path}/r.parquet").go().state == "success"
     assert look()["results"] == RESULTS
 
