@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider.sandbox import kaleidoscope_export as exports
 from sluice_provider.sandbox import kaleidoscope_registration as registration
 from sluice_provider.sandbox import kaleidoscope_staging as staging
 from sluice_provider.sandbox import kaleidoscope_submissions as submissions
@@ -29,6 +30,7 @@ PATHS: tuple[tuple[str, str, Callable[[Workspace, Ask], Any]], ...] = (
     # Two words for the same thing: so it is (kalbio 0.7.0: registration.py).
     ("POST", f"{_OPERATION}/registration_files/{{file_id}}/status", registration.push_status),
     ("POST", f"{_OPERATION}/register/{{file_id}}/results", registration.results),
+    ("GET", "/records/export/csv", exports.export),
     ("POST", "/imports", staging.create),
     ("POST", "/imports/{import_id}/run", staging.run),
     ("POST", f"{_OPERATION}/validate_drafts", submissions.validate),

@@ -22,17 +22,17 @@ Json = dict[str, Any]
 
 
 def register(here: Workspace, ask: Ask) -> Json:
-    """`POST /operations/{operation_id}/register/{file_id}`: by the user, for a file that was uploaded before."""
+    """`POST /operations/{operation_id}/register/{file_id}`: by the user, for a file that was uploaded before. It may be
+    registered again once the last attempt is over; that it may not before is a guess."""
     operation_id, file = here.operation(ask), _file(here, ask)
     check_members(ask.json(), {})
+    if any(case.file_id == file.id and not case.over for case in here.cases.of(operation_id, FILE)):
+        refuse(409, "REGISTRATION_IN_PROGRESS", f"File {file.id} is being registered already")
     return open_registration(here, operation_id, file, here.landed(operation_id), ask.root).to_json()
 
 
 def open_registration(here: Workspace, operation_id: str, file: File, record_ids: list[str], root: str) -> Case:
-    """A registration begins and the registrar is told. A file may be registered again once the last attempt is over;
-    that it may not before is a guess."""
-    if any(case.file_id == file.id and not case.over for case in here.cases.of(operation_id, FILE)):
-        refuse(409, "REGISTRATION_IN_PROGRESS", f"File {file.id} is being registered already")
+    """A registration begins, and the registrar is told."""
     case = Case(FILE, operation_id, record_ids, here.stage.clock.now(), "pending", file_id=file.id)
     here.cases.open(case)
     # file_url and record_ids are named in the documentation of kalbio 0.2.4, file_name in that of its files; the
