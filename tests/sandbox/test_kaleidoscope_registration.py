@@ -248,7 +248,7 @@ def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end
     assert desk.listed()[0]["status"] == "pending"
     sluice_sandbox.advance(10)
     (one,) = desk.listed()
-    assert (one["status"], len(one["record_errors"])) == (end, errors)
+    assert (one["status"], len(one["record_errors"]), bool(one["message"])) == (end, errors, registrar == "fails")
 
 
 def test_looking_may_move_the_clock(desk, sluice_sandbox):
