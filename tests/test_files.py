@@ -68,9 +68,15 @@ def test_what_is_local_is_not_copied(tmp_path):
 def test_a_copy_is_gone_also_after_an_error(folder):
     """What the block raises comes out as it is."""
     put(f"{folder}/a.csv")
-    with pytest.raises(ZeroDivisionError), local_copy(f"{folder}/a.csv") as path:
-        copied = path
-        raise ZeroDivisionError
+    copied = None
+
+    def work():
+        nonlocal copied
+        with local_copy(f"{folder}/a.csv") as copied:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert copied.exists() is folder.startswith("file:")
 
 
@@ -131,10 +137,9 @@ def test_results_are_written(folder):
 
 def test_results_that_break_off_leave_nothing(folder):
     """No task takes half of them for all."""
-    path = f"{folder}/out/results.jsonl"
-    with pytest.raises(ZeroDivisionError), results_writer(path) as results:
-        results.add("r1", "matched")
-        raise ZeroDivisionError
+    rows = ({"record_id": "r1", "status": "matched", "share": 1 / (1 - n)} for n in range(2))
+    with pytest.raises(ZeroDivisionError):
+        write_results(f"{folder}/out/results.jsonl", rows)
     assert list(ObjectStoragePath(f"{folder}/out").iterdir()) == []
 
 

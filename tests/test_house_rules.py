@@ -219,6 +219,20 @@ def test_provider_info_names_every_module():
         )
 
 
+@pytest.mark.parametrize("room", ["operators", "sensors"])
+def test_classes_have_one_public_path(room):
+    """They are imported from the module of their system, wherever they are written: Airflow's database and users'
+    settings name them by it."""
+    for system in SYSTEMS:
+        public = import_module(f"sluice_provider.{room}.{system.name}")
+        prefix, suffix = system.hook.removesuffix("Hook"), room.removesuffix("s").capitalize()
+        for path in (HOME / room).glob(f"{system.name}*.py"):
+            names = [node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef)]
+            for name in [name for name in names if name.startswith(prefix) and name.endswith(suffix)]:
+                if name != f"{prefix}{suffix}":
+                    assert getattr(public, name).__module__ == public.__name__
+
+
 def test_the_entry_points_lead_somewhere():
     """As pyproject.toml declares them, and as they are installed."""
     tomllib = pytest.importorskip("tomllib", reason="this Python reads no TOML")

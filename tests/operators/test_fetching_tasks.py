@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from operators.life import SECRET, UNKNOWN
-from sluice_provider.errors import BadInput, NotFound
+from operators.life import ELEMENTS, SECRET, UNKNOWN
+from sluice_provider.errors import BadInput, NotFound, Refusal, Unreachable
 from sluice_provider.files import local_copy
 from sluice_provider.operators.kaleidoscope import (
     KaleidoscopeDownloadFileOperator,
@@ -113,7 +112,7 @@ def test_the_very_path(download, tmp_path, form):
         ("/etc/passwd", "passwd"),
         ("..\\..\\evil.dll", "evil.dll"),
         ("..", None),
-        ("a\r\nb.csv", "a__b.csv"),
+        ("a\tb.csv", "a_b.csv"),
         (".bashrc", "bashrc"),
         ("x.csv?sig=1", "x.csv_sig=1"),
         ("NUL", "_NUL"),
@@ -131,17 +130,16 @@ def test_two_files_of_one_name(download, upload, tmp_path):
     """Do not replace each other."""
     ids = [upload(content) for content in ("one", "two")]
     paths = [download(file_id=each, file_name="data.csv").go().result["path"] for each in ids]
-    assert [open(path).read() for path in paths] == ["one", "two"]  # noqa: PTH123, SIM115
+    assert [Path(path).read_text() for path in paths] == ["one", "two"]
 
 
 def test_a_second_download_replaces_the_first(download, tmp_path):
     """A retry, or a cleared task."""
     life = download(file_name="a.csv").go()
-    first = open(life.result["path"]).read()  # noqa: PTH123, SIM115
-    with open(life.result["path"], "w") as file:  # noqa: PTH123
-        file.write("somebody else's")
+    first = Path(life.result["path"]).read_text()
+    Path(life.result["path"]).write_text("somebody else's")
     life.clear().go()
-    assert open(life.result["path"]).read() == first  # noqa: PTH123, SIM115
+    assert Path(life.result["path"]).read_text() == first
     assert len(files_in(tmp_path)) == 1
 
 
@@ -152,68 +150,31 @@ def test_a_file_that_is_not_there(download, tmp_path):
     assert files_in(tmp_path) == []
 
 
-class Broken(BaseHTTPRequestHandler):
-    """Announces more than it sends, for the first so many times."""
-
-    left = 0
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(b'{"access_token": "t", "refresh_token": "r", "expires_in": 3600}')
-
-    def do_GET(self):
-        whole = b"x" * 100_000
-        type(self).left -= 1
-        self._send(whole, len(whole) // 2 if type(self).left >= 0 else len(whole))
-
-    def _send(self, body, sent=None):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:sent])
-
-    def log_message(self, *_):
-        """Say nothing."""
+def breaks_off(desk, path, times):
+    """The next answers end in the middle."""
+    desk.sandbox.faults([{"method": "GET", "path": path, "drop": "middle", "times": times}])
 
 
-@pytest.fixture
-def broken(monkeypatch):
-    """A remote that breaks off in the middle of a file."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Broken,), {}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT",
-        f"kaleidoscope://id:secret@127.0.0.1:{server.server_port}/?__extra__=%7B%7D",
-    )
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT",
-        '{"conn_type": "kaleidoscope", "host": "http://127.0.0.1", "port": %d, "login": "i", "password": "s"}'
-        % server.server_port,
-    )
-    yield server.RequestHandlerClass
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_download_that_breaks_off_is_begun_anew(download, broken, tmp_path):
+def test_a_download_that_breaks_off_is_begun_anew(download, upload, desk, tmp_path):
     """It is never taken for whole."""
-    broken.left = 2
-    life = download(file_name="a.csv").go()
+    file_id = upload("x" * 100_000)
+    breaks_off(desk, "/files/", 2)
+    life = download(file_id=file_id, file_name="a.csv").go()
     assert (life.state, life.result["bytes"]) == ("success", 100_000)
+    assert sum("/files/" in each["path"] for each in desk.sandbox.requests()) == 3
 
 
-def test_a_download_that_never_is_whole_leaves_nothing(download, broken, tmp_path):
+def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, tmp_path):
     """Neither under its own name nor under another; what was there before stays."""
-    broken.left = 0
-    life = download(path=f"{tmp_path}/a.csv").go()
-    before = (tmp_path / "a.csv").read_bytes()
-    broken.left = 999
-    life.clear().go()
-    assert life.state == "up_for_retry"
+    (tmp_path / "a.csv").write_text("before")
+    breaks_off(desk, "/files/", 99)
+    life = download(file_id=upload("x" * 100_000), path=f"{tmp_path}/a.csv").go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
     assert files_in(tmp_path) == ["a.csv"]
-    assert (tmp_path / "a.csv").read_bytes() == before
+    assert (tmp_path / "a.csv").read_text() == "before"
+    desk.sandbox.faults([])
+    life.retry()
+    assert (tmp_path / "a.csv").read_text() == "x" * 100_000
 
 
 @pytest.mark.parametrize(
@@ -261,14 +222,65 @@ def test_no_secret_is_told(download, desk):
 
 
 @pytest.fixture
-def export(airflow, sluice_sandbox, tmp_path):
+def export(airflow, desk, tmp_path):
     """Exports the elements to a file."""
+    elements = desk.state["ids"]["entity_slices"]["Element"]
 
     def begin(**args):
-        args = {"entity_slice_id": "elements", "path": f"{tmp_path}/out/records.csv", "retries": 3, **args}
+        args = {"entity_slice_id": elements, "path": f"{tmp_path}/out/records.csv", "retries": 3, **args}
         return airflow.life(KaleidoscopeExportRecordsOperator, task_id="task", **args)
 
+    desk.hook.push_by_field_name(["symbol"], ELEMENTS, operation_id=desk.operation_id)
+    desk.sandbox.advance(10)
+    desk.sandbox.requests(clear=True)
     return begin
+
+
+def test_records_come_home_as_csv(export, desk, tmp_path):
+    """All of them, or some, at a path that the author chose."""
+    life = export().go()
+    assert life.state == "success", life.error
+    text = (tmp_path / "out" / "records.csv").read_bytes().decode()
+    assert len(text.splitlines()) == 4
+    assert "Hydrogen" in text
+    assert (life.result["bytes"], life.result["content_type"]) == (len(text), "text/csv")
+    assert life.result["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    more = export(operation_id=desk.operation_id, search_text="he").go()
+    assert more.result["url"].endswith(f"/operations/{desk.operation_id}")
+    assert len((tmp_path / "out" / "records.csv").read_text().splitlines()) == 2
+
+
+def test_records_go_far_away_sorted_and_filtered(export, desk, far_away):
+    """Lists of ids and filters arrive as the remote wants them."""
+    fields = {each["field_name"]: each["id"] for each in desk.hook.get_data_fields()}
+    sorts = [{"field_id": fields["atomic_number"], "descending": True}]
+    life = export(
+        path="memory://bucket/records.csv",
+        view_field_ids=[fields["atomic_number"], fields["name"]],
+        filters={"view_field_sorts": sorts},
+    ).go()
+    assert life.state == "success", life.error
+    lines = ObjectStoragePath("memory://bucket/records.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["3", "2", "1"]
+
+
+def test_an_export_that_breaks_off(export, desk, tmp_path):
+    """Is begun anew, or leaves nothing."""
+    breaks_off(desk, "export/csv", 1)
+    life = export().go()
+    assert life.state == "success"
+    (tmp_path / "out" / "records.csv").unlink()
+    breaks_off(desk, "export/csv", 99)
+    life.clear().go()
+    assert life.state == "up_for_retry"
+    assert files_in(tmp_path) == []
+
+
+def test_an_export_that_is_refused(export):
+    """In the remote's own words, once."""
+    life = export(entity_slice_id="other").go()
+    assert life.state == "failed"
+    assert isinstance(life.error, Refusal)
 
 
 @pytest.mark.parametrize(

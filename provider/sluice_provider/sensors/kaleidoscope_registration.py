@@ -44,7 +44,8 @@ class KaleidoscopeRegistrationSensor(_OperationSensor):
     registered several times, the last registration counts. A registration that failed fails the sensor; where it was a
     dry run and turned drafts away, `on_rejected_rows` says what that means.
 
-    Returns `{"ids", "state", "status", "records", "rejected"}`, `records` of a submission only.
+    Returns `{"ids", "state", "status", "records", "rejected"}`: the id of the registration or submission, and `records`
+    of a submission only.
 
     Rests on `get_registration_files` and `get_registration_submissions` of the vendor's client (kalbio
     `registration.py`).
