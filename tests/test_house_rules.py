@@ -33,7 +33,7 @@ MAY_KNOW = {
     "jobs": {"errors"},
     "calls": {"errors"},
     "apis": {"calls", *DATA},
-    "webhooks": DATA,
+    "webhooks": {"sources", *DATA},
     "events": {"webhooks", *DATA},
     "hooks": DOWN_TO_HOOKS,
     "journal": DATA,

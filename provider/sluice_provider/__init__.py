@@ -40,7 +40,9 @@ def get_provider_info() -> dict[str, object]:
             },
         ],
         **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
-        "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
+        "triggers": [
+            {"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers", "sluice_provider.watchers"]}
+        ],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
         "connection-types": [_kaleidoscope(), _kili(), _liquid_decisions()],
     }

@@ -92,10 +92,20 @@ def test_a_signed_event_starts_a_run(server, sandbox):
 
 
 def test_each_event_has_its_dag(server, sandbox):
-    """And an event that the connection names no DAG for starts nothing."""
-    body = registered(sandbox)
-    assert outcome(post(server, body, "by_event")) == "started"
-    assert [dag_id for dag_id, _, _ in runs(server)] == ["files"]
+    """Of drafts, too; and an event that the connection names no DAG for starts nothing, and is taken."""
+    url = f"{server.url}/sluice/webhooks/kaleidoscope/by_event"
+    sandbox.settings(webhook_url=url, webhook_secret=SECRET)
+    registered(sandbox)
+    submitted = sandbox.stage({"name": "Aspirin"}, submit="registration")
+    sandbox.stage({"name": "Caffeine"}, submit="validation")
+    wait(lambda: all(each["delivered"] for each in sandbox.state()["kaleidoscope"]["webhooks"]))
+    assert len(sandbox.state()["kaleidoscope"]["webhooks"]) == 3
+    found = {dag_id: conf for dag_id, _, conf in runs(server)}
+    assert sorted(dag_id for dag_id, _, _ in runs(server)) == ["drafts", "files"]
+    assert found["drafts"]["event"] == "registration_drafts_submitted"
+    assert found["drafts"]["submission_id"] == submitted["submission"]["id"]
+    assert found["drafts"]["record_ids"] == submitted["record_ids"]
+    assert (found["drafts"]["file_id"], found["drafts"]["registration_id"]) == (None, None)
 
 
 def test_an_event_goes_to_a_partitioned_asset(server, sandbox):

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sluice_provider.errors import BadInput, Conflict, Misunderstood
+from sluice_provider.sources.names import plain_name
 
 SYSTEM = "kaleidoscope"
 
@@ -30,9 +31,6 @@ VALIDATION = "validation"
 """The `submission_type` of a submission that asks for verdicts only."""
 
 LONGEST_ID = 100
-LONGEST_NAME = 200
-"""Characters of a file name that are kept, with its suffix: file systems end at 255 bytes."""
-
 Raw = Mapping[str, Any]
 
 
@@ -104,7 +102,7 @@ def announced(body: bytes) -> Announcement:
         operation_id,
         found if event == SUBMITTED else None,
         found if event != SUBMITTED else None,
-        None if name is None else base_name(name),
+        plain_name(name, found) if name else None,
         _ids(fields, "record_ids"),
     )
 
@@ -165,20 +163,6 @@ def _checked(value: Any, name: str) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value!r:.100}"
-
-
-def base_name(name: str) -> str | None:
-    """The last part of a path, of whichever operating system, without what a terminal or a file system would take for
-    something else. None if nothing is left."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    last = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(" .")
-    stem, dot, suffix = last.rpartition(".")
-    if not dot:
-        stem, suffix = last, ""
-    while len(last.encode("utf-8", "replace")) > LONGEST_NAME and stem:
-        stem, suffix = stem[:-1], suffix[:20]
-        last = stem + dot + suffix
-    return last.strip(" .") or None
 
 
 # --- from what the API lists to events
