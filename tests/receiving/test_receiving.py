@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from receiving.server import SECRET, ask, nothing_started, runs, wait
+from receiving.server import SECRET, ask, connection, nothing_started, runs, wait
 
 pytestmark = pytest.mark.standalone
 
@@ -150,6 +150,19 @@ def test_many_deliveries_share_a_look(server, sandbox):
     assert [answer.status_code for answer in answers] == [200] * 12
     assert len(runs(server)) == 12
     assert 1 <= looks(sandbox) <= 4
+
+
+def test_a_connection_from_the_database_and_its_new_secret(server, sandbox):
+    """A secret that was changed is good after ten seconds, and the old one bad."""
+    fields = json.loads(connection(sandbox, webhook_secret=SECRET, webhook_dag_id="files"))
+    server.airflow("connections", "add", "from_database", "--conn-json", json.dumps(fields))
+    body = registered(sandbox)
+    assert outcome(post(server, body, "from_database")) == "started"
+    fields["extra"]["webhook_secret"] = "quite-another-secret"
+    server.airflow("connections", "delete", "from_database")
+    server.airflow("connections", "add", "from_database", "--conn-json", json.dumps(fields))
+    wait(lambda: post(server, body, "from_database").status_code == 401, 12)
+    assert outcome(post(server, body, "from_database", secret="quite-another-secret")) == "duplicate"
 
 
 # --- what is refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from processes import Program
 pytestmark = pytest.mark.standalone
 
 DAGS = Path(__file__).parent / "dags"
-FILES = 50
+FILES = 51
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,10 @@ def airflow(sandbox):
         airflow.wait_dags()
         for dag in ("watched", "watched_others"):
             airflow.unpause(dag)
+        airflow.others = []
         yield airflow
+        for other in airflow.others:
+            other.stop()
 
 
 def operation(sandbox):
@@ -69,6 +73,12 @@ def told(airflow):
     return files, ids
 
 
+def reborn(airflow, life):
+    """Another triggerer, which ends with Airflow."""
+    command, log = [sys.executable, "-m", "airflow", "triggerer"], airflow.home / f"triggerer-{life}.log"
+    airflow.others.append(Program(command, log=log, env=airflow.env, cwd=airflow.home))
+
+
 def looked(sandbox):
     """How often it was asked what is registered."""
     return sum(each["path"].endswith("/registrations") for each in sandbox.requests())
@@ -85,38 +95,35 @@ def test_a_registration_reaches_a_run(airflow, sandbox):
 
 
 def test_none_is_lost_when_the_triggerer_dies(airflow, sandbox):
-    """kill -9 while some were told and some were not; another triggerer goes on."""
+    """kill -9, thrice, while some were told and some were not; another triggerer goes on each time."""
     before, files = len(airflow.runs("watched")), []
-    for number in range(FILES):
-        files.append(sandbox.register(f"burst-{number}.csv", "name\nC1\n")["file_id"])
-        if number == FILES // 2:
-            airflow.wait("the first to be told", lambda: len(airflow.runs("watched")) > before or None, 60)
-            for pid in triggerers(airflow):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
-    command = [sys.executable, "-m", "airflow", "triggerer"]
-    with Program(command, log=airflow.home / "second-triggerer.log", env=airflow.env, cwd=airflow.home):
-        airflow.wait("all files to reach a run", lambda: set(files) <= told(airflow)[0] or None, 150)
-        found = sandbox.state()["kaleidoscope"]["registrations"]
-        answered = [each for each in found if each["file_id"] in files]
-        airflow.wait("the last run to end", lambda: airflow.runs("watched")[-1]["state"] == "success" or None, 60)
+    for life, delay in enumerate((0.0, 0.7, 1.4), 2):
+        for number in range(FILES // 3):
+            files.append(sandbox.register(f"burst-{life}-{number}.csv", "name\nC1\n")["file_id"])
+            time.sleep(0.1)
+        time.sleep(delay)
+        for pid in triggerers(airflow):
+            os.kill(pid, signal.SIGKILL)
+        airflow.wait("the triggerer to be gone", lambda: not triggerers(airflow) or None, 10)
+        reborn(airflow, life)
+        sandbox.requests(clear=True)
+        airflow.wait("the watchers to look again", lambda: looked(sandbox) or None, 90)
+    airflow.wait("all files to reach a run", lambda: set(files) <= told(airflow)[0] or None, 120)
+    airflow.wait("the last run to end", lambda: airflow.runs("watched")[-1]["state"] == "success" or None, 60)
     files_told, ids = told(airflow)
-    assert len(answered) == FILES
-    assert len(ids) == len(files_told) == FILES + 1
+    assert len(ids) == len(files_told) == len(files) + 1
     assert airflow.runs("watched_others") == [], "who asks for drafts is not told of files"
+    found = sandbox.state()["kaleidoscope"]["registrations"]
+    assert {each["status"] for each in found if each["file_id"] in files} == {"completed"}
     sys.stderr.write(f"{len(airflow.runs('watched')) - before} runs, {sum(ids.values()) - len(ids)} told twice\n")
 
 
 def test_what_was_told_is_in_the_store(airflow, sandbox):
     """And what is over is forgotten: the next telling leaves only itself in the memory."""
     file_id = sandbox.register("last.csv", "name\nC1\n")["file_id"]
-    with Program(
-        [sys.executable, "-m", "airflow", "triggerer"],
-        log=airflow.home / "third-triggerer.log",
-        env=airflow.env,
-        cwd=airflow.home,
-    ):
-        airflow.wait("the last file to reach a run", lambda: file_id in told(airflow)[0] or None, 90)
+    airflow.wait("the last file to reach a run", lambda: file_id in told(airflow)[0] or None, 90)
     [asset] = airflow.get("assets", name_pattern="kaleidoscope_registrations")["assets"]
-    kept = airflow.get(f"assets/{asset['id']}/state-store")
-    assert operation(sandbox) in str(kept)
+    [kept] = airflow.get(f"assets/{asset['id']}/state-store")["asset_state_store"]
+    value = kept["value"] if isinstance(kept["value"], dict) else json.loads(kept["value"])
+    assert kept["key"].endswith(operation(sandbox))
+    assert len(value["told"]) == 1

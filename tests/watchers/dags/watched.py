@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetWatcher, task
@@ -39,7 +40,8 @@ with DAG("watched", schedule=[registrations], max_active_runs=1):
 
     @task
     def answer(**context: Any) -> dict[str, list[str]]:
-        """Send results for what was not answered before."""
+        """Send results for what was not answered before; not quickly, so that events must wait for each other."""
+        time.sleep(2)
         hook, told = KaleidoscopeHook(), events(context)
         for each in told:
             try:
