@@ -232,6 +232,16 @@ def test_replacing_goes_on_with_what_was_there_first(stage, desk):
     assert desk.drafts == {"Old": "replaced", "Aspirin": "", "Caffeine": ""}
 
 
+def test_what_failed_first_does_not_replace_what_was_staged_since(stage, desk):
+    """The first rows fail and are staged again: then the drafts of the others are there, too, and stay."""
+    desk.stage([{"name": "Old"}])
+    desk.sandbox.settings(fail_imports=1)
+    life = stage(replace_existing=True, batch_size=1).go()
+    assert (life.state, desk.drafts) == ("up_for_retry", {"Old": "", "Caffeine": ""})
+    life.retry()
+    assert (life.state, desk.drafts) == ("success", {"Old": "replaced", "Caffeine": "", "Aspirin": ""})
+
+
 def test_replacing_is_refused_while_a_draft_is_under_way(stage, desk):
     """Then nothing was staged."""
     desk.stage([{"name": "Old"}])
@@ -389,6 +399,7 @@ def test_a_submission_that_failed(submit, desk):
         ("stage", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"record_ids": []}, "record_ids must be a list of texts that is not empty"),
         ("submit", {"record_ids": "abc"}, "record_ids must be a list"),
+        ("submit", {"record_ids": ["a b"]}, "record_ids must hold one id in each text"),
         ("submit", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"operation_id": None}, "operation_id must be an id"),
     ],
