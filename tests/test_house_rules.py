@@ -25,7 +25,7 @@ LONGEST_FUNCTION = 50
 
 DATA = {"jobs", "errors"}
 DOWN_TO_HOOKS = {"hooks", "apis", "calls", "systems", *DATA}
-DOWN_TO_WAITING = {"waiting", "triggers", "journal", "sources", "links", "lineage", *DOWN_TO_HOOKS}
+DOWN_TO_WAITING = {"waiting", "triggers", "progress", "journal", "sources", "links", "lineage", *DOWN_TO_HOOKS}
 
 MAY_KNOW = {
     "errors": set(),
@@ -39,9 +39,10 @@ MAY_KNOW = {
     "sources": DATA,
     "links": DATA,
     "lineage": DATA,
-    "triggers": DOWN_TO_HOOKS,
+    "progress": {"journal", *DATA},
+    "triggers": {"progress", "journal", *DOWN_TO_HOOKS},
     "watchers": DOWN_TO_HOOKS,
-    "waiting": {"triggers", "journal", *DOWN_TO_HOOKS},
+    "waiting": {"triggers", "progress", "journal", *DOWN_TO_HOOKS},
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,
     "plugin": {"webhooks", "hooks", "systems", "links", *DATA},

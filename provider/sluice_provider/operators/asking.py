@@ -69,6 +69,8 @@ class Asking:
         # A key lives from when it was first used: asking again with it does not make it younger.
         at = before.at if before is not None and before.key == key else time.time()
         self.entry.intent = Intent(key, at, start, size)
+        self._story.tell("intent", _share(self.entry.phase, start, size))
+        self._story.show(state="asking", word="", message="", ended_at=None)
         self._journal.write(self._story)
         try:
             job_id = self.run(flow)
@@ -94,6 +96,7 @@ class Asking:
 
     def not_found(self) -> None:
         """What was in doubt was never begun."""
+        self._story.tell("doubt", "it was never begun")
         self.entry.intent = None
         self._journal.write(self._story)
 
@@ -101,12 +104,18 @@ class Asking:
         """Write down the id of what was asked for."""
         self.entry.parts.append(Part(job_id, start, size))
         self.entry.intent = None
+        self._story.tell("asked", f"{_share(self.entry.phase, start, size)}: {job_id}")
+        self._story.show(state="running")
         self._journal.write(self._story)
 
     def whole(self) -> None:
         self.entry.whole = True
         self.entry.asked_at = time.time()
         self._journal.write(self._story)
+
+
+def _share(phase: str, start: int, size: int) -> str:
+    return f"{phase}, {start + 1} to {start + size}" if size else phase
 
 
 def _nothing_done(error: SluiceError) -> bool:
