@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from itertools import islice
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
@@ -126,10 +127,13 @@ class Waiting(BaseOperator):
     def _tell_error(self, journal: Journal, story: Story, error: SluiceError) -> None:
         story.tell("error", f"{type(error).__name__}: {error}")
         story.show(message=str(error)[:LONGEST], **_fallen(story, error))
+        self._try_to_write(journal, story)
+
+    def _try_to_write(self, journal: Journal, story: Story) -> None:
         try:
             journal.write(story)
-        except Exception as trouble:  # noqa: BLE001 - what stopped the task counts, not that it could not be told
-            self.log.warning("That could not be written into the journal: %r", trouble)
+        except Exception as trouble:  # noqa: BLE001 - the task is ending, and not because of this
+            self.log.warning("The journal could not be written: %r", trouble)
 
     def tell_end(self, story: Story, work: Work) -> None:
         """The remote is done: its first rejected rows, and when."""
@@ -145,7 +149,10 @@ class Waiting(BaseOperator):
         journal, story = self._open
         story.tell("cancel", "asked for")
         story.show(state="cancelling")
-        journal.write(story)
+        # Beside this: a signal may have come in the middle of talking to Airflow, which one thread cannot do twice.
+        writing = Thread(target=self._try_to_write, args=(journal, story), daemon=True)
+        writing.start()
+        writing.join(2.0)
 
     def wait_here(self, ref: JobRef, asked_at: float) -> Work:
         """Wait in this process."""
