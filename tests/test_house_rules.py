@@ -24,7 +24,7 @@ LONGEST_FUNCTION = 50
 # --- the map
 
 DATA = {"jobs", "errors"}
-DOWN_TO_HOOKS = {"hooks", "apis", "calls", "systems", *DATA}
+DOWN_TO_HOOKS = {"metrics", "hooks", "apis", "calls", "systems", *DATA}
 DOWN_TO_WAITING = {"waiting", "triggers", "progress", "journal", "sources", "links", "lineage", *DOWN_TO_HOOKS}
 
 MAY_KNOW = {
@@ -39,7 +39,8 @@ MAY_KNOW = {
     "sources": DATA,
     "links": DATA,
     "lineage": DATA,
-    "progress": {"journal", *DATA},
+    "metrics": DATA,
+    "progress": {"journal", "metrics", *DATA},
     "triggers": {"progress", "journal", *DOWN_TO_HOOKS},
     "watchers": DOWN_TO_HOOKS,
     "waiting": {"triggers", "progress", "journal", *DOWN_TO_HOOKS},

@@ -11,6 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider import metrics
 from sluice_provider.jobs import LONGEST, Work
 from sluice_provider.journal import Line
 
@@ -35,7 +36,7 @@ class Poster:
 
     def __init__(self, ti: Any, ref: JobRef, log: Any) -> None:
         self._ti = ti
-        self._ids = list(ref.ids)
+        self._ref = ref
         self._log = log
         self._history: list[Line] = []
         self._latest: dict[str, Any] = {}
@@ -45,6 +46,7 @@ class Poster:
 
     def __call__(self, work: Work, news: str) -> None:
         """Called with every look, on the event loop."""
+        metrics.looked(self._ref)
         self._latest = work.to_json()
         if news:
             self.add("state", news)
@@ -70,7 +72,12 @@ class Poster:
         from airflow.sdk.execution_time.xcom import XCom
 
         self._posted, self._at = self._latest, time.time()
-        value = {"at": round(self._at, 3), **self._latest, "ids": self._ids, "history": list(map(list, self._history))}
+        value = {
+            "at": round(self._at, 3),
+            **self._latest,
+            "ids": list(self._ref.ids),
+            "history": list(map(list, self._history)),
+        }
         ti = self._ti
         place = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from sluice_provider import metrics
 from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
 from sluice_provider.errors import BadInput, InDoubt, SluiceError, Undone, Unreachable
@@ -104,6 +105,8 @@ class Waiting(BaseOperator):
         return self._told
 
     def _heard(self, work: Work, news: str) -> None:
+        if self._told is not None:
+            metrics.count("look", self._told.ref)
         if self._open is None:
             return
         journal, story = self._open

@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from sluice_provider import metrics
 from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 
 if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
     from sluice_provider.hooks.base import SluiceHook
+    from sluice_provider.jobs import JobRef
 
 
 T = TypeVar("T")
@@ -41,10 +43,11 @@ class Phase(NamedTuple):
 class Asking:
     """Asks for the parts of one phase, and leaves no moment in which a death would go unnoticed."""
 
-    def __init__(self, journal: Journal, story: Story, entry: Entry, hook: SluiceHook) -> None:
+    def __init__(self, journal: Journal, story: Story, entry: Entry, hook: SluiceHook, ref: JobRef) -> None:
         self._journal = journal
         self._story = story
         self._hook = hook
+        self.ref = ref
         self.entry = entry
 
     @property
@@ -78,6 +81,7 @@ class Asking:
             if _nothing_done(error):
                 self._withdraw(error, before if before is not None and before.key == key else None)
             raise
+        metrics.count("job.started", self.ref)
         self.found(job_id, start, size)
         return job_id
 

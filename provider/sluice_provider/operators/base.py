@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sluice_provider import metrics
 from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput, InDoubt, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
@@ -188,6 +189,7 @@ class JobOperator(Waiting):
     def _revive(self, story: Story, entry: Entry, work: Work) -> None:
         """Go on with what an earlier try began: what ended badly is asked for anew, everything else is kept."""
         bad = {job.id for job in work.jobs if job.state.over and job.state not in self.wanted}
+        metrics.count("job.reattached", self._reference(story, entry))
         self.log.info("Re-attaching to %s: %s", ", ".join(entry.ids), work)
         story.tell("reattached", str(work))
         if bad:
@@ -236,14 +238,16 @@ class JobOperator(Waiting):
         return self._finish(context, story)
 
     def _ask(self, journal: Journal, story: Story, phase: Phase, entry: Entry) -> None:
+        ref = JobRef(self.system, phase.kind, ("?",), phase.where)
         if self.deferrable:
             # What the trigger cannot carry must be found out before the remote is asked, not after.
-            json.dumps(self.trigger(JobRef(self.system, phase.kind, ("?",), phase.where), entry.asked_at).serialize())
+            json.dumps(self.trigger(ref, entry.asked_at).serialize())
         story.show(**self._card(phase.kind), asked_at=entry.asked_at)
-        asking = Asking(journal, story, entry, self.hook)
+        asking = Asking(journal, story, entry, self.hook, ref)
         try:
             if entry.intent is not None:
                 story.tell("doubt", "asked before, and the answer is not known")
+                metrics.count("job.in_doubt", asking.ref)
                 phase.doubt(asking, entry.intent)
             phase.ask(asking)
         except InDoubt:
@@ -272,6 +276,7 @@ class JobOperator(Waiting):
 
     def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
         self.tell_end(story, work)
+        metrics.finished(self._reference(story, entry), work.state.value, time.time() - entry.asked_at)
         if work.state not in self.wanted:
             raise _undone(self.system, phase.kind, work)
         self.judge(phase, work)
