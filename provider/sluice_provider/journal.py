@@ -25,7 +25,7 @@ from sluice_provider.jobs import LONGEST
 
 KEY = "sluice_journal"
 VERSION = 1
-LINES = 200
+LINES = 120
 """So many lines of history are kept: the first ones and the latest ones."""
 
 
@@ -156,6 +156,12 @@ class Story:
 
     def __str__(self) -> str:
         return ", ".join(part.id for entry in self.entries for part in entry.parts) or "nothing"
+
+    @property
+    def sent(self) -> dict[str, int]:
+        """How much of the input was taken on by the remote, where it is counted, among the card's counts."""
+        size = sum(entry.size for entry in self.entries)
+        return {"sent": size} if size else {}
 
     @property
     def current(self) -> Entry | None:

@@ -71,7 +71,8 @@ class Waiting(BaseOperator):
     def publish(self, context: Any, ref: JobRef, story: Story, asked_at: float) -> None:
         """Make the ids and the link visible while the job runs."""
         self.job_url = self.hook.job_url(ref.kind, ref.ids[0], ref.where, self.hook.fields())
-        story.show(**self._card(ref.kind), ids=list(ref.ids), url=self.job_url, asked_at=asked_at)
+        counts = {**story.card.get("counts", {}), **story.sent}
+        story.show(**self._card(ref.kind), ids=list(ref.ids), url=self.job_url, asked_at=asked_at, counts=counts)
         context["ti"].xcom_push(key=IDS_KEY, value=list(ref.ids))
         for link in self.operator_extra_links:
             context["ti"].xcom_push(key=link.xcom_key, value=self.job_url)
@@ -219,7 +220,7 @@ class Waiting(BaseOperator):
 def _show(story: Story, work: Work, **more: Any) -> None:
     """Counts of earlier phases stay on the card."""
     facts = work.to_json()
-    story.show(**{**facts, "counts": {**story.card.get("counts", {}), **facts["counts"]}}, **more)
+    story.show(**{**facts, "counts": {**story.card.get("counts", {}), **story.sent, **facts["counts"]}}, **more)
 
 
 def _fallen(story: Story, error: SluiceError) -> dict[str, Any]:

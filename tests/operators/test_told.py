@@ -24,6 +24,7 @@ def test_a_finished_job(push, remote):
     card = life.journal["card"]
     assert (card["system"], card["kind"], card["noun"]) == ("kaleidoscope", "import", "import")
     assert (card["state"], card["word"], card["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
+    assert card["counts"]["sent"] == len(ELEMENTS)
     assert card["ids"] == remote.imports
     assert card["conn_id"] == "kaleidoscope_default"
     assert card["url"].endswith(f"/web/imports/{card['ids'][0]}")
