@@ -78,7 +78,7 @@ class Standalone:
 
     def pids(self, component: str) -> list[int]:
         """Return the processes of one component, such as the triggerer, for whoever wants to see it die."""
-        import psutil  # Airflow brings it
+        import psutil  # type: ignore[import-untyped]  # Airflow brings it
 
         family = psutil.Process(self._program.pid).children(recursive=True) if self._program else []
         living = [each for each in family if each.status() != psutil.STATUS_ZOMBIE]
