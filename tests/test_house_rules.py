@@ -62,6 +62,10 @@ WITHOUT = {
 }
 """Libraries that these rooms never import, not even inside a function."""
 
+BUT = {"httpx": {"sandbox/webhooks.py"}}
+"""The modules that may all the same. The sandbox serves and so needs no client, except for the webhooks it sends; what
+our own client does with httpx has no part in receiving them, and so no misreading of it can be shared here."""
+
 ROOMS_OF_SYSTEMS = ("apis", "hooks", "operators", "sensors", "sandbox")
 
 
@@ -116,7 +120,9 @@ def test_libraries_stay_where_they_belong(library):
         shown(path, line)
         for path in MODULES
         for name, line in imports_of(path)
-        if name.split(".")[0] == library and room_of(path) in WITHOUT[library]
+        if name.split(".")[0] == library
+        and room_of(path) in WITHOUT[library]
+        and path.relative_to(HOME).as_posix() not in BUT.get(library, ())
     ]
     assert found == []
 
