@@ -430,3 +430,17 @@ def test_a_cleared_task_does_it_again(submit, desk):
     life.clear().go()
     assert (life.state, len(desk.submissions)) == ("success", 2)
     assert life.result["submission_id"] == desk.submissions[1]["id"]
+
+
+def test_openlineage_is_told(register, stage, submit, desk, tmp_path):
+    """The operation is what is written; of rows in a file, the file is what was read."""
+    pytest.importorskip("airflow.providers.openlineage")
+    (tmp_path / "rows.csv").write_text("name\nAspirin\n")
+    for life, inputs in (
+        (stage(records=str(tmp_path / "rows.csv"), wait_for_completion=False), [str(tmp_path / "rows.csv")]),
+        (register(wait_for_completion=False), []),
+    ):
+        facets = life.go().operator.get_openlineage_facets_on_complete(None)
+        assert [each.name for each in facets.inputs] == inputs
+        assert [each.name for each in facets.outputs] == [f"operations/{desk.operation_id}"]
+        assert facets.run_facets["externalQuery"].externalQueryId in str(life.result)

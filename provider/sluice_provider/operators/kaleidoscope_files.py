@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis import kaleidoscope_files as api
 from sluice_provider.apis.kaleidoscope_rules import check_ids, check_list_of_ids, check_texts
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import BadInput
-from sluice_provider.lineage import Name, file_dataset, lineage
+from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.operators.asking import iso
-from sluice_provider.operators.kaleidoscope_once import operation_dataset
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
 from sluice_provider.sources.blobs import Landing, split_path
 from sluice_provider.sources.names import plain_name
@@ -90,10 +90,12 @@ class FetchOperator(Waiting):
         """OpenLineage asks for this by its name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        return lineage(address, [], [self.dataset(address)], [file_dataset(self.result["path"])])
+        return lineage(
+            address, [], [dataset_of(uri(self.system, address, *self.source()))], [file_dataset(self.result["path"])]
+        )
 
-    def dataset(self, address: str) -> Name:
-        """What is read."""
+    def source(self) -> tuple[str, ...]:
+        """What is read, as the segments of an asset's URI."""
         raise NotImplementedError
 
 
@@ -177,8 +179,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     def told(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
 
-    def dataset(self, address: str) -> Name:
-        return operation_dataset(address, "")[0], f"files/{self.file_id}"
+    def source(self) -> tuple[str, ...]:
+        return "files", self.file_id
 
 
 class KaleidoscopeExportRecordsOperator(FetchOperator):
@@ -286,7 +288,5 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     def told(self) -> dict[str, Any]:
         return {"entity_slice_id": self.entity_slice_id, "operation_id": self.operation_id}
 
-    def dataset(self, address: str) -> Name:
-        if self.operation_id:
-            return operation_dataset(address, self.operation_id)
-        return operation_dataset(address, "")[0], f"entity_slices/{self.entity_slice_id}"
+    def source(self) -> tuple[str, ...]:
+        return ("operations", self.operation_id) if self.operation_id else ("records",)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import check_ids
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import InDoubt, Unreachable
 from sluice_provider.journal import Story, digest
@@ -99,7 +100,7 @@ class OperationOperator(JobOperator):
         """OpenLineage asks for this by its name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        inputs, outputs = self.datasets(operation_dataset(address, self.operation_id))
+        inputs, outputs = self.datasets(dataset_of(uri(self.system, address, "operations", self.operation_id)))
         return lineage(address, self.asked(), inputs, outputs)
 
     def asked(self) -> list[str]:
@@ -162,8 +163,3 @@ class OnceOperator(OperationOperator):
         self.log.warning("It was done: going on with %s", found)
         asking.found(found)
         return True
-
-
-def operation_dataset(address: str, operation_id: str) -> Name:
-    """An operation as OpenLineage names it."""
-    return f"kaleidoscope://{address.partition('://')[2].partition('/')[0]}", f"operations/{operation_id}"
