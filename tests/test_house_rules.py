@@ -24,8 +24,9 @@ LONGEST_FUNCTION = 50
 # --- the map
 
 DATA = {"jobs", "errors"}
-DOWN_TO_HOOKS = {"hooks", "apis", "calls", "systems", *DATA}
-DOWN_TO_WAITING = {"waiting", "triggers", "journal", "sources", "links", "lineage", *DOWN_TO_HOOKS}
+DOWN_TO_HOOKS = {"metrics", "hooks", "apis", "calls", "systems", *DATA}
+DOWN_TO_JOURNAL = {"triggers", "progress", "journal", *DOWN_TO_HOOKS}
+DOWN_TO_WAITING = {"waiting", "sources", "links", "lineage", "assets", *DOWN_TO_JOURNAL}
 
 MAY_KNOW = {
     "errors": set(),
@@ -41,9 +42,12 @@ MAY_KNOW = {
     "files": {"sources", "apis", "calls", *DATA},
     "links": DATA,
     "lineage": DATA,
-    "triggers": DOWN_TO_HOOKS,
+    "metrics": DATA,
+    "assets": set(),
+    "progress": {"journal", "metrics", *DATA},
+    "triggers": {"progress", "journal", *DOWN_TO_HOOKS},
     "watchers": {"webhooks", *DOWN_TO_HOOKS},
-    "waiting": {"triggers", "journal", *DOWN_TO_HOOKS},
+    "waiting": DOWN_TO_JOURNAL,
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,
     "plugin": {"webhooks", "hooks", "calls", "systems", "links", *DATA},
@@ -202,7 +206,8 @@ def _paths(thing):
 def _described():
     info = sluice_provider.get_provider_info()
     lists = [info[name] for name in ("hooks", "operators", "sensors", "triggers", "extra-links")]
-    return _paths([*lists, [each["hook-class-name"] for each in info["connection-types"]]])
+    uris = [path for each in info["asset-uris"] for path in (each["handler"], each["factory"])]
+    return _paths([*lists, uris, [each["hook-class-name"] for each in info["connection-types"]]])
 
 
 @pytest.mark.parametrize("path", _described())

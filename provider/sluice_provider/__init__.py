@@ -44,6 +44,14 @@ def get_provider_info() -> dict[str, object]:
             {"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers", "sluice_provider.watchers"]}
         ],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
+        "asset-uris": [
+            {
+                "schemes": ["kaleidoscope", "kili", "liquid-decisions", "finspace"],
+                "handler": "sluice_provider.assets.sanitize_uri",
+                "factory": "sluice_provider.assets.create_asset",
+                "to_openlineage_converter": "sluice_provider.assets.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [_kaleidoscope(), _kili(), _liquid_decisions()],
     }
 

@@ -190,6 +190,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
         ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
         ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
+        ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
         ({"operation_id": ""}, "operation_id must be a text"),
     ],
 )
@@ -302,3 +303,20 @@ def test_an_export_that_cannot_be_asked_for(export, desk, args, words):
     assert (life.state, type(life.error)) == ("failed", BadInput), life.error
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
+
+
+# --- lineage
+
+
+def test_openlineage_is_told(download, export, desk, tmp_path):
+    """What was read, by the URI of its asset, and the file that was written."""
+    pytest.importorskip("airflow.providers.openlineage")
+    for life, name in (
+        (download(file_name="a.csv"), f"files/{desk.file_id}"),
+        (export(operation_id=desk.operation_id), f"operations/{desk.operation_id}"),
+        (export(), "records"),
+    ):
+        facets = life.go().operator.get_openlineage_facets_on_complete(None)
+        assert [each.name for each in facets.inputs] == [name]
+        assert facets.inputs[0].namespace.startswith("kaleidoscope://127.0.0.1:")
+        assert [each.name for each in facets.outputs] == [life.result["path"]]

@@ -232,6 +232,16 @@ def test_replacing_goes_on_with_what_was_there_first(stage, desk):
     assert desk.drafts == {"Old": "replaced", "Aspirin": "", "Caffeine": ""}
 
 
+def test_what_failed_first_does_not_replace_what_was_staged_since(stage, desk):
+    """The first rows fail and are staged again: then the drafts of the others are there, too, and stay."""
+    desk.stage([{"name": "Old"}])
+    desk.sandbox.settings(fail_imports=1)
+    life = stage(replace_existing=True, batch_size=1).go()
+    assert (life.state, desk.drafts) == ("up_for_retry", {"Old": "", "Caffeine": ""})
+    life.retry()
+    assert (life.state, desk.drafts) == ("success", {"Old": "replaced", "Caffeine": "", "Aspirin": ""})
+
+
 def test_replacing_is_refused_while_a_draft_is_under_way(stage, desk):
     """Then nothing was staged."""
     desk.stage([{"name": "Old"}])
@@ -389,6 +399,7 @@ def test_a_submission_that_failed(submit, desk):
         ("stage", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"record_ids": []}, "record_ids must be a list of texts that is not empty"),
         ("submit", {"record_ids": "abc"}, "record_ids must be a list"),
+        ("submit", {"record_ids": ["a b"]}, "record_ids must hold one id in each text"),
         ("submit", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"operation_id": None}, "operation_id must be an id"),
     ],
@@ -419,3 +430,17 @@ def test_a_cleared_task_does_it_again(submit, desk):
     life.clear().go()
     assert (life.state, len(desk.submissions)) == ("success", 2)
     assert life.result["submission_id"] == desk.submissions[1]["id"]
+
+
+def test_openlineage_is_told(register, stage, submit, desk, tmp_path):
+    """The operation is what is written; of rows in a file, the file is what was read."""
+    pytest.importorskip("airflow.providers.openlineage")
+    (tmp_path / "rows.csv").write_text("name\nAspirin\n")
+    for life, inputs in (
+        (stage(records=str(tmp_path / "rows.csv"), wait_for_completion=False), [str(tmp_path / "rows.csv")]),
+        (register(wait_for_completion=False), []),
+    ):
+        facets = life.go().operator.get_openlineage_facets_on_complete(None)
+        assert [each.name for each in facets.inputs] == inputs
+        assert [each.name for each in facets.outputs] == [f"operations/{desk.operation_id}"]
+        assert facets.run_facets["externalQuery"].externalQueryId in str(life.result)

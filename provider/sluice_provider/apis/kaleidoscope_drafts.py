@@ -197,6 +197,8 @@ def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -
         JobState.SUCCEEDED if len(judged) == len(drafts) else JobState.RUNNING,
         word=f"{len(judged)} of {len(drafts)} drafts have a verdict",
         counts={"drafts": len(drafts), "rejected": len(bad), **tally},
+        done=len(judged),
+        total=len(drafts),
         rejections=tuple(bad[:SHOWN]),
     )
 

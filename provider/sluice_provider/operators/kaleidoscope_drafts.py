@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_drafts as api
 from sluice_provider.apis.base import trace
+from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_lists
 from sluice_provider.calls.body import encode
 from sluice_provider.errors import BadInput, InDoubt, TooLarge, Unreachable
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
-from sluice_provider.operators.kaleidoscope_once import (
-    ASKINGS,
-    OperationOperator,
-    check_choice,
-    check_ids,
-    check_list,
-)
+from sluice_provider.operators.kaleidoscope_once import ASKINGS, OperationOperator
 from sluice_provider.sources.batches import Batch, batches, joined
 from sluice_provider.sources.opening import File, Source, open_source
 
@@ -96,8 +91,8 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
         check_ids(self, "operation_id")
         if self.key_field_names is None:
             raise BadInput("key_field_names must name the key fields in the records")
-        check_list(self, "key_field_names")
-        check_choice(self, "on_rejected_rows", ("fail", "warn", "ignore"))
+        check_lists(self, "key_field_names")
+        check_choice(self, "on_rejected_rows", POLICIES)
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise BadInput(f"batch_size must be a whole number above 0, not {self.batch_size!r}")
         if self.max_bytes <= 2 * ENVELOPE:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis import kaleidoscope_files as api
+from sluice_provider.apis.kaleidoscope_rules import check_ids, check_list_of_ids, check_texts
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import BadInput
-from sluice_provider.lineage import Name, file_dataset, lineage
+from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.operators.asking import iso
-from sluice_provider.operators.kaleidoscope_once import check_ids, check_list, check_texts, operation_dataset
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
 from sluice_provider.sources.blobs import Landing, split_path
 from sluice_provider.sources.names import plain_name
@@ -89,10 +90,12 @@ class FetchOperator(Waiting):
         """OpenLineage asks for this by its name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        return lineage(address, [], [self.dataset(address)], [file_dataset(self.result["path"])])
+        return lineage(
+            address, [], [dataset_of(uri(self.system, address, *self.source()))], [file_dataset(self.result["path"])]
+        )
 
-    def dataset(self, address: str) -> Name:
-        """What is read."""
+    def source(self) -> tuple[str, ...]:
+        """What is read, as the segments of an asset's URI."""
         raise NotImplementedError
 
 
@@ -176,8 +179,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     def told(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
 
-    def dataset(self, address: str) -> Name:
-        return operation_dataset(address, "")[0], f"files/{self.file_id}"
+    def source(self) -> tuple[str, ...]:
+        return "files", self.file_id
 
 
 class KaleidoscopeExportRecordsOperator(FetchOperator):
@@ -256,10 +259,7 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     def check(self) -> None:
         check_ids(self, "entity_slice_id")
         check_texts(self, "record_view_id", "operation_id", "program_id", "search_text")
-        for name in ("record_set_ids", "identifier_ids", "view_field_ids"):
-            check_list(self, name)
-            if any("," in item for item in getattr(self, name) or ()):
-                raise BadInput(f"{name} must hold one id in each text: {getattr(self, name)!r:.200}")
+        check_list_of_ids(self, "record_set_ids", "identifier_ids", "view_field_ids")
         if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
             raise BadInput(f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}")
         self.landing()
@@ -288,7 +288,5 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     def told(self) -> dict[str, Any]:
         return {"entity_slice_id": self.entity_slice_id, "operation_id": self.operation_id}
 
-    def dataset(self, address: str) -> Name:
-        if self.operation_id:
-            return operation_dataset(address, self.operation_id)
-        return operation_dataset(address, "")[0], f"entity_slices/{self.entity_slice_id}"
+    def source(self) -> tuple[str, ...]:
+        return ("operations", self.operation_id) if self.operation_id else ("records",)

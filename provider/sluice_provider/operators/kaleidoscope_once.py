@@ -6,13 +6,14 @@ whatever is there now and was not there before is ours; only when nothing has co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider.apis.base import trace
-from sluice_provider.apis.kaleidoscope_registration import STATUSES
+from sluice_provider.apis.kaleidoscope_rules import check_ids
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import BadInput, InDoubt, Unreachable
+from sluice_provider.errors import InDoubt, Unreachable
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, lineage
 from sluice_provider.links import KaleidoscopeLink
@@ -99,7 +100,7 @@ class OperationOperator(JobOperator):
         """OpenLineage asks for this by its name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        inputs, outputs = self.datasets(operation_dataset(address, self.operation_id))
+        inputs, outputs = self.datasets(dataset_of(uri(self.system, address, "operations", self.operation_id)))
         return lineage(address, self.asked(), inputs, outputs)
 
     def asked(self) -> list[str]:
@@ -162,52 +163,3 @@ class OnceOperator(OperationOperator):
         self.log.warning("It was done: going on with %s", found)
         asking.found(found)
         return True
-
-
-# --- what is bad input for several of them
-
-
-def check_ids(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is no id"""
-    for name in names:
-        value = getattr(task, name)
-        if not isinstance(value, str) or not value.strip() or value == "None":
-            raise BadInput(f"{name} must be an id, not {value!r}: was it taken from an XCom that is not there?")
-
-
-def check_texts(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is there and no text"""
-    for name in names:
-        value = getattr(task, name)
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise BadInput(f"{name} must be a text that is not empty, or be left out; it is {value!r}")
-
-
-def check_list(task: Any, name: str) -> None:
-    """:raises BadInput: the argument is there and no list of texts, each once"""
-    value: Sequence[Any] | None = getattr(task, name)
-    if value is None:
-        return
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
-        raise BadInput(f"{name} must be a list of texts that is not empty, or be left out; it is {value!r:.200}")
-    if not all(isinstance(item, str) and item.strip() for item in value):
-        raise BadInput(f"{name} must hold texts that are not empty only; it is {value!r:.200}")
-    if len(set(value)) < len(value):
-        raise BadInput(f"{name} names one of its items twice: {value!r:.200}")
-
-
-def check_choice(task: Any, name: str, choices: Sequence[str]) -> None:
-    """:raises BadInput: the argument is none of these words"""
-    value = getattr(task, name)
-    if value not in choices:
-        raise BadInput(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-
-
-def check_status(task: Any) -> None:
-    """:raises BadInput: not a word that the API knows for how far a registration is"""
-    check_choice(task, "status", STATUSES)
-
-
-def operation_dataset(address: str, operation_id: str) -> Name:
-    """An operation as OpenLineage names it."""
-    return f"kaleidoscope://{address.partition('://')[2].partition('/')[0]}", f"operations/{operation_id}"

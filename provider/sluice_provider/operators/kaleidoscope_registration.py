@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_registration as api
+from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
 from sluice_provider.errors import Conflict, InDoubt
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import digest
-from sluice_provider.operators.kaleidoscope_once import OnceOperator, check_choice, check_ids, check_list
+from sluice_provider.operators.kaleidoscope_once import OnceOperator
 
 if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
     from sluice_provider.jobs import Work
     from sluice_provider.journal import Entry, Journal, Story
     from sluice_provider.operators.asking import Asking, Phase
-
-POLICIES = ("fail", "warn", "ignore")
 
 
 class RegistrationOperator(OnceOperator):
@@ -143,7 +142,7 @@ class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
 
     def check(self) -> None:
         check_ids(self, "operation_id")
-        check_list(self, "record_ids")
+        check_list_of_ids(self, "record_ids")
         check_choice(self, "on_rejected_rows", POLICIES)
 
     def told(self) -> dict[str, Any]:

@@ -8,19 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_registration as api
+from sluice_provider.apis.kaleidoscope_rules import check_choice, check_ids, check_lists, check_texts
 from sluice_provider.calls.body import encode
 from sluice_provider.errors import BadInput, Conflict, Undone
 from sluice_provider.jobs import JobState, judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
-from sluice_provider.operators.kaleidoscope_once import (
-    OnceOperator,
-    check_choice,
-    check_ids,
-    check_list,
-    check_status,
-    check_texts,
-)
+from sluice_provider.operators.kaleidoscope_once import OnceOperator
 from sluice_provider.sources.opening import File, Source, open_source
 
 if TYPE_CHECKING:
@@ -113,7 +107,7 @@ class KaleidoscopePushRegistrationStatusOperator(RegistrarOperator):
 
     def check(self) -> None:
         super().check()
-        check_status(self)
+        check_choice(self, "status", api.STATUSES)
 
     def fingerprint(self) -> str:
         return digest([super().fingerprint(), self.message])
@@ -227,7 +221,7 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
         super().check()
         check_choice(self, "status", api.RESULTS)
         check_choice(self, "if_ended", ("fail", "send"))
-        check_list(self, "key_field_names")
+        check_lists(self, "key_field_names")
 
     @cached_property
     def _source(self) -> Source | None:

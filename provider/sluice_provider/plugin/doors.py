@@ -28,7 +28,7 @@ REMEMBERED = 10.0
 """Seconds."""
 
 MANY = 1000
-"""Connections that are remembered; those that nobody asked for longest are forgotten."""
+"""So many names that are no doors are remembered."""
 
 CONN_ID = r"[\w.\-]{1,250}"
 
@@ -77,12 +77,17 @@ def _dags(fields: Fields) -> Mapping[str, str]:
 
 
 class Doors:
-    """The doors by connection id, as they are now or were a moment ago."""
+    """The doors by connection id, as they are now or were a moment ago.
+
+    Names that nobody has heard of are looked up a few at a time. Those that were doors once do not wait behind them,
+    and are not forgotten for them: trying names in vain, however many, keeps nobody out.
+    """
 
     def __init__(self, remembered: float = REMEMBERED, at_once: int = 4) -> None:
         self._remembered = remembered
         self._known: OrderedDict[str, tuple[float, asyncio.Task[Door | None]]] = OrderedDict()
-        self._at_once = asyncio.Semaphore(at_once)
+        self._were_doors: set[str] = set()
+        self._strange = asyncio.Semaphore(at_once)
 
     async def find(self, conn_id: str) -> Door | None:
         """None for a connection that is unknown or receives nothing."""
@@ -92,9 +97,8 @@ class Doors:
         if looked is None or until <= time.monotonic():
             looked = asyncio.ensure_future(self._look(conn_id))
             self._known[conn_id] = (time.monotonic() + self._remembered, looked)
-        self._known.move_to_end(conn_id)
-        while len(self._known) > MANY:
-            self._known.popitem(last=False)
+            self._known.move_to_end(conn_id)
+            self._forget()
         try:
             return await asyncio.shield(looked)
         except Exception:
@@ -102,8 +106,18 @@ class Doors:
             raise
 
     async def _look(self, conn_id: str) -> Door | None:
-        async with self._at_once:
+        if conn_id in self._were_doors:
             return await asyncio.to_thread(_look_up, conn_id)
+        async with self._strange:
+            found = await asyncio.to_thread(_look_up, conn_id)
+        if found is not None:
+            self._were_doors.add(conn_id)
+        return found
+
+    def _forget(self) -> None:
+        """The oldest of those that are no doors."""
+        while len(self._known) - len(self._were_doors) > MANY:
+            del self._known[next(conn_id for conn_id in self._known if conn_id not in self._were_doors)]
 
 
 def _look_up(conn_id: str) -> Door | None:

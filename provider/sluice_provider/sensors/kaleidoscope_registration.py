@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
 from sluice_provider.errors import BadInput
 from sluice_provider.jobs import JobRef, JobState, Work, judge_rejections
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.sensors.base import JobSensor
-
-POLICIES = ("fail", "warn", "ignore")
 
 
 class _OperationSensor(JobSensor):
@@ -24,9 +23,8 @@ class _OperationSensor(JobSensor):
     on_rejected_rows: str
 
     def check(self) -> None:
-        _check_id(self, "operation_id")
-        if self.on_rejected_rows not in POLICIES:
-            raise BadInput(f"on_rejected_rows must be 'fail', 'warn' or 'ignore', not {self.on_rejected_rows!r}")
+        check_ids(self, "operation_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
 
     def judge(self, work: Work) -> None:
         judge_rejections(work, self.on_rejected_rows, self.log, "the others have a good verdict")
@@ -80,7 +78,7 @@ class KaleidoscopeRegistrationSensor(_OperationSensor):
         super().check()
         if (self.file_id is None) == (self.submission_id is None):
             raise BadInput("give either file_id or submission_id")
-        _check_id(self, "submission_id" if self.file_id is None else "file_id")
+        check_ids(self, "submission_id" if self.file_id is None else "file_id")
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
@@ -124,13 +122,7 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
 
     def check(self) -> None:
         super().check()
-        ids = self.record_ids
-        if ids is None:
-            return
-        if isinstance(ids, str) or not isinstance(ids, Sequence) or not ids:
-            raise BadInput(f"record_ids must be a list of ids that is not empty, or be left out; it is {ids!r:.200}")
-        if not all(isinstance(each, str) and each.strip() and len(each.split()) == 1 for each in ids):
-            raise BadInput(f"record_ids must hold ids only; it is {ids!r:.200}")
+        check_list_of_ids(self, "record_ids")
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
@@ -139,9 +131,3 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
         if self.validate_only:
             where["validation"] = "yes"
         return JobRef(self.system, "drafts", (self.operation_id,), where)
-
-
-def _check_id(task: Any, name: str) -> None:
-    value = getattr(task, name)
-    if not isinstance(value, str) or not value.strip() or value == "None":
-        raise BadInput(f"{name} must be an id, not {value!r}: was it taken from an XCom that is not there?")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
 PIECE = 1 << 20
+LOCAL = ("", "file", "local")
+"""Protocols of paths on this machine."""
 CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
 """Under one of these names an object store keeps what changes with the content of a file."""
 
@@ -71,7 +73,7 @@ class Blob:
 
         :raises BadInput: there is no such file
         """
-        if self._there.protocol not in ("", "file", "local"):
+        if self._there.protocol not in LOCAL:
             return None
         path = Path(self._there.path)
         if path.is_dir():
@@ -173,6 +175,8 @@ class Landing:
             raise BadInput(f"{argument}: {filename!r} is not the name of a file in a folder")
         self._argument = argument
         self._there = storage_path(directory, argument) / filename
+        if self._there.protocol not in LOCAL and any(each in self._there.path for each in "*?["):
+            raise BadInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
         self._temporary = self._there.parent / f".{filename}.part"
         self._tally: Tally | None = None
 
