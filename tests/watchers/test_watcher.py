@@ -15,6 +15,7 @@ import pytest
 
 from airflow_standalone import Standalone
 from processes import Program
+from receiving.server import SECRET, connection
 
 pytestmark = pytest.mark.standalone
 
@@ -33,11 +34,12 @@ def sandbox(_sluice_server):
 def airflow(sandbox):
     """One Airflow for all of this module; a triggerer that is gone is missed after ten seconds."""
     env = {f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in sandbox.connections().items()}
+    env["AIRFLOW_CONN_HANDED_IN"] = connection(sandbox, webhook_secret=SECRET, webhook_asset="sluice://tests/handed_in")
     env["SLUICE_E2E_OPERATION"] = operation(sandbox)
     env["AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"] = "10"
     with Standalone(DAGS, env=env) as airflow:
         airflow.wait_dags()
-        for dag in ("watched", "watched_others"):
+        for dag in ("watched", "watched_others", "partitioned"):
             airflow.unpause(dag)
         airflow.others = []
         yield airflow
@@ -63,11 +65,11 @@ def triggerers(airflow):
     return found
 
 
-def told(airflow):
+def told(airflow, dag_id="watched"):
     """What the runs were told: files, and how often each identity."""
     files, ids = set(), Counter()
-    for run in airflow.runs("watched"):
-        result = airflow.xcom("watched", run["dag_run_id"], "answer") or {}
+    for run in airflow.runs(dag_id):
+        result = airflow.xcom(dag_id, run["dag_run_id"], "answer") or {}
         files |= set(result.get("files", []))
         ids.update(result.get("ids", []))
     return files, ids
@@ -127,3 +129,14 @@ def test_what_was_told_is_in_the_store(airflow, sandbox):
     value = kept["value"] if isinstance(kept["value"], dict) else json.loads(kept["value"])
     assert kept["key"].endswith(operation(sandbox))
     assert len(value["told"]) == 1
+
+
+def test_webhooks_of_a_burst_each_have_a_run_by_way_of_an_asset(airflow, sandbox):
+    """None is joined with another, and none is left lying, as plain asset events would be."""
+    url = f"{airflow.url}/sluice/webhooks/kaleidoscope/handed_in"
+    sandbox.settings(webhook_url=url, webhook_secret=SECRET, webhook_duplicates=1, webhook_retries=1000)
+    files = sandbox.burst(40, 16)
+    airflow.wait("all files to reach a run", lambda: set(files) <= told(airflow, "partitioned")[0] or None, 150)
+    _, ids = told(airflow, "partitioned")
+    assert set(ids.values()) == {1}
+    assert len(airflow.runs("partitioned")) == len(ids) == len(files)
