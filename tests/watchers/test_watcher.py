@@ -120,6 +120,21 @@ def test_none_is_lost_when_the_triggerer_dies(airflow, sandbox):
     sys.stderr.write(f"{len(airflow.runs('watched')) - before} runs, {sum(ids.values()) - len(ids)} told twice\n")
 
 
+def test_what_airflow_leaves_lying_is_told_again(airflow, sandbox):
+    """Events that come while an earlier one waits for a free run are left lying until the next one. The last of them
+    has no next one: then the watcher tells of it again, as nobody has answered it."""
+    before, files = len(airflow.runs("watched")), []
+    for number in range(8):
+        files.append(sandbox.register(f"slow-{number}.csv", "name\nC1\n")["file_id"])
+        time.sleep(1.1)
+    began = time.monotonic()
+    airflow.wait("all of them to reach a run", lambda: set(files) <= told(airflow)[0] or None, 60)
+    sys.stderr.write(
+        f"the last one after {time.monotonic() - began:.0f} s, {len(airflow.runs('watched')) - before} runs\n"
+    )
+    airflow.wait("the last run to end", lambda: airflow.runs("watched")[-1]["state"] == "success" or None, 60)
+
+
 def test_what_was_told_is_in_the_store(airflow, sandbox):
     """And what is over is forgotten: the next telling leaves only itself in the memory."""
     file_id = sandbox.register("last.csv", "name\nC1\n")["file_id"]
