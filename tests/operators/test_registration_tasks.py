@@ -113,6 +113,25 @@ def test_a_file_that_is_registered_already(register, desk, before, choice, state
         assert (life.result["registration_id"] == there) is (count == 1)
 
 
+def test_somebody_else_registers_at_the_same_moment(register, desk):
+    """Between our look and our asking: the refusal is looked into."""
+    there = desk.register()
+    desk.sandbox.faults([{"method": "GET", "path": "registrations", "status": 200, "body": []}])
+    life = register(wait_for_completion=False).go()
+    assert (life.state, life.result["registration_id"], len(desk.registrations)) == ("success", there, 1)
+    desk.sandbox.faults([{"method": "GET", "path": "registrations", "status": 200, "body": []}])
+    life = register(wait_for_completion=False, if_registered="fail").go()
+    assert (life.state, type(life.error)) == ("failed", Conflict)
+
+
+def test_what_was_there_before_is_forgotten(submit, desk):
+    """Once the id is known: it may be long, and a trigger would carry it."""
+    desk.stage()
+    before = desk.submit(validation=True)
+    life = submit(deferrable=True).defer()
+    assert before not in str((life.trigger().serialize(), life.journal))
+
+
 def test_errors_on_records_fail_for_good(register, desk, clock):
     """They are in the log and in the error, and no retry would mend them."""
     life = register()

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_drafts as api
 from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_lists
-from sluice_provider.calls.body import encode
 from sluice_provider.errors import BadInput, InDoubt, TooLarge, Unreachable
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.operators.kaleidoscope_once import ASKINGS, OperationOperator
-from sluice_provider.sources.batches import Batch, batches, joined
+from sluice_provider.operators.kaleidoscope_rows import check_sizes, in_batches, judged
+from sluice_provider.sources.batches import Batch, joined
 from sluice_provider.sources.opening import File, Source, open_source
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import Work
     from sluice_provider.journal import Entry, Intent
     from sluice_provider.operators.asking import Asking, Phase
-
-ENVELOPE = 4096
-"""Bytes of a request that are kept free for everything but the rows."""
 
 
 class KaleidoscopeStageDraftsOperator(OperationOperator):
@@ -93,10 +90,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
             raise BadInput("key_field_names must name the key fields in the records")
         check_lists(self, "key_field_names")
         check_choice(self, "on_rejected_rows", POLICIES)
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise BadInput(f"batch_size must be a whole number above 0, not {self.batch_size!r}")
-        if self.max_bytes <= 2 * ENVELOPE:
-            raise BadInput(f"max_bytes must be above {2 * ENVELOPE}, not {self.max_bytes!r}")
+        check_sizes(self.batch_size, self.max_bytes)
 
     def told(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id}
@@ -116,27 +110,11 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
         content = hashlib.sha256()
         fields: set[str] = set()
         for place, record in self._source:
-            content.update(self._judged(place, record) + b"\n")
+            content.update(judged(self._source, place, record, self.key_field_names, self.max_bytes) + b"\n")
             fields.update(record)
         if not fields:
             raise BadInput(f"{self._source.name}: there are no records to stage")
         return content.hexdigest(), sorted(fields - set(self.key_field_names))
-
-    def _judged(self, place: str, record: Mapping[str, Any]) -> bytes:
-        where = f"{self._source.name}: {place}"
-        missing = [name for name in self.key_field_names if record.get(name) is None or record[name] == ""]
-        if missing:
-            there = ", ".join(map(str, list(record)[:10])) or "no fields at all"
-            raise BadInput(f"{where} has no {', '.join(missing)}, a key field; it has {there}")
-        if not all(isinstance(name, str) and name for name in record):
-            raise BadInput(f"{where} has a field without a name")
-        try:
-            text = encode(record)
-        except BadInput as error:
-            raise BadInput(f"{where} {error}") from None
-        if len(text) > self.max_bytes - ENVELOPE:
-            raise BadInput(f"{where} takes {len(text)} bytes, more than max_bytes allows")
-        return text
 
     def _staging(self, asking: Asking) -> api.Staging:
         """:raises BadInput: the records have fields that the staging table has not"""
@@ -158,13 +136,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
         done = joined(part.stretch for part in asking.entry.parts)
         if done:
             self.log.info("Not staging again what was staged before: %d records", sum(map(len, done)))
-        for batch in batches(
-            (record for _, record in self._source),
-            rows=self.batch_size,
-            size=self.max_bytes - ENVELOPE,
-            measure=lambda record: len(encode(record)) + 1,
-            done=done,
-        ):
+        for batch in in_batches(self._source, self.batch_size, self.max_bytes, done):
             self._stage(asking, staging, batch)
 
     def _stage(self, asking: Asking, staging: api.Staging, batch: Batch) -> None:

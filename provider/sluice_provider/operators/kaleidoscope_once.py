@@ -13,7 +13,7 @@ from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import check_ids
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import InDoubt, Unreachable
+from sluice_provider.errors import Conflict, InDoubt, Unreachable
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, lineage
 from sluice_provider.links import KaleidoscopeLink
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 ASKINGS = 2
 """So often one try asks, if nothing comes of it."""
+
+BEFORE = "before"
+"""The note of what was there before: of no use once the id is known, and it may be long."""
 
 
 class OperationOperator(JobOperator):
@@ -128,23 +131,32 @@ class OnceOperator(OperationOperator):
         raise NotImplementedError
 
     def ask(self, asking: Asking) -> None:
-        if asking.entry.parts:
-            return
-        for _ in range(ASKINGS):
-            there = self.prepare(asking)
-            if there is not None:
-                asking.found(there)
-                return
-            try:
-                job_id = asking.send(self.request(asking))
-            except InDoubt as error:
-                self.log.warning("%s; looking what became of it", error)
-                if self._found(asking):
-                    return
-            else:
-                self.log.info("Kaleidoscope accepted this %s: %s", self.phase, job_id)
-                return
-        raise Unreachable(f"this {self.phase} was asked for {ASKINGS} times, and nothing came of it")
+        if not asking.entry.parts and not any(self._ask_once(asking) for _ in range(ASKINGS)):
+            raise Unreachable(f"this {self.phase} was asked for {ASKINGS} times, and nothing came of it")
+        asking.entry.note.pop(BEFORE, None)
+
+    def _ask_once(self, asking: Asking) -> bool:
+        """Whether it is there now."""
+        if self._is_there(asking):
+            return True
+        try:
+            job_id = asking.send(self.request(asking))
+        except InDoubt as error:
+            self.log.warning("%s; looking what became of it", error)
+            return self._found(asking)
+        except Conflict:
+            # Somebody else was faster: does that do?
+            if not self._is_there(asking):
+                raise
+            return True
+        self.log.info("Kaleidoscope accepted this %s: %s", self.phase, job_id)
+        return True
+
+    def _is_there(self, asking: Asking) -> bool:
+        there = self.prepare(asking)
+        if there is not None:
+            asking.found(there)
+        return there is not None
 
     def doubt(self, asking: Asking, intent: Intent) -> None:
         del intent

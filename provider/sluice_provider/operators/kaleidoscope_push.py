@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope
 from sluice_provider.assets import dataset_of, uri
-from sluice_provider.calls.body import encode
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import BadInput, TooLarge
 from sluice_provider.jobs import judge_rejections
@@ -18,7 +17,8 @@ from sluice_provider.lineage import Name, file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.operators.asking import Asking, Phase
 from sluice_provider.operators.base import JobOperator, times
-from sluice_provider.sources.batches import Batch, batches, joined
+from sluice_provider.operators.kaleidoscope_rows import check_sizes, in_batches, judged
+from sluice_provider.sources.batches import Batch, joined
 from sluice_provider.sources.opening import File, Source, open_source
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
     from sluice_provider.jobs import Work
     from sluice_provider.journal import Intent
-
-ENVELOPE = 4096
-"""Bytes of a request that are kept free for everything but the records."""
 
 
 class KaleidoscopePushOperator(JobOperator):
@@ -123,10 +120,7 @@ class KaleidoscopePushOperator(JobOperator):
         self._check_ids()
         if self.on_rejected_rows not in ("fail", "warn", "ignore"):
             raise BadInput(f"on_rejected_rows must be 'fail', 'warn' or 'ignore', not {self.on_rejected_rows!r}")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise BadInput(f"batch_size must be a whole number above 0, not {self.batch_size!r}")
-        if self.max_bytes <= 2 * ENVELOPE:
-            raise BadInput(f"max_bytes must be above {2 * ENVELOPE}, not {self.max_bytes!r}")
+        check_sizes(self.batch_size, self.max_bytes)
 
     def _check_keys(self) -> None:
         if bool(self.key_field_names) == bool(self.key_field_ids):
@@ -175,27 +169,12 @@ class KaleidoscopePushOperator(JobOperator):
         content = hashlib.sha256()
         count = 0
         for place, record in self._source:
-            content.update(self._judged(place, record) + b"\n")
+            content.update(judged(self._source, place, record, self._keys, self.max_bytes) + b"\n")
             count += 1
         if not count:
             raise BadInput(f"{self._source.name}: there are no records to push")
         self.log.info("%d records in %s are fit to be sent", count, self._source.name)
         return digest([self._keys, bool(self.key_field_names), self._target, self.conn_id, content.hexdigest()])
-
-    def _judged(self, place: str, record: Mapping[str, Any]) -> bytes:
-        missing = [name for name in self._keys if record.get(name) is None or record[name] == ""]
-        if missing:
-            there = ", ".join(map(str, list(record)[:10])) or "no fields at all"
-            raise BadInput(f"{self._source.name}: {place} has no {', '.join(missing)}, a key field; it has {there}")
-        if not all(isinstance(name, str) and name for name in record):
-            raise BadInput(f"{self._source.name}: {place} has a field without a name")
-        try:
-            text = encode(record)
-        except BadInput as error:
-            raise BadInput(f"{self._source.name}: {place} {error}") from None
-        if len(text) > self.max_bytes - ENVELOPE:
-            raise BadInput(f"{self._source.name}: {place} takes {len(text)} bytes, more than max_bytes allows")
-        return text
 
     # --- the one phase
 
@@ -220,13 +199,7 @@ class KaleidoscopePushOperator(JobOperator):
         done = joined(part.stretch for part in asking.entry.parts)
         if done:
             self.log.info("Not sending again what was acknowledged before: %d records", sum(map(len, done)))
-        for batch in batches(
-            (record for _, record in self._source),
-            rows=self.batch_size,
-            size=self.max_bytes - ENVELOPE,
-            measure=lambda record: len(encode(record)) + 1,
-            done=done,
-        ):
+        for batch in in_batches(self._source, self.batch_size, self.max_bytes, done):
             self._push(asking, batch)
 
     def _push(self, asking: Asking, batch: Batch) -> None:
