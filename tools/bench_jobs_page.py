@@ -69,9 +69,8 @@ def measure(url: str, jobs: int) -> None:
                 seconds.append(time.perf_counter() - start)
             found = reply.raise_for_status().json()
             took = f"{1000 * statistics.median(seconds[1:]):6.0f} ms (worst {1000 * max(seconds[1:]):.0f})"
-            print(
-                f"  {name:18} {took}  {len(statements)} statements, {len(reply.content) // 1024} kB, {found['total']} jobs"
-            )
+            more = f"{len(statements)} statements, {len(reply.content) // 1024} kB, {found['total']} jobs"
+            print(f"  {name:18} {took}  {more}")
 
 
 def _app() -> Any:

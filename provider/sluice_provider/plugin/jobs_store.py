@@ -72,16 +72,19 @@ def newest(
     if since > 0:
         then = datetime.fromtimestamp(since, timezone.utc)
         asked = asked.where(or_(where.written >= then, going_on, TaskInstance.end_date >= then))
-    asked = asked.order_by(case((going_on, 0), else_=1), where.written.desc()).limit(MOST + 1)
-    found = session.execute(asked).all()
-    whole = _long_ones(session, where, found[:MOST])
-    return [_row(each, whole.get(each[0])) for each in found[:MOST]], len(found) > MOST
+    asked = asked.limit(MOST + 1)
+    rows = [_row(each) for each in session.execute(asked)]
+    if len(rows) > MOST:  # only then it matters which: a database takes as long to sort them as to find them
+        asked = asked.order_by(case((going_on, 0), else_=1), where.written.desc())
+        rows = [_row(each) for each in session.execute(asked)]
+    long = _long_ones(session, where, rows[:MOST])
+    return [row._replace(journal=long[row.id]) if row.id in long else row for row in rows[:MOST]], len(rows) > MOST
 
 
-def _long_ones(session: Session, where: Place, found: Iterable[Any]) -> dict[int, str]:
+def _long_ones(session: Session, where: Place, rows: Iterable[Row]) -> dict[int | None, str]:
     """The journals whose card did not show in their beginning, whole, by their id in the database."""
-    ids = [each[0] for each in found if len(each[5]) == HEAD and each[0] and card_in(each[5]) is None]
-    whole: dict[int, str] = {}
+    ids = [row.id for row in rows if len(row.journal) == HEAD and row.id and card_in(row.journal) is None]
+    whole: dict[int | None, str] = {}
     for start in range(0, len(ids), CHUNK):
         some = where.id.in_(ids[start : start + CHUNK])
         whole.update(session.execute(select(where.id, where.whole).where(some)).tuples())
@@ -133,14 +136,14 @@ def _select(where: Place, journal: Any) -> Select[Any]:
     )
 
 
-def _row(found: Any, whole: str | None = None) -> Row:
-    _, dag_id, run_id, task_id, map_index, journal, written, progress, state, ended, attempt, tries, mapped = found
+def _row(found: Any) -> Row:
+    id_, dag_id, run_id, task_id, map_index, journal, written, progress, state, ended, attempt, tries, mapped = found
     return Row(
         dag_id,
         run_id,
         task_id,
         map_index,
-        journal=whole or journal or "",
+        journal=journal or "",
         written=written,
         progress=progress,
         task_state="removed" if attempt is None else (None if state is None else str(state)),
@@ -148,4 +151,5 @@ def _row(found: Any, whole: str | None = None) -> Row:
         attempt=attempt or 0,
         attempts=(tries or 0) + 1,
         mapped=mapped,
+        id=id_,
     )

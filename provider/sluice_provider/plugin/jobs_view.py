@@ -40,6 +40,7 @@ class Row(NamedTuple):
     :param progress: what the trigger wrote since then, if it did
     :param attempts: how many there may be
     :param mapped: what the author calls this one of the mapped task instances
+    :param id: of the journal in its table
     """
 
     dag_id: str
@@ -54,6 +55,7 @@ class Row(NamedTuple):
     attempt: int = 0
     attempts: int = 1
     mapped: str | None = None
+    id: int | None = None
 
 
 class Wanted(NamedTuple):
@@ -71,10 +73,12 @@ class Wanted(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A row that could be read: as much of it as is needed to count it and to choose. Times are in Unix seconds."""
+    """A row that could be read: as much of it as is needed to count it and to choose. Times are in Unix seconds.
+
+    The card is not kept: ten thousand of them would make Python look through all its memory for what nobody uses.
+    """
 
     row: Row
-    card: Mapping[str, Any]
     system: str
     state: str
     asked_at: float
@@ -108,23 +112,27 @@ def whole(text: str | None) -> dict[str, Any]:
 
 def look(row: Row) -> Seen | None:
     """None for a row that cannot be read."""
-    card = card_in(row.journal)
+    card = latest(row)
     if card is None:
         return None
-    progress = news(card, row.progress)
-    if progress:
-        card = {**card, **{name: progress[name] for name in NEWS if name in progress}}
     state = state_of(card, row.task_state)
     ended_at = number(card.get("ended_at"))
     if ended_at is None and state not in GOING_ON:
         ended_at = (row.task_ended or row.written).timestamp()
     asked_at = number(card.get("asked_at")) or row.written.timestamp()
-    return Seen(row, card, text(card.get("system"), 100), state, asked_at, ended_at)
+    return Seen(row, text(card.get("system"), 100), state, asked_at, ended_at)
+
+
+def latest(row: Row) -> dict[str, Any] | None:
+    """The card, with what the trigger has told since; None where it cannot be read."""
+    card = card_in(row.journal)
+    progress = news(card, row.progress) if card is not None and row.progress else {}
+    return {**card, **{name: progress[name] for name in NEWS if name in progress}} if card and progress else card
 
 
 def news(card: Mapping[str, Any], progress: str | None) -> dict[str, Any]:
     """What the trigger wrote, if that is newer than the card."""
-    told = whole(progress) if progress else {}
+    told = whole(progress)
     return told if (number(told.get("at")) or 0.0) > (number(card.get("at")) or 0.0) else {}
 
 
@@ -197,13 +205,14 @@ def detail(row: Row) -> dict[str, Any]:
     journal = whole(row.journal)
     lines = _lines(journal.get("history")) + _lines(news(journal.get("card") or {}, row.progress).get("history"))
     lines.sort(key=lambda line: line["at"])
-    shown = {**job(seen), "ids": _ids(seen.card, 200), "conn_id": text(seen.card.get("conn_id"), 250)}
+    card = latest(row) or {}
+    shown = {**job(seen), "ids": _ids(card, 200), "conn_id": text(card.get("conn_id"), 250)}
     return {"job": shown, "unreadable": False, "history": lines[-LINES:], "going_on": seen.state in GOING_ON}
 
 
 def job(seen: Seen) -> dict[str, Any]:
     """One job, as the page gets it."""
-    row, card = seen.row, seen.card
+    row, card = seen.row, latest(seen.row) or {}
     counts = card.get("counts")
     return {
         **_bar(seen),
