@@ -51,7 +51,7 @@ def place(*, store: bool | None = None) -> Place:
         return Place(table, table.id, func.substr(table.value, 1, HEAD), table.value, table.updated_at)
     table = aliased(XComModel)
     # PostgreSQL sorts the names in it, so the card may be anywhere.
-    return Place(table, null(), cast(table.value, Text), cast(table.value, Text), table.timestamp)
+    return Place(table, null().label("id"), cast(table.value, Text), cast(table.value, Text), table.timestamp)
 
 
 def _store() -> Any:
@@ -86,8 +86,8 @@ def _long_ones(session: Session, where: Place, rows: Iterable[Row]) -> dict[int 
     ids = [row.id for row in rows if len(row.journal) == HEAD and row.id and card_in(row.journal) is None]
     whole: dict[int | None, str] = {}
     for start in range(0, len(ids), CHUNK):
-        some = where.id.in_(ids[start : start + CHUNK])
-        whole.update(session.execute(select(where.id, where.whole).where(some)).tuples())
+        asked = select(where.id, where.whole).where(where.id.in_(ids[start : start + CHUNK]))
+        whole.update((each[0], each[1]) for each in session.execute(asked))
     return whole
 
 
@@ -124,7 +124,13 @@ def _select(where: Place, journal: Any) -> Select[Any]:
     )
     key = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
     task = and_(*(mine == theirs for mine, theirs in zip(key, same, strict=True)))
-    columns: list[Any] = [where.id, *same, journal, where.written, cast(progress.value, Text)]
+    columns: list[Any] = [
+        where.id,
+        *same,
+        journal.label("journal"),
+        where.written,
+        cast(progress.value, Text).label("progress"),
+    ]
     columns += [TaskInstance.state, TaskInstance.end_date, TaskInstance.try_number, TaskInstance.max_tries]
     columns += [TaskInstance.rendered_map_index]
     return (

@@ -116,10 +116,10 @@ def look(row: Row) -> Seen | None:
     if card is None:
         return None
     state = state_of(card, row.task_state)
-    ended_at = number(card.get("ended_at"))
+    ended_at = instant(card.get("ended_at"))
     if ended_at is None and state not in GOING_ON:
         ended_at = (row.task_ended or row.written).timestamp()
-    asked_at = number(card.get("asked_at")) or row.written.timestamp()
+    asked_at = instant(card.get("asked_at")) or row.written.timestamp()
     return Seen(row, text(card.get("system"), 100), state, asked_at, ended_at)
 
 
@@ -133,7 +133,7 @@ def latest(row: Row) -> dict[str, Any] | None:
 def news(card: Mapping[str, Any], progress: str | None) -> dict[str, Any]:
     """What the trigger wrote, if that is newer than the card."""
     told = whole(progress)
-    return told if (number(told.get("at")) or 0.0) > (number(card.get("at")) or 0.0) else {}
+    return told if (instant(told.get("at")) or 0.0) > (instant(card.get("at")) or 0.0) else {}
 
 
 def state_of(card: Mapping[str, Any], task_state: str | None) -> str:
@@ -151,6 +151,12 @@ def number(value: Any) -> float | None:
     """A finite number; JSON as Python writes it has others, and none of them can be sent to a browser."""
     right = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return value if right else None
+
+
+def instant(value: Any) -> float | None:
+    """Unix seconds that a calendar knows."""
+    found = number(value)
+    return found if found is not None and 0 < found < 250_000_000_000 else None
 
 
 def count(value: Any) -> int | None:
@@ -230,7 +236,7 @@ def job(seen: Seen) -> dict[str, Any]:
         },
         "done": count(card.get("done")),
         "total": count(card.get("total")) or None,
-        "at": number(card.get("at")) or row.written.timestamp(),
+        "at": instant(card.get("at")) or row.written.timestamp(),
         "rounds": count(card.get("rounds")) or 0,
         "attempt": row.attempt,
         "attempts": row.attempts,
@@ -262,7 +268,7 @@ def _lines(history: Any) -> list[dict[str, Any]]:
     return [
         {"at": line[0], "what": text(line[1], 50), "text": text(line[2], 4000)}
         for line in (history if isinstance(history, list) else ())
-        if isinstance(line, list) and len(line) == 3 and number(line[0]) is not None
+        if isinstance(line, list) and len(line) == 3 and instant(line[0]) is not None
     ]
 
 

@@ -177,7 +177,7 @@ function Foot({ data, choice }) {
   const pages = Math.max(1, Math.ceil(data.total / data.size));
   const go = (page) => choice.choose("page", page > 1 ? [String(page)] : []);
   const first = (data.page - 1) * data.size + 1;
-  const range = data.jobs.length ? `${amount(first)}–${amount(first + data.jobs.length - 1)} of ${plural(data.total, "job")}` : "";
+  const range = pages < 2 && data.jobs.length ? plural(data.total, "job") : data.jobs.length ? `${amount(first)}–${amount(first + data.jobs.length - 1)} of ${plural(data.total, "job")}` : "";
   const button = (text, page, label) =>
     h("button", { type: "button", className: "sluice-button", disabled: page < 1 || page > pages, onClick: () => go(page), "aria-label": label }, text);
   return h(

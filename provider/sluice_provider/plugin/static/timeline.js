@@ -3,7 +3,11 @@
 import { h, moment, span, STATES, tabOf, useLayoutEffect, useNavigate, useRef, useState } from "./parts.js";
 
 const BAR = 7, GAP = 3, PAD = 6, DEEP = 5, AXIS = 20, LEFT = 128;
-const STEPS = [60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400, 30 * 86400];
+const MINUTE = 60, HOUR = 3600, DAY = 86400;
+const STEPS = [
+  15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
+  HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30 * DAY,
+];
 
 function useWidth() {
   const box = useRef(null);
@@ -93,10 +97,11 @@ function Bar({ bar, from, to, row, lane, navigate }) {
 }
 
 function ticks(from, to, width) {
-  const most = Math.max(2, Math.floor((width - LEFT) / 110));
+  const most = Math.max(2, Math.floor((width - LEFT) / 100));
   const step = STEPS.find((each) => (to - from) / each <= most) ?? STEPS.at(-1) * Math.ceil((to - from) / STEPS.at(-1) / most);
   const days = { month: "2-digit", day: "2-digit" }, hours = { hour: "2-digit", minute: "2-digit" };
-  const shape = step >= 86400 ? days : to - from > 86400 ? { ...days, ...hours } : hours;
+  const seconds = { ...hours, second: "2-digit" };
+  const shape = step < MINUTE ? seconds : step >= DAY ? days : to - from > DAY ? { ...days, ...hours } : hours;
   const found = [];
   for (let at = Math.ceil(from / step) * step; at <= to; at += step) found.push({ at, label: moment(at, shape) });
   return found;
