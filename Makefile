@@ -58,12 +58,13 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # The vendors' clients in the versions that matter, each in a folder of its own; what they need is in the environment
-# already. Of boto3 and botocore these are the last that know FinSpace, and only together: pip would take a newer botocore.
+# already. kalbio 0.7.0 declares Python 3.12, but runs on 3.11 as the older ones do there. Of boto3 and botocore these are the last that know FinSpace, and only together: pip would take a newer botocore.
 $(VENV)/installed-clients: Makefile | $(BIN)/python
 	@echo "Installing the vendors' clients"
 	@$(call client,kalbio,0.2.4)
+	@$(call client,kalbio,0.2.6)
 	@$(call client,kalbio,0.5.0)
-	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then $(call client,kalbio,0.7.0); fi
+	@$(call client,kalbio,0.7.0,--ignore-requires-python)
 	@$(call client,boto3,1.43.116,botocore==1.43.116)
 	@$(call client,kili,26.2.4,$(KILI_NEEDS))
 	@touch $@

@@ -76,6 +76,19 @@ class Standalone:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
+    def pids(self, component: str) -> list[int]:
+        """Return the processes of one component, such as the triggerer, for whoever wants to see it die."""
+        import psutil  # type: ignore[import-untyped]  # Airflow brings it
+
+        family = psutil.Process(self._program.pid).children(recursive=True) if self._program else []
+        living = [each for each in family if each.status() != psutil.STATUS_ZOMBIE]
+        return [each.pid for each in living if component in " ".join(each.cmdline()).split()]
+
+    def another(self, component: str) -> Program:
+        """Start one more of a component, in place of one that died."""
+        command = [sys.executable, "-m", "airflow", component]
+        return Program(command, log=self.home / f"{component}.log", env=self.env, cwd=self.home)
+
     @property
     def running(self) -> bool:
         """Say whether Airflow is still there."""

@@ -2,7 +2,7 @@
 
     python tools/pin.py python3.10 python3.11 python3.12 python3.13
 
-Give the oldest patch release of each that people still have (Debian's 3.11 is 3.11.2): some packages ask for a newer one.
+Give the oldest patch release of each that people still have (Debian's 3.11 is 3.11.2), as some packages ask for more.
 Each interpreter is asked what pip would install for the package with its `dev` extra and the pinned Airflow, in an
 empty throw-away environment and without installing anything. What they agree on becomes one line; where they differ,
 each version gets a marker. Run it to move to newer versions, then run `make lint types test` on every Python.

@@ -53,6 +53,11 @@ class Program:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """The keeper's, whose descendants the program's processes are."""
+        return self._keeper.pid
+
+    @property
     def running(self) -> bool:
         """Say whether the program is still there."""
         return self._keeper.poll() is None

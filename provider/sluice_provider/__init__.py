@@ -42,6 +42,14 @@ def get_provider_info() -> dict[str, object]:
         **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
         "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
+        "asset-uris": [
+            {
+                "schemes": ["kaleidoscope", "kili", "liquid-decisions", "finspace"],
+                "handler": "sluice_provider.assets.sanitize_uri",
+                "factory": "sluice_provider.assets.create_asset",
+                "to_openlineage_converter": "sluice_provider.assets.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [_kaleidoscope(), _kili(), _liquid_decisions()],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -48,6 +48,9 @@ class Job(NamedTuple):
     """The remote's own explanation, if it gave one."""
     counts: Mapping[str, int] = MappingProxyType({})
     """What was done so far, by the remote's own names."""
+    done: int | None = None
+    total: int | None = None
+    """How far it is: `done` of `total`, where the remote tells a total."""
     rejections: tuple[Rejection, ...] = ()
     """The first rows that were turned away; `counts` tells how many there were."""
     links: tuple[str, ...] = ()
@@ -121,6 +124,28 @@ class Work(NamedTuple):
         return total
 
     @property
+    def progress(self) -> tuple[int | None, int | None]:
+        """What is done, and of how much: by the remote's own numbers where it gives a total, else in parts."""
+        if all(job.total is not None for job in self.jobs):
+            return sum(job.done or 0 for job in self.jobs), sum(job.total or 0 for job in self.jobs)
+        if len(self.jobs) > 1:
+            return sum(job.state.over for job in self.jobs), len(self.jobs)
+        return None, None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is shown of it while it goes on: small, and without links, ids and rows."""
+        done, total = self.progress
+        only = self.jobs[0] if len(self.jobs) == 1 else None
+        return {
+            "state": self.state.value,
+            "word": only.word if only else "",
+            "message": (only.message if only else str(self))[:LONGEST],
+            "counts": self.counts,
+            "done": done,
+            "total": total,
+        }
+
+    @property
     def rejections(self) -> Iterable[Rejection]:
         return (rejection for job in self.jobs for rejection in job.rejections)
 
@@ -134,6 +159,10 @@ class Work(NamedTuple):
         ended = sum(job.state.over for job in self.jobs)
         bad = [job for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED]
         return f"{ended} of {len(self.jobs)} parts ended" + (f", badly: {'; '.join(map(str, bad[:3]))}" if bad else "")
+
+
+LONGEST = 500
+"""So many letters of a remote's message are shown."""
 
 
 class Verdict(str, Enum):
@@ -164,21 +193,33 @@ class Outcome(NamedTuple):
 
 
 class Changes:
-    """Tells a log how a piece of work goes on: a change of state is one INFO line, a look without news a DEBUG line."""
+    """Tells a log how a piece of work goes on: a change of state is one INFO line, a look without news a DEBUG line.
 
-    def __init__(self, log: Any, ref: JobRef) -> None:
+    :param tell: is told of every look, and whether it was news
+    """
+
+    def __init__(self, log: Any, ref: JobRef, tell: Callable[[Work, str], object] = lambda _work, _news: None) -> None:
         self.ref = ref
         self._log = log
+        self._tell = tell
         self._name = f"{ref.system} {ref.kind}"
         self._last = ""
 
     def __call__(self, work: Work) -> None:
         words = str(work)
-        if words == self._last:
-            self._log.debug("%s %s", self._name, words)
-        else:
-            self._log.info("%s %s", self._name, words)
+        news = words != self._last
         self._last = words
+        line = f"{words}{_how_far(work)}"
+        write = self._log.info if news else self._log.debug
+        write("%s %s", self._name, line)
+        self._tell(work, line if news else "")
+
+
+def _how_far(work: Work) -> str:
+    done, total = work.progress
+    told = [f"{done} of {total}"] if total and len(work.jobs) == 1 else []
+    told += [f"{name} {number}" for name, number in work.counts.items() if number]
+    return f", {', '.join(told)}" if told else ""
 
 
 def read_event(event: Any) -> tuple[Outcome | None, SluiceError | None]:

@@ -4,9 +4,11 @@ It is kept in Airflow's task state store (3.3 and later), where it outlives the 
 there is no such store it is kept in an XCom, which outlives a deferral only.
 
     Story                     one task instance: the fingerprint of its input and the clearing it belongs to
-    └── Entry                 one phase: asked, waited for, ended
-        ├── Part              one asking that was answered with an id
-        └── Intent            one asking that was not answered yet: with no Part after it, we are in doubt
+    ├── Entry                 one phase: asked, waited for, ended
+    │   ├── Part              one asking that was answered with an id
+    │   └── Intent            one asking that was not answered yet: with no Part after it, we are in doubt
+    ├── card                  where the job stands, for people
+    └── history               what befell it, for people; nothing is ever decided by it
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import Misunderstood
+from sluice_provider.jobs import LONGEST
 
 KEY = "sluice_journal"
 VERSION = 1
+LINES = 120
+"""So many lines of history are kept: the first ones and the latest ones."""
 
 
 class Part(NamedTuple):
@@ -51,6 +56,14 @@ class Intent(NamedTuple):
     start: int = 0
     size: int = 0
     told: bool = False
+
+
+class Line(NamedTuple):
+    """:param what: intent, asked, deferred, state, reattached, doubt, mended, rejected, ended, error or cancel"""
+
+    at: float
+    what: str
+    text: str
 
 
 class Entry:
@@ -102,13 +115,36 @@ class Story:
     :param fingerprint: of the input; another one means other work
     :param clearing: what Airflow counts when a user clears; another one means "do it again"
     :param seed: of the idempotency keys; the same for every try that goes on with this story
+    :param card: system, conn_id, kind, noun, ids, url, state, word, message, counts, done, total, asked_at, ended_at,
+        rounds, and `at`, the time of the last news; seconds since 1970
+    :param history: lines of time, what, and text
     """
 
-    def __init__(self, fingerprint: str, clearing: list[int], seed: str = "", entries: Iterable[Entry] = ()) -> None:
+    def __init__(
+        self,
+        fingerprint: str,
+        clearing: list[int],
+        seed: str = "",
+        entries: Iterable[Entry] = (),
+        card: Mapping[str, Any] = MappingProxyType({}),
+        history: Iterable[Line] = (),
+    ) -> None:
         self.fingerprint = fingerprint
         self.clearing = clearing
         self.seed = seed
         self.entries = list(entries)
+        self.card = dict(card)
+        self.history = list(history)
+
+    def tell(self, what: str, text: str = "", at: float | None = None) -> None:
+        """Add a line to the history."""
+        self.history.append(Line(round(time.time() if at is None else at, 3), what, text[:LONGEST]))
+        if len(self.history) > LINES:
+            del self.history[LINES // 4]
+
+    def show(self, **facts: Any) -> None:
+        """Bring the card up to date."""
+        self.card.update(facts, at=round(time.time(), 3))
 
     def entry(self, phase: str) -> Entry:
         """The phase's entry, a new one if it was never begun."""
@@ -120,6 +156,12 @@ class Story:
 
     def __str__(self) -> str:
         return ", ".join(part.id for entry in self.entries for part in entry.parts) or "nothing"
+
+    @property
+    def sent(self) -> dict[str, int]:
+        """How much of the input was taken on by the remote, where it is counted, among the card's counts."""
+        size = sum(entry.size for entry in self.entries)
+        return {"sent": size} if size else {}
 
     @property
     def current(self) -> Entry | None:
@@ -140,11 +182,11 @@ class Journal:
         clears = int(getattr(context["dag_run"], "clear_number", 0) or 0)
         self._clearing = [clears, int(getattr(self._ti, "max_tries", 0) or 0)]
 
-    def begin(self, fingerprint: str) -> Story:
-        """A new story, not written yet."""
+    def begin(self, fingerprint: str, old: Story | None = None) -> Story:
+        """A new story, not written yet. Of an older one it keeps the history."""
         ti = self._ti
         seed = digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self._clearing, fingerprint])
-        return Story(fingerprint, self._clearing, seed)
+        return Story(fingerprint, self._clearing, seed, history=old.history if old else ())
 
     def cleared_since(self, story: Story) -> bool:
         return all(now != then for now, then in zip(self._clearing, story.clearing, strict=True))
@@ -183,6 +225,8 @@ def _plain(story: Story) -> dict[str, Any]:
             }
             for entry in story.entries
         ],
+        "card": {**story.card, "rounds": sum(entry.round for entry in story.entries)} if story.card else {},
+        "history": [list(line) for line in story.history],
     }
 
 
@@ -192,7 +236,9 @@ def _story(data: Any) -> Story:
             raise Misunderstood(f"the journal was written by another version of this provider ({data['version']})")
         entries = [_entry(entry) for entry in data["entries"]]
         clears, tries = data["clearing"]
-        return Story(data["fingerprint"], [int(clears), int(tries)], data["seed"], entries)
+        history = [Line(*line) for line in data.get("history", ())]
+        story = (data["fingerprint"], [int(clears), int(tries)], data["seed"], entries)
+        return Story(*story, data.get("card", {}), history)
     except (KeyError, TypeError, ValueError) as error:
         raise Misunderstood(
             f"the journal of this task cannot be read ({error!r}); delete {KEY!r} from its state store to begin anew"

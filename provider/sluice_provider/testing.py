@@ -62,6 +62,21 @@ class SandboxClient:
         state: dict[str, Any] = self._control("GET", "state", params={"records": int(records)})
         return state
 
+    def register(self, file_name: str, content: str, **more: Any) -> dict[str, Any]:
+        """Somebody uploads a file to Kaleidoscope and registers it; tells `file_id` and `registration`.
+
+        :param more: `record_ids`, `content_type`, or `register=False`, which only uploads it.
+        """
+        asked = {"file_name": file_name, "content": content, **more}
+        told: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=asked)
+        return told
+
+    def burst(self, files: int, senders: int) -> list[str]:
+        """So many files are registered at once, their webhooks sent by so many senders; tells the ids of the files."""
+        asked = {"files": files, "senders": senders}
+        told: list[str] = self._control("POST", "kaleidoscope/burst", json=asked)["file_ids"]
+        return told
+
     def _control(self, method: str, path: str, **options: Any) -> Any:
         response = self._http.request(method, f"{self.url}/control/{path}", **options)
         if response.status_code == 400:

@@ -17,8 +17,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from sluice_provider.apis.base import Watch, cancel
 from sluice_provider.calls.flow import Age, no_sooner, wait
 from sluice_provider.errors import NotAuthenticated, SluiceError, TimedOut
-from sluice_provider.hooks.base import hook_for
+from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
+from sluice_provider.progress import Poster
 
 LONGEST_KILL = 25.0
 """Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
@@ -92,15 +93,18 @@ class JobTrigger(BaseTrigger):
     async def _wait(self, ref: JobRef) -> Work:
         hook = hook_for(self.system, self.conn_id, ref.where)
         age = Age(self.asked_at)
+        poster = Poster(getattr(self, "task_instance", None), ref, self.log)
         flow = wait(
             Watch(hook.kind(ref.kind), ref, age).look,
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
             cadence=hook.kind(ref.kind).cadence(self.poll_interval),
-            tell=Changes(self.log, ref),
+            tell=Changes(self.log, ref, poster),
         )
-        return await hook.arun(no_sooner(flow, _settling()))
+        work = await hook.arun(no_sooner(flow, _settling()))
+        await poster.flush()
+        return work
 
     async def on_kill(self) -> None:
         """Airflow 3.3 calls this when a user ends the deferred task, and also when the trigger only moves to another
@@ -130,8 +134,19 @@ class JobTrigger(BaseTrigger):
         kind = hook.kind(ref.kind)
         if await hook.arun(cancel(kind, ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
+            await self._see_cancelled(hook, ref)
         else:
             self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
+
+    async def _see_cancelled(self, hook: SluiceHook, ref: JobRef) -> None:
+        """One look, for whoever opens the page: the task is over and nobody will look again."""
+        poster = Poster(self.task_instance, ref, self.log)
+        poster.add("cancel", "asked for")
+        try:
+            Changes(self.log, ref, poster)(await hook.arun(Watch(hook.kind(ref.kind), ref, Age(self.asked_at)).look()))
+        except SluiceError as error:
+            self.log.warning("Asked to cancel, but what came of it could not be seen: %s", error)
+        await poster.flush()
 
     def _still_wanted(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from sluice_provider import metrics
 from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
-from sluice_provider.errors import BadInput, SluiceError, Unreachable
+from sluice_provider.errors import BadInput, InDoubt, SluiceError, Undone, Unreachable
 from sluice_provider.hooks.base import SluiceHook, hook_for
-from sluice_provider.jobs import Changes, JobRef, Work
+from sluice_provider.jobs import LONGEST, SHOWN, Changes, JobRef, Work
+from sluice_provider.progress import EVERY
 
 if TYPE_CHECKING:
     from sluice_provider.journal import Journal, Story
@@ -42,6 +47,8 @@ class Waiting(BaseOperator):
     cancel_on_kill: bool = False
     job_url: str = ""
     _told: Changes | None = None
+    _open: tuple[Journal, Story] | None = None
+    _written: float = 0.0
 
     @property
     def conn_id(self) -> str:
@@ -57,12 +64,22 @@ class Waiting(BaseOperator):
     def hook(self) -> SluiceHook:
         return hook_for(self.system, self.conn_id, self.where)
 
-    def publish(self, context: Any, ref: JobRef) -> None:
+    def keep(self, journal: Journal, story: Story) -> None:
+        """From now on, what is heard of the work is written into this story, too."""
+        self._open = journal, story
+
+    def publish(self, context: Any, ref: JobRef, story: Story, asked_at: float) -> None:
         """Make the ids and the link visible while the job runs."""
         self.job_url = self.hook.job_url(ref.kind, ref.ids[0], ref.where, self.hook.fields())
+        counts = {**story.card.get("counts", {}), **story.sent}
+        story.show(**self._card(ref.kind), ids=list(ref.ids), url=self.job_url, asked_at=asked_at, counts=counts)
         context["ti"].xcom_push(key=IDS_KEY, value=list(ref.ids))
         for link in self.operator_extra_links:
             context["ti"].xcom_push(key=link.xcom_key, value=self.job_url)
+
+    def _card(self, kind: str) -> dict[str, Any]:
+        noun = self.hook.kind(kind).noun
+        return {"system": self.system, "conn_id": self.conn_id, "kind": kind, "noun": noun, "ended_at": None}
 
     def look(self, ref: JobRef, asked_at: float) -> Work:
         """One look, from here."""
@@ -85,8 +102,61 @@ class Waiting(BaseOperator):
 
     def _changes(self, ref: JobRef) -> Changes:
         if self._told is None or self._told.ref != ref:
-            self._told = Changes(self.log, ref)
+            self._told = Changes(self.log, ref, self._heard)
         return self._told
+
+    def _heard(self, work: Work, news: str) -> None:
+        if self._told is not None:
+            metrics.count("look", self._told.ref)
+        if self._open is None:
+            return
+        journal, story = self._open
+        _show(story, work)
+        if news:
+            story.tell("state", news)
+        if news or time.time() - self._written >= EVERY:
+            self._written = time.time()
+            journal.write(story)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What stops the task is told in its story, too."""
+        try:
+            yield
+        except SluiceError as error:
+            if self._open is not None:
+                self._tell_error(*self._open, error)
+            raise
+
+    def _tell_error(self, journal: Journal, story: Story, error: SluiceError) -> None:
+        story.tell("error", f"{type(error).__name__}: {error}")
+        story.show(message=str(error)[:LONGEST], **_fallen(story, error))
+        self._try_to_write(journal, story)
+
+    def _try_to_write(self, journal: Journal, story: Story) -> None:
+        try:
+            journal.write(story)
+        except Exception as trouble:  # noqa: BLE001 - the task is ending, and not because of this
+            self.log.warning("The journal could not be written: %r", trouble)
+
+    def tell_end(self, story: Story, work: Work) -> None:
+        """The remote is done: its first rejected rows, and when."""
+        for rejection in islice(work.rejections, SHOWN):
+            story.tell("rejected", str(rejection))
+        story.tell("ended", str(work))
+        _show(story, work, ended_at=time.time())
+
+    def tell_cancelled(self) -> None:
+        """A user ended the task and the remote was asked to stop; what came of it nobody has seen."""
+        if self._open is None:
+            return
+        journal, story = self._open
+        story.tell("cancel", "asked for")
+        story.show(state="cancelling")
+        # Beside this: a signal may have come in the middle of talking to Airflow, which one thread cannot do twice.
+        writing = Thread(target=self._try_to_write, args=(journal, story), daemon=True)
+        writing.start()
+        writing.join(2.0)
 
     def wait_here(self, ref: JobRef, asked_at: float) -> Work:
         """Wait in this process."""
@@ -105,6 +175,10 @@ class Waiting(BaseOperator):
         """Give the worker back. Airflow calls `execute_complete` when the trigger has something to say."""
         left = max(0.0, self.timeout - Age(asked_at)())
         self.hook.close()
+        if self._open is not None:
+            journal, story = self._open
+            story.tell("deferred")
+            journal.write(story)
         self.defer(
             trigger=self.trigger(ref, asked_at),
             method_name="execute_complete",
@@ -130,6 +204,7 @@ class Waiting(BaseOperator):
         if entry is None:
             return None
         entry.mended += 1
+        story.tell("mended", reason)
         journal.write(story)
         if entry.mended <= MENDINGS:
             return None
@@ -140,6 +215,24 @@ class Waiting(BaseOperator):
         if next_method == "__fail__":
             next_method, next_kwargs = "trigger_died", {"reason": str((next_kwargs or {}).get("error"))}
         return super().resume_execution(next_method, next_kwargs, context)
+
+
+def _show(story: Story, work: Work, **more: Any) -> None:
+    """Counts of earlier phases stay on the card."""
+    facts = work.to_json()
+    story.show(**{**facts, "counts": {**story.card.get("counts", {}), **story.sent, **facts["counts"]}}, **more)
+
+
+def _fallen(story: Story, error: SluiceError) -> dict[str, Any]:
+    """What an error says of the job; most say nothing, as it goes on there."""
+    state, entry = story.card.get("state"), story.current
+    if isinstance(error, InDoubt):
+        return {"state": "in_doubt"}
+    if isinstance(error, Undone) and state != "cancelled":
+        return {"state": "failed", "ended_at": time.time()}
+    if state == "asking":  # a refusal leaves no intent behind; anything else does
+        return {"state": "in_doubt" if entry and entry.intent else "failed"}
+    return {}
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -23,8 +27,33 @@ def sandbox(_sluice_server):
     return _sluice_server
 
 
+class Figures:
+    """A StatsD server: keeps the lines that it is sent."""
+
+    def __init__(self):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.lines = []
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while True:
+            self.lines += self._socket.recv(65536).decode().splitlines()
+
+    def of(self, *words):
+        """The lines with all these words."""
+        return [line for line in self.lines if all(word in line for word in words)]
+
+
 @pytest.fixture(scope="module")
-def airflow(sandbox, tmp_path_factory):
+def figures():
+    """Where Airflow's metrics go."""
+    return Figures()
+
+
+@pytest.fixture(scope="module")
+def airflow(sandbox, figures, tmp_path_factory):
     """One Airflow for all of this module, gone afterwards."""
     data = tmp_path_factory.mktemp("data")
     (data / "elements.csv").write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
@@ -32,6 +61,9 @@ def airflow(sandbox, tmp_path_factory):
     (data / "2026-03-03.csv").write_text("symbol,name\nBe,Beryllium\n")
     env = {f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in sandbox.connections().items()}
     env |= {"SLUICE_E2E_DATA": str(data), "SLUICE_E2E_MARK": str(data / "died")}
+    env |= {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6", "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1"}
+    env |= {"AIRFLOW__METRICS__STATSD_ON": "True", "AIRFLOW__METRICS__STATSD_PORT": str(figures.port)}
+    env |= {"AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True"}  # with tags
     with Standalone(DAGS, env=env) as airflow:
         airflow.wait_dags()
         yield airflow
@@ -101,6 +133,39 @@ def test_a_push_is_deferred_and_finished(airflow, sandbox):
     assert airflow.xcom("deferred", run, "wait")["ids"] == [job["id"]]
 
 
+def test_what_was_told_while_it_was_deferred(airflow):
+    """The trigger wrote the states down, and the task that resumed took them over into the history."""
+    [run] = airflow.runs("deferred")
+    told = airflow.xcom("deferred", run["dag_run_id"], "push", "sluice_progress")
+    assert (told["state"], told["word"]) == ("succeeded", "completed")
+    assert told["history"]
+    path = f"dags/deferred/dagRuns/{run['dag_run_id']}/taskInstances/push/state-store/sluice_journal"
+    journal = airflow.get(path)["value"]
+    assert [line for line in told["history"] if line not in journal["history"]] == []
+    assert journal["history"][-1][1] == "ended"
+    assert journal["card"]["state"] == "succeeded"
+
+
+def test_the_log_is_the_story(airflow):
+    """Of the job from the asking to the end, in the worker's and the triggerer's words, without the looks between."""
+    [run] = airflow.runs("deferred")
+    log = airflow.logs("deferred", run["dag_run_id"], "push")
+    words = ["fit to be sent", "accepted 2 records", "kaleidoscope import", "completed, created 2", "Result: "]
+    places = [log.find(word) for word in words]
+    assert -1 not in places, log
+    assert places == sorted(places), log
+    assert log.count("completed, created 2") <= 2, log  # as the trigger saw it, and as the worker did
+
+
+def test_figures_arrive(airflow, figures):
+    """From the task's process and from the triggerer's, with their tags."""
+    airflow.wait("the figures", lambda: figures.of("sluice.job.finished", "system=kaleidoscope") or None, 30)
+    assert figures.of("sluice.job.started", "kind=import")
+    assert figures.of("sluice.job.finished", "state=succeeded")
+    assert figures.of("sluice.job.duration", "|ms")
+    assert figures.of("sluice.look")
+
+
 def test_a_cleared_push_pushes_again(airflow, sandbox):
     """What the user clears after it succeeded is done again."""
     [run] = airflow.runs("deferred")
@@ -153,6 +218,22 @@ def test_airflow_knows_the_provider(airflow, listing, words):
     told = subprocess.run(command, env=airflow.env, capture_output=True, text=True, timeout=120, check=False)
     assert told.returncode == 0, told.stderr
     assert words in told.stdout
+
+
+def test_a_killed_triggerer_does_no_harm(airflow, sandbox):
+    """kill -9 while it watches: the next one takes the trigger over, nothing is pushed twice, and nothing cancelled."""
+    before = len(imports(sandbox))
+    sandbox.settings(job_seconds=40)
+    run = begin(airflow, "watched")
+    wait_state(airflow, "watched", run, "deferred")
+    for pid in airflow.pids("triggerer"):
+        os.kill(pid, signal.SIGKILL)
+    with airflow.another("triggerer"):
+        assert airflow.wait_run("watched", run, timeout=150)["state"] == "success"
+    sandbox.settings(job_seconds=5)
+    [job] = imports(sandbox)[before:]
+    assert airflow.xcom("watched", run, "push")["import_ids"] == [job["id"]]
+    assert instance(airflow, "watched", run)["try_number"] == 1
 
 
 def test_every_record_arrived(sandbox):

@@ -330,7 +330,12 @@ class Life:
             process_log=structlog.get_logger(logger_name="task").bind(),
             client=InProcessTestSupervisor._api_client(),
         )
-        supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
+
+        class Comms(InProcessSupervisorComms):  # a triggerer's can also be awaited
+            async def asend(self, message: Any) -> Any:
+                return self.send(message)
+
+        supervisor.comms = Comms(supervisor=supervisor)
         with set_supervisor_comms(supervisor.comms), structlog.testing.capture_logs() as lines:
             outcome = asyncio.run(work(trigger))
         self._note(lines)

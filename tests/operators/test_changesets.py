@@ -566,5 +566,5 @@ def test_lineage(change, kdb):
         ("s3://sluice-market-data", "hdb/sym"),
     ]
     [output] = facets.outputs
-    assert output.name == f"{ENVIRONMENT}/markets"
+    assert output.name == f"environments/{ENVIRONMENT}/databases/markets"
     assert facets.run_facets["externalQuery"].externalQueryId == kdb.changesets[0]

@@ -234,3 +234,19 @@ def test_another_connection_is_another_work(sync, kili, sluice_connections, monk
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.asked == ["CHECK", "CHECK", "ADD"]
     assert life.said("WARNING", "The input is not what it was")
+
+
+def test_lineage(sync, kili, sluice_sandbox):
+    """What was written to is the project."""
+    pytest.importorskip("airflow.providers.openlineage")
+    life = sync().go()
+    facets = life.operator.get_openlineage_facets_on_complete(None)
+    host = sluice_sandbox.url.removeprefix("http://")
+    assert [(each.namespace, each.name) for each in facets.outputs] == [(f"kili://{host}", f"projects/{kili.project}")]
+    assert facets.run_facets["externalQuery"].externalQueryId == kili.me
+
+
+def test_how_far_it_is(sync, kili):
+    """Kili tells how many assets there are, and how many are to come: the card has both."""
+    card = sync().go().journal["card"]
+    assert (card["done"], card["total"]) == (3, 3)

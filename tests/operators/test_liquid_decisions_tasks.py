@@ -579,7 +579,7 @@ def test_lineage(importing, exporting, liquid):
     life = importing().go()
     facets = life.operator.get_openlineage_facets_on_complete(None)
     assert [each.name.endswith("contacts.csv") for each in facets.inputs] == [True]
-    assert [each.name for each in facets.outputs] == ["items/Contact"]
+    assert [each.name for each in facets.outputs] == ["item-types/Contact"]
     life = exporting().go()
     facets = life.operator.get_openlineage_facets_on_complete(None)
-    assert ([each.name for each in facets.inputs], len(facets.outputs)) == (["items/Account"], 1)
+    assert ([each.name for each in facets.inputs], len(facets.outputs)) == (["item-types/Account"], 1)

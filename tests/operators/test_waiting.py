@@ -42,8 +42,8 @@ def test_only_news_is_told(push, remote):
     """A change of the state is one INFO line; a look without news is none."""
     remote.settings(job_seconds=30)
     life = push().go()
-    told = [line.split()[-1] for line in life.log if "INFO kaleidoscope import" in line]
-    assert told == ["created", "processing", "completed"]
+    told = [line.split(" ", 4)[-1].strip() for line in life.log if "INFO kaleidoscope import" in line]
+    assert told == ["created", "processing", "completed, created 3"]
 
 
 # --- failures that pass

@@ -57,3 +57,84 @@ def kal(sluice_sandbox: SandboxClient) -> Iterator[Client]:  # noqa: F811
     credentials = sluice_sandbox.state()["credentials"]["kaleidoscope"]
     with httpx.Client(base_url=f"{sluice_sandbox.url}/kaleidoscope/", trust_env=False) as http:
         yield Client(http, credentials)
+
+
+class Table:
+    """Both sides of the registration of drafts on the one operation."""
+
+    def __init__(self, kal: Client, sluice_sandbox: SandboxClient) -> None:  # noqa: F811
+        self.kal = kal
+        self._sandbox = sluice_sandbox
+        self.ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
+        self.at = f"operations/{self.ids['operation_id']}"
+
+    def create(self, *rows: dict[str, Any], **more: Any) -> httpx.Response:
+        """The first step of staging, as kalbio takes it."""
+        content = {"data_json": list(rows), "attrs": {}, "operation_id": self.ids["operation_id"], "is_draft": True}
+        return self.kal.post("imports", {**content, "source_type": "http-post", **more})
+
+    def run(self, import_id: str, *columns: str, **more: Any) -> httpx.Response:
+        """The second; `columns` are data fields of the same name."""
+        fields = {each["field_name"]: each for each in self.kal.get("data_fields").json()}
+        given = [
+            {"name": name, "type": fields[name]["field_type"], "mapped_field_id": fields[name]["id"]}
+            for name in columns
+        ]
+        config = {"key_field_configurations": [{"name": "name"}], "data_field_configurations": given}
+        view = {"record_view_id": self.ids["staging_view_id"]}
+        return self.kal.post(f"imports/{import_id}/run", {**config, **view, **more})
+
+    def stage(self, *rows: dict[str, Any], **more: Any) -> list[str]:
+        """Both steps; the ids of all drafts there are then, oldest first."""
+        import_id = self.create(*rows).json()["id"]
+        columns = sorted({name for row in rows for name in row} - {"name"})
+        assert self.run(import_id, *columns, **more).status_code == 204
+        return self.current()
+
+    def current(self) -> list[str]:
+        """As the activity tells."""
+        drafts: list[str] = self.kal.get("activities").json()[0]["data_table_draft_record_ids"]
+        return drafts
+
+    def validate(self, *record_ids: str) -> httpx.Response:
+        """All of them unless some are named."""
+        return self.kal.post(f"{self.at}/validate_drafts", {"record_ids": list(record_ids)} if record_ids else {})
+
+    def submit(self, *record_ids: str) -> httpx.Response:
+        """All of them unless some are named."""
+        content = {"record_ids": list(record_ids)} if record_ids else {}
+        return self.kal.post(f"{self.at}/submit_drafts_for_registration", content)
+
+    def answer(self, submission: dict[str, Any], status: str, *records: dict[str, Any], **more: Any) -> httpx.Response:
+        """The registrar is done."""
+        content = {"status": status, **({"records": list(records)} if records else {}), **more}
+        return self.kal.post(f"{self.at}/registration_submissions/{submission['id']}/results", content)
+
+    def push(self, submission: dict[str, Any], status: str, **more: Any) -> httpx.Response:
+        """The registrar is on its way."""
+        path = f"{self.at}/registration_submissions/{submission['id']}/status"
+        return self.kal.post(path, {"status": status, **more})
+
+    def clear(self, *record_ids: str) -> httpx.Response:
+        """Out of the table."""
+        return self.kal.post(f"{self.at}/clear_draft_records", {"record_ids": list(record_ids)})
+
+    def statuses(self) -> dict[str, tuple[str, str | None]]:
+        """By draft."""
+        found = self.kal.get(f"{self.at}/registration_draft_statuses").json()
+        return {each["record_id"]: (each["status"], each["message"]) for each in found}
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """As listed."""
+        found: list[dict[str, Any]] = self.kal.get(f"{self.at}/registration_submissions").json()
+        return found
+
+    def state(self, what: str) -> Any:
+        """What the sandbox holds."""
+        return self._sandbox.state()["kaleidoscope"][what]
+
+
+@pytest.fixture
+def drafts(kal: Client, sluice_sandbox: SandboxClient) -> Table:  # noqa: F811
+    """The staging table, empty; imports are over at the first look."""
+    return Table(kal, sluice_sandbox)

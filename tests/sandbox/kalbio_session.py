@@ -14,7 +14,8 @@ import requests
 import typing_extensions
 
 if sys.version_info < (3, 12):
-    # The kalbio versions for Python 3.11 stop at their import there: pydantic asks for the other TypedDict.
+    # All versions of kalbio stop at their import on Python 3.11: pydantic asks for the other TypedDict there. It is all
+    # that keeps 0.7.0, which declares 3.12, from running.
     typing.TypedDict = typing_extensions.TypedDict
 
 from kalbio.client import KaleidoscopeClient

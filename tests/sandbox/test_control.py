@@ -43,6 +43,21 @@ def test_drop_fault(kal, sluice_sandbox, drop, landed, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
+    """The work is done, and half of the answer arrives: a whole one cannot be mistaken for it."""
+    path = f"files/{sluice_sandbox.state()['kaleidoscope']['ids']['file_id']}"
+    whole = kal.get(path).content
+    sluice_sandbox.faults([{"path": path, "drop": "middle"}])
+    got: list[bytes] = []
+    with kal.http.stream("GET", path, headers=kal.headers()) as answer:
+        parts = answer.iter_bytes()
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+            got.extend(parts)
+    assert b"".join(got) == whole[: len(whole) // 2]
+    assert kal.get(path).content == whole
+    assert capfd.readouterr() == ("", "")
+
+
 def test_drop_leaves_other_connections_alone(kal, sluice_sandbox):
     """Only the connection of that request is closed."""
     sluice_sandbox.faults([{"path": "programs", "drop": "before"}])

@@ -15,31 +15,22 @@ import pytest
 
 pytestmark = pytest.mark.vendor
 
-SESSION = Path(__file__).with_name("kalbio_session.py")
+HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("SLUICE_VENDOR_DIR", Path(sys.prefix) / "vendor"))
 
-OLDEST, NEWEST_FOR_3_11, NEWEST = "0.2.4", "0.5.0", "0.7.0"
-# What they import needs (typing.Unpack), which for the older ones is more than what they declare.
-NEEDS_PYTHON = {OLDEST: (3, 11), NEWEST_FOR_3_11: (3, 11), NEWEST: (3, 12)}
+OLDEST, LAST_TO_SWALLOW, MIDDLE, NEWEST = "0.2.4", "0.2.6", "0.5.0", "0.7.0"
+NEEDS_PYTHON = (3, 11)  # typing.Unpack; the older ones declare less, and the newest more than it needs
 
 
-@pytest.fixture(params=[OLDEST, NEWEST_FOR_3_11, NEWEST])
-def version(request):
-    """A version that is there and runs on this Python."""
-    needed = NEEDS_PYTHON[request.param]
-    if sys.version_info < needed:
-        pytest.skip(f"kalbio {request.param} needs Python {'.'.join(map(str, needed))}")
-    if not (FOLDER / f"kalbio-{request.param}").is_dir():
-        pytest.skip(f"kalbio {request.param} is not in {FOLDER}; make install puts it there")
-    return request.param
-
-
-@pytest.fixture
-def told(version, sluice_sandbox):
-    """What a whole session of that version tells."""
+def _run(session, version, sluice_sandbox):
+    """What a whole session of that version tells, if the version is there and runs on this Python."""
+    if sys.version_info < NEEDS_PYTHON:
+        pytest.skip(f"kalbio needs Python {'.'.join(map(str, NEEDS_PYTHON))}")
+    if not (FOLDER / f"kalbio-{version}").is_dir():
+        pytest.skip(f"kalbio {version} is not in {FOLDER}; make install puts it there")
     state = sluice_sandbox.state()
     arguments = (sluice_sandbox.url, state["kaleidoscope"]["ids"], state["credentials"]["kaleidoscope"])
-    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", SESSION]
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", HERE / session]
     command += [each if isinstance(each, str) else json.dumps(each) for each in arguments]
     environment = {**os.environ, "PYTHONPATH": str(FOLDER / f"kalbio-{version}"), "NO_PROXY": "*"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -47,8 +38,10 @@ def told(version, sluice_sandbox):
     return json.loads(done.stdout.split("told:")[1])
 
 
-def test_a_whole_session(version, told, sluice_sandbox):
+@pytest.mark.parametrize("version", [OLDEST, MIDDLE, NEWEST])
+def test_a_whole_session(version, sluice_sandbox):
     """Push in all ways, look, look around, let the token expire, rotate, use a refresh token twice."""
+    told = _run("kalbio_session.py", version, sluice_sandbox)
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     _judge_pushes(version, told, sluice_sandbox)
     _judge_looks(version, told)
@@ -56,7 +49,7 @@ def test_a_whole_session(version, told, sluice_sandbox):
     assert around["workspace"] == ids["workspace_id"]
     assert around["programs"] == [ids["program_id"]]
     assert around["activities"] == [ids["operation_id"]]
-    assert around["views"] == [ids["record_view_id"]]
+    assert around["views"] == [ids["record_view_id"], ids["staging_view_id"]]
     assert {"Element", "Compound"} <= set(around["types"])
     assert (around["record"], around["values"]) == ("H", ["1", "H", "Hydrogen"])
     _judge_tokens(version, told, sluice_sandbox)
@@ -102,3 +95,63 @@ def _judge_tokens(version, told, sluice_sandbox):
 
 def _id(answer):
     return answer["import_id"] if isinstance(answer, dict) else answer
+
+
+@pytest.mark.parametrize("version", [OLDEST, LAST_TO_SWALLOW, MIDDLE, NEWEST])
+def test_registration(version, sluice_sandbox):
+    """Fetch files and answer; as far as the version can, also upload, register, stage, validate, submit, clear."""
+    told = _run("kalbio_registration.py", version, sluice_sandbox)
+    swallows = version in (OLDEST, LAST_TO_SWALLOW)
+    _judge_files(told["files"], sluice_sandbox, swallows)
+    assert ("both" in told, "drafts" in told) == (not swallows, version == NEWEST)
+    if "both" in told:
+        _judge_both_sides(told["both"], version)
+    if "drafts" in told:
+        _judge_drafts(told["drafts"], sluice_sandbox)
+
+
+def _judge_files(told, sluice_sandbox, swallows):
+    """The first answer counts, under whichever name the version gives its message; a second is refused and counted."""
+    assert told.pop("export") == "symbol,name\r\nH,Hydrogen\r\n"
+    assert list(told) == ["a.csv", "a.sdf", "a.xlsx"]
+    for file in told.values():
+        assert file["content"] == ["name,smiles\r\nA,C\r\n"] * 2
+        assert file["missing"] is None
+        assert file["answer"]["taken"] is True
+        assert file["answer"]["again"] == (False if swallows else {"type": "KalbioAPIError", "status": 409})
+    for one in sluice_sandbox.state()["kaleidoscope"]["registrations"][:3]:
+        assert (one["status"], one["message"], one["results_received"]) == ("completed", "one is missing", 2)
+        assert [each["record_id"] for each in one["results"]] == ["r1", "r2"]
+
+
+def _judge_both_sides(told, version):
+    """0.5.0 takes an error of a record for something with an id, which it has not: that is its own mistake, which 0.7.0
+    speaks of in a comment."""
+    assert told["definition"]
+    assert (told["made"], told["midway"]) == (["pending", True], ["validated", "so far so good"])
+    assert told["unknown"] == {"type": "KalbioAPIError", "status": 404}
+    if version == MIDDLE:
+        assert told["end"] == {"type": "ValidationError", "status": None}
+        return
+    assert (told["end"]["status"], told["end"]["message"]) == ("failed", "so far so good")
+    error = {"source_record_id": "r2", "status": "error", "error_message": "no such compound"}
+    assert told["end"]["record_errors"] == [error]
+
+
+def _judge_drafts(told, sluice_sandbox):
+    staged = told["staged"]
+    assert (staged["records_created"], staged["records_skipped"]) == (2, 1)
+    assert [each["field_name"] for each in staged["validation_result"]["errors"]] == ["molecular_weight"]
+    assert told["run"] == ["pending", "validation", []]
+    assert told["verdicts"] == [["validated", None], ["validation_failed", "no"]]
+    assert told["asked"] == ["submitted", "registration", True]
+    assert told["held"] == {"type": "KalbioAPIError", "status": 409}
+    listed = [["registration", "completed", None, []], ["validation", "validation_failed", "see there", ["no"]]]
+    assert told["listed"] == listed
+    assert (told["left"], told["replaced"], told["read"], told["cleared"]) == (True, True, "C", True)
+    assert told["column"] == {"type": "ValueError", "status": None}
+    assert told["none"] == {"type": "KalbioAPIError", "status": 422}
+    state = sluice_sandbox.state()["kaleidoscope"]
+    assert [each["archived"] for each in state["drafts"]] == ["registered", "replaced", "cleared"]
+    (record,) = (each for each in state["records"] if "id" in each["key"])
+    assert (record["key"], record["values"]) == ({"id": "CMP-1"}, {"name": "A", "smiles": "C"})

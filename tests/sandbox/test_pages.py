@@ -38,9 +38,31 @@ def test_web_pages_of_the_remote(kal, sluice_sandbox):
     assert all(text in page.text for text in ("Hydrogen", import_id))
 
 
+def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
+    """Of files and of drafts: on the first page, on the operation's, and one of its own with history and results."""
+    file = sluice_sandbox.register("compounds <1>.csv", "")["registration"]
+    record = {"record_id": "r7", "status": "not_found", "error_message": "no such compound"}
+    path = f"operations/{file['operation_id']}/register/{file['file_id']}/results"
+    kal.post(path, {"status": "error", "message": "one is missing", "records": [record]})
+    drafts.stage({"name": "Caffeine"})
+    submission = drafts.submit().json()
+    page = _page(sluice_sandbox)
+    words = ("registration of compounds &lt;1&gt;.csv, one is missing", "submission of drafts", "2 files", "1 drafts")
+    assert all(text in page.text for text in words)
+    for path in (f"registrations/{file['id']}", f"registrations/{submission['id']}"):
+        assert f'href="/kaleidoscope/web/{path}"' in page.text
+    page = _page(sluice_sandbox, f"kaleidoscope/web/operations/{file['operation_id']}")
+    assert all(text in page.text for text in (file["id"], submission["id"], "failed", "submitted", "Caffeine"))
+    page = _page(sluice_sandbox, f"kaleidoscope/web/registrations/{file['id']}")
+    assert all(text in page.text for text in ("r7", "no such compound", "pending", "failed", "one is missing"))
+    assert 'http-equiv="refresh"' not in page.text
+    page = _page(sluice_sandbox, f"kaleidoscope/web/registrations/{submission['id']}")
+    assert all(text in page.text for text in ("submitted", 'http-equiv="refresh"'))
+
+
 def test_pages_of_what_is_not_there(sluice_sandbox):
     """A page all the same, with status 404."""
-    for path in ("imports/other", "operations/other"):
+    for path in ("imports/other", "operations/other", "registrations/other"):
         page = _page(sluice_sandbox, f"kaleidoscope/web/{path}")
         assert (page.status_code, "Not found" in page.text) == (404, True)
 

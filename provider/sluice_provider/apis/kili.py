@@ -321,7 +321,8 @@ def _look_apply(connection_id: str, where: Where) -> Flow[Job]:
     else:
         # Not begun yet, or over with less than was expected; a server that does not say which is still at it.
         state = JobState.RUNNING if look.applying is None else JobState.MISSING
-    return look.job(state, word, message, applied=min(moved, expected), expected=expected)
+    done = min(moved, expected)
+    return look.job(state, word, message, applied=done, expected=expected)._replace(done=done, total=expected)
 
 
 def _came_to_an_end(job: Job) -> Job:

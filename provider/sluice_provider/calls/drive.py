@@ -33,8 +33,21 @@ PLAIN = ("host", "user-agent", "accept", "accept-encoding", "connection")
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 
 
-def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object]) -> T:
-    """Run a flow to its end here, blocking."""
+def announce(pause: Pause) -> None:
+    """What is said of a pause before it begins."""
+    log.debug("Waiting %.1f s: %s", pause.seconds, pause.why)
+
+
+def drive(
+    flow: Flow[T],
+    client: httpx.Client,
+    sleep: Callable[[float], object],
+    heed: Callable[[Pause], object] = announce,
+) -> T:
+    """Run a flow to its end here, blocking.
+
+    :param heed: is told of every pause before it begins
+    """
     answer: Any = None
     with closing(flow):
         while True:
@@ -43,7 +56,7 @@ def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object])
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             if isinstance(step, Pause):
-                _announce(step)
+                heed(step)
                 answer = None
                 sleep(step.seconds)
                 continue
@@ -58,7 +71,12 @@ def drive(flow: Flow[T], client: httpx.Client, sleep: Callable[[float], object])
                 answer = error
 
 
-async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[float], Awaitable[object]]) -> T:
+async def adrive(
+    flow: Flow[T],
+    client: httpx.AsyncClient,
+    sleep: Callable[[float], Awaitable[object]],
+    heed: Callable[[Pause], object] = announce,
+) -> T:
     """Run a flow to its end, awaiting."""
     answer: Any = None
     with closing(flow):
@@ -68,7 +86,7 @@ async def adrive(flow: Flow[T], client: httpx.AsyncClient, sleep: Callable[[floa
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             if isinstance(step, Pause):
-                _announce(step)
+                heed(step)
                 answer = None
                 await sleep(step.seconds)
                 continue
@@ -92,10 +110,6 @@ def _done(step: Aside) -> Any:
         return step.do()
     except SluiceError as error:
         return error
-
-
-def _announce(pause: Pause) -> None:
-    log.debug("Waiting %.1f s: %s", pause.seconds, pause.why)
 
 
 # --- one exchange, twice --------------------------------------------------------------------------------------------

@@ -108,10 +108,11 @@ class Reply(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Wait so many seconds. `why` is for the log."""
+    """Wait so many seconds. `why` is for the log; `cause` is the error that makes it necessary, if one does."""
 
     seconds: float
     why: str
+    cause: SluiceError | None = None
 
 
 class Aside(NamedTuple):
@@ -178,7 +179,7 @@ def send(call: Call, patience: Patience | None = None, verdict: Judge | None = N
         delay = patience.delay(error, attempt, time.monotonic() - started)
         if delay is None:
             raise error
-        yield Pause(delay, f"{error}; attempt {attempt} of {patience.attempts}")
+        yield Pause(delay, f"{error}; attempt {attempt} of {patience.attempts}", error)
         attempt += 1
 
 

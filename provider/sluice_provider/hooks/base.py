@@ -12,6 +12,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
@@ -19,12 +20,12 @@ from weakref import WeakKeyDictionary
 import httpx
 from airflow.sdk import BaseHook
 
-from sluice_provider import __version__
+from sluice_provider import __version__, metrics
 from sluice_provider.apis.base import Kind, Where
-from sluice_provider.calls.drive import adrive, drive
-from sluice_provider.calls.flow import Flow
+from sluice_provider.calls.drive import adrive, announce, drive
+from sluice_provider.calls.flow import Flow, Pause
 from sluice_provider.calls.site import Fields, Site, site
-from sluice_provider.errors import BadConnection, BadInput, Misunderstood, SluiceError
+from sluice_provider.errors import BadConnection, BadInput, Misunderstood, SluiceError, Throttled
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -121,11 +122,16 @@ class SluiceHook(BaseHook):
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow here, blocking."""
-        return drive(flow, self.get_conn(), self.sleep)
+        return drive(flow, self.get_conn(), self.sleep, partial(self._heed, task=True))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the event loop, awaiting."""
-        return await adrive(flow, await self.aget_conn(), self.asleep)
+        return await adrive(flow, await self.aget_conn(), self.asleep, partial(self._heed, task=False))
+
+    def _heed(self, pause: Pause, *, task: bool) -> None:
+        announce(pause)
+        if isinstance(pause.cause, Throttled):
+            metrics.throttled(self.system, task=task)
 
     def get_conn(self) -> httpx.Client:
         """The blocking client, with the connection's address, credentials and settings in place."""

@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from sluice_provider import metrics
 from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 
 if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
     from sluice_provider.hooks.base import SluiceHook
+    from sluice_provider.jobs import JobRef
 
 
 T = TypeVar("T")
@@ -41,10 +43,11 @@ class Phase(NamedTuple):
 class Asking:
     """Asks for the parts of one phase, and leaves no moment in which a death would go unnoticed."""
 
-    def __init__(self, journal: Journal, story: Story, entry: Entry, hook: SluiceHook) -> None:
+    def __init__(self, journal: Journal, story: Story, entry: Entry, hook: SluiceHook, ref: JobRef) -> None:
         self._journal = journal
         self._story = story
         self._hook = hook
+        self.ref = ref
         self.entry = entry
 
     @property
@@ -69,6 +72,8 @@ class Asking:
         # A key lives from when it was first used: asking again with it does not make it younger.
         at = before.at if before is not None and before.key == key else time.time()
         self.entry.intent = Intent(key, at, start, size)
+        self._story.tell("intent", _share(self.entry.phase, start, size))
+        self._story.show(state="asking", word="", message="", ended_at=None)
         self._journal.write(self._story)
         try:
             job_id = self.run(flow)
@@ -76,6 +81,7 @@ class Asking:
             if _nothing_done(error):
                 self._withdraw(error, before if before is not None and before.key == key else None)
             raise
+        metrics.count("job.started", self.ref)
         self.found(job_id, start, size)
         return job_id
 
@@ -94,6 +100,7 @@ class Asking:
 
     def not_found(self) -> None:
         """What was in doubt was never begun."""
+        self._story.tell("doubt", "it was never begun")
         self.entry.intent = None
         self._journal.write(self._story)
 
@@ -101,12 +108,18 @@ class Asking:
         """Write down the id of what was asked for."""
         self.entry.parts.append(Part(job_id, start, size))
         self.entry.intent = None
+        self._story.tell("asked", f"{_share(self.entry.phase, start, size)}: {job_id}")
+        self._story.show(state="running")
         self._journal.write(self._story)
 
     def whole(self) -> None:
         self.entry.whole = True
         self.entry.asked_at = time.time()
         self._journal.write(self._story)
+
+
+def _share(phase: str, start: int, size: int) -> str:
+    return f"{phase}, {start + 1} to {start + size}" if size else phase
 
 
 def _nothing_done(error: SluiceError) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sluice_provider import metrics
 from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput, InDoubt, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
@@ -21,6 +22,7 @@ from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
 from sluice_provider.operators.asking import Asking, Phase, iso
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
+from sluice_provider.progress import take_over
 from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class JobOperator(Waiting):
     # --- what Airflow calls
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with fail_for_good(not HAVE_POLICIES):
+        with fail_for_good(not HAVE_POLICIES), self.telling():
             self.check()
             journal = Journal(context)
             return self._go(context, journal, self._begin(journal))
@@ -105,9 +107,10 @@ class JobOperator(Waiting):
         outcome, trouble = read_event(event)
         if trouble:
             self.log.warning("The trigger stopped watching: %s", trouble)
-        with fail_for_good(not HAVE_POLICIES):
+        with fail_for_good(not HAVE_POLICIES), self.telling():
             journal = Journal(context)
             story = journal.read() or self._recover(journal, outcome)
+            self._resume(context, journal, story)
             if isinstance(trouble, Unreachable):
                 trouble = self.mend(journal, story, str(trouble))
             return self._go(context, journal, story, trouble)
@@ -115,11 +118,12 @@ class JobOperator(Waiting):
     def trigger_died(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything: look at the job, and never ask again."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
-        with fail_for_good(not HAVE_POLICIES):
+        with fail_for_good(not HAVE_POLICIES), self.telling():
             journal = Journal(context)
             story = journal.read()
             if story is None:
                 raise Misunderstood("the trigger died and the journal of this task is gone")
+            self._resume(context, journal, story)
             trouble: SluiceError | None
             if "timeout" in reason.casefold():
                 trouble = TimedOut(f"the triggerer did not come back within {self.timeout:.0f} s")
@@ -138,16 +142,23 @@ class JobOperator(Waiting):
             self.log.warning("Leaving %s %s running, as cancel_on_kill says", kind.noun, ids)
         elif self.hook.run(cancel(kind, self._ref)):
             self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ids)
+            self.tell_cancelled()
         else:
             self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ids)
 
     # --- where to begin
 
+    def _resume(self, context: Context, journal: Journal, story: Story) -> None:
+        self.keep(journal, story)
+        take_over(story, context["ti"])
+
     def _begin(self, journal: Journal) -> Story:
         """The story so far, or a new one where the user or the input says so."""
         old = journal.read()
+        if old is not None:
+            self.keep(journal, old)
         fingerprint = self._fingerprint(old)
-        new = journal.begin(fingerprint)
+        new = journal.begin(fingerprint, old)
         if old is None:
             return new
         if old.fingerprint != fingerprint:
@@ -161,7 +172,7 @@ class JobOperator(Waiting):
             return new
         if current and work:
             current.again = cleared
-            self._revive(current, work)
+            self._revive(old, current, work)
         old.clearing = new.clearing
         journal.write(old)
         return old
@@ -175,10 +186,12 @@ class JobOperator(Waiting):
             self.log.warning("The input cannot be read any more, but all of it was handed over before: %s", error)
             return old.fingerprint
 
-    def _revive(self, entry: Entry, work: Work) -> None:
+    def _revive(self, story: Story, entry: Entry, work: Work) -> None:
         """Go on with what an earlier try began: what ended badly is asked for anew, everything else is kept."""
         bad = {job.id for job in work.jobs if job.state.over and job.state not in self.wanted}
+        metrics.count("job.reattached", self._reference(story, entry))
         self.log.info("Re-attaching to %s: %s", ", ".join(entry.ids), work)
+        story.tell("reattached", str(work))
         if bad:
             self.log.warning("Asking again for what ended badly: %s", ", ".join(sorted(bad)))
             entry.parts = [part for part in entry.parts if part.id not in bad]
@@ -206,30 +219,35 @@ class JobOperator(Waiting):
 
         :param trouble: what stopped the wait; raised if the work is not over after all
         """
+        self.keep(journal, story)
         while (phase := self.plan(story)) is not None:
             entry = story.entry(phase.name)
             if not entry.whole:
                 self._ask(journal, story, phase, entry)
             self._ref = self._reference(story, entry)
-            self.publish(context, self._ref)
+            self.publish(context, self._ref, story, entry.asked_at)
             if phase.last and not self.wait_for_completion:
                 break
             work = self._wait(self._ref, entry, trouble)
             trouble = None
             if entry.again and work.state is JobState.CANCELLED:
                 entry.again = False
-                self._revive(entry, work)
+                self._revive(story, entry, work)
                 continue
             self._end(journal, story, phase, entry, work)
         return self._finish(context, story)
 
     def _ask(self, journal: Journal, story: Story, phase: Phase, entry: Entry) -> None:
+        ref = JobRef(self.system, phase.kind, ("?",), phase.where)
         if self.deferrable:
             # What the trigger cannot carry must be found out before the remote is asked, not after.
-            json.dumps(self.trigger(JobRef(self.system, phase.kind, ("?",), phase.where), entry.asked_at).serialize())
-        asking = Asking(journal, story, entry, self.hook)
+            json.dumps(self.trigger(ref, entry.asked_at).serialize())
+        story.show(**self._card(phase.kind), asked_at=entry.asked_at)
+        asking = Asking(journal, story, entry, self.hook, ref)
         try:
             if entry.intent is not None:
+                story.tell("doubt", "asked before, and the answer is not known")
+                metrics.count("job.in_doubt", asking.ref)
                 phase.doubt(asking, entry.intent)
             phase.ask(asking)
         except InDoubt:
@@ -257,6 +275,8 @@ class JobOperator(Waiting):
         return self.wait_here(ref, entry.asked_at)
 
     def _end(self, journal: Journal, story: Story, phase: Phase, entry: Entry, work: Work) -> None:
+        self.tell_end(story, work)
+        metrics.finished(self._reference(story, entry), work.state.value, time.time() - entry.asked_at)
         if work.state not in self.wanted:
             raise _undone(self.system, phase.kind, work)
         self.judge(phase, work)

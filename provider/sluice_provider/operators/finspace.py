@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sluice_provider.apis import finspace
 from sluice_provider.apis import finspace_rules as rules
 from sluice_provider.apis.finspace import ChangeRequest, delete, put
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.flow import Age
 from sluice_provider.errors import BadInput
 from sluice_provider.journal import Entry, Story, digest
@@ -227,8 +228,8 @@ class FinSpaceCreateChangesetOperator(JobOperator):
         del task_instance
         address = self.hook.place(self.hook.fields()).base_url.rstrip("/")
         sources = sorted({file_dataset(request["s3Path"]) for request in self.change_requests if "s3Path" in request})
-        database = (f"finspace://{address.partition('://')[2]}", self._database)
-        return lineage(address, self.result.get("changeset_ids", ()), sources, [database])
+        place = uri("finspace", address, "environments", self.environment_id, "databases", self.database_name)
+        return lineage(address, self.result.get("changeset_ids", ()), sources, [dataset_of(place)])
 
 
 def _id_of(flow: Any) -> Any:

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from sluice_provider.apis import kaleidoscope
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.body import encode
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import BadInput, TooLarge
@@ -272,8 +272,7 @@ class KaleidoscopePushOperator(JobOperator):
         return lineage(address, self.result.get("import_ids", ()), inputs, [self._dataset(address)])
 
     def _dataset(self, address: str) -> Name:
-        namespace = f"kaleidoscope://{urlsplit(address).netloc}"
         for kind in ("operation", "source", "program"):
             if value := getattr(self, f"{kind}_id"):
-                return namespace, f"{kind}s/{value}"
-        return namespace, "records"
+                return dataset_of(uri("kaleidoscope", address, f"{kind}s", value))
+        return dataset_of(uri("kaleidoscope", address, "records"))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis import kili
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.errors import InDoubt, Refusal
 from sluice_provider.hooks.base import mask
 from sluice_provider.journal import Intent, Story
+from sluice_provider.lineage import lineage
 from sluice_provider.links import KiliLink
 from sluice_provider.operators.asking import Asking, Phase
 from sluice_provider.operators.base import JobOperator, times
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 ROUNDS = 3
 """So often differences are computed and applied before it is an error that some stay."""
@@ -62,6 +67,13 @@ class KiliOperator(JobOperator):
                     self.log.warning("%s; looking whether it was done", error)
 
         return Phase(name, "check", ask, doubt, {"project_id": project_id}, last=last)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """OpenLineage asks for this by its name, once the task is over."""
+        del task_instance
+        address = self.hook.place(self.hook.fields()).base_url
+        project = dataset_of(uri("kili", address, "projects", self.result["project_id"]))
+        return lineage(address.rstrip("/"), [self.result["connection_id"]], [], [project])
 
     def told(self, story: Story, first: str) -> dict[str, Any]:
         """What the results of both tasks begin and end with."""

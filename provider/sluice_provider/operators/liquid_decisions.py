@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from sluice_provider.apis import liquid_decisions
+from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.body import FilePart
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import BadInput, InDoubt
@@ -107,7 +108,7 @@ class _BatchOperator(JobOperator):
         """OpenLineage asks for this by its name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        items = f"liquid-decisions://{address.partition('://')[2]}", f"items/{self.item_type}"
+        items = dataset_of(uri("liquid-decisions", address, "item-types", self.item_type))
         inputs, outputs = self.datasets(items)
         return lineage(address, [self.result["job_id"]], inputs, outputs)
 

@@ -115,12 +115,28 @@ class Front:
         if fault.status:
             await fault.response()(exchange.scope, exchange.read, exchange.answer)
         elif fault.drop:
-            if fault.drop == "after":
-                await self._pass(exchange, _nowhere)
+            if fault.drop != "before":
+                await self._pass(exchange, Half(exchange.answer) if fault.drop == "middle" else _nowhere)
             self._hang_up(exchange.scope)
             await exchange.gone()
         else:
             await self._pass(exchange, exchange.answer)
+
+
+class Half:
+    """Sends the beginning of an answer and half of what would have come first of its body; the rest is lost."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._broken = False
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI's send."""
+        if message["type"] != "http.response.body":
+            await self._send(message)
+        elif body := b"" if self._broken else message.get("body", b""):
+            self._broken = True
+            await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
 
 
 async def _nowhere(_message: Message) -> None:

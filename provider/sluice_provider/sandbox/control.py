@@ -1,4 +1,4 @@
-"""The control interface, for tests and benchmarks: reset, requests, faults, settings, state."""
+"""The control interface, for tests and benchmarks: reset, requests, faults, settings, state, and what a remote adds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from sluice_provider.sandbox.remote import Remote
     from sluice_provider.sandbox.stage import Stage
 
 
-def routes(stage: Stage, remotes: Sequence[Remote]) -> list[Route]:
+def routes(stage: Stage, remotes: Sequence[Remote]) -> list[BaseRoute]:
     """Everything below `/control`."""
     control = Control(stage, remotes)
     return [
@@ -28,6 +29,7 @@ def routes(stage: Stage, remotes: Sequence[Remote]) -> list[Route]:
         Route("/control/faults", control.faults, methods=["GET", "POST"]),
         Route("/control/settings", control.settings, methods=["GET", "POST"]),
         Route("/control/state", control.state, methods=["GET"]),
+        *(route for remote in remotes for route in remote.controls()),
     ]
 
 

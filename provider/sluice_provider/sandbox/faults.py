@@ -25,7 +25,7 @@ class Fault:
     status: int | None = None  # answered instead of doing the work
     headers: dict[str, str] | None = None
     body: Any = None  # a text as it is, anything else as JSON
-    drop: str | None = None  # "before": nothing is done; "after": it is done, and the answer is lost
+    drop: str | None = None  # "before": nothing is done; "after": it is done, the answer is lost; "middle": half of it
     delay: float = 0.0  # real seconds before anything else; shorter if the client goes away
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "skip": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "status": (lambda value: type(value) is int and 200 <= value <= 599, "an HTTP status from 200 to 599"),
     "headers": (_is_headers, "an object of texts"),
-    "drop": (lambda value: value in ("before", "after"), '"before" or "after"'),
+    "drop": (lambda value: value in ("before", "middle", "after"), '"before", "middle" or "after"'),
     "delay": (_is_number, "a number of seconds from 0"),
 }
 

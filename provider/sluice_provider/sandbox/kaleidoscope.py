@@ -1,4 +1,4 @@
-"""Kaleidoscope, pretended: tokens, pushes, imports, and enough of the rest for a client to look around.
+"""Kaleidoscope, pretended: tokens, pushes, imports, registration, and enough of the rest for a client to look around.
 
 Everything about the wire is from the kalbio package (0.2.0 to 0.7.0); what it does not say is marked as a guess.
 """
@@ -6,15 +6,21 @@ Everything about the wire is from the kalbio package (0.2.0 to 0.7.0); what it d
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from starlette.responses import Response
 from starlette.routing import Route
 
+from sluice_provider.sandbox import kaleidoscope_control as control
 from sluice_provider.sandbox import kaleidoscope_web as web
+from sluice_provider.sandbox.kaleidoscope_files import whole
 from sluice_provider.sandbox.kaleidoscope_look import Look, asked_json, import_json, state_of
-from sluice_provider.sandbox.kaleidoscope_rules import check_push, check_size, error, read_json, refuse
-from sluice_provider.sandbox.kaleidoscope_store import OPERATION, PROGRAM, RECORD_VIEW, SOURCE, Import, Store
+from sluice_provider.sandbox.kaleidoscope_paths import PATHS, UPLOADS
+from sluice_provider.sandbox.kaleidoscope_rules import check_push, check_size, error, refuse, unknown
+from sluice_provider.sandbox.kaleidoscope_store import OPERATION, PROGRAM, RECORD_VIEW, SOURCE, Import
+from sluice_provider.sandbox.kaleidoscope_workspace import Ask, Workspace
 from sluice_provider.sandbox.oauth import Tokens
 from sluice_provider.sandbox.remote import JobRow, Json, Remote
 
@@ -22,22 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from sluice_provider.sandbox.oauth import Pair
     from sluice_provider.sandbox.remote import Address
+    from sluice_provider.sandbox.stage import Stage
 
 CLIENT_ID = "sluice-sandbox"
 CLIENT_SECRET = "kaleidoscope-sandbox-secret"
-
-
-class Ask(NamedTuple):
-    """An authorised request, as far as a handler needs to know it."""
-
-    path: Mapping[str, str]
-    query: Mapping[str, str]
-    content_type: str
-    body: bytes
 
 
 class Kaleidoscope(Remote):
@@ -46,11 +43,17 @@ class Kaleidoscope(Remote):
     name = "kaleidoscope"
     title = "Kaleidoscope"
 
+    def __init__(self, stage: Stage) -> None:
+        self._here = Workspace(stage)
+        super().__init__(stage)
+
     def reset(self) -> None:
-        """An empty workspace, and no token is good any more."""
+        """A new workspace, and no token is good any more; of the old one nothing is sent from now on."""
+        self._here.webhooks.end()
         self._tokens = Tokens(self.stage)
-        self._store = Store(self.stage)
-        self._look = Look(self._store)
+        self._here = Workspace(self.stage)
+        self._store = self._here.store
+        self._look = Look(self._here)
 
     def credentials(self) -> dict[str, str]:
         """For the client_credentials grant."""
@@ -77,11 +80,16 @@ class Kaleidoscope(Remote):
             self._route("GET", "/imports", self._imports),
             self._route("GET", "/imports/{import_id}", self._one_import),
             *(self._route("GET", path, self._listing(path)) for path in self._look.listings),
+            *(self._route(method, path, self._at(handler)) for method, path, handler in PATHS),
             self._route("GET", "/records/{record_id}", self._one_record),
-            Route("/web/imports/{import_id}", self._web_import, methods=["GET"]),
-            Route("/web/operations/{operation_id}", self._web_operation, methods=["GET"]),
+            Route("/download/{file_id}", self._download, methods=["GET"]),
+            *web.routes(lambda: self._here),
             Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
+
+    def controls(self) -> list[Route]:
+        """Ways to make things happen that in the real one a person does."""
+        return control.routes(lambda: self._here, self.name)
 
     def throttled(self, seconds: int) -> Response:
         """As @fastify/rate-limit says it; whether Kaleidoscope limits at all is not documented."""
@@ -91,23 +99,19 @@ class Kaleidoscope(Remote):
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
         """Ids to push to, and all that was pushed."""
-        self._store.settle()
+        self._here.settle()
         imports = ({**self._json(job), **asked_json(job)} for job in self._store.imports.values())
-        return state_of(self._store, imports, with_records=with_records)
+        return {**state_of(self._store, imports, with_records=with_records), **self._here.state()}
 
     def jobs(self) -> list[JobRow]:
-        """The imports."""
-        self._store.settle()
-        return [self._job_row(job) for job in reversed(self._store.imports.values())]
+        """The imports, and what the registrar is asked for."""
+        self._here.settle()
+        return web.job_rows(self._here, f"/{self.name}/web")
 
     def counts(self) -> dict[str, int]:
         """By entity."""
-        self._store.settle()
+        self._here.settle()
         return self._look.counts()
-
-    def _job_row(self, job: Import) -> JobRow:
-        href = f"/{self.name}/web/imports/{job.id}"
-        return JobRow(job.id, self._status(job), job.row_count, web.outcome(job), job.created_at, href)
 
     # Getting in
 
@@ -143,13 +147,27 @@ class Kaleidoscope(Remote):
 
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            check_size(body, self.stage.settings.body_limit)
+            if path not in UPLOADS:
+                check_size(body, self.stage.settings.body_limit)
             self._authorise(request)
-            self._store.settle()
-            ask = Ask(request.path_params, request.query_params, request.headers.get("content-type", ""), body)
-            return Json(handler(ask))
+            self._here.settle()
+            root = f"{request.base_url}{self.name}"
+            ask = Ask(request.path_params, request.query_params, request.headers.get("content-type", ""), body, root)
+            answer = handler(ask)
+            return answer if isinstance(answer, Response) else Json(answer)
 
         return Route(path, endpoint, methods=[method])
+
+    def _at(self, handler: Callable[[Workspace, Ask], Any]) -> Callable[[Ask], Any]:
+        # Looked up when asked: a reset makes a new workspace.
+        return lambda ask: handler(self._here, ask)
+
+    async def _download(self, request: Request) -> Response:
+        """Whoever has the link gets the file, without a token: so it is with links that are sent out in webhooks."""
+        file = self._here.files.by_id.get(request.path_params["file_id"])
+        if file is None or not compare_digest(request.query_params.get("signature", ""), file.signature):
+            refuse(403, "FORBIDDEN", "The link is not good")
+        return whole(file)
 
     async def _nothing_here(self, request: Request) -> Response:
         """Fastify's own 404, which it also gives for a wrong method."""
@@ -159,11 +177,11 @@ class Kaleidoscope(Remote):
 
     def _push(self, ask: Ask) -> dict[str, str]:
         """By field name. record_view_ids, which the oldest clients always send, is ignored, as the server does."""
-        content = read_json(ask.body, ask.content_type)
+        content = ask.json()
         check_push(content, by_field_id=False)
         source_id = ask.path.get("source_id")
         if source_id not in (None, SOURCE) and not self.stage.settings.any_source:
-            _unknown("Source", source_id)
+            unknown("Source", source_id)
         self._check_keys(content["key_field_names"])
         views = [content["record_view_id"]] if "record_view_id" in content else []
         self._check_views(content.get("add_fields_to_record_view_ids", []))
@@ -171,7 +189,7 @@ class Kaleidoscope(Remote):
 
     def _push_by_field_id(self, ask: Ask) -> dict[str, str]:
         """By field id. Here record_view_ids counts (kalbio 0.7.0: imports.py)."""
-        content = read_json(ask.body, ask.content_type)
+        content = ask.json()
         check_push(content, by_field_id=True)
         keys = self._store.fields.names(keys=True)
         for field_id in content["key_field_ids"]:
@@ -192,7 +210,7 @@ class Kaleidoscope(Remote):
     ) -> dict[str, str]:
         for name, known in (("program_id", PROGRAM), ("operation_id", OPERATION)):
             if content.get(name, known) != known:
-                _unknown(name.removesuffix("_id").capitalize(), content[name])
+                unknown(name.removesuffix("_id").capitalize(), content[name])
         self._check_views(views)
         given: dict[str, Any] = {name: content.get(name) for name in ("program_id", "operation_id", "set_name")}
         now, seconds = self.stage.clock.now(), self.stage.settings.job_seconds
@@ -209,7 +227,7 @@ class Kaleidoscope(Remote):
     def _check_views(self, views: list[str]) -> None:
         for view in views:
             if view != RECORD_VIEW:
-                _unknown("Record view", view)
+                unknown("Record view", view)
 
     # Looking
 
@@ -228,14 +246,14 @@ class Kaleidoscope(Remote):
     def _one_import(self, ask: Ask) -> dict[str, Any]:
         """One look at one job: the clock may be set to move on at each."""
         self.stage.clock.look()
-        self._store.settle()
+        self._here.settle()
         job = self._store.imports.get(ask.path["import_id"])
         if job is None or self.stage.settings.forget_imports:
-            _unknown("Import", ask.path["import_id"])
+            unknown("Import", ask.path["import_id"])
         return self._json(job)
 
     def _one_record(self, ask: Ask) -> dict[str, Any]:
-        return self._look.record(ask.path["record_id"]) or _unknown("Record", ask.path["record_id"])
+        return self._look.record(ask.path["record_id"]) or unknown("Record", ask.path["record_id"])
 
     def _listing(self, path: str) -> Callable[[Ask], Any]:
         # Looked up when asked: a reset makes a new Look.
@@ -244,31 +262,8 @@ class Kaleidoscope(Remote):
     def _json(self, job: Import) -> dict[str, Any]:
         return import_json(job, self.stage.clock.now(), self.stage.settings.progress_status)
 
-    def _status(self, job: Import) -> str:
-        return str(self._json(job)["import_status"])
-
-    # The web interface
-
-    async def _web_import(self, request: Request) -> Response:
-        self._store.settle()
-        job = self._store.imports.get(request.path_params["import_id"])
-        return web.import_page(job, self._status(job)) if job else web.nothing_page()
-
-    async def _web_operation(self, request: Request) -> Response:
-        self._store.settle()
-        operation_id = request.path_params["operation_id"]
-        if operation_id != OPERATION:
-            return web.nothing_page()
-        jobs = [(job, self._status(job)) for job in self._store.imports.values() if job.operation_id == operation_id]
-        records = [each for each in self._store.records.values() if operation_id in each.operation_ids]
-        return web.operation_page(operation_id, jobs[::-1], records)
-
 
 _FLAGS = {"0": False, "1": True}  # as kalbio sends is_complete
-
-
-def _unknown(what: str, which: str | None) -> NoReturn:
-    refuse(404, "NOT_FOUND", f"{what} {which} not found")
 
 
 def _number(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:

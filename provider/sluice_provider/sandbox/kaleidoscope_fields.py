@@ -19,6 +19,7 @@ TYPES = {
     "number": ("atomic_number", "atomic_weight", "molecular_weight", "melting_point", "boiling_point", "density"),
     "boolean": ("radioactive",),
     "date": ("registered_on",),
+    "file": ("attachment",),  # takes uploads only: no value that is pushed fits it
 }
 
 

@@ -6,24 +6,34 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider.sandbox.kaleidoscope_cases import USER
+from sluice_provider.sandbox.kaleidoscope_drafts import STAGING_VIEW
 from sluice_provider.sandbox.kaleidoscope_store import OPERATION, PROGRAM, RECORD_VIEW, SOURCE, WORKSPACE
+from sluice_provider.sandbox.kaleidoscope_workspace import DEFINITION, FIRST_FILE, PROPERTY, PROPERTY_FIELD
 from sluice_provider.sandbox.settings import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from sluice_provider.sandbox.kaleidoscope_files import File
     from sluice_provider.sandbox.kaleidoscope_store import Import, Record, Store
+    from sluice_provider.sandbox.kaleidoscope_workspace import Workspace
+
+
+_NOBODY = ("assigned_user_ids", "assigned_group_ids", "label_ids")
 
 
 class Look:
     """The reads that a person or the vendor's client starts from; deliberately few."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, here: Workspace) -> None:
+        self._here = here
+        self._store = store = here.store
         self.listings: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "/workspaces/active": lambda _query: {"id": WORKSPACE, "workspace_name": "Sluice sandbox"},
             "/programs": self._programs,
             "/activities": self._activities,
+            "/activity_definitions": self._definitions,
             "/entity_slices": self._slices,
             "/record_views": self._record_views,
             "/key_fields": lambda _query: [each.to_json() for each in store.fields.keys.values()],
@@ -37,11 +47,18 @@ class Look:
         """Records by entity, and imports."""
         titles = dict(self._store.slices.values())
         found = Counter(titles[record.entity_slice_id] for record in self._store.records.values())
-        return {"imports": len(self._store.imports), **{f"records of {title}": count for title, count in found.items()}}
+        more = {"files": len(self._here.files.by_id), "drafts": len(self._here.drafts.current(OPERATION))}
+        told = {"imports": len(self._store.imports), "registrations": len(self._here.cases.by_id)} | more
+        return told | {f"records of {title}": count for title, count in found.items()}
 
     def record(self, record_id: str) -> dict[str, Any] | None:
-        """One record, if there is one."""
-        return next((self._record(each) for each in self._store.records.values() if each.id == record_id), None)
+        """One record or draft, if there is one."""
+        return next((self._record(each) for each in self._all() if each.id == record_id), None)
+
+    def _all(self) -> Iterator[Record]:
+        """Records, and drafts: they are records of the staging table, and the registrar has to read them."""
+        yield from self._store.records.values()
+        yield from (draft.record for draft in self._here.drafts.by_id.values())
 
     def _programs(self, _query: Mapping[str, str]) -> Any:
         since = iso(self._store.since)
@@ -51,8 +68,7 @@ class Look:
 
     def _activities(self, _query: Mapping[str, str]) -> Any:
         """One operation, in kalbio's words an activity of type experiment."""
-        lists = ("child_ids", "assigned_user_ids", "assigned_group_ids", "dependencies", "label_ids", "properties")
-        landed = [each.id for each in self._store.records.values() if OPERATION in each.operation_ids]
+        lists = ("child_ids", "dependencies", *_NOBODY)
         return [
             {
                 "id": OPERATION,
@@ -63,10 +79,25 @@ class Look:
                 "created_at": iso(self._store.since),
                 "program_ids": [PROGRAM],
                 "is_draft": False,
-                "all_record_ids": landed,
+                "all_record_ids": self._here.landed(OPERATION),
+                "definition_id": DEFINITION,
+                "registration_staging_record_view_id": STAGING_VIEW if self._here.staging else None,
+                "data_table_draft_record_ids": self._here.drafts.current(OPERATION),
+                "properties": [self._property()],
                 **{name: [] for name in lists},
             }
         ]
+
+    def _property(self) -> dict[str, Any]:
+        """Into which the files go that are to be registered."""
+        return property_json(self._here.property, self._store.since)
+
+    def _definitions(self, _query: Mapping[str, str]) -> Any:
+        """What the operation was made from. Both ways of registration are set up; whether that can be is a guess."""
+        staging = {"registration_staging_template_view_id": STAGING_VIEW if self._here.staging else None}
+        kind = {"id": DEFINITION, "title": "Screening", "activity_type": "experiment", "program_ids": [PROGRAM]}
+        files = {"registration_property_field_id": PROPERTY_FIELD, "registration_record_view_id": RECORD_VIEW}
+        return [{**kind, **files, **staging, "properties": [self._property()], **{name: [] for name in _NOBODY}}]
 
     def _slices(self, _query: Mapping[str, str]) -> Any:
         keys = self._store.fields.keys
@@ -78,8 +109,10 @@ class Look:
     def _record_views(self, _query: Mapping[str, str]) -> Any:
         compounds, _ = self._store.slices[frozenset({"name"})]
         fields = [{"data_field_id": each.id, "lookup_field_id": None} for each in self._store.fields.data.values()]
-        view = {"id": RECORD_VIEW, "view_name": "All compounds", "entity_slice_id": compounds, "view_fields": fields}
-        return [{**view, "program_ids": [PROGRAM], "operation_ids": [OPERATION], "workspace_id": WORKSPACE}]
+        names = {RECORD_VIEW: "All compounds", **({STAGING_VIEW: "Registration staging"} if self._here.staging else {})}
+        same: dict[str, Any] = {"entity_slice_id": compounds, "view_fields": fields, "program_ids": [PROGRAM]}
+        same |= {"operation_ids": [OPERATION], "workspace_id": WORKSPACE, "is_template": False}
+        return [{"id": view_id, "view_name": name, **same} for view_id, name in names.items()]
 
     def _search(self, query: Mapping[str, str]) -> list[str]:
         """Ids; of the vendor's many filters only search_text, entity_slice_id, operation_id and limit."""
@@ -94,7 +127,7 @@ class Look:
 
     def _records(self, query: Mapping[str, str]) -> Any:
         wanted = set(query.get("record_ids", "").split(","))
-        return [self._record(each) for each in self._store.records.values() if each.id in wanted]
+        return [self._record(each) for each in self._all() if each.id in wanted]
 
     def _identifiers(self, query: Mapping[str, str]) -> Any:
         """By key: a JSON list of objects {key field id: value} (kalbio 0.2.4: records.py)."""
@@ -131,6 +164,20 @@ def _value(record: Record, field_id: str, content: Any) -> dict[str, Any]:
         "created_at": iso(record.updated_at),
         "record_id": record.id,
         "operation_id": next(iter(record.operation_ids), None),
+    }
+
+
+def property_json(file: File | None, since: float) -> dict[str, Any]:
+    """A property that holds a file (kalbio: activities.py, Property). How it names the file is a guess."""
+    content = {"file_id": file.id, "file_name": file.name} if file else None
+    own = {"id": PROPERTY, "property_field_id": PROPERTY_FIELD, "property_name": "Registration file"}
+    return {
+        **own,
+        "field_type": "file",
+        "content": content,
+        "created_at": iso(since),
+        "created_by": USER,
+        "last_updated_by": USER,
     }
 
 
@@ -173,6 +220,9 @@ def state_of(store: Store, imports: Iterable[dict[str, Any]], *, with_records: b
             "operation_id": OPERATION,
             "source_id": SOURCE,
             "record_view_id": RECORD_VIEW,
+            "staging_view_id": STAGING_VIEW,
+            "property_id": PROPERTY,
+            "file_id": FIRST_FILE,
             "entity_slices": {title: slice_id for slice_id, title in store.slices.values()},
         },
         "key_fields": [each.to_json() for each in store.fields.keys.values()],

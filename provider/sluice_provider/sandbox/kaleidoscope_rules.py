@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sluice_provider.sandbox.remote import Json, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Issue = tuple[list[str | int], str]
 
@@ -27,6 +27,11 @@ def error(status: int, code: str, message: str, **more: Any) -> Json:
 def refuse(status: int, code: str, message: str, **more: Any) -> NoReturn:
     """Say no."""
     raise Refused(error(status, code, message, **more))
+
+
+def unknown(what: str, which: str | None) -> NoReturn:
+    """There is no such thing."""
+    refuse(404, "NOT_FOUND", f"{what} {which} not found")
 
 
 def check_size(body: bytes, limit: int) -> None:
@@ -68,7 +73,23 @@ def check_push(content: Any, *, by_field_id: bool) -> None:
     """Refuse what is not the body of a push by name, or by field id (contracts of kalbio 0.2.0 up to 0.7.0)."""
     keys = "key_field_ids" if by_field_id else "key_field_names"
     members = _BY_ID if by_field_id else _BY_NAME
-    issues = list(_issues(content, members, keys))
+    check_members(content, members, keys, "data")
+    _refuse_issues(list(_row_issues(content["data"], content[keys])))
+
+
+def check_members(
+    content: Any, members: Mapping[str, Callable[[Any], str]], *required: str, at: Sequence[str | int] = ()
+) -> None:
+    """Refuse what is not an object with these members; `at` is where in the body it is."""
+    issues: list[Issue] = [([], "Invalid input: expected object")]
+    if isinstance(content, dict):
+        issues = [([name], "Unrecognized key") for name in content if name not in members]
+        issues += [([name], "Required") for name in required if name not in content]
+        issues += [([name], problem) for name, value in content.items() if (problem := members.get(name, _any)(value))]
+    _refuse_issues([([*at, *path], message) for path, message in issues])
+
+
+def _refuse_issues(issues: list[Issue]) -> None:
     if issues:
         path, message = issues[0]
         where = "/".join(["body", *map(str, path)])
@@ -76,16 +97,9 @@ def check_push(content: Any, *, by_field_id: bool) -> None:
         refuse(400, "FST_ERR_VALIDATION", f"{where} {message}", details=details)
 
 
-def _issues(content: Any, members: Mapping[str, Callable[[Any], str]], keys: str) -> Iterator[Issue]:
-    if not isinstance(content, dict):
-        yield [], "Invalid input: expected object"
-        return
-    wrong: list[Issue] = [([name], "Unrecognized key") for name in content if name not in members]
-    wrong += [([name], "Required") for name in (keys, "data") if name not in content]
-    wrong += [([name], problem) for name, value in content.items() if (problem := members.get(name, _any)(value))]
-    yield from wrong
-    if not wrong:
-        yield from _row_issues(content["data"], content[keys])
+def check_rows(rows: list[Any], keys: list[str], at: str) -> None:
+    """Refuse rows without their key."""
+    _refuse_issues([([at, *path[1:]], message) for path, message in _row_issues(rows, keys)])
 
 
 def _row_issues(rows: list[Any], keys: list[str]) -> Iterator[Issue]:
@@ -107,19 +121,43 @@ def _any(_value: Any) -> str:
     return ""
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A text."""
     return "" if isinstance(value, str) else "Invalid input: expected string"
 
 
-def _texts(value: Any) -> str:
+def texts(value: Any) -> str:
+    """A list of texts."""
     right = isinstance(value, list) and all(isinstance(item, str) for item in value)
     return "" if right else "Invalid input: expected array of strings"
 
 
+def word(*words: str) -> Callable[[Any], str]:
+    """One of these words."""
+    expected = "|".join(f'"{each}"' for each in words)
+    return lambda value: "" if value in words else f"Invalid option: expected one of {expected}"
+
+
 def _keys(value: Any) -> str:
-    if _texts(value) or not value:
-        return _texts(value) or "Too small: expected at least 1 item"
+    if texts(value) or not value:
+        return texts(value) or "Too small: expected at least 1 item"
     return "" if len(set(value)) == len(value) and all(value) else "Invalid input: key fields must be named, and once"
+
+
+def boolean(value: Any) -> str:
+    """True or false."""
+    return "" if isinstance(value, bool) else "Invalid input: expected boolean"
+
+
+def objects(value: Any) -> str:
+    """A list of objects."""
+    right = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return "" if right else "Invalid input: expected array of objects"
+
+
+def some_objects(value: Any) -> str:
+    """At least one of them."""
+    return objects(value) or ("" if value else "Too small: expected at least 1 item")
 
 
 def _rows(value: Any) -> str:
@@ -128,12 +166,12 @@ def _rows(value: Any) -> str:
     return "" if value else "Too small: expected at least 1 item"
 
 
-_COMMON = {"data": _rows, "program_id": _text, "operation_id": _text, "set_name": _text}
+_COMMON = {"data": _rows, "program_id": text, "operation_id": text, "set_name": text}
 _BY_NAME = {
     **_COMMON,
     "key_field_names": _keys,
     "record_view_ids": _any,
-    "record_view_id": _text,
-    "add_fields_to_record_view_ids": _texts,
+    "record_view_id": text,
+    "add_fields_to_record_view_ids": texts,
 }
-_BY_ID = {**_COMMON, "key_field_ids": _keys, "record_view_ids": _texts}
+_BY_ID = {**_COMMON, "key_field_ids": _keys, "record_view_ids": texts}

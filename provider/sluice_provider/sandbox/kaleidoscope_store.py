@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sluice_provider.sandbox.kaleidoscope_fields import SLICES, Field, Fields, Misfit, stable_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
 
     from sluice_provider.sandbox.stage import Stage
 
@@ -66,17 +66,23 @@ class Import:
     row_count: int = 0
     result: dict[str, Any] | None = None
     records: list[Record] = field(default_factory=list)
+    run_at: float | None = None  # None: at once
+    write: Callable[[Import], dict[str, Any]] | None = None  # None: as records
     id: str = field(default_factory=_new_id)
+
+    @property
+    def _begins(self) -> float:
+        return self.created_at if self.run_at is None else self.run_at
 
     @property
     def started_at(self) -> float:
         """It waits for the first fifth of its time."""
-        return self.created_at + self.seconds / 5
+        return self._begins + self.seconds / 5
 
     @property
     def completed_at(self) -> float:
         """When it is over."""
-        return self.created_at + self.seconds
+        return self._begins + self.seconds
 
 
 class Store:
@@ -96,12 +102,32 @@ class Store:
         settings = self._stage.settings
         job.rejects, job.fails = settings.rejected_rows, settings.fail_imports > 0
         settings.fail_imports -= job.fails
-        title = " and ".join(job.key_fields)
-        job.entity_slice_id, _ = self.slices.setdefault(frozenset(job.key_fields), (stable_id("slice", title), title))
-        job.row_count = len(job.rows)
-        self.imports[job.id] = job
+        job.entity_slice_id = self._slice(job.key_fields)
+        self.note(job)
         self._running.append(job)
         return job
+
+    def note(self, job: Import) -> None:
+        """An import is known, though it may not have been told to run yet."""
+        job.row_count = len(job.rows)
+        self.imports[job.id] = job
+
+    def land(self, key_fields: list[str], row: dict[str, Any], operation_id: str, now: float) -> None:
+        """A record by another way than an import; values that do not fit are left out."""
+        for name in key_fields:
+            self.fields.add_key(name, now)
+        fitting = {name: value for name, value in row.items() if name in key_fields or self._fits(name, value, now)}
+        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id)
+        job.entity_slice_id = self._slice(key_fields)
+        self._keep(job, fitting)
+
+    def _fits(self, name: str, value: Any, now: float) -> bool:
+        return _fits(self.fields.for_value(name, value, now), value)
+
+    def _slice(self, key_fields: list[str]) -> str:
+        title = " and ".join(key_fields)
+        slice_id, _ = self.slices.setdefault(frozenset(key_fields), (stable_id("slice", title), title))
+        return slice_id
 
     def settle(self) -> None:
         """Finish what is due by now, in the order in which it came due."""
@@ -114,7 +140,7 @@ class Store:
     def _finish(self, job: Import) -> None:
         job.done = True
         if not job.fails:
-            job.result = self._write(job)
+            job.result = (job.write or self._write)(job)
         job.rows = []
 
     def _write(self, job: Import) -> dict[str, Any]:
@@ -123,32 +149,20 @@ class Store:
         errors: list[dict[str, Any]] = []
         failed, fields_before = 0, len(self.fields.data)
         for number, row in enumerate(job.rows):
-            problems = list(self._problems(job, row, number < job.rejects))
+            problems = list(problems_of(self.fields, job, row, number < job.rejects))
             errors += problems
             failed += bool(problems)
             counts["skipped" if problems else self._keep(job, row)] += 1
         return {
             **{f"records_{what}": count for what, count in counts.items()},
             "fields_added": len(self.fields.data) - fields_before,
-            "validation_result": _validation(len(job.rows), failed, errors),
+            "validation_result": validation(len(job.rows), failed, errors),
         }
-
-    def _problems(self, job: Import, row: dict[str, Any], rejected: bool) -> Iterable[dict[str, Any]]:
-        for name, value in row.items():
-            if name in job.key_fields:
-                continue
-            known = self.fields.for_value(name, value, job.completed_at)
-            if rejected or not _fits(known, value):
-                yield _error(known, value, _identifier(job, row))
-                rejected = False
-        if rejected:
-            key_field = self.fields.keys[job.key_fields[0]]
-            yield _error(key_field, row[key_field.field_name], _identifier(job, row))
 
     def _keep(self, job: Import, row: dict[str, Any]) -> str:
         """Create or update the record of this key; what is the same already is left alone."""
         record = self._record(job, row)
-        values = {**record.values, **self._values(job, row)}
+        values = {**record.values, **as_kept(self.fields, job, row)}
         outcome = "updated" if record.pushes else "created"
         if record.pushes and values == record.values:
             outcome = "skipped"
@@ -167,16 +181,31 @@ class Store:
             self.records[key] = Record(named, job.entity_slice_id, job.completed_at)
         return self.records[key]
 
-    def _values(self, job: Import, row: dict[str, Any]) -> dict[str, Any]:
-        """As their fields keep them; a field nobody knew is made by the first value there is for it."""
-        kept = {}
-        for name, value in row.items():
-            if name in job.key_fields or (value in (None, "") and name not in self.fields.data):
-                continue
-            known = self.fields.for_value(name, value, job.completed_at)
-            self.fields.data.setdefault(name, known)
-            kept[name] = known.fit(value)
-        return kept
+
+def problems_of(fields: Fields, job: Import, row: dict[str, Any], rejected: bool) -> Iterator[dict[str, Any]]:
+    """What is wrong with a row; if it is to be rejected, at least one thing is."""
+    for name, value in row.items():
+        if name in job.key_fields:
+            continue
+        known = fields.for_value(name, value, job.completed_at)
+        if rejected or not _fits(known, value):
+            yield _error(known, value, _identifier(job, row))
+            rejected = False
+    if rejected:
+        key_field = fields.keys[job.key_fields[0]]
+        yield _error(key_field, row[key_field.field_name], _identifier(job, row))
+
+
+def as_kept(fields: Fields, job: Import, row: dict[str, Any]) -> dict[str, Any]:
+    """As their fields keep the values; a field nobody knew is made by the first value there is for it."""
+    kept = {}
+    for name, value in row.items():
+        if name in job.key_fields or (value in (None, "") and name not in fields.data):
+            continue
+        known = fields.for_value(name, value, job.completed_at)
+        fields.data.setdefault(name, known)
+        kept[name] = known.fit(value)
+    return kept
 
 
 def _fits(known: Field, value: Any) -> bool:
@@ -206,6 +235,6 @@ def _error(known: Field, value: Any, identifier: str) -> dict[str, Any]:
     }
 
 
-def _validation(total: int, failed: int, errors: list[dict[str, Any]]) -> dict[str, Any]:
+def validation(total: int, failed: int, errors: list[dict[str, Any]]) -> dict[str, Any]:
     """kalbio 0.7.0: imports.py, ImportValidationResult."""
     return {"total_processed": total, "successful": total - failed, "failed": failed, "errors": errors}

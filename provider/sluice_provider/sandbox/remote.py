@@ -79,6 +79,10 @@ class Remote(ABC):
     def routes(self) -> Sequence[BaseRoute]:
         """Below `/<path>`. The last should catch what is left, in the vendor's way of saying 404."""
 
+    def controls(self) -> Sequence[BaseRoute]:
+        """Below `/control`: what a test may make happen in this remote, besides what the settings say."""
+        return ()
+
     @abstractmethod
     def throttled(self, seconds: int) -> Response:
         """The vendor's 429."""

@@ -33,6 +33,17 @@ class Settings:
     forget_imports: bool = False  # Kaleidoscope: looking at an import answers 404
     any_source: bool = False  # Kaleidoscope: any source_id will do
     any_key_field: bool = False  # Kaleidoscope: an unknown key field is made instead of refused
+    registrar: str = ""  # Kaleidoscope: what answers by itself after job_seconds: nobody, "completes" or "fails"
+    results_seconds: float = 0.0  # Kaleidoscope: how long a registrar's results are being processed
+    results_again: bool = False  # Kaleidoscope: results for what is over are taken, not refused
+    staging_table: bool = True  # Kaleidoscope: the operation has a table in which drafts are staged
+    webhook_url: str = ""  # Kaleidoscope: where registration events are sent; if empty, nowhere
+    webhook_secret: str = ""  # Kaleidoscope: what the receiver knows too
+    webhook_signing: str = "plain"  # Kaleidoscope: how a webhook proves itself: plain or hmac
+    webhook_duplicates: int = 0  # Kaleidoscope: so many times more each webhook is sent
+    webhook_retries: int = 8  # Kaleidoscope: so many times more a webhook is tried that nobody took
+    webhook_delay: float = 0.2  # Kaleidoscope: real seconds before the first of those, doubled for each other
+    webhook_senders: int = 16  # Kaleidoscope: so many webhooks may be under way at the same time
     flag_delay: float = 0.0  # Kili: seconds until a connection shows that it is checking or applying
     foreign_assets: int = 0  # Kili: assets of the project that did not come through a connection
     foreign_per_look: int = 0  # Kili: so many more of them each time the project's assets are counted
@@ -72,6 +83,8 @@ class Settings:
         right = type(value) is kind or (kind is float and type(value) is int)
         if not right or (kind in (int, float) and not 0 <= value < _ENDLESS):  # type: ignore[operator]
             raise Wrong(f"{name} is {_KINDS[kind]}, not {value!r}")
+        if value not in _WORDS.get(name, (value,)):
+            raise Wrong(f"{name} is one of {', '.join(map(repr, _WORDS[name]))}, not {value!r}")
         return kind(value)
 
     def reset(self) -> None:
@@ -84,6 +97,7 @@ class Settings:
 
 
 _ENDLESS = 10_000_000_000  # as seconds some 300 years, which a date can still hold
+_WORDS = {"registrar": ("", "completes", "fails"), "webhook_signing": ("plain", "hmac")}
 _KINDS = {float: "a number from 0", int: "a whole number from 0", bool: "true or false", str: "a text"}
 
 

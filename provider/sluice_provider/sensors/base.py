@@ -11,6 +11,7 @@ from sluice_provider.calls.flow import Cadence
 from sluice_provider.errors import SluiceError, Undone, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Work, read_event
 from sluice_provider.journal import Journal, Story
+from sluice_provider.progress import take_over
 from sluice_provider.waiting import Waiting, default_deferrable, fail_for_good, seconds
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class JobSensor(Waiting, BaseSensorOperator):
             story = self._begin(Journal(context))
             if not self.deferrable:
                 self._since, self._ref = story.entry(PHASE).asked_at, self._noted(story)
-                self.publish(context, self._ref)
+                self.publish(context, self._ref, story, self._since)
         if self.deferrable:
             return self._first_look(context, story)
         return super().execute(context)
@@ -69,7 +70,7 @@ class JobSensor(Waiting, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """A look that fails for a passing reason is not news; too many of them in a row are."""
         try:
-            with fail_for_good(True):
+            with fail_for_good(True), self.telling():
                 work = self.look(self._ref or self.reference(), self._since)
         except SluiceError as error:
             self._failures += 1
@@ -84,7 +85,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         """Back from the triggerer, which says why in `event`."""
         _, trouble = read_event(event)
         journal = Journal(context)
-        story = journal.read() or self._begin(journal)
+        story = self._resumed(context, journal)
         if isinstance(trouble, Unreachable):
             trouble = self.mend(journal, story, str(trouble))
         return self._look_or_defer(context, story, trouble)
@@ -93,7 +94,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         """Back from the triggerer, which did not live to say anything."""
         self.log.warning("The trigger ended without a word (%s); looking at the job from here", reason)
         journal = Journal(context)
-        story = journal.read() or self._begin(journal)
+        story = self._resumed(context, journal)
         return self._look_or_defer(context, story, self.mend(journal, story, reason))
 
     # --- the order of things
@@ -103,9 +104,16 @@ class JobSensor(Waiting, BaseSensorOperator):
         there was before."""
         story = journal.read()
         if story is None or journal.cleared_since(story):
-            story = journal.begin(PHASE)
+            story = journal.begin(PHASE, story)
             story.entry(PHASE).note.update(self.note())
             journal.write(story)
+        self.keep(journal, story)
+        return story
+
+    def _resumed(self, context: Context, journal: Journal) -> Story:
+        story = journal.read() or self._begin(journal)
+        self.keep(journal, story)
+        take_over(story, context["ti"])
         return story
 
     def _noted(self, story: Story) -> JobRef:
@@ -129,8 +137,10 @@ class JobSensor(Waiting, BaseSensorOperator):
 
     def _look_or_defer(self, context: Context, story: Story, trouble: SluiceError | None = None) -> dict[str, Any]:
         ref, asked_at = self._noted(story), story.entry(PHASE).asked_at
-        with fail_for_good(True):
-            self.publish(context, ref)  # in every leg, since Airflow asks for the link at the end of every leg
+        with fail_for_good(True), self.telling():
+            self.publish(
+                context, ref, story, asked_at
+            )  # in every leg, since Airflow asks for the link at the end of every leg
             work = self.glance(ref, asked_at, trouble)
         if work and work.over:
             return self._end(work)
@@ -143,7 +153,11 @@ class JobSensor(Waiting, BaseSensorOperator):
         return self.wait_deferred(ref, asked_at)
 
     def _end(self, work: Work) -> dict[str, Any]:
-        with fail_for_good(True):
+        with fail_for_good(True), self.telling():
+            if self._open is not None:
+                journal, story = self._open
+                self.tell_end(story, work)
+                journal.write(story)
             if work.state is not JobState.SUCCEEDED:
                 error = Undone(f"{self.system} {self.reference().kind} ended badly: {work}")
                 error.hopeless = work.curable is not True  # another look will find the same

@@ -38,6 +38,9 @@ with DAG("deferred", schedule=None):
 with DAG("killed", schedule=None):
     KilledPush(**PUSH, records=f"{DATA}/elements.csv")
 
+with DAG("watched", schedule=None):
+    KaleidoscopePushOperator(**PUSH, records=f"{DATA}/elements.csv", deferrable=True)
+
 with DAG("ended", schedule=None):
     KaleidoscopePushOperator(**PUSH, records=f"{DATA}/elements.csv", deferrable=True)
 

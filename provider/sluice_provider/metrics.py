@@ -1,0 +1,61 @@
+"""Figures of remote jobs among Airflow's own metrics: they go wherever those go, and nowhere if those do.
+
+| name | kind | tags | what |
+|---|---|---|---|
+| `sluice.job.started` | counter | system, kind | a remote accepted a job |
+| `sluice.job.finished` | counter | system, kind, state | a job was seen to be over |
+| `sluice.job.duration` | timer, ms | system, kind, state | from the asking to that moment |
+| `sluice.job.reattached` | counter | system, kind | a later try found the job of an earlier one |
+| `sluice.job.in_doubt` | counter | system, kind | nobody knew whether an earlier asking was heard |
+| `sluice.look` | counter | system, kind | one look at a job |
+| `sluice.throttled` | counter | system | a remote asked to be called less often |
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sluice_provider.jobs import JobRef
+
+
+def count(name: str, ref: JobRef, **tags: str) -> None:
+    """Count one, from a task."""
+    _task_stats().incr(f"sluice.{name}", tags=_tags(ref, tags))
+
+
+def finished(ref: JobRef, state: str, seconds: float) -> None:
+    """A job is over, so many seconds after it was asked for."""
+    count("job.finished", ref, state=state)
+    _task_stats().timing("sluice.job.duration", timedelta(seconds=seconds), tags=_tags(ref, {"state": state}))
+
+
+def looked(ref: JobRef) -> None:
+    """One look at a job, from the triggerer."""
+    _server_stats().incr("sluice.look", tags=_tags(ref, {}))
+
+
+def throttled(system: str, *, task: bool) -> None:
+    """A remote asked to be called less often."""
+    (_task_stats() if task else _server_stats()).incr("sluice.throttled", tags={"system": system})
+
+
+def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:
+    return {"system": ref.system, "kind": ref.kind, **more}
+
+
+def _task_stats() -> Any:
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
+
+
+def _server_stats() -> Any:
+    """The triggerer and the API server have a copy of their own, and only that one is set up there."""
+    from importlib import import_module
+
+    try:
+        return import_module("airflow.observability.stats").Stats
+    except ImportError:
+        return import_module("airflow.stats").Stats

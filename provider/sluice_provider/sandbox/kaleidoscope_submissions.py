@@ -1,0 +1,81 @@
+"""Registering drafts: validated or submitted by the user, answered by the registrar (kalbio 0.7.0: registration.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from sluice_provider.sandbox.kaleidoscope_cases import REGISTRATION, VALIDATION, Case
+from sluice_provider.sandbox.kaleidoscope_drafts import TABLE
+from sluice_provider.sandbox.kaleidoscope_registration import take_results, take_status
+from sluice_provider.sandbox.kaleidoscope_rules import check_members, refuse, texts, unknown
+from sluice_provider.sandbox.kaleidoscope_staging import check_drafts, check_idle, check_staging
+
+if TYPE_CHECKING:
+    from sluice_provider.sandbox.kaleidoscope_workspace import Ask, Workspace
+
+
+def validate(here: Workspace, ask: Ask) -> dict[str, Any]:
+    """`POST /operations/{operation_id}/validate_drafts`: a dry run."""
+    return _open(here, ask, VALIDATION, "pending", "registration_drafts_validation_requested")
+
+
+def submit(here: Workspace, ask: Ask) -> dict[str, Any]:
+    """`POST /operations/{operation_id}/submit_drafts_for_registration`."""
+    return _open(here, ask, REGISTRATION, "submitted", "registration_drafts_submitted")
+
+
+def _open(here: Workspace, ask: Ask, kind: str, status: str, event: str) -> dict[str, Any]:
+    """Without record_ids all drafts. Drafts that are under way already are not refused: the vendor's list of what is
+    (no staging table, no drafts, not a draft there) does not have it, so who asks twice has two submissions."""
+    operation_id, content = here.operation(ask), ask.json()
+    check_members(content, {"record_ids": texts})
+    check_staging(here)
+    current = here.drafts.current(operation_id)
+    record_ids = list(dict.fromkeys(content.get("record_ids", current)))
+    if not current or not record_ids:
+        refuse(422, "NO_DRAFTS", "The operation has no drafts, or none was named")
+    check_drafts(here, operation_id, record_ids)
+    case = here.cases.open(Case(kind, operation_id, record_ids, here.stage.clock.now(), status))
+    here.webhooks.send(event, {"operation_id": operation_id, "submission_id": case.id, "record_ids": record_ids})
+    return case.to_json()
+
+
+def statuses(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
+    """`GET /operations/{operation_id}/registration_draft_statuses`."""
+    operation_id = here.operation(ask)
+    return here.drafts.statuses(operation_id, here.cases.of(operation_id, *TABLE))
+
+
+def submissions(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
+    """`GET /operations/{operation_id}/registration_submissions`: newest first; there is no way to get only one."""
+    found = here.cases.of(here.operation(ask), *TABLE)
+    return [{**case.to_json(), "record_errors": case.errors()} for case in found]
+
+
+def clear(here: Workspace, ask: Ask) -> Response:
+    """`POST /operations/{operation_id}/clear_draft_records`: out of the staging table."""
+    operation_id, content = here.operation(ask), ask.json()
+    check_members(content, {"record_ids": texts}, "record_ids")
+    check_staging(here)
+    check_drafts(here, operation_id, content["record_ids"])
+    check_idle(here, operation_id, content["record_ids"])
+    here.drafts.archive(content["record_ids"], "cleared")
+    return Response(status_code=204)
+
+
+def push_status(here: Workspace, ask: Ask) -> Response:
+    """`POST /operations/{operation_id}/registration_submissions/{submission_id}/status`: by the registrar."""
+    return take_status(here, _case(here, ask), ask.json())
+
+
+def results(here: Workspace, ask: Ask) -> Response:
+    """`POST /operations/{operation_id}/registration_submissions/{submission_id}/results`: by the registrar."""
+    return take_results(here, _case(here, ask), ask.json())
+
+
+def _case(here: Workspace, ask: Ask) -> Case:
+    operation_id, submission_id = here.operation(ask), ask.path["submission_id"]
+    found = (case for case in here.cases.of(operation_id, *TABLE) if case.id == submission_id)
+    return next(found, None) or unknown("Submission", submission_id)

@@ -1,0 +1,102 @@
+"""Figures of remote jobs arrive in Airflow's own metrics, by the names and with the tags that are documented."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from airflow._shared.observability.metrics.base_stats_logger import NoStatsLogger
+
+from operators.life import ELEMENTS
+
+pytestmark = pytest.mark.airflow
+
+
+class Recorder(NoStatsLogger):
+    """A backend of Airflow's metrics that remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.counted = Counter()
+        self.timed = []
+
+    def incr(self, stat, count=1, rate=1, *, tags=None):
+        """A counter."""
+        self.counted[stat, tuple(sorted((tags or {}).items()))] += count
+
+    def timing(self, stat, dt, *, tags=None):
+        """A timer."""
+        self.timed.append((stat, dt, tags))
+
+    def of(self, name, **tags):
+        """How often this was counted."""
+        return self.counted[f"sluice.{name}", tuple(sorted(tags.items()))]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Whatever is counted in tasks and in the triggerer, which have a copy of Airflow's module each."""
+    from airflow._shared.observability.metrics import stats as server
+    from airflow.sdk._shared.observability.metrics import stats as task
+
+    recorder = Recorder()
+    for module in (server, task):
+        monkeypatch.setattr(module, "_get_backend", lambda: recorder)
+    return recorder
+
+
+IMPORT = {"system": "kaleidoscope", "kind": "import"}
+
+
+def test_a_job_is_counted(push, remote, figures):
+    """Once when it starts, once when it is over, with its looks and its time between."""
+    remote.settings(job_seconds=20)
+    push().go()
+    assert figures.of("job.started", **IMPORT) == 1
+    assert figures.of("job.finished", state="succeeded", **IMPORT) == 1
+    assert figures.of("look", **IMPORT) == remote.looks
+    (name, took, tags), *more = [each for each in figures.timed if each[0].startswith("sluice.")]
+    assert (name, tags, more) == ("sluice.job.duration", {**IMPORT, "state": "succeeded"}, [])
+    assert 20 <= took.total_seconds() < 40
+
+
+def test_every_part_is_a_job(push, figures):
+    """Three requests start three imports."""
+    push(batch_size=1).go()
+    assert figures.of("job.started", **IMPORT) == len(ELEMENTS)
+
+
+def test_looks_of_the_triggerer_are_counted(push, remote, figures):
+    """Through the copy of the module that is set up there."""
+    remote.settings(job_seconds=20)
+    life = push(deferrable=True).defer()
+    before = figures.of("look", **IMPORT)
+    life.event()
+    assert figures.of("look", **IMPORT) > before
+
+
+def test_a_failure_is_counted_by_its_state(push, remote, figures):
+    """And is no success."""
+    remote.settings(fail_imports=1)
+    push().go()
+    assert figures.of("job.finished", state="failed", **IMPORT) == 1
+    assert figures.of("job.finished", state="succeeded", **IMPORT) == 0
+
+
+def test_doubts_and_returns_are_counted(push, remote, figures):
+    """A try that died between asking and hearing, and one that died while waiting."""
+    life = push()
+    with life.death("after asking"):
+        life.go()
+    with life.death("publishing"):
+        life.retry()
+    life.retry()
+    assert figures.of("job.in_doubt", **IMPORT) == 1
+    assert figures.of("job.reattached", **IMPORT) == 1
+
+
+def test_being_throttled_is_counted(push, remote, figures):
+    """Each time that the remote says so, and whatever comes of it."""
+    remote.trouble("POST", "/push/imports", status=429, times=2)
+    push().go()
+    assert figures.of("throttled", system="kaleidoscope") == 2

@@ -1,0 +1,158 @@
+"""Run in a process of its own, with one version of kalbio on the path: register files and drafts, from both sides.
+
+Not a test: `test_kaleidoscope_vendor.py` starts it and judges what it tells. Nothing of ours is imported here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+import typing
+from pathlib import Path
+
+import requests
+import typing_extensions
+
+if sys.version_info < (3, 12):
+    # As in kalbio_session.py.
+    typing.TypedDict = typing_extensions.TypedDict
+
+from kalbio.client import KaleidoscopeClient
+
+ROOT, IDS, CREDENTIALS = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+OPERATION, CONTENT = IDS["operation_id"], "name,smiles\r\nA,C\r\n"
+RECORDS = [
+    {"record_id": "r1", "status": "matched", "data": {"id": "1"}},
+    {"record_id": "r2", "status": "error", "error_message": "no such compound"},
+]
+
+
+def put_in(name):
+    """Somebody uploads a file and registers it."""
+    asked = {"file_name": name, "content": CONTENT, "record_ids": ["r1", "r2"]}
+    told = requests.post(f"{ROOT}/control/kaleidoscope/registrations", json=asked, timeout=5)
+    return told.json()["file_id"]
+
+
+def failure(act):
+    """What a call comes to that cannot work: its exception, or what this version gives in its place."""
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - which one differs by version, and is what we want to know
+        return {"type": type(error).__name__, "status": getattr(error, "status_code", None)}
+
+
+def download(client, file_id, name, folder):
+    """By both paths: the text that arrived, and what comes of a file that is not there."""
+    paths = [
+        client.files.download_file(file_id, name, folder),
+        client.files.download_file(file_id, name, folder, activity_id=OPERATION),
+    ]
+    missing = failure(lambda: client.files.download_file("other", "other", folder))
+    return {"content": [Path(path).read_bytes().decode() for path in paths], "missing": missing}
+
+
+def answer(client, file_id):
+    """The registrar's results, in the words of this version; then once more."""
+    words = {"key_field_names": ["id"], "records": RECORDS}
+    words["message" if hasattr(client.registration, "push_status") else "error_message"] = "one is missing"
+    taken = client.registration.submit_results(OPERATION, file_id, "success", **words)
+    again = failure(lambda: client.registration.submit_results(OPERATION, file_id, "error"))
+    return {"taken": taken, "again": again}
+
+
+def files(client):
+    """What all versions since 0.2.4 can do: fetch a file and answer."""
+    told = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a.csv", "a.sdf", "a.xlsx"):
+            file_id = put_in(name)
+            told[name] = download(client, file_id, name, folder)
+            told[name]["answer"] = answer(client, file_id)
+        names = {"filename": "all.csv", "entity_slice_id": IDS["entity_slices"]["Element"], "download_path": folder}
+        client.imports.push_data(key_field_names=["symbol"], data=[{"symbol": "H", "name": "Hydrogen"}])
+        path = client.exports.pull_data(**names, search_text="h")
+        told["export"] = Path(path).read_bytes().decode()
+    return told
+
+
+def both_sides(client):
+    """Since 0.4.0: upload, register, push a status, answer, list."""
+    (definition,) = client.activities.get_definitions()
+    (prop,) = client.activities.get_activity_by_id(OPERATION).properties
+    upload = prop.update_property_file("b.csv", io.BytesIO(CONTENT.encode()), "text/csv")
+    file_id = upload["content"]["file_id"]
+    made = client.registration.register_file(OPERATION, file_id)
+    client.registration.push_status(OPERATION, file_id, "validated", "so far so good")
+    (midway,) = (each for each in client.registration.get_registration_files(OPERATION) if each.id == made.id)
+    client.registration.submit_results(OPERATION, file_id, "error", records=RECORDS)
+    listed = failure(lambda: [each.model_dump() for each in client.registration.get_registration_files(OPERATION)])
+    return {
+        "definition": definition.id,
+        "made": [made.status, made.file_id == file_id],
+        "midway": [midway.status, midway.message],
+        "end": listed if isinstance(listed, dict) else next(each for each in listed if each["id"] == made.id),
+        "unknown": failure(lambda: client.registration.register_file(OPERATION, "other")),
+    }
+
+
+def drafts(client):
+    """0.7.0: stage, validate, submit, answer, replace, clear."""
+    desk = client.registration
+    rows = [{"name": "A", "smiles": "C"}, {"name": "B", "smiles": "CC"}, {"name": "X", "molecular_weight": "heavy"}]
+    staged = client.imports.get_import(desk.stage_drafts(OPERATION, ["name"], rows)).model_dump()
+    run = desk.validate_drafts(OPERATION)
+    first, second = run.submitted_record_ids
+    told = {"staged": staged["import_result"], "run": [run.status, run.submission_type, run.file_ids]}
+    verdicts = [{"record_id": first, "status": "ok"}, {"record_id": second, "status": "x", "error_message": "no"}]
+    desk.push_submission_status(OPERATION, run.id, "pending", "looking")
+    desk.submit_submission_results(OPERATION, run.id, "error", "see there", records=verdicts)
+    told["verdicts"] = [[each.status, each.message] for each in desk.get_draft_statuses(OPERATION)]
+    asked = desk.submit_drafts(OPERATION, [first])
+    told["asked"] = [asked.status, asked.submission_type, asked.submitted_record_ids == [first]]
+    told["held"] = failure(lambda: desk.clear_drafts(OPERATION, [first]))
+    result = [{"record_id": first, "status": "registered", "data": {"id": "CMP-1"}}]
+    desk.submit_submission_results(OPERATION, asked.id, "success", key_field_names=["id"], records=result)
+    told["listed"] = [
+        [each.submission_type, each.status, each.message, [error.error_message for error in each.record_errors]]
+        for each in desk.get_registration_submissions(OPERATION)
+    ]
+    client.clear_caches()
+    told["left"] = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids == [second]
+    return {**told, **replaced(client, second)}
+
+
+def replaced(client, old):
+    """The rest of the staging table's life."""
+    desk = client.registration
+    client.clear_caches()
+    desk.stage_drafts(OPERATION, ["name"], [{"name": "C"}], replace_existing=True)
+    client.clear_caches()
+    (new,) = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids
+    record = client.records.get_record_by_id(new)
+    cleared = desk.clear_drafts(OPERATION, [new])
+    unknown = failure(lambda: desk.stage_drafts(OPERATION, ["name"], [{"name": "A", "colour": "red"}]))
+    return {
+        "replaced": new != old,
+        "read": record.record_identifier,
+        "cleared": cleared,
+        "column": unknown,
+        "none": failure(lambda: desk.submit_drafts(OPERATION)),
+    }
+
+
+def main():
+    """As much of it as this version knows."""
+    client = KaleidoscopeClient(**CREDENTIALS, url=f"{ROOT}/kaleidoscope")
+    requests.post(f"{ROOT}/control/settings", json={"job_seconds": 0}, timeout=5).raise_for_status()
+    told = {"files": files(client)}
+    if hasattr(client.registration, "register_file"):
+        told["both"] = both_sides(client)
+    if hasattr(client.registration, "stage_drafts"):
+        told["drafts"] = drafts(client)
+    sys.stdout.write("told:" + json.dumps(told, default=str))
+
+
+main()

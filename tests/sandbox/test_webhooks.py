@@ -1,0 +1,254 @@
+"""Webhooks are really sent: to a real receiver, signed, until it takes them, doubled on purpose, ended by a reset."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import pytest
+
+SECRET = "hush-4711"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes what it is sent, or answers with these statuses first."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.got = []
+        self.statuses = []
+        self.lock = threading.Lock()
+        self.busy = self.most_busy = 0
+        self.delay = 0.0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/hook"
+
+    def take(self, headers, body):
+        with self.lock:
+            self.got.append((dict(headers.items()), body, time.monotonic()))
+            self.busy += 1
+            self.most_busy = max(self.busy, self.most_busy)
+            status = self.statuses.pop(0) if self.statuses else 200
+        time.sleep(self.delay)
+        with self.lock:
+            self.busy -= 1
+        return status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        status = self.server.take(self.headers, self.rfile.read(int(self.headers["Content-Length"])))
+        if not status:
+            self.close_connection = True  # without an answer
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nothing on standard error."""
+
+
+@pytest.fixture
+def receiver(sluice_sandbox):
+    """Listens; the sandbox knows where. Tries follow fast."""
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    sluice_sandbox.settings(webhook_url=server.url, webhook_delay=0.01)
+    yield server
+    sluice_sandbox.reset()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _until_over(sluice_sandbox, count=1):
+    """The deliveries, once all of them are over."""
+    for _ in range(600):
+        found = sluice_sandbox.state(records=False)["kaleidoscope"]["webhooks"]
+        if len(found) == count and all(each["over"] for each in found):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(found)
+
+
+def test_a_file_is_registered(receiver, kal, sluice_sandbox):
+    """One POST of JSON, which names all and holds a link that anybody may follow."""
+    told = sluice_sandbox.register("x.csv", "name\nA\n", record_ids=["r1"])
+    (delivery,) = _until_over(sluice_sandbox)
+    ((headers, body, _),) = receiver.got
+    assert headers["Content-Type"] == "application/json"
+    content = json.loads(body)
+    link = content.pop("file_url")
+    assert content == {
+        "event": "registration_submitted",
+        "operation_id": told["registration"]["operation_id"],
+        "file_id": told["file_id"],
+        "file_name": "x.csv",
+        "record_ids": ["r1"],
+    }
+    assert kal.http.get(link).content == b"name\nA\n"
+    assert kal.http.get(link[:-1]).status_code == 403
+    assert (delivery["event"], delivery["tries"], delivery["last_status"]) == ("registration_submitted", 1, 200)
+    assert (delivery["delivered"], delivery["url"], delivery["content"]) == (True, receiver.url, content)
+    assert link not in json.dumps(sluice_sandbox.state())
+
+
+def test_by_the_api_as_well(receiver, kal, sluice_sandbox):
+    """It is the registering that tells, whoever does it."""
+    ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
+    kal.post(f"operations/{ids['operation_id']}/register/{ids['file_id']}", {})
+    _until_over(sluice_sandbox)
+    assert json.loads(receiver.got[0][1])["file_id"] == ids["file_id"]
+    kal.post(f"operations/{ids['operation_id']}/register/{ids['file_id']}", {})  # refused
+    assert len(_until_over(sluice_sandbox)) == 1
+
+
+def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
+    """Each with its own event, by submission."""
+    staged = drafts.stage({"name": "A"}, {"name": "B"})
+    asked = [drafts.validate(staged[0]).json(), drafts.submit().json()]
+    _until_over(sluice_sandbox, 2)
+    events = {"validation": "registration_drafts_validation_requested", "registration": "registration_drafts_submitted"}
+    got = {content["submission_id"]: content for content in (json.loads(body) for _, body, _ in receiver.got)}
+    assert got == {
+        each["id"]: {
+            "event": events[each["submission_type"]],
+            "operation_id": each["operation_id"],
+            "submission_id": each["id"],
+            "record_ids": each["submitted_record_ids"],
+        }
+        for each in asked
+    }
+
+
+def test_nobody_to_tell(kal, sluice_sandbox):
+    """Without an address nothing is sent, and nothing waits."""
+    sluice_sandbox.register("x.csv", "")
+    assert sluice_sandbox.state()["kaleidoscope"]["webhooks"] == []
+
+
+def test_the_secret_itself(receiver, sluice_sandbox):
+    """The plain way; and no header at all without a secret."""
+    sluice_sandbox.register("x.csv", "")
+    _until_over(sluice_sandbox)
+    sluice_sandbox.settings(webhook_secret=SECRET)
+    sluice_sandbox.register("y.csv", "")
+    _until_over(sluice_sandbox, 2)
+    assert [headers.get("X-Sluice-Secret") for headers, _, _ in receiver.got] == [None, SECRET]
+    assert not [name for headers, _, _ in receiver.got for name in headers if "Signature" in name]
+
+
+def test_a_signature(receiver, sluice_sandbox):
+    """Over the time and the body; the secret does not travel. The time is the real one, whatever the sandbox's says."""
+    sluice_sandbox.settings(webhook_secret=SECRET, webhook_signing="hmac", clock_advance=5000)
+    sluice_sandbox.register("x.csv", "")
+    _until_over(sluice_sandbox)
+    ((headers, body, _),) = receiver.got
+    stamp = headers["X-Sluice-Timestamp"]
+    assert abs(time.time() - int(stamp)) < 5
+    expected = hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, "sha256").hexdigest()
+    assert headers["X-Sluice-Signature"] == f"v1={expected}"
+    assert SECRET not in str(receiver.got)
+
+
+@pytest.mark.parametrize("first", [[500, 404, 302], [0, 503, 401]])
+def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
+    """Whatever the answer was, if it was not 2xx, or if there was none; later and later; the same body each time."""
+    receiver.statuses = [*first, 202]
+    sluice_sandbox.register("x.csv", "")
+    (delivery,) = _until_over(sluice_sandbox)
+    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (4, 202, True)
+    assert len({body for _, body, _ in receiver.got}) == 1
+    times = [at for _, _, at in receiver.got]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert all(gap >= expected for gap, expected in zip(gaps, (0.01, 0.02, 0.04), strict=True))
+
+
+def test_given_up_in_the_end(receiver, sluice_sandbox):
+    """After as many tries as the setting says."""
+    sluice_sandbox.settings(webhook_retries=2)
+    receiver.statuses = [500] * 10
+    sluice_sandbox.register("x.csv", "")
+    (delivery,) = _until_over(sluice_sandbox)
+    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (3, 500, False)
+    assert len(receiver.got) == 3
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x?token=1", "nonsense", "ftp://127.0.0.1/"])
+def test_an_address_where_nobody_is(sluice_sandbox, url):
+    """Told with a reason; its query, which may hold a secret, is not shown."""
+    sluice_sandbox.settings(webhook_url=url, webhook_retries=1, webhook_delay=0.01)
+    sluice_sandbox.register("x.csv", "")
+    (delivery,) = _until_over(sluice_sandbox)
+    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (2, None, False)
+    assert delivery["last_error"]
+    assert "token" not in delivery["url"]
+
+
+def test_sent_twice_on_purpose(receiver, sluice_sandbox):
+    """As any sender that must not lose one does at times."""
+    sluice_sandbox.settings(webhook_duplicates=2)
+    sluice_sandbox.register("x.csv", "")
+    found = _until_over(sluice_sandbox, 3)
+    assert len({each["id"] for each in found}) == 3
+    assert len(receiver.got) == 3
+    assert len({body for _, body, _ in receiver.got}) == 1
+
+
+def test_a_burst(receiver, sluice_sandbox):
+    """Many files at once, by so many senders and no more; each is delivered once, also those refused at first."""
+    receiver.delay = 0.02
+    receiver.statuses = [500] * 7
+    file_ids = sluice_sandbox.burst(files=60, senders=5)
+    found = _until_over(sluice_sandbox, 60)
+    assert all(each["delivered"] for each in found)
+    assert sum(each["tries"] for each in found) == 67
+    taken = Counter(json.loads(body)["file_id"] for _, body, _ in receiver.got)
+    assert set(taken) == set(file_ids)
+    assert receiver.most_busy == 5
+    assert len(sluice_sandbox.state()["kaleidoscope"]["registrations"]) == 60
+
+
+@pytest.mark.parametrize("wrong", [{"files": 0}, {"senders": 0}, {"files": "x"}, {"files": True}, {"other": 1}, []])
+def test_a_burst_that_makes_no_sense(sluice_sandbox, wrong):
+    """Is refused with a reason."""
+    with pytest.raises(ValueError, match=r"\w"):
+        sluice_sandbox._control("POST", "kaleidoscope/burst", json=wrong)
+
+
+def test_a_reset_ends_them_all(receiver, sluice_sandbox):
+    """What waits for its next try, and what is on its way."""
+    receiver.statuses = [500] * 100
+    sluice_sandbox.settings(webhook_retries=100, webhook_delay=0.05)
+    sluice_sandbox.burst(files=10, senders=2)
+    while len(receiver.got) < 10:
+        time.sleep(0.005)
+    receiver.delay = 0.2
+    sluice_sandbox.reset()
+    assert sluice_sandbox.state()["kaleidoscope"]["webhooks"] == []
+    sent = len(receiver.got)
+    time.sleep(0.3)  # several times the delay before the next try
+    assert len(receiver.got) <= sent + 2  # those two were on their way
+    time.sleep(0.1)
+    assert len(receiver.got) <= sent + 2
+
+
+@pytest.mark.parametrize("wrong", [{"webhook_signing": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])
+def test_settings_that_make_no_sense(sluice_sandbox, wrong):
+    """Are refused with the words that do."""
+    with pytest.raises(ValueError, match=r"webhook_signing is one of 'plain', 'hmac'|registrar is one|whole number"):
+        sluice_sandbox.settings(**wrong)
