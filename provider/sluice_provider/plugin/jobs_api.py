@@ -14,7 +14,9 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Response
 from sluice_provider.plugin import jobs_store
 from sluice_provider.plugin.jobs_view import Wanted, detail, overview
 
-State = Literal["running", "asking", "missing", "in_doubt", "failed", "unwatched", "cancelled", "succeeded"]
+State = Literal[
+    "running", "asking", "cancelling", "missing", "in_doubt", "failed", "unwatched", "cancelled", "succeeded"
+]
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 router = APIRouter(

@@ -18,12 +18,12 @@ from sqlalchemy.orm import aliased
 
 from sluice_provider.journal import KEY
 from sluice_provider.plugin.jobs_view import TASK_OVER, Row, card_in
+from sluice_provider.progress import KEY as PROGRESS_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
     from sqlalchemy.sql import Select
 
-PROGRESS_KEY = "sluice_progress"
 HEAD = 900
 """So many characters of a journal are read for the page. Few cards are longer; those journals are read whole."""
 MOST = 10_000

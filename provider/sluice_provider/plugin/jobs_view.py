@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from sluice_provider.systems import BY_NAME
 
 UNWATCHED = "unwatched"
-STATES = ("running", "asking", "missing", "in_doubt", "failed", UNWATCHED, "cancelled", "succeeded")
+STATES = ("running", "asking", "cancelling", "missing", "in_doubt", "failed", UNWATCHED, "cancelled", "succeeded")
 """In the order in which somebody on call wants to know of them."""
-GOING_ON = ("running", "asking", "missing")
+GOING_ON = ("running", "asking", "cancelling", "missing")
+WATCHED = ("running", "asking", "cancelling")
 TASK_OVER = ("success", "failed", "skipped", "removed", "upstream_failed")
 NEWS = ("at", "state", "word", "message", "counts", "done", "total", "ids")
 """What a trigger tells of a deferred task's job, which its journal knows only when the task has resumed."""
@@ -97,7 +98,7 @@ def card_in(journal: str) -> dict[str, Any] | None:
             card = whole(journal).get("card")
     except (ValueError, RecursionError):
         return None
-    return card if isinstance(card, dict) else None
+    return card if isinstance(card, dict) and card else None
 
 
 def whole(text: str | None) -> dict[str, Any]:
@@ -127,7 +128,11 @@ def latest(row: Row) -> dict[str, Any] | None:
     """The card, with what the trigger has told since; None where it cannot be read."""
     card = card_in(row.journal)
     progress = news(card, row.progress) if card is not None and row.progress else {}
-    return {**card, **{name: progress[name] for name in NEWS if name in progress}} if card and progress else card
+    if card is None or not progress:
+        return card
+    counts = [told["counts"] for told in (card, progress) if isinstance(told.get("counts"), dict)]
+    told = {name: progress[name] for name in NEWS if name in progress}
+    return {**card, **told, "counts": {name: value for each in counts for name, value in each.items()}}
 
 
 def news(card: Mapping[str, Any], progress: str | None) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def state_of(card: Mapping[str, Any], task_state: str | None) -> str:
     """An unknown state is running, like everywhere; and for a task that is over nobody watches a job that runs."""
     state = card.get("state")
     known = state if isinstance(state, str) and state in STATES else "running"
-    return UNWATCHED if known in ("running", "asking") and task_state in TASK_OVER else known
+    return UNWATCHED if known in WATCHED and task_state in TASK_OVER else known
 
 
 def text(value: Any, most: int) -> str:

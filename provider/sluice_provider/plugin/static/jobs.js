@@ -8,6 +8,7 @@ import { Timeline } from "./timeline.js";
 
 const TIMES = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days", all: "All time" };
 const USUAL = "7d";
+const RARE = new Set(["asking", "cancelling", "missing"]); // seldom seen and soon over: shown when there are any
 const NAMES = ["system", "state", "dag", "within", "page"];
 
 // The address keeps what was chosen, so that it can be sent to somebody.
@@ -63,7 +64,7 @@ function Counts({ data, choice }) {
   return h(
     "div",
     { className: "sluice-counts", role: "group", "aria-label": "Jobs by state" },
-    Object.entries(data.counts).map(([state, count]) =>
+    Object.entries(data.counts).filter(([state, count]) => count || !RARE.has(state) || states.includes(state)).map(([state, count]) =>
       h(
         "button",
         {

@@ -12,6 +12,7 @@ export const EVERY = 5000; // ms between two looks while anything is going on
 export const STATES = {
   running: "Running",
   asking: "Asking",
+  cancelling: "Cancelling",
   missing: "Missing",
   in_doubt: "In doubt",
   failed: "Failed",
@@ -23,6 +24,7 @@ export const STATES = {
 export const MEANINGS = {
   running: "The remote is working on it",
   asking: "The task is asking the remote for it",
+  cancelling: "The remote was asked to cancel it",
   missing: "The remote does not know the id, not yet or no longer",
   in_doubt: "No answer came to the request: nobody can know whether the remote has begun",
   failed: "The remote says that it failed",
