@@ -127,7 +127,7 @@ def test_a_bad_row_breaks_nothing(session, bad):
     rows, _ = jobs_store.newest(session, DAGS)
     assert states(rows) == {"running": 1}
     assert overview(rows, Wanted(), time.time())["unreadable"] == 1
-    assert detail(jobs_store.one(session, DAGS, KEY))["unreadable"] is True
+    assert detail(jobs_store.one(session, DAGS, KEY), time.time())["unreadable"] is True
 
 
 def test_progress_is_found_with_its_journal(session):
@@ -146,7 +146,9 @@ def test_progress_is_found_with_its_journal(session):
     rows, _ = jobs_store.newest(session, DAGS)
     words = {job["map_index"]: job["word"] for job in overview(rows, Wanted(), now)["jobs"]}
     assert words == {0: "PROCESSING", 1: "AT 1"}
-    assert detail(jobs_store.one(session, DAGS, ("daily_partition", "run", "push", 1)))["job"]["done"] == 51
+    assert (
+        detail(jobs_store.one(session, DAGS, ("daily_partition", "run", "push", 1)), time.time())["job"]["done"] == 51
+    )
 
 
 @pytest.mark.parametrize("bad", ["text", 7, [], None, {"at": "soon"}, {"at": 9e12, "state": 7}])
@@ -204,6 +206,6 @@ def test_journals_before_3_3(session, asked):
     rows, _ = jobs_store.newest(session, DAGS, where=where)
     assert len(asked) == 1
     assert states(rows) == {"running": 2}
-    told = detail(jobs_store.one(session, DAGS, KEY, where=where))
+    told = detail(jobs_store.one(session, DAGS, KEY, where=where), time.time())
     assert len(told["history"]) == 54
     assert jobs_store.newest(session, DAGS) == ([], False)

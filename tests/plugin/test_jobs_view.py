@@ -95,10 +95,25 @@ def test_a_job_that_ended_while_its_task_was_ended():
     assert job["state"] == "cancelled"
 
 
+def test_a_job_that_was_asked_to_stop():
+    """The remote still runs it and the trigger, whose task is over, will not look again."""
+    told = progress(at=NOW - 5, history=[[NOW - 6, "cancel", "asked for"]])
+    ended = datetime.fromtimestamp(NOW - 7, timezone.utc)
+    shown = page(row(progress=told, task_state="failed", task_ended=ended))
+    assert (shown["jobs"][0]["state"], shown["counts"]["cancelling"]) == ("cancelling", 1)
+
+
+def test_counts_of_the_journal_and_of_the_trigger():
+    """The trigger knows what the remote counts, the journal also what was sent."""
+    card = {**CARD, "counts": {"sent": 9, "created": 1}}
+    [job] = page(row(card, progress=progress(at=NOW - 5, counts={"created": 5})))["jobs"]
+    assert job["counts"] == {"sent": 9, "created": 5}
+
+
 def test_history_goes_on_in_the_progress():
     """Lines of the journal, then those of the trigger, by time; what is no line is left out."""
     history = [[NOW - 60, "intent", "x"], [NOW - 59, "asked", "accepted as imp-1"], "what", [1], [None, "a", "b"]]
-    told = detail(row(history=history, progress=progress(at=NOW - 5, history=[[NOW - 40, "state", "SAVING"]])))
+    told = detail(row(history=history, progress=progress(at=NOW - 5, history=[[NOW - 40, "state", "SAVING"]])), NOW)
     assert [line["what"] for line in told["history"]] == ["intent", "asked", "state"]
     assert told["job"]["conn_id"] == "kaleidoscope_default"
     assert told["going_on"] is True
@@ -107,7 +122,7 @@ def test_history_goes_on_in_the_progress():
 def test_a_long_history_keeps_its_end():
     """What happened last matters most."""
     history = [[NOW + n, "rejected", f"row {n}"] for n in range(2000)]
-    told = detail(row(history=history))["history"]
+    told = detail(row(history=history), NOW)["history"]
     assert len(told) == 500
     assert told[-1]["text"] == "row 1999"
 
@@ -138,14 +153,14 @@ def test_what_cannot_be_read_is_counted(journal):
     """And nothing else is lost."""
     shown = page(row(journal=journal), row(number=1))
     assert (shown["total"], shown["unreadable"]) == (1, 1)
-    assert detail(row(journal=journal))["job"] is None
+    assert detail(row(journal=journal), NOW)["job"] is None
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1e400, float("nan"), "x" * 9999, [], [[]], {}, {"a": {}}, 2**70])
 @pytest.mark.parametrize("name", [*CARD])
 def test_a_card_with_anything_in_it(name, value):
     """Can be shown, and sent as strict JSON."""
-    for told in (page(row({**CARD, name: value})), detail(row({**CARD, name: value}))):
+    for told in (page(row({**CARD, name: value})), detail(row({**CARD, name: value}), NOW)):
         json.dumps(told, allow_nan=False)
     assert page(row({**CARD, name: value}))["jobs"][0]["state"] in STATES
 
@@ -161,7 +176,7 @@ def test_a_card_that_lacks_something(name):
 def test_a_strange_progress(text):
     """Takes nothing from the journal."""
     assert page(row(progress=text))["jobs"][0]["state"] == "running"
-    json.dumps(detail(row(progress=text)), allow_nan=False)
+    json.dumps(detail(row(progress=text), NOW), allow_nan=False)
 
 
 def test_the_card_may_be_anywhere():
@@ -247,6 +262,10 @@ def test_whether_anything_goes_on():
     assert page(*many())["going_on"] is True
     assert page(*many(), systems=frozenset({"finspace"}))["going_on"] is False
     assert page()["going_on"] is False
+    just_over = row({**CARD, "state": "failed", "ended_at": NOW - 20})
+    assert page(just_over)["going_on"] is True
+    assert detail(just_over, NOW)["going_on"] is True
+    assert detail(just_over, NOW + 20)["going_on"] is False
 
 
 def test_the_timeline_shows_the_last_jobs():

@@ -62,8 +62,9 @@ def get_job(
     """The job of one task instance with its history; without one, `job` is null."""
     row = jobs_store.one(session, readable.value or (), (dag_id, run_id, task_id, map_index))
     response.headers["Cache-Control"] = "no-store"
-    found = {"job": None, "unreadable": False, "history": []} if row is None else detail(row)
-    return {**found, "now": time.time()}
+    now = time.time()
+    found = {"job": None, "unreadable": False, "history": []} if row is None else detail(row, now)
+    return {**found, "now": now}
 
 
 def _since(within: str, now: float) -> float:

@@ -20,13 +20,15 @@ from sluice_provider.systems import BY_NAME
 UNWATCHED = "unwatched"
 STATES = ("running", "asking", "cancelling", "missing", "in_doubt", "failed", UNWATCHED, "cancelled", "succeeded")
 """In the order in which somebody on call wants to know of them."""
-GOING_ON = ("running", "asking", "cancelling", "missing")
-WATCHED = ("running", "asking", "cancelling")
+GOING_ON = ("running", "asking", "missing")
+WATCHED = ("running", "asking")
 TASK_OVER = ("success", "failed", "skipped", "removed", "upstream_failed")
 NEWS = ("at", "state", "word", "message", "counts", "done", "total", "ids")
 """What a trigger tells of a deferred task's job, which its journal knows only when the task has resumed."""
 
 FIRST = '{"card": '
+SETTLING = 30.0
+"""So many seconds after a job seems to be over, there may be more news of it: a trigger that was asked to cancel it."""
 LINES = 500
 TIMELINE = 80
 
@@ -132,6 +134,8 @@ def latest(row: Row) -> dict[str, Any] | None:
         return card
     counts = [told["counts"] for told in (card, progress) if isinstance(told.get("counts"), dict)]
     told = {name: progress[name] for name in NEWS if name in progress}
+    if told.get("state") == "running" and any(line["what"] == "cancel" for line in _lines(progress.get("history"))):
+        told["state"] = "cancelling"
     return {**card, **told, "counts": {name: value for each in counts for name, value in each.items()}}
 
 
@@ -201,14 +205,19 @@ def overview(rows: Iterable[Row], wanted: Wanted, now: float) -> dict[str, Any]:
         "counts": {state: counts[state] for state in STATES},
         "systems": [{"name": name, "title": title(name), "count": systems[name]} for name in systems],
         "dags": sorted({each.row.dag_id for each in seen}),
-        "going_on": any(counts[state] for state in GOING_ON),
+        "going_on": any(goes_on(each, now) for each in of_systems),
         "unreadable": looked.count(None),
         "jobs": [job(each) for each in chosen[start : start + wanted.size]],
         "timeline": [_bar(each) for each in chosen[:TIMELINE]],
     }
 
 
-def detail(row: Row) -> dict[str, Any]:
+def goes_on(seen: Seen, now: float) -> bool:
+    """Whether it is worth while to look again soon."""
+    return seen.state in GOING_ON or seen.ended_at is None or now - seen.ended_at < SETTLING
+
+
+def detail(row: Row, now: float) -> dict[str, Any]:
     """One job with its history. Its row has the whole journal."""
     seen = look(row)
     if seen is None:
@@ -218,7 +227,7 @@ def detail(row: Row) -> dict[str, Any]:
     lines.sort(key=lambda line: line["at"])
     card = latest(row) or {}
     shown = {**job(seen), "ids": _ids(card, 200), "conn_id": text(card.get("conn_id"), 250)}
-    return {"job": shown, "unreadable": False, "history": lines[-LINES:], "going_on": seen.state in GOING_ON}
+    return {"job": shown, "unreadable": False, "history": lines[-LINES:], "going_on": goes_on(seen, now)}
 
 
 def job(seen: Seen) -> dict[str, Any]:

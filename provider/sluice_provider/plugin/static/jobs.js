@@ -112,10 +112,9 @@ const Choice = ({ label, all, options, value, on }) =>
   h(
     "label",
     { className: "sluice-choice" },
-    h("span", { className: "sluice-hidden" }, label),
     h(
       "select",
-      { value, onChange: (event) => on(event.target.value ? [event.target.value] : []) },
+      { "aria-label": label, value, onChange: (event) => on(event.target.value ? [event.target.value] : []) },
       all && h("option", { value: "" }, all),
       Object.entries({ ...(value && !(value in options) ? { [value]: value } : {}), ...options }).map(([key, text]) =>
         h("option", { key, value: key }, text),
@@ -178,7 +177,7 @@ function Foot({ data, choice }) {
   const pages = Math.max(1, Math.ceil(data.total / data.size));
   const go = (page) => choice.choose("page", page > 1 ? [String(page)] : []);
   const first = (data.page - 1) * data.size + 1;
-  const range = pages < 2 && data.jobs.length ? plural(data.total, "job") : data.jobs.length ? `${amount(first)}–${amount(first + data.jobs.length - 1)} of ${plural(data.total, "job")}` : "";
+  const range = pages < 2 && data.jobs.length ? plural(data.total, "job") : data.jobs.length ? `${amount(first)} to ${amount(first + data.jobs.length - 1)} of ${plural(data.total, "job")}` : "";
   const button = (text, page, label) =>
     h("button", { type: "button", className: "sluice-button", disabled: page < 1 || page > pages, onClick: () => go(page), "aria-label": label }, text);
   return h(

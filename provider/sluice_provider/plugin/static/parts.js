@@ -24,7 +24,7 @@ export const STATES = {
 export const MEANINGS = {
   running: "The remote is working on it",
   asking: "The task is asking the remote for it",
-  cancelling: "The remote was asked to cancel it",
+  cancelling: "The remote was asked to cancel it, and has not done so as far as is known",
   missing: "The remote does not know the id, not yet or no longer",
   in_doubt: "No answer came to the request: nobody can know whether the remote has begun",
   failed: "The remote says that it failed",
@@ -178,7 +178,7 @@ const Away = () =>
 
 const told = (job) =>
   Object.entries(job.counts)
-    .filter(([, value]) => value > 0)
+    .filter(([name, value]) => value > 0 && !name.toLowerCase().endsWith("seconds")) // how long is no progress
     .map(([name, value]) => `${amount(value)} ${words(name)}`);
 
 // A bar where the remote says of how many, a count where it does not.
@@ -189,7 +189,7 @@ export function Progress({ job, most = 2 }) {
   const open = job.state === "running" && !known;
   if (!known && !counts.length && job.done === null && !open) return h("span", { className: "sluice-muted" }, "–");
   const percent = known ? `${Math.floor(100 * share)} %` : null;
-  const first = known ? `${amount(job.done)} of ${amount(job.total)}` : counts.length ? null : job.done === null ? null : amount(job.done);
+  const first = known ? `${amount(job.done)} of ${amount(job.total)}` : counts.length || job.done === null ? null : amount(job.done);
   const text = [first, ...(known ? [] : counts.slice(0, most))].filter(Boolean).join(" · ");
   return h(
     "div",

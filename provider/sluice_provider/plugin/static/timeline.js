@@ -49,8 +49,9 @@ export function Timeline({ bars, systems, now }) {
 function Drawing({ bars, systems, now, width }) {
   const navigate = useNavigate();
   const whole = bars.map((bar) => ({ ...bar, ended_at: bar.ended_at ?? now, open: bar.ended_at === null }));
-  const first = Math.min(...whole.map((bar) => bar.asked_at)), last = Math.max(...whole.map((bar) => bar.ended_at));
-  const margin = Math.max(10, (last - first) * 0.01), from = first - margin, to = last + margin;
+  const last = Math.max(...whole.map((bar) => bar.ended_at));
+  const first = Math.min(last - MINUTE, ...whole.map((bar) => bar.asked_at));
+  const margin = (last - first) * 0.01, from = first - margin, to = last + margin;
   const x = (time) => LEFT + ((time - from) / (to - from)) * (width - LEFT - 4);
   const lanes = lanesOf(whole, systems, x);
   const height = lanes.reduce((sum, lane) => sum + lane.height, 0);
