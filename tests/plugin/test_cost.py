@@ -63,4 +63,4 @@ def test_nothing_comes_from_elsewhere():
         text = path.read_text()
         assert "http://" not in text, path.name
         assert "https://" not in text, path.name
-        assert max(map(len, text.splitlines())) < 250, f"{path.name} is for people to read"
+        assert max(map(len, text.splitlines())) <= 120, f"{path.name} is for people to read"

@@ -31,8 +31,7 @@ with DAG("plain", schedule=None):
 
     @task
     def loaded() -> list[str]:
-        """What this process has loaded of ours for the API server, and the plugin, which every process loads."""
-        ours = [name for name in sys.modules if name.startswith("sluice_provider.plugin")]
-        return sorted([*ours, *(["fastapi"] if "fastapi" in sys.modules else [])])
+        """What this process has loaded of the plugin."""
+        return sorted(name for name in sys.modules if name.startswith("sluice_provider.plugin"))
 
     loaded()

@@ -1,7 +1,7 @@
 // The tab "Remote job" of a task instance: what was asked for, how far it is, and everything that happened to it.
 
 import {
-  amount, h, moment, Notice, plural, Progress, RemoteId, span, State, STATES, useAnswer, words,
+  amount, CLOCK, DAY, h, moment, Notice, plural, Progress, RemoteId, span, State, STATES, useAnswer, words,
 } from "./parts.js";
 
 const WHAT = {
@@ -45,9 +45,14 @@ const Job = ({ job, history, now }) =>
       "section",
       { className: "sluice-panel" },
       h("h3", null, `${job.title} ${job.noun}`),
-      h("div", { className: "sluice-now" }, h(State, { state: job.state, large: true }), differs(job) && h("span", { className: "sluice-muted" }, job.word)),
+      h(
+        "div",
+        { className: "sluice-now" },
+        h(State, { state: job.state, large: true }),
+        differs(job) && h("span", { className: "sluice-muted" }, job.word),
+      ),
       job.message && h("p", { className: "sluice-message" }, job.message),
-      h(Progress, { job, most: 1 }),
+      h(Progress, { job }),
       h(Facts, { job, now }),
     ),
     h("section", { className: "sluice-panel" }, h("h3", null, "History"), h(History, { lines: history })),
@@ -55,34 +60,44 @@ const Job = ({ job, history, now }) =>
 
 const differs = (job) => job.word && job.word.toLowerCase() !== STATES[job.state].toLowerCase();
 
+const OVER = new Set(["succeeded", "failed", "cancelled"]);
+
 function Facts({ job, now }) {
+  const id = job.ids.length || job.url ? h(RemoteId, { job, most: 10 }) : "none yet";
   const facts = [
-    [job.id_count > 1 ? "Remote ids" : "Remote id", job.ids.length || job.url ? h(RemoteId, { job, most: 10 }) : "none yet"],
+    [job.id_count > 1 ? "Remote ids" : "Remote id", id],
     ["Asked", moment(job.asked_at)],
-    job.ended_at !== null && job.state !== "unwatched" ? ["Ended", `${moment(job.ended_at)}, after ${span(job.ended_at - job.asked_at)}`] : null,
-    job.ended_at === null ? ["Going on for", span(now - job.asked_at)] : null,
+    OVER.has(job.state) && ["Ended", `${moment(job.ended_at)}, after ${span(job.ended_at - job.asked_at)}`],
+    job.ended_at === null && ["Going on for", span(now - job.asked_at)],
     ["Last news", `${moment(job.at)}, ${span(now - job.at)} ago`],
     ["Attempt", `${job.attempt || 1} of ${job.attempts}`],
-    job.rounds > 0 ? ["Asked for", plural(job.rounds + 1, "time")] : null,
+    job.rounds > 0 && ["Asked for", plural(job.rounds + 1, "time")],
     ["Connection", job.conn_id],
-    ...Object.entries(job.counts).map(([name, value]) => [words(name)[0]?.toUpperCase() + words(name).slice(1), amount(value)]),
+    ...Object.entries(job.counts).map(([name, value]) => [heading(words(name)), amount(value)]),
   ];
-  return h("dl", { className: "sluice-facts" }, facts.filter(Boolean).flatMap(([name, value]) => [h("dt", { key: name }, name), h("dd", { key: `${name}.` }, value)]));
+  const pair = ([name, value]) => [h("dt", { key: name }, name), h("dd", { key: `${name}:` }, value)];
+  return h("dl", { className: "sluice-facts" }, facts.filter(Boolean).flatMap(pair));
 }
+
+const heading = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function History({ lines }) {
   if (!lines.length) return h("p", { className: "sluice-muted" }, "Nothing was written down yet.");
-  return h("ol", { className: "sluice-history" }, folded(lines).map((line, index) => h(Event, { key: index, line, day: index === 0 || day(line.at) !== day(folded(lines)[index - 1].at) })));
+  let last = "";
+  const events = folded(lines).map((line, index) => {
+    const today = moment(line.at, DAY), day = today === last ? null : today;
+    last = today;
+    return h(Event, { key: index, line, day });
+  });
+  return h("ol", { className: "sluice-history" }, events);
 }
 
-const day = (at) => moment(at, { year: "numeric", month: "2-digit", day: "2-digit" });
-
-const Event = ({ line, day: newDay }) =>
+const Event = ({ line, day }) =>
   h(
     "li",
     { className: `sluice-w-${line.what}` },
-    newDay && h("div", { className: "sluice-day" }, day(line.at)),
-    h("time", { dateTime: new Date(line.at * 1000).toISOString(), title: moment(line.at) }, moment(line.at, { hour: "2-digit", minute: "2-digit", second: "2-digit" })),
+    day && h("div", { className: "sluice-day" }, day),
+    h("time", { dateTime: new Date(line.at * 1000).toISOString(), title: moment(line.at) }, moment(line.at, CLOCK)),
     h("span", { className: "sluice-dot", "aria-hidden": true }),
     h("div", null, h("b", null, WHAT[line.what] ?? words(line.what)), h("span", null, line.text)),
   );

@@ -1,12 +1,18 @@
 // The page "Remote jobs": what runs on the remotes, how far it is, what failed and why.
 
 import {
-  amount, dagOf, h, Link, moment, Notice, plural, Progress, RemoteId, runOf, span, State, STATES, MEANINGS, tabOf, useAnswer,
-  useSearchParams,
+  amount, CLOCK, dagOf, h, Link, MEANINGS, moment, Notice, plural, Progress, RemoteId, runOf, span, State, STATES,
+  tabOf, useAnswer, useEffect, useRef, useSearchParams,
 } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
-const TIMES = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days", all: "All time" };
+const TIMES = {
+  "1h": "Last hour",
+  "24h": "Last 24 hours",
+  "7d": "Last 7 days",
+  "30d": "Last 30 days",
+  all: "All time",
+};
 const USUAL = "7d";
 const RARE = new Set(["asking", "cancelling", "missing"]); // seldom seen and soon over: shown when there are any
 const NAMES = ["system", "state", "dag", "within", "page"];
@@ -15,13 +21,23 @@ const NAMES = ["system", "state", "dag", "within", "page"];
 function useChoice() {
   const [params, setParams] = useSearchParams();
   const query = NAMES.flatMap((name) => params.getAll(name).map((value) => [name, value]));
-  const choose = (name, values) => {
-    const next = new URLSearchParams(query.filter(([each]) => each !== name && (each !== "page" || name === "page")));
-    for (const value of values) next.append(name, value);
+  const latest = useRef(params); // ahead of the address, when two choices follow each other quickly
+  useEffect(() => {
+    latest.current = params;
+  }, [params]);
+  const go = (next) => {
+    latest.current = next;
     setParams(next);
   };
+  const choose = (name, values) => {
+    const next = new URLSearchParams(latest.current);
+    next.delete(name);
+    if (name !== "page") next.delete("page");
+    for (const value of values) next.append(name, value);
+    go(next);
+  };
   const chosen = query.some(([name]) => name !== "page");
-  return { query, params, choose, chosen, clear: () => setParams(new URLSearchParams()) };
+  return { query, params, choose, chosen, clear: () => go(new URLSearchParams()) };
 }
 
 function RemoteJobs() {
@@ -43,8 +59,7 @@ function RemoteJobs() {
   );
 }
 
-const freshness = (data) =>
-  `${moment(data.now, { hour: "2-digit", minute: "2-digit", second: "2-digit" })}${data.going_on ? ", refreshed while jobs are running" : ""}`;
+const freshness = (data) => moment(data.now, CLOCK) + (data.going_on ? ", refreshed while jobs are running" : "");
 
 function Body({ data, choice, stale }) {
   const nothing = !choice.chosen && Object.values(data.counts).every((count) => !count);
@@ -61,10 +76,14 @@ function Body({ data, choice, stale }) {
 
 function Counts({ data, choice }) {
   const states = choice.params.getAll("state");
+  const other = (state) => (states.includes(state) ? states.filter((each) => each !== state) : [...states, state]);
+  const shown = Object.entries(data.counts).filter(
+    ([state, count]) => count || !RARE.has(state) || states.includes(state),
+  );
   return h(
     "div",
     { className: "sluice-counts", role: "group", "aria-label": "Jobs by state" },
-    Object.entries(data.counts).filter(([state, count]) => count || !RARE.has(state) || states.includes(state)).map(([state, count]) =>
+    shown.map(([state, count]) =>
       h(
         "button",
         {
@@ -73,8 +92,7 @@ function Counts({ data, choice }) {
           className: `sluice-count sluice-${state}${count ? "" : " sluice-none"}`,
           "aria-pressed": states.includes(state),
           title: MEANINGS[state],
-          onClick: () =>
-            choice.choose("state", states.includes(state) ? states.filter((each) => each !== state) : [...states, state]),
+          onClick: () => choice.choose("state", other(state)),
         },
         h("b", null, amount(count)),
         h("span", null, h("i", { className: "sluice-dot", "aria-hidden": true }), STATES[state]),
@@ -90,7 +108,13 @@ function Filters({ data, choice }) {
   return h(
     "div",
     { className: "sluice-filters" },
-    h(Choice, { label: "System", all: "All systems", options: systems, value: one("system"), on: (v) => choice.choose("system", v) }),
+    h(Choice, {
+      label: "System",
+      all: "All systems",
+      options: systems,
+      value: one("system"),
+      on: (v) => choice.choose("system", v),
+    }),
     h(Choice, {
       label: "DAG",
       all: "All DAGs",
@@ -104,9 +128,12 @@ function Filters({ data, choice }) {
       value: one("within") || USUAL,
       on: ([v]) => choice.choose("within", v === USUAL ? [] : [v]),
     }),
-    choice.chosen && h("button", { type: "button", className: "sluice-button sluice-plain", onClick: choice.clear }, "Clear filters"),
+    choice.chosen && h(Clear, { choice }),
   );
 }
+
+const Clear = ({ choice }) =>
+  h("button", { type: "button", className: "sluice-button sluice-plain", onClick: choice.clear }, "Clear filters");
 
 const Choice = ({ label, all, options, value, on }) =>
   h(
@@ -122,6 +149,7 @@ const Choice = ({ label, all, options, value, on }) =>
     ),
   );
 
+const SEEN_TO_END = new Set(["succeeded", "failed", "cancelled"]);
 const HEADS = ["State", "Job", "Progress", "Asked", "Task", "Attempt", "Last message"];
 
 const Table = ({ data }) =>
@@ -132,7 +160,7 @@ const Table = ({ data }) =>
     h(
       "tbody",
       null,
-      data.jobs.map((job) => h(Line, { key: [job.dag_id, job.run_id, job.task_id, job.map_index].join(" "), job, now: data.now })),
+      data.jobs.map((job) => h(Line, { key: tabOf(job), job, now: data.now })),
     ),
   );
 
@@ -143,13 +171,18 @@ function Line({ job, now }) {
     "tr",
     null,
     h("td", { className: "sluice-c-state" }, h(State, { state: job.state }), word && h("small", null, word)),
-    h("td", { className: "sluice-c-job" }, h("span", { className: "sluice-what" }, `${job.title} ${job.noun}`), h("small", null, h(RemoteId, { job }))),
+    h(
+      "td",
+      { className: "sluice-c-job" },
+      h("span", { className: "sluice-what" }, `${job.title} ${job.noun}`),
+      h("small", null, h(RemoteId, { job })),
+    ),
     h("td", { className: "sluice-c-progress" }, h(Progress, { job })),
     h(
       "td",
       { className: "sluice-c-asked", title: moment(job.asked_at) },
       `${span(now - job.asked_at)} ago`,
-      h("small", null, job.ended_at === null ? "still going on" : job.state === "unwatched" ? "" : `took ${lasted}`),
+      h("small", null, job.ended_at === null ? "still going on" : SEEN_TO_END.has(job.state) && `took ${lasted}`),
     ),
     h(
       "td",
@@ -157,40 +190,59 @@ function Line({ job, now }) {
       h("span", null, h(Link, { to: dagOf(job) }, job.dag_id), " › ", h(Link, { to: tabOf(job) }, taskName(job))),
       h("small", null, h(Link, { to: runOf(job), title: job.run_id }, job.run_id)),
     ),
-    h("td", { className: "sluice-c-attempt" }, `${job.attempt || 1} of ${job.attempts}`, job.rounds > 0 && h("small", null, `asked ${plural(job.rounds + 1, "time")}`)),
+    h(
+      "td",
+      { className: "sluice-c-attempt" },
+      `${job.attempt || 1} of ${job.attempts}`,
+      job.rounds > 0 && h("small", null, `asked ${plural(job.rounds + 1, "time")}`),
+    ),
     h("td", { className: "sluice-c-message" }, h("span", { title: job.message }, job.message)),
   );
 }
 
 const taskName = (job) => (job.map_index < 0 ? job.task_id : `${job.task_id} [${job.mapped ?? job.map_index}]`);
 
+const NOTHING =
+  "No remote jobs in this time. A job is listed here as soon as a task asks Kaleidoscope, Kili, Liquid Decisions or " +
+  "Amazon FinSpace for one: run a DAG that does, or choose a longer time.";
+
 const Empty = ({ nothing, choice }) =>
-  h(
-    Notice,
-    null,
-    nothing
-      ? "No remote jobs in this time. A job is listed here as soon as a task asks Kaleidoscope, Kili, Liquid Decisions or Amazon FinSpace for one: run a DAG that does, or choose a longer time."
-      : ["No job is like that. ", h("button", { key: 1, type: "button", className: "sluice-button sluice-plain", onClick: choice.clear }, "Clear filters")],
-  );
+  h(Notice, null, nothing ? NOTHING : "No job is like that. ", !nothing && h(Clear, { choice }));
 
 function Foot({ data, choice }) {
   const pages = Math.max(1, Math.ceil(data.total / data.size));
-  const go = (page) => choice.choose("page", page > 1 ? [String(page)] : []);
-  const first = (data.page - 1) * data.size + 1;
-  const range = pages < 2 && data.jobs.length ? plural(data.total, "job") : data.jobs.length ? `${amount(first)} to ${amount(first + data.jobs.length - 1)} of ${plural(data.total, "job")}` : "";
-  const button = (text, page, label) =>
-    h("button", { type: "button", className: "sluice-button", disabled: page < 1 || page > pages, onClick: () => go(page), "aria-label": label }, text);
+  const first = (data.page - 1) * data.size + 1, last = first + data.jobs.length - 1;
+  const all = plural(data.total, "job");
+  const turn = (text, page, label) =>
+    h(
+      "button",
+      {
+        type: "button",
+        className: "sluice-button",
+        disabled: page < 1 || page > pages,
+        onClick: () => choice.choose("page", page > 1 ? [String(page)] : []),
+        "aria-label": label,
+      },
+      text,
+    );
   return h(
     "footer",
     { className: "sluice-foot" },
     h(
       "span",
       { className: "sluice-muted" },
-      range,
+      data.jobs.length > 0 && (pages < 2 ? all : `${amount(first)} to ${amount(last)} of ${all}`),
       data.more && ` (the ${amount(data.most)} with the latest news; choose a shorter time to see the others)`,
       data.unreadable > 0 && ` · ${plural(data.unreadable, "journal")} of another version cannot be shown`,
     ),
-    pages > 1 && h("nav", { "aria-label": "Pages" }, button("‹", data.page - 1, "Previous page"), h("span", null, `${amount(data.page)} / ${amount(pages)}`), button("›", data.page + 1, "Next page")),
+    pages > 1 &&
+      h(
+        "nav",
+        { "aria-label": "Pages" },
+        turn("‹", data.page - 1, "Previous page"),
+        h("span", null, `${amount(data.page)} / ${amount(pages)}`),
+        turn("›", data.page + 1, "Next page"),
+      ),
   );
 }
 

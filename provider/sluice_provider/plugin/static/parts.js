@@ -1,5 +1,5 @@
-// What the page and the tab share. Plain modules, no build: React and its router are Airflow's own, found on globalThis.
-// Addresses are relative to this file, so that they hold below any base path.
+// What the page and the tab share. Plain modules without a build: React and its router are Airflow's own, found on
+// globalThis. Addresses are relative to this file, so that they hold below any base path.
 
 const React = globalThis.React;
 const Router = globalThis.ReactRouterDOM;
@@ -128,7 +128,9 @@ const zone = () => {
   }
 };
 
-const FULL = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+export const DAY = { year: "numeric", month: "2-digit", day: "2-digit" };
+export const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const FULL = { ...DAY, ...CLOCK };
 export const moment = (seconds, shape = FULL) =>
   new Intl.DateTimeFormat("sv", { ...shape, hourCycle: "h23", timeZone: zone() }).format(new Date(seconds * 1000));
 
@@ -189,12 +191,17 @@ export function Progress({ job, most = 2 }) {
   const open = job.state === "running" && !known;
   if (!known && !counts.length && job.done === null && !open) return h("span", { className: "sluice-muted" }, "–");
   const percent = known ? `${Math.floor(100 * share)} %` : null;
-  const first = known ? `${amount(job.done)} of ${amount(job.total)}` : counts.length || job.done === null ? null : amount(job.done);
-  const text = [first, ...(known ? [] : counts.slice(0, most))].filter(Boolean).join(" · ");
+  const figures = counts.length || job.done === null ? counts.slice(0, most) : [amount(job.done)];
+  const text = known ? `${amount(job.done)} of ${amount(job.total)}` : figures.join(" · ");
   return h(
     "div",
     { className: `sluice-progress sluice-${job.state}` },
-    h("div", { className: "sluice-figures" }, h("span", null, text || "no figures yet"), percent && h("span", null, percent)),
+    h(
+      "div",
+      { className: "sluice-figures" },
+      h("span", null, text || "no figures yet"),
+      percent && h("span", null, percent),
+    ),
     known || open
       ? h(
           "div",

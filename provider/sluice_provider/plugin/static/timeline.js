@@ -43,7 +43,11 @@ function lanesOf(bars, systems, x) {
 
 export function Timeline({ bars, systems, now }) {
   const [box, width] = useWidth();
-  return h("figure", { className: "sluice-timeline", ref: box, "aria-label": "The last jobs in time" }, width > 0 && h(Drawing, { bars, systems, now, width }));
+  return h(
+    "figure",
+    { className: "sluice-timeline", ref: box, "aria-label": "The last jobs in time" },
+    width > 0 && h(Drawing, { bars, systems, now, width }),
+  );
 }
 
 function Drawing({ bars, systems, now, width }) {
@@ -81,7 +85,9 @@ function Drawing({ bars, systems, now, width }) {
 
 function Bar({ bar, from, to, row, lane, navigate }) {
   const free = (lane.height - (lane.rows * (BAR + GAP) - GAP)) / 2;
-  const title = `${lane.title}: ${STATES[bar.state]}, ${bar.open ? "for" : "took"} ${span(bar.ended_at - bar.asked_at)}\n${bar.dag_id} › ${bar.task_id}\n${moment(bar.asked_at)}`;
+  const lasted = `${bar.open ? "for" : "took"} ${span(bar.ended_at - bar.asked_at)}`;
+  const what = `${lane.title}: ${STATES[bar.state]}, ${lasted}`;
+  const lines = [what, `${bar.dag_id} › ${bar.task_id}`, moment(bar.asked_at)];
   return h(
     "rect",
     {
@@ -93,13 +99,14 @@ function Bar({ bar, from, to, row, lane, navigate }) {
       rx: 2,
       onClick: () => navigate(tabOf(bar)),
     },
-    h("title", null, title),
+    h("title", null, lines.join("\n")),
   );
 }
 
 function ticks(from, to, width) {
   const most = Math.max(2, Math.floor((width - LEFT) / 100));
-  const step = STEPS.find((each) => (to - from) / each <= most) ?? STEPS.at(-1) * Math.ceil((to - from) / STEPS.at(-1) / most);
+  const longest = STEPS.at(-1) * Math.ceil((to - from) / STEPS.at(-1) / most);
+  const step = STEPS.find((each) => (to - from) / each <= most) ?? longest;
   const days = { month: "2-digit", day: "2-digit" }, hours = { hour: "2-digit", minute: "2-digit" };
   const seconds = { ...hours, second: "2-digit" };
   const shape = step < MINUTE ? seconds : step >= DAY ? days : to - from > DAY ? { ...days, ...hours } : hours;
