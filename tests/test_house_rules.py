@@ -38,6 +38,7 @@ MAY_KNOW = {
     "hooks": DOWN_TO_HOOKS,
     "journal": DATA,
     "sources": DATA,
+    "files": {"sources", "apis", "calls", *DATA},
     "links": DATA,
     "lineage": DATA,
     "metrics": DATA,
@@ -56,7 +57,19 @@ MAY_KNOW = {
 
 WITHOUT = {
     "airflow": {"errors", "jobs", "systems", "calls", "apis", "webhooks", "sandbox", "testing"},
-    "httpx": {"errors", "jobs", "systems", "apis", "webhooks", "journal", "sources", "operators", "sensors", "sandbox"},
+    "httpx": {
+        "errors",
+        "jobs",
+        "systems",
+        "apis",
+        "webhooks",
+        "journal",
+        "sources",
+        "files",
+        "operators",
+        "sensors",
+        "sandbox",
+    },
     "fastapi": set(MAY_KNOW) - {"plugin"},
     "starlette": set(MAY_KNOW) - {"plugin", "sandbox"},
 }
@@ -125,6 +138,13 @@ def test_libraries_stay_where_they_belong(library):
         and path.relative_to(HOME).as_posix() not in BUT.get(library, ())
     ]
     assert found == []
+
+
+def test_exceptions_are_needed():
+    """Whoever may import a library all the same does so."""
+    for library, modules in BUT.items():
+        for module in modules:
+            assert library in {name.split(".")[0] for name, _ in imports_of(HOME / module)}, module
 
 
 def test_the_map_is_read_right():
@@ -201,6 +221,20 @@ def test_provider_info_names_every_module():
         assert {f"sluice_provider.{room}.{system.name}" for room in ("hooks", "operators", "sensors")} <= set(
             _described()
         )
+
+
+@pytest.mark.parametrize("room", ["operators", "sensors"])
+def test_classes_have_one_public_path(room):
+    """They are imported from the module of their system, wherever they are written: Airflow's database and users'
+    settings name them by it."""
+    for system in SYSTEMS:
+        public = import_module(f"sluice_provider.{room}.{system.name}")
+        prefix, suffix = system.hook.removesuffix("Hook"), room.removesuffix("s").capitalize()
+        for path in (HOME / room).glob(f"{system.name}*.py"):
+            names = [node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef)]
+            for name in [name for name in names if name.startswith(prefix) and name.endswith(suffix)]:
+                if name != f"{prefix}{suffix}":
+                    assert getattr(public, name).__module__ == public.__name__
 
 
 def test_the_entry_points_lead_somewhere():

@@ -1,6 +1,6 @@
 """Assets on the remotes: what their URIs look like, and what OpenLineage calls them.
 
-    kaleidoscope://api.kaleidoscope.bio/operations/<id>         also programs/<id>, sources/<id>, and records alone
+    kaleidoscope://api.kaleidoscope.bio/operations/<id>         also programs, sources and files/<id>, and records alone
     kili://cloud.kili-technology.com/projects/<id>
     liquid-decisions://your-company.example.com/item-types/<name>
     finspace://finspace.eu-west-1.amazonaws.com/environments/<id>/databases/<name>
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import Dataset
 
 SHAPES: Mapping[str, Sequence[Sequence[str]]] = {
-    "kaleidoscope": (("operations", "*"), ("programs", "*"), ("sources", "*"), ("records",)),
+    "kaleidoscope": (("operations", "*"), ("programs", "*"), ("sources", "*"), ("files", "*"), ("records",)),
     "kili": (("projects", "*"),),
     "liquid-decisions": (("item-types", "*"),),
     "finspace": (("environments", "*", "databases", "*"),),

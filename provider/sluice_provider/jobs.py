@@ -240,10 +240,11 @@ SHOWN = 20
 """So many rejected rows are written to the log one by one; the others are counted."""
 
 
-def judge_rejections(work: Work, policy: str, log: Any) -> None:
+def judge_rejections(work: Work, policy: str, log: Any, rest: str = "all other rows are in") -> None:
     """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
 
     :param policy: fail, warn or ignore
+    :param rest: what became of all else, for the error
     :raises RowsRejected: when the policy is to fail
     """
     count = work.counts.get("rejected", 0)
@@ -256,6 +257,6 @@ def judge_rejections(work: Work, policy: str, log: Any) -> None:
         log.warning("... and more: %d rows were rejected in all", count)
     if policy == "fail":
         raise RowsRejected(
-            f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); all other rows are in. "
+            f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); {rest}. "
             "Mend the rows and clear this task, or let on_rejected_rows be 'warn'"
         )

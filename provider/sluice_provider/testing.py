@@ -71,6 +71,15 @@ class SandboxClient:
         told: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=asked)
         return told
 
+    def stage(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
+        """Somebody stages drafts in Kaleidoscope, each with a `name`; tells `record_ids` and `submission`.
+
+        :param submit: `registration` or `validation`, which submits them at once.
+        """
+        asked = {"rows": list(rows), **({"submit": submit} if submit else {})}
+        told: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", json=asked)
+        return told
+
     def burst(self, files: int, senders: int) -> list[str]:
         """So many files are registered at once, their webhooks sent by so many senders; tells the ids of the files."""
         asked = {"files": files, "senders": senders}

@@ -416,7 +416,8 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_push(request: httpx.Request, *_: Any) -> bool:
-    asking = ("push/imports", "batch/import", "batch/export", "/changesets")
+    asking = ("push/imports", "batch/import", "batch/export", "/changesets", "/register/", "/run", "_drafts")
+    asking += ("/registration_files/", "/registration_submissions/")
     return request.method == "POST" and any(path in request.url.path for path in asking)
 
 

@@ -117,7 +117,7 @@ def test_nothing_leads_out_of_an_end(desk, sluice_sandbox):
     assert _told(desk.push("pending")) == (
         409,
         "REGISTRATION_CLOSED",
-        "Results were taken already: the status is completed",
+        "Nothing more is taken: the status is completed",
     )
     assert desk.results("error").status_code == 409
     (one,) = sluice_sandbox.state()["kaleidoscope"]["registrations"]
@@ -248,7 +248,14 @@ def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end
     assert desk.listed()[0]["status"] == "pending"
     sluice_sandbox.advance(10)
     (one,) = desk.listed()
-    assert (one["status"], len(one["record_errors"])) == (end, errors)
+    assert (one["status"], len(one["record_errors"]), bool(one["message"])) == (end, errors, registrar == "fails")
+
+
+def test_looking_may_move_the_clock(desk, sluice_sandbox):
+    """As looking at an import does."""
+    sluice_sandbox.settings(job_seconds=3, registrar="completes", advance_per_look=1)
+    desk.register()
+    assert [desk.listed()[0]["status"] for _ in range(3)] == ["pending", "pending", "completed"]
 
 
 def test_a_registrar_by_hand_is_faster(desk, sluice_sandbox):
@@ -261,69 +268,3 @@ def test_a_registrar_by_hand_is_faster(desk, sluice_sandbox):
         "pending",
         "completed",
     ]
-
-
-# Files that somebody puts in
-
-
-def test_a_file_put_in_and_registered_at_once(desk, kal, sluice_sandbox):
-    """For demos and tests: what a person would do by hand."""
-    told = sluice_sandbox.register("a b.sdf", "mol", record_ids=["r1"])
-    assert told["registration"] == {key: value for key, value in desk.listed()[0].items() if key != "record_errors"}
-    state = sluice_sandbox.state()["kaleidoscope"]
-    assert state["registrations"][0]["record_ids"] == ["r1"]
-    file = next(each for each in state["files"] if each["id"] == told["file_id"])
-    assert (file["name"], file["size"], file["content_type"]) == ("a b.sdf", 3, "chemical/x-mdl-sdfile")
-    assert kal.get(f"files/{told['file_id']}").content == b"mol"
-
-
-def test_the_records_of_the_operation_are_the_ones_registered(kal, ids, sluice_sandbox):
-    """Unless others are named."""
-    kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
-    kal.push({"symbol": "He"})
-    told = sluice_sandbox.register("x.csv", "")
-    state = sluice_sandbox.state()["kaleidoscope"]
-    here = [each["id"] for each in state["records"] if each["operation_ids"]]
-    assert (len(here), told["file_id"]) == (1, state["registrations"][0]["file_id"])
-    assert state["registrations"][0]["record_ids"] == here
-
-
-def test_a_file_may_only_be_put_in(desk, sluice_sandbox):
-    """And registered later, or never; bytes come in base64, with any type."""
-    more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
-    told = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
-    assert told["registration"] is None
-    assert desk.listed() == []
-    file = sluice_sandbox.state()["kaleidoscope"]["files"][-1]
-    assert (file["name"], file["size"], file["content_type"]) == ("x.bin", 2, "application/x-thing")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [],
-        {},
-        {"file_name": "x"},
-        {"file_name": "", "content": ""},
-        {"file_name": "x", "content": "", "base64": ""},
-        {"file_name": "x", "base64": "?"},
-        {"file_name": "x", "content": 1},
-        {"file_name": "x", "content": "", "operation_id": "other"},
-        {"file_name": "x", "content": "", "record_ids": [1]},
-        {"file_name": "x", "content": "", "register": "no"},
-        {"file_name": "x", "content": "", "surprise": 1},
-    ],
-)
-def test_what_cannot_be_put_in(sluice_sandbox, wrong):
-    """400 with a reason, and no file."""
-    with pytest.raises(ValueError, match=r"\w"):
-        sluice_sandbox._control("POST", "kaleidoscope/registrations", json=wrong)
-    assert len(sluice_sandbox.state()["kaleidoscope"]["files"]) == 1
-
-
-def test_it_is_all_gone_after_a_reset(desk, ids, sluice_sandbox):
-    """But for the one file, which keeps its id."""
-    sluice_sandbox.register("x.csv", "")
-    sluice_sandbox.reset()
-    state = sluice_sandbox.state()["kaleidoscope"]
-    assert (state["registrations"], [each["id"] for each in state["files"]]) == ([], [ids["file_id"]])

@@ -220,3 +220,11 @@ def test_a_registrar_that_answers_by_itself(drafts, sluice_sandbox, registrar, v
     (listed, _) = drafts.submissions()
     assert (listed["status"], len(listed["record_errors"])) == (end, int(end == "failed"))
     assert bool(drafts.current()) is (end == "failed")
+
+
+def test_looking_may_move_the_clock(drafts, sluice_sandbox):
+    """In either list."""
+    drafts.stage(A)
+    sluice_sandbox.settings(job_seconds=2, registrar="completes", advance_per_look=1)
+    drafts.submit()
+    assert (len(drafts.statuses()), drafts.submissions()[0]["status"]) == (1, "completed")

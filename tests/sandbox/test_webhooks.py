@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
 import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
+import httpx
 import pytest
+
+from sluice_provider.sandbox import Sandbox
 
 SECRET = "hush-4711"
 
@@ -245,6 +249,18 @@ def test_a_reset_ends_them_all(receiver, sluice_sandbox):
     assert len(receiver.got) <= sent + 2  # those two were on their way
     time.sleep(0.1)
     assert len(receiver.got) <= sent + 2
+
+
+def test_stopping_the_sandbox_ends_them_all(capfd):
+    """At once and without a word, whatever is on its way: here to somebody who never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with Sandbox(settings={"webhook_url": url, "webhook_senders": 3}) as sandbox:
+            httpx.post(f"{sandbox.url}/control/kaleidoscope/burst", json={"files": 9}).raise_for_status()
+            silent.accept()[0].close()
+            began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("wrong", [{"webhook_signing": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from sluice_provider.calls.flow import Cadence, Flow
+from sluice_provider.calls.flow import Age, Cadence, Flow, Pause
 from sluice_provider.errors import BadInput, NotFound
 from sluice_provider.jobs import Job, JobRef, JobState, Work
+
+T = TypeVar("T")
 
 Where = Mapping[str, str]
 
@@ -77,6 +79,21 @@ def cancel(kind: Kind, ref: JobRef) -> Flow[bool]:
     for job_id in ref.ids:
         yield from kind.cancel(job_id, ref.where)
     return True
+
+
+def trace(look: Callable[[], Flow[T | None]], asked_at: float) -> Flow[T | None]:
+    """What became of an asking that was never answered: looked for until it is there, or `GRACE` seconds have passed
+    since the asking, after which there is nothing to be found.
+
+    :param look: a flow that looks once; None from it means that there is no trace yet
+    """
+    age = Age(asked_at)
+    while True:
+        late = age() >= GRACE
+        found = yield from look()
+        if found is not None or late:
+            return found
+        yield Pause(min(10.0, max(1.0, GRACE - age())), "no trace yet of what was asked for")
 
 
 def segment(value: str, name: str) -> str:

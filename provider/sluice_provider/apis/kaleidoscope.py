@@ -10,16 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice_provider.apis.base import Kind, Where, segment
-from sluice_provider.calls.flow import Call, Flow, Reply, send
+from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of, part
+from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import BadInput, Misunderstood, Refusal
 from sluice_provider.jobs import Job, JobState, Rejection
 
 DEFAULT_HOST = "https://api.kaleidoscope.bio"
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
-SHOWN = 100
-"""So many rejected rows of one import are kept; all are counted."""
-
-Raw = dict[str, Any]
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -28,37 +25,37 @@ Raw = dict[str, Any]
 def get_active_workspace() -> Flow[Raw]:
     """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
     reply = yield from send(Call("GET", "workspaces/active", repeatable=True))
-    return _object(reply)
+    return object_of(reply)
 
 
 def get_programs() -> Flow[list[Raw]]:
     """All programs: `id`, `title`, ... (kalbio `programs.py`)."""
-    return (yield from _list("programs"))
+    return (yield from get_list("programs"))
 
 
 def get_activities() -> Flow[list[Raw]]:
     """All activities; an operation is one of type experiment or cycle (kalbio `activities.py`)."""
-    return (yield from _list("activities"))
+    return (yield from get_list("activities"))
 
 
 def get_entity_slices() -> Flow[list[Raw]]:
     """All entity slices: `id`, `slice_name`, `key_field_ids` (kalbio `entity_types.py`)."""
-    return (yield from _list("entity_slices"))
+    return (yield from get_list("entity_slices"))
 
 
 def get_key_fields() -> Flow[list[Raw]]:
     """All key fields: `id`, `field_name`, ... (kalbio `entity_fields.py`)."""
-    return (yield from _list("key_fields"))
+    return (yield from get_list("key_fields"))
 
 
 def get_data_fields() -> Flow[list[Raw]]:
     """All data fields: `id`, `field_name`, `field_type`, ... (kalbio `entity_fields.py`)."""
-    return (yield from _list("data_fields"))
+    return (yield from get_list("data_fields"))
 
 
 def get_record_views() -> Flow[list[Raw]]:
     """All record views (kalbio `record_views.py`)."""
-    return (yield from _list("record_views"))
+    return (yield from get_list("record_views"))
 
 
 # --- pushing --------------------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ def push_by_field_name(
     if source_id == "by-field-id":
         raise BadInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
     path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
-    body = _given(
+    body = given(
         key_field_names=list(key_field_names),
         data=list(data),
         operation_id=operation_id,
@@ -110,7 +107,7 @@ def push_by_field_id(
 
     Here `record_view_ids` is honoured, and always sent.
     """
-    body = _given(
+    body = given(
         key_field_ids=list(key_field_ids),
         data=list(data),
         record_view_ids=list(record_view_ids or []),
@@ -123,7 +120,7 @@ def push_by_field_id(
 
 def _push(path: str, body: Raw) -> Flow[str]:
     reply = yield from send(Call("POST", path, json=body, repeatable=True))
-    answer = _object(reply)
+    answer = object_of(reply)
     import_id = answer.get("import_id")
     if not isinstance(import_id, str) or not import_id:
         raise Misunderstood(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
@@ -139,7 +136,7 @@ def get_import(import_id: str) -> Flow[Raw]:
     :raises NotFound: the workspace has no such import
     """
     reply = yield from send(Call("GET", f"imports/{segment(import_id, 'import_id')}", repeatable=True))
-    answer = _object(reply)
+    answer = object_of(reply)
     if not isinstance(answer.get("is_complete"), bool) or not answer.get("id"):
         raise Misunderstood(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
     return answer
@@ -167,7 +164,7 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
     if is_complete is not None:
         params["is_complete"] = int(is_complete)
     try:
-        return (yield from _list("imports", params))
+        return (yield from get_list("imports", params))
     except Refusal as error:
         if number == 0 and error.status in (400, 422):
             return []
@@ -182,8 +179,8 @@ def import_job(raw: Raw) -> Job:
         state = JobState.FAILED if raw.get("import_status") == "failed" or message else JobState.SUCCEEDED
     if raw.get("error_details"):
         message = f"{message} {raw['error_details']}".strip()
-    result = _part(raw, "import_result")
-    verdicts = _part(result, "validation_result")
+    result = part(raw, "import_result")
+    verdicts = part(result, "validation_result")
     errors = [error for error in verdicts.get("errors") or [] if isinstance(error, dict)]
     return Job(
         id=str(raw["id"]),
@@ -221,30 +218,3 @@ def _look(import_id: str, _where: Where) -> Flow[Job]:
 
 KINDS: Mapping[str, Kind] = {"import": Kind("import", _look)}
 """An import cannot be cancelled: the API has no call for it."""
-
-
-# --- shapes ---------------------------------------------------------------------------------------------------------
-
-
-def _given(**members: Any) -> Raw:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _part(raw: Raw, name: str) -> Raw:
-    part = raw.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _object(reply: Reply) -> Raw:
-    answer = reply.json()
-    if not isinstance(answer, dict):
-        raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
-    return answer
-
-
-def _list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:
-    reply = yield from send(Call("GET", path, params=params or {}, repeatable=True))
-    answer = reply.json()
-    if not isinstance(answer, list):
-        raise Misunderstood(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
-    return answer

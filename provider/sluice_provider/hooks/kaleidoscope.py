@@ -7,7 +7,12 @@ from urllib.parse import quote
 
 import httpx
 
-from sluice_provider.apis import kaleidoscope
+from sluice_provider.apis import (
+    kaleidoscope,
+    kaleidoscope_drafts,
+    kaleidoscope_files,
+    kaleidoscope_registration,
+)
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.flow import Flow
@@ -31,7 +36,11 @@ class KaleidoscopeHook(SluiceHook):
     hook_name = "Kaleidoscope"
 
     system = "kaleidoscope"
-    kinds: ClassVar[dict[str, Kind]] = dict(kaleidoscope.KINDS)
+    kinds: ClassVar[dict[str, Kind]] = {
+        **kaleidoscope.KINDS,
+        **kaleidoscope_registration.KINDS,
+        **kaleidoscope_drafts.KINDS,
+    }
     default_host = kaleidoscope.DEFAULT_HOST
 
     def __init__(self, kaleidoscope_conn_id: str = default_conn_name) -> None:
@@ -48,6 +57,28 @@ class KaleidoscopeHook(SluiceHook):
     push_by_field_id = call(kaleidoscope.push_by_field_id)
     get_import = call(kaleidoscope.get_import)
     get_imports = call(kaleidoscope.get_imports)
+
+    register_file = call(kaleidoscope_registration.register_file)
+    get_registration_files = call(kaleidoscope_registration.get_registration_files)
+    get_registration = call(kaleidoscope_registration.get_registration)
+    push_status = call(kaleidoscope_registration.push_status)
+    submit_results = call(kaleidoscope_registration.submit_results)
+    validate_drafts = call(kaleidoscope_registration.validate_drafts)
+    submit_drafts = call(kaleidoscope_registration.submit_drafts)
+    get_registration_submissions = call(kaleidoscope_registration.get_registration_submissions)
+    get_draft_statuses = call(kaleidoscope_registration.get_draft_statuses)
+    push_submission_status = call(kaleidoscope_registration.push_submission_status)
+    submit_submission_results = call(kaleidoscope_registration.submit_submission_results)
+
+    get_operation = call(kaleidoscope_drafts.get_operation)
+    get_draft_ids = call(kaleidoscope_drafts.get_draft_ids)
+    get_staging = call(kaleidoscope_drafts.get_staging)
+    create_draft_import = call(kaleidoscope_drafts.create_draft_import)
+    run_draft_import = call(kaleidoscope_drafts.run_draft_import)
+    clear_drafts = call(kaleidoscope_drafts.clear_drafts)
+
+    download_file = call(kaleidoscope_files.download_file)
+    export_records = call(kaleidoscope_files.export_records)
 
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:
         audience = fields.text("iap_audience")

@@ -245,8 +245,7 @@ class Kaleidoscope(Remote):
 
     def _one_import(self, ask: Ask) -> dict[str, Any]:
         """One look at one job: the clock may be set to move on at each."""
-        self.stage.clock.look()
-        self._here.settle()
+        self._here.look()
         job = self._store.imports.get(ask.path["import_id"])
         if job is None or self.stage.settings.forget_imports:
             unknown("Import", ask.path["import_id"])

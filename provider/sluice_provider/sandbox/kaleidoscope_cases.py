@@ -190,6 +190,7 @@ class Cases:
         if status:
             if not case.answered and case.outcome == "error":
                 case.results = {each: _refused(each) for each in case.record_ids}
+                message = "The registrar refused it"
             case.answered = True
             case.move(status, message, now)
         self._effect(case, now)

@@ -4,6 +4,9 @@
   "record_ids"?, "operation_id"?, "register"?: false}`. The file is put in and, unless told otherwise, registered at
   once, with all that follows: the webhook, and the automatic registrar if there is one. Answers
   `{"file_id", "registration"}`; `record_ids` are those of the operation's records unless given.
+- `POST /control/kaleidoscope/drafts`: `{"rows": [{"name": "Aspirin", "smiles": "..."}], "submit"?: "registration" or
+  "validation"}`. The rows are staged as drafts and, if told to, submitted: these and no others. Answers
+  `{"record_ids", "submission"}`.
 - `POST /control/kaleidoscope/burst`: `{"files": 1000, "senders": 16}`. So many small files are put in and registered in
   one go, and their webhooks sent by so many senders at the same time. Answers `{"file_ids": [...]}`.
 
@@ -20,9 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from sluice_provider.sandbox.kaleidoscope_cases import REGISTRATION, VALIDATION
+from sluice_provider.sandbox.kaleidoscope_drafts import STAGING_KEYS
 from sluice_provider.sandbox.kaleidoscope_registration import open_registration
-from sluice_provider.sandbox.kaleidoscope_rules import text
+from sluice_provider.sandbox.kaleidoscope_rules import objects, text
 from sluice_provider.sandbox.kaleidoscope_store import OPERATION
+from sluice_provider.sandbox.kaleidoscope_submissions import open_submission
 from sluice_provider.sandbox.remote import Json
 from sluice_provider.sandbox.settings import Wrong
 
@@ -38,7 +44,7 @@ MOST_FILES = 100_000
 
 def routes(workspace: Callable[[], Workspace], name: str) -> list[Route]:
     """`workspace` gives the one there is now."""
-    acts = {"registrations": _register, "burst": _burst}
+    acts = {"registrations": _register, "drafts": _stage, "burst": _burst}
     return [
         Route(f"/control/{name}/{path}", _route(workspace, name, act), methods=["POST"]) for path, act in acts.items()
     ]
@@ -79,6 +85,22 @@ def _content(asked: dict[str, Any]) -> bytes:
         raise Wrong(f"base64 cannot be read: {problem}") from None
 
 
+def _stage(here: Workspace, asked: Any, _root: str) -> dict[str, Any]:
+    _check(asked, _DRAFTS)
+    if not asked.get("rows") or not here.staging:
+        raise Wrong("there are no rows, or no staging table to put them in")
+    for row in asked["rows"]:
+        for name, value in row.items():
+            if name not in STAGING_KEYS and not here.store.fits(name, value):
+                raise Wrong(f"{value!r} does not fit the field {name}")
+        if not all(row.get(name) and _is_text(row[name]) for name in STAGING_KEYS):
+            raise Wrong(f"a draft needs a text as {', '.join(STAGING_KEYS)}: {row}")
+    record_ids = here.drafts.put(asked["rows"], OPERATION, here.stage.clock.now())
+    kind = asked.get("submit")
+    submission = open_submission(here, OPERATION, record_ids, kind).to_json() if kind else None
+    return {"record_ids": record_ids, "submission": submission}
+
+
 def _burst(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
     _check(asked, _BURST)
     here.stage.settings.change({"webhook_senders": asked.get("senders", here.stage.settings.webhook_senders)})
@@ -117,6 +139,11 @@ _REGISTRATION = {
     "operation_id": (_is_text, "a text"),
     "record_ids": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
     "register": (lambda value: isinstance(value, bool), "true or false"),
+}
+_KINDS = (REGISTRATION, VALIDATION)
+_DRAFTS = {
+    "rows": (lambda value: not objects(value), "a list of objects"),
+    "submit": (lambda value: value in _KINDS, f"one of {', '.join(_KINDS)}"),
 }
 _BURST = {
     "files": (_is_number, f"a whole number from 1 to {MOST_FILES}"),

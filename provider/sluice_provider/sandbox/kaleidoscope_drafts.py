@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider.sandbox.kaleidoscope_cases import REGISTRATION, VALIDATION, about
 from sluice_provider.sandbox.kaleidoscope_fields import stable_id
-from sluice_provider.sandbox.kaleidoscope_store import Record, as_kept, problems_of, validation
+from sluice_provider.sandbox.kaleidoscope_store import Import, Record, as_kept, problems_of, validation
 from sluice_provider.sandbox.settings import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sluice_provider.sandbox.kaleidoscope_cases import Case
-    from sluice_provider.sandbox.kaleidoscope_store import Import, Store
+    from sluice_provider.sandbox.kaleidoscope_store import Store
 
 STAGING_VIEW = stable_id("record_view", "registration_staging")
 STAGING_KEYS = ("name",)  # of the staging table, besides the id that the system gives every draft
@@ -70,6 +70,14 @@ class Drafts:
             "fields_added": 0,
             "validation_result": validation(len(job.rows), failed, errors),
         }
+
+    def put(self, rows: list[dict[str, Any]], operation_id: str, now: float) -> list[str]:
+        """Without the steps of an import; only of rows that fit. The ids of the new drafts."""
+        job = Import(list(STAGING_KEYS), rows, now, 0.0, operation_id=operation_id)
+        job.entity_slice_id, _ = self._store.slices[frozenset(STAGING_KEYS)]
+        for row in rows:
+            self._stage(job, row)
+        return [record.id for record in job.records]
 
     def _stage(self, job: Import, row: dict[str, Any]) -> None:
         fields = self._store.fields

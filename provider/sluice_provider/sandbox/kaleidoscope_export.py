@@ -76,8 +76,9 @@ def _check(here: Workspace, query: Mapping[str, str]) -> None:
         "operation_id": (OPERATION,),
         "program_id": (PROGRAM,),
     }
-    # Of record sets and identifiers this workspace has none.
+    # Of record sets and identifiers this workspace has none, and so no filter can be right that is about them.
     known |= {"record_view_id": views, "record_set_ids": (), "record_set_id": (), "identifier_ids": ()}
+    known["record_set_filters"] = ()
     for name, ids in known.items():
         if query.get(name) and query[name] not in ids:
             unknown(name.removesuffix("s").removesuffix("_id").replace("_", " ").capitalize(), query[name])

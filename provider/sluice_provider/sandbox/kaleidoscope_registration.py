@@ -44,6 +44,7 @@ def open_registration(here: Workspace, operation_id: str, file: File, record_ids
 
 def registrations(here: Workspace, ask: Ask) -> list[Json]:
     """`GET /operations/{operation_id}/registrations`: a bare list, newest first, which is a guess."""
+    here.look()
     found = here.cases.of(here.operation(ask), FILE)
     return [{**case.to_json(), "record_errors": case.errors()} for case in found]
 
@@ -86,7 +87,7 @@ def take_results(here: Workspace, case: Case, content: Any) -> Response:
 
 
 def _refuse_late(case: Case) -> None:
-    refuse(409, "REGISTRATION_CLOSED", f"Results were taken already: the status is {case.status}")
+    refuse(409, "REGISTRATION_CLOSED", f"Nothing more is taken: the status is {case.status}")
 
 
 def _file(here: Workspace, ask: Ask) -> File:

@@ -116,13 +116,14 @@ class Store:
         """A record by another way than an import; values that do not fit are left out."""
         for name in key_fields:
             self.fields.add_key(name, now)
-        fitting = {name: value for name, value in row.items() if name in key_fields or self._fits(name, value, now)}
+        fitting = {name: value for name, value in row.items() if name in key_fields or self.fits(name, value)}
         job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id)
         job.entity_slice_id = self._slice(key_fields)
         self._keep(job, fitting)
 
-    def _fits(self, name: str, value: Any, now: float) -> bool:
-        return _fits(self.fields.for_value(name, value, now), value)
+    def fits(self, name: str, value: Any) -> bool:
+        """Whether the data field of this name takes the value; one that there is not yet takes what it is made for."""
+        return _fits(self.fields.for_value(name, value, self.since), value)
 
     def _slice(self, key_fields: list[str]) -> str:
         title = " and ".join(key_fields)

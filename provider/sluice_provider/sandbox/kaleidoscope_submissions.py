@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 def validate(here: Workspace, ask: Ask) -> dict[str, Any]:
     """`POST /operations/{operation_id}/validate_drafts`: a dry run."""
-    return _open(here, ask, VALIDATION, "pending", "registration_drafts_validation_requested")
+    return _asked(here, ask, VALIDATION)
 
 
 def submit(here: Workspace, ask: Ask) -> dict[str, Any]:
     """`POST /operations/{operation_id}/submit_drafts_for_registration`."""
-    return _open(here, ask, REGISTRATION, "submitted", "registration_drafts_submitted")
+    return _asked(here, ask, REGISTRATION)
 
 
-def _open(here: Workspace, ask: Ask, kind: str, status: str, event: str) -> dict[str, Any]:
+def _asked(here: Workspace, ask: Ask, kind: str) -> dict[str, Any]:
     """Without record_ids all drafts. Drafts that are under way already are not refused: the vendor's list of what is
     (no staging table, no drafts, not a draft there) does not have it, so who asks twice has two submissions."""
     operation_id, content = here.operation(ask), ask.json()
@@ -37,19 +37,33 @@ def _open(here: Workspace, ask: Ask, kind: str, status: str, event: str) -> dict
     if not current or not record_ids:
         refuse(422, "NO_DRAFTS", "The operation has no drafts, or none was named")
     check_drafts(here, operation_id, record_ids)
+    return open_submission(here, operation_id, record_ids, kind).to_json()
+
+
+def open_submission(here: Workspace, operation_id: str, record_ids: list[str], kind: str) -> Case:
+    """A submission begins, and the registrar is told."""
+    status, event = _BEGINNINGS[kind]
     case = here.cases.open(Case(kind, operation_id, record_ids, here.stage.clock.now(), status))
     here.webhooks.send(event, {"operation_id": operation_id, "submission_id": case.id, "record_ids": record_ids})
-    return case.to_json()
+    return case
+
+
+_BEGINNINGS = {
+    VALIDATION: ("pending", "registration_drafts_validation_requested"),
+    REGISTRATION: ("submitted", "registration_drafts_submitted"),
+}
 
 
 def statuses(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
     """`GET /operations/{operation_id}/registration_draft_statuses`."""
+    here.look()
     operation_id = here.operation(ask)
     return here.drafts.statuses(operation_id, here.cases.of(operation_id, *TABLE))
 
 
 def submissions(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
     """`GET /operations/{operation_id}/registration_submissions`: newest first; there is no way to get only one."""
+    here.look()
     found = here.cases.of(here.operation(ask), *TABLE)
     return [{**case.to_json(), "record_errors": case.errors()} for case in found]
 

@@ -98,8 +98,8 @@ def operation_page(here: Workspace, operation_id: str) -> HTMLResponse | None:
     asked = [(moment(each.created_at), link(each.href, each.job_id), each.status, each.outcome) for each in cases]
     drafts = [here.drafts.by_id[each].record for each in here.drafts.current(operation_id)]
     records = [each for each in here.store.records.values() if operation_id in each.operation_ids]
-    head = ("Asked for", "Import", "State", "Outcome")
-    parts = [heading("Imports"), table(head, imports[:SHOWN]), heading("Registrations"), table(head, asked[:SHOWN])]
+    head, other = (("Asked for", what, "State", "Outcome") for what in ("Import", "Registration"))
+    parts = [heading("Imports"), table(head, imports[:SHOWN]), heading("Registrations"), table(other, asked[:SHOWN])]
     parts += [heading("Drafts"), _records(drafts), heading("Records"), _records(records)]
     return document(f"Operation {operation_id}", parts)
 

@@ -61,6 +61,11 @@ class Workspace:
         self.store.settle()
         self.cases.settle(self.stage.clock.now())
 
+    def look(self) -> None:
+        """Somebody looks how far something is: the clock may be set to move on at each look."""
+        self.stage.clock.look()
+        self.settle()
+
     def operation(self, ask: Ask) -> str:
         """The operation of the path, which must be there."""
         operation_id = ask.path["operation_id"]

@@ -109,7 +109,8 @@ class Webhooks:
         """One more sender, if there is something for it; also when one has just gone, which may have missed it."""
         if done is not None:
             self._senders.discard(done)
-        if self._waiting and len(self._senders) < max(1, self._settings.webhook_senders):
+            self._ended = self._ended or done.cancelled()  # as all are when the server stops
+        if not self._ended and self._waiting and len(self._senders) < max(1, self._settings.webhook_senders):
             sender = asyncio.get_running_loop().create_task(self._send_waiting())
             self._senders.add(sender)
             sender.add_done_callback(self._start)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from os import PathLike
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
 PIECE = 1 << 20
+LOCAL = ("", "file", "local")
+"""Protocols of paths on this machine."""
 CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
 """Under one of these names an object store keeps what changes with the content of a file."""
 
@@ -65,6 +67,31 @@ class Blob:
         """For reading, from the start."""
         return cast("IO[bytes]", self._there.open("rb"))
 
+    @property
+    def local(self) -> Path | None:
+        """Where it is on this machine; None where it is far away.
+
+        :raises BadInput: there is no such file
+        """
+        if self._there.protocol not in LOCAL:
+            return None
+        path = Path(self._there.path)
+        if path.is_dir():
+            raise BadInput(f"{self._argument}: {self.name} is a directory")
+        if not path.is_file():
+            raise BadInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker")
+        return path
+
+    def fetch(self, into: Path) -> tuple[int, str]:
+        """Copy it to this machine, and tell its size and its SHA-256.
+
+        :raises BadInput: it cannot be read
+        """
+        with self._judged(), self.open() as stream, Tally(into.open("wb")) as copy:
+            while piece := stream.read(PIECE):
+                copy.write(piece)
+        return copy.size, copy.sha256
+
     def text(self) -> str:
         """All of a small file.
 
@@ -108,12 +135,60 @@ class Blob:
             raise BadInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
 
 
-class Landing:
-    """A file that is there whole or not at all: written under a temporary name beside it, renamed at the end."""
+class Tally:
+    """A file that is written, and that knows how much was written, and its SHA-256."""
 
-    def __init__(self, directory: str, filename: str) -> None:
-        self._there = storage_path(directory, "destination") / filename
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, piece: bytes) -> int:
+        self._digest.update(piece)
+        self.size += len(piece)
+        return self._stream.write(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Landing:
+    """A file that is there whole or not at all: written under a temporary name beside it, renamed at the end.
+
+    :param directory: path or URL of the folder; it is made if it is not there
+    :param filename: of the file in it; without separators, or it would lead out of the folder
+    :param argument: what the author calls the folder, for errors
+    """
+
+    def __init__(self, directory: str, filename: str, argument: str = "destination") -> None:
+        if not filename or filename in (".", "..") or "/" in filename or "\\" in filename:
+            raise BadInput(f"{argument}: {filename!r} is not the name of a file in a folder")
+        self._argument = argument
+        self._there = storage_path(directory, argument) / filename
+        if self._there.protocol not in LOCAL and any(each in self._there.path for each in "*?["):
+            raise BadInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
         self._temporary = self._there.parent / f".{filename}.part"
+        self._tally: Tally | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._tally.size if self._tally else 0
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written."""
+        return self._tally.sha256 if self._tally else ""
 
     @property
     def path(self) -> str:
@@ -125,10 +200,11 @@ class Landing:
         try:
             if not self._there.parent.exists():
                 self._there.parent.mkdir(parents=True, exist_ok=True)
-            return cast("IO[bytes]", self._temporary.open("wb"))
+            self._tally = Tally(cast("IO[bytes]", self._temporary.open("wb")))
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             shown = without_secrets(str(self._there.parent))
-            raise BadInput(f"destination: {shown}: cannot be written to: {type(error).__name__}") from None
+            raise BadInput(f"{self._argument}: {shown}: cannot be written to: {type(error).__name__}") from None
+        return cast("IO[bytes]", self._tally)
 
     def keep(self) -> None:
         """Under its own name, in place of what may be there from an earlier try."""
@@ -138,6 +214,18 @@ class Landing:
         """As if nothing had been begun."""
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
+
+
+def split_path(path: Any, argument: str) -> tuple[str, str]:
+    """The folder and the name of a file that is to be written.
+
+    :raises BadInput: it is no path of a file
+    """
+    text = str(path).strip() if isinstance(path, (str, PathLike)) or hasattr(path, "fs") else ""
+    folder, slash, name = text.rpartition("/")
+    if not name or name in (".", "..") or folder.endswith(":/"):
+        raise BadInput(f"{argument} must be the path or URL of a file to write, not {path!r}")
+    return (folder or slash or "."), name
 
 
 def storage_path(path: str, argument: str) -> ObjectStoragePath:

@@ -1,0 +1,40 @@
+"""The shapes of what Kaleidoscope is sent and what it answers, for all of its API modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sluice_provider.calls.flow import Call, Flow, Reply, send
+from sluice_provider.errors import Misunderstood
+
+SHOWN = 100
+"""So many rejected rows of one job are kept; all are counted."""
+
+Raw = dict[str, Any]
+
+
+def given(**members: Any) -> Raw:
+    """A body with only what was given: nothing is ever sent as null."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def part(raw: Raw, name: str) -> Raw:
+    """An object in an object, empty where there is none."""
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def object_of(reply: Reply) -> Raw:
+    answer = reply.json()
+    if not isinstance(answer, dict):
+        raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
+    return answer
+
+
+def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:
+    reply = yield from send(Call("GET", path, params=params or {}, repeatable=True))
+    answer = reply.json()
+    if not isinstance(answer, list):
+        raise Misunderstood(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
+    return answer

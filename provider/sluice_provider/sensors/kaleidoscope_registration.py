@@ -1,0 +1,133 @@
+"""Sensors for registrations in Kaleidoscope, which somebody else asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
+from sluice_provider.errors import BadInput
+from sluice_provider.jobs import JobRef, JobState, Work, judge_rejections
+from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.sensors.base import JobSensor
+
+
+class _OperationSensor(JobSensor):
+    """What both have in common: an operation, and a policy for records that were turned away."""
+
+    system = "kaleidoscope"
+    operator_extra_links = (KaleidoscopeLink(),)
+
+    kaleidoscope_conn_id: str
+    operation_id: str
+    on_rejected_rows: str
+
+    def check(self) -> None:
+        check_ids(self, "operation_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
+
+    def judge(self, work: Work) -> None:
+        judge_rejections(work, self.on_rejected_rows, self.log, "the others have a good verdict")
+
+    def _end(self, work: Work) -> dict[str, Any]:
+        if work.state is not JobState.SUCCEEDED:
+            judge_rejections(work, "warn", self.log)
+        return {**super()._end(work), "status": work.jobs[0].word}
+
+
+class KaleidoscopeRegistrationSensor(_OperationSensor):
+    """Wait until a registration in Kaleidoscope is over: of a file, or of a submission of drafts.
+
+    A file that is not registered yet, and a submission that is not there yet, are waited for. Of a file that was
+    registered several times, the last registration counts. A registration that failed fails the sensor; where it was a
+    dry run and turned drafts away, `on_rejected_rows` says what that means.
+
+    Returns `{"ids", "state", "status", "records", "rejected"}`: the id of the registration or submission, and `records`
+    of a submission only.
+
+    Rests on `get_registration_files` and `get_registration_submissions` of the vendor's client (kalbio
+    `registration.py`).
+
+    :param operation_id: the experiment or cycle (templated)
+    :param file_id: the file ... (templated)
+    :param submission_id: ... or the submission (templated)
+    :param on_rejected_rows: what to do when a dry run turned drafts away: fail, warn or ignore
+    :param kaleidoscope_conn_id: Airflow connection id
+    """
+
+    template_fields: Sequence[str] = ("operation_id", "file_id", "submission_id", "kaleidoscope_conn_id")
+
+    def __init__(
+        self,
+        *,
+        operation_id: str,
+        file_id: str | None = None,
+        submission_id: str | None = None,
+        on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.operation_id = operation_id
+        self.file_id = file_id
+        self.submission_id = submission_id
+        self.on_rejected_rows = on_rejected_rows
+
+    def check(self) -> None:
+        super().check()
+        if (self.file_id is None) == (self.submission_id is None):
+            raise BadInput("give either file_id or submission_id")
+        check_ids(self, "submission_id" if self.file_id is None else "file_id")
+
+    def reference(self) -> JobRef:
+        where = {"operation_id": self.operation_id}
+        if self.file_id is not None:
+            return JobRef(self.system, "registered_file", (self.file_id,), where)
+        return JobRef(self.system, "awaited_submission", (str(self.submission_id),), where)
+
+
+class KaleidoscopeDraftsSensor(_OperationSensor):
+    """Wait until drafts of an operation in Kaleidoscope have a verdict each.
+
+    Returns `{"ids", "state", "status", "drafts", "rejected", ...}`, with a count for each of the remote's words.
+
+    Rests on `get_draft_statuses` of the vendor's client (kalbio `registration.py`, since 0.7.0).
+
+    :param operation_id: the experiment or cycle (templated)
+    :param record_ids: the drafts; without it, all drafts of the operation (templated)
+    :param validate_only: the verdicts of a dry run are what is waited for; else those of the registration
+    :param on_rejected_rows: what to do when drafts were turned away: fail, warn or ignore
+    :param kaleidoscope_conn_id: Airflow connection id
+    """
+
+    template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
+
+    def __init__(
+        self,
+        *,
+        operation_id: str,
+        record_ids: Sequence[str] | None = None,
+        validate_only: bool = False,
+        on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.operation_id = operation_id
+        self.record_ids = record_ids
+        self.validate_only = validate_only
+        self.on_rejected_rows = on_rejected_rows
+
+    def check(self) -> None:
+        super().check()
+        check_list_of_ids(self, "record_ids")
+
+    def reference(self) -> JobRef:
+        where = {"operation_id": self.operation_id}
+        if self.record_ids is not None:
+            where["record_ids"] = " ".join(self.record_ids)
+        if self.validate_only:
+            where["validation"] = "yes"
+        return JobRef(self.system, "drafts", (self.operation_id,), where)

@@ -1,0 +1,64 @@
+"""Kaleidoscope's hook has every endpoint that the API modules describe, on both faces."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from sluice_provider.apis import (
+    kaleidoscope,
+    kaleidoscope_drafts,
+    kaleidoscope_files,
+    kaleidoscope_registration,
+)
+from sluice_provider.hooks.base import call
+from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.sources.blobs import Landing
+
+MODULES = (kaleidoscope, kaleidoscope_drafts, kaleidoscope_files, kaleidoscope_registration)
+ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}
+
+
+def test_every_flow_is_an_endpoint():
+    """By the same name; but for those that only a task in doubt needs."""
+    flows = {
+        name: thing
+        for module in MODULES
+        for name, thing in inspect.getmembers(module, inspect.isgeneratorfunction)
+        if thing.__module__ == module.__name__ and not name.startswith("_")
+    }
+    endpoints = {name: each.describe for name, each in vars(KaleidoscopeHook).items() if isinstance(each, call)}
+    assert endpoints == {name: flow for name, flow in flows.items() if name not in ONLY_FOR_TASKS}
+
+
+def test_every_kind_is_known():
+    """The module's own names for what is waited for; none hides another."""
+    kinds = [kind for module in MODULES for kind in getattr(module, "KINDS", {})]
+    assert sorted(KaleidoscopeHook.kinds) == sorted(kinds)
+
+
+@pytest.mark.parametrize("face", ["worker", "triggerer"])
+def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp_path, face):
+    """As somebody without our operators would do it."""
+    hook = KaleidoscopeHook()
+    ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
+    op, file_id = ids["operation_id"], ids["file_id"]
+
+    async def session():
+        await hook.register_file.aio(op, file_id)
+        await hook.download_file.aio(file_id, Landing(str(tmp_path), "a.csv"), op)
+        await hook.submit_results.aio(op, file_id, "success")
+        return await hook.get_registration.aio(op, file_id)
+
+    if face == "triggerer":
+        found = asyncio.run(session())
+    else:
+        hook.register_file(op, file_id)
+        hook.download_file(file_id, Landing(str(tmp_path), "a.csv"), op)
+        hook.submit_results(op, file_id, "success")
+        found = hook.get_registration(op, file_id)
+        hook.close()
+    assert found["status"] == "completed"
+    assert (tmp_path / "a.csv").read_text().startswith("name,")

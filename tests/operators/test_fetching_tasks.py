@@ -1,0 +1,322 @@
+"""Files that are brought home: whole or not at all, where they were meant to go, whatever they are called far away."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from airflow.sdk import ObjectStoragePath
+
+from operators.life import ELEMENTS, SECRET, UNKNOWN
+from sluice_provider.errors import BadInput, NotFound, Refusal, Unreachable
+from sluice_provider.files import local_copy
+from sluice_provider.operators.kaleidoscope import (
+    KaleidoscopeDownloadFileOperator,
+    KaleidoscopeExportRecordsOperator,
+)
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture
+def download(airflow, desk, tmp_path):
+    """Brings the file home into a folder of its own."""
+
+    def begin(**args):
+        args = {"file_id": desk.file_id, "retries": 3, **args}
+        if "path" not in args:
+            args.setdefault("destination", f"{tmp_path}/in")
+        return airflow.life(KaleidoscopeDownloadFileOperator, task_id="task", **args)
+
+    return begin
+
+
+@pytest.fixture
+def upload(desk):
+    """Somebody uploads a file; gives its id."""
+    return lambda content, name="big.csv": desk.sandbox.register(name, content, register=False)["file_id"]
+
+
+@pytest.fixture
+def far_away():
+    """An object store, for lack of a real one: in memory."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    attach("memory", fs=MemoryFileSystem())
+    yield
+    MemoryFileSystem.store.clear()
+
+
+def files_in(folder):
+    """Every file below it."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_comes_home(download, upload, desk, tmp_path):
+    """Below its id and by its own name; the result tells where, how much, and a checksum."""
+    content = "name\n" + "Aspirin\n" * 100_000
+    file_id = upload(content)
+    life = download(file_id=file_id, file_name="My compounds.csv", operation_id=desk.operation_id).go()
+    assert life.state == "success", life.error
+    result = dict(life.result)
+    for name in ("asked_at", "ended_at", "seconds"):
+        assert result.pop(name) is not None
+    assert result == {
+        "system": "kaleidoscope",
+        "state": "succeeded",
+        "operation_id": desk.operation_id,
+        "file_id": file_id,
+        "file_name": "My compounds.csv",
+        "path": f"{tmp_path}/in/{file_id}/My compounds.csv",
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "content_type": "text/csv",
+        "url": life.xcom("_link_KaleidoscopeLink"),
+    }
+    assert result["url"].endswith(f"/operations/{desk.operation_id}")
+    assert files_in(tmp_path) == [f"in/{file_id}/My compounds.csv"]
+    assert any(
+        each["path"].endswith(f"/activities/{desk.operation_id}/file/{file_id}") for each in desk.sandbox.requests()
+    )
+    with local_copy(result) as path:
+        assert path.read_text() == content
+
+
+@pytest.mark.parametrize("destination", ["memory://bucket/in", "memory://bucket/in/"])
+def test_a_file_goes_far_away(download, far_away, desk, destination):
+    """To any folder that ObjectStoragePath reaches."""
+    life = download(destination=destination, file_name="a.csv").go()
+    assert life.state == "success", life.error
+    assert life.result["path"] == f"memory://bucket/in/{desk.file_id}/a.csv"
+    folder = ObjectStoragePath(f"memory://bucket/in/{desk.file_id}")
+    assert [each.name for each in folder.iterdir()] == ["a.csv"]
+    with local_copy(life.result) as path:
+        assert path.name == "a.csv"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == life.result["sha256"]
+
+
+@pytest.mark.parametrize("form", [str, ObjectStoragePath, lambda path: f"file://{path}"], ids=["text", "path", "url"])
+def test_the_very_path(download, tmp_path, form):
+    """Which the author chose, and is taken as it is."""
+    life = download(path=form(f"{tmp_path}/x/chosen.csv")).go()
+    assert life.state == "success", life.error
+    assert files_in(tmp_path) == ["x/chosen.csv"]
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("../../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\evil.dll", "evil.dll"),
+        ("..", None),
+        ("a\tb.csv", "a_b.csv"),
+        (".bashrc", "bashrc"),
+        ("x.csv?sig=1", "x.csv_sig=1"),
+        ("NUL", "_NUL"),
+    ],
+)
+def test_what_it_is_called_there_leads_nowhere(download, desk, tmp_path, told, name):
+    """The last part at most, cleaned, in the file's own folder; and the log says so."""
+    life = download(file_name=told).go()
+    assert life.state == "success", life.error
+    assert files_in(tmp_path) == [f"in/{desk.file_id}/{name or desk.file_id}"]
+    assert life.said("WARNING", "The file is called", "here")
+
+
+def test_two_files_of_one_name(download, upload, tmp_path):
+    """Do not replace each other."""
+    ids = [upload(content) for content in ("one", "two")]
+    paths = [download(file_id=each, file_name="data.csv").go().result["path"] for each in ids]
+    assert [Path(path).read_text() for path in paths] == ["one", "two"]
+
+
+def test_a_second_download_replaces_the_first(download, tmp_path):
+    """A retry, or a cleared task."""
+    life = download(file_name="a.csv").go()
+    first = Path(life.result["path"]).read_text()
+    Path(life.result["path"]).write_text("somebody else's")
+    life.clear().go()
+    assert Path(life.result["path"]).read_text() == first
+    assert len(files_in(tmp_path)) == 1
+
+
+def test_a_file_that_is_not_there(download, tmp_path):
+    """No second try, and nothing is left."""
+    life = download(file_id=UNKNOWN).go()
+    assert (life.state, type(life.error)) == ("failed", NotFound)
+    assert files_in(tmp_path) == []
+
+
+def breaks_off(desk, path, times):
+    """The next answers end in the middle."""
+    desk.sandbox.faults([{"method": "GET", "path": path, "drop": "middle", "times": times}])
+
+
+def test_a_download_that_breaks_off_is_begun_anew(download, upload, desk, tmp_path):
+    """It is never taken for whole."""
+    file_id = upload("x" * 100_000)
+    breaks_off(desk, "/files/", 2)
+    life = download(file_id=file_id, file_name="a.csv").go()
+    assert (life.state, life.result["bytes"]) == ("success", 100_000)
+    assert sum("/files/" in each["path"] for each in desk.sandbox.requests()) == 3
+
+
+def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, tmp_path):
+    """Neither under its own name nor under another; what was there before stays."""
+    (tmp_path / "a.csv").write_text("before")
+    breaks_off(desk, "/files/", 99)
+    life = download(file_id=upload("x" * 100_000), path=f"{tmp_path}/a.csv").go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
+    assert files_in(tmp_path) == ["a.csv"]
+    assert (tmp_path / "a.csv").read_text() == "before"
+    desk.sandbox.faults([])
+    life.retry()
+    assert (tmp_path / "a.csv").read_text() == "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"file_id": ""}, "file_id must be an id"),
+        ({"file_id": "None"}, "was it taken from an XCom"),
+        ({"destination": None}, "give either destination, a folder, or path"),
+        ({"destination": " "}, "destination must be the path or URL of a folder, and is empty"),
+        ({"destination": "x", "path": "y/z"}, "give either destination"),
+        ({"path": "x/y", "destination": None, "file_name": "z"}, "file_name goes with destination"),
+        ({"path": "x/", "destination": None}, "path must be the path or URL of a file to write"),
+        ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
+        ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
+        ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
+        ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
+        ({"operation_id": ""}, "operation_id must be a text"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
+    """Each line, in words that name the argument."""
+    life = download(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput), life.error
+    assert words in str(life.error)
+    assert desk.sandbox.requests() == []
+
+
+def test_a_folder_that_is_a_file(download, tmp_path):
+    """It is said which."""
+    (tmp_path / "in").write_text("a file")
+    life = download().go()
+    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert f"{tmp_path}/in/" in str(life.error)
+
+
+def test_no_secret_is_told(download, desk):
+    """In the log, the result, or where something went wrong."""
+    desk.sandbox.faults([{"method": "GET", "path": "/files/", "times": 99, "status": 503}])
+    failed = download().go()
+    desk.sandbox.faults([])
+    told = [str((life.log, life.xcom(), life.error)) for life in (failed, download().go())]
+    assert all(SECRET not in text and "Bearer" not in text for text in told)
+
+
+# --- exports
+
+
+@pytest.fixture
+def export(airflow, desk, tmp_path):
+    """Exports the elements to a file."""
+    elements = desk.state["ids"]["entity_slices"]["Element"]
+
+    def begin(**args):
+        args = {"entity_slice_id": elements, "path": f"{tmp_path}/out/records.csv", "retries": 3, **args}
+        return airflow.life(KaleidoscopeExportRecordsOperator, task_id="task", **args)
+
+    desk.hook.push_by_field_name(["symbol"], ELEMENTS, operation_id=desk.operation_id)
+    desk.sandbox.advance(10)
+    desk.sandbox.requests(clear=True)
+    return begin
+
+
+def test_records_come_home_as_csv(export, desk, tmp_path):
+    """All of them, or some, at a path that the author chose."""
+    life = export().go()
+    assert life.state == "success", life.error
+    text = (tmp_path / "out" / "records.csv").read_bytes().decode()
+    assert len(text.splitlines()) == 4
+    assert "Hydrogen" in text
+    assert (life.result["bytes"], life.result["content_type"]) == (len(text), "text/csv")
+    assert life.result["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    more = export(operation_id=desk.operation_id, search_text="he").go()
+    assert more.result["url"].endswith(f"/operations/{desk.operation_id}")
+    assert len((tmp_path / "out" / "records.csv").read_text().splitlines()) == 2
+
+
+def test_records_go_far_away_sorted_and_filtered(export, desk, far_away):
+    """Lists of ids and filters arrive as the remote wants them."""
+    fields = {each["field_name"]: each["id"] for each in desk.hook.get_data_fields()}
+    sorts = [{"field_id": fields["atomic_number"], "descending": True}]
+    life = export(
+        path="memory://bucket/records.csv",
+        view_field_ids=[fields["atomic_number"], fields["name"]],
+        filters={"view_field_sorts": sorts},
+    ).go()
+    assert life.state == "success", life.error
+    lines = ObjectStoragePath("memory://bucket/records.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["3", "2", "1"]
+
+
+def test_an_export_that_breaks_off(export, desk, tmp_path):
+    """Is begun anew, or leaves nothing."""
+    breaks_off(desk, "export/csv", 1)
+    life = export().go()
+    assert life.state == "success"
+    (tmp_path / "out" / "records.csv").unlink()
+    breaks_off(desk, "export/csv", 99)
+    life.clear().go()
+    assert life.state == "up_for_retry"
+    assert files_in(tmp_path) == []
+
+
+def test_an_export_that_is_refused(export):
+    """In the remote's own words, once."""
+    life = export(entity_slice_id="other").go()
+    assert life.state == "failed"
+    assert isinstance(life.error, Refusal)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"entity_slice_id": None}, "entity_slice_id must be an id"),
+        ({"path": ""}, "path must be the path or URL of a file to write"),
+        ({"record_set_ids": "a,b"}, "record_set_ids must be a list of texts"),
+        ({"identifier_ids": ["a,b"]}, "identifier_ids must hold one id in each text"),
+        ({"view_field_ids": []}, "view_field_ids must be a list of texts that is not empty"),
+        ({"filters": {"where": 1}}, "filters must be a dict with some of view_field_filters"),
+        ({"filters": "x"}, "filters must be a dict"),
+        ({"search_text": " "}, "search_text must be a text"),
+    ],
+)
+def test_an_export_that_cannot_be_asked_for(export, desk, args, words):
+    """Each line, in words that name the argument."""
+    life = export(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput), life.error
+    assert words in str(life.error)
+    assert desk.sandbox.requests() == []
+
+
+# --- lineage
+
+
+def test_openlineage_is_told(download, export, desk, tmp_path):
+    """What was read, by the URI of its asset, and the file that was written."""
+    pytest.importorskip("airflow.providers.openlineage")
+    for life, name in (
+        (download(file_name="a.csv"), f"files/{desk.file_id}"),
+        (export(operation_id=desk.operation_id), f"operations/{desk.operation_id}"),
+        (export(), "records"),
+    ):
+        facets = life.go().operator.get_openlineage_facets_on_complete(None)
+        assert [each.name for each in facets.inputs] == [name]
+        assert facets.inputs[0].namespace.startswith("kaleidoscope://127.0.0.1:")
+        assert [each.name for each in facets.outputs] == [life.result["path"]]

@@ -1,0 +1,98 @@
+"""The registrar's whole DAG: a file comes home, plain Python works on it, results go back; only a path travels."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+
+import pytest
+from airflow.sdk import ObjectStoragePath, task
+
+from operators.life import SECRET
+from sluice_provider.files import local_copy, results_writer
+from sluice_provider.operators import kaleidoscope as operators
+
+pytestmark = pytest.mark.airflow
+
+CONTENT = "id,smiles\nr1,CCO\nr2,not a molecule\n"
+
+
+@pytest.fixture
+def far_away():
+    """An object store, for lack of a real one: in memory."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    attach("memory", fs=MemoryFileSystem())
+    yield
+    MemoryFileSystem.store.clear()
+
+
+@task
+def judge(download: dict, out: str) -> str:
+    """What a chemist would write."""
+    with local_copy(download) as path, results_writer(out) as results, path.open() as file:
+        for row in csv.DictReader(file):
+            good = " " not in row["smiles"]
+            results.add(row["id"], "matched" if good else "error", error_message=None if good else "no SMILES")
+    return results.path
+
+
+def registrar(operation_id, file_id):
+    """The three tasks."""
+
+    def make():
+        where = {"operation_id": operation_id, "file_id": file_id}
+        download = operators.KaleidoscopeDownloadFileOperator(
+            task_id="download", destination="memory://bucket/{{ run_id }}", file_name="../compounds.csv", **where
+        )
+        results = judge(download.output, "memory://bucket/{{ run_id }}/results.jsonl")
+        operators.KaleidoscopeSubmitRegistrationResultsOperator(
+            task_id="report", status="success", records=results, wait_for_completion=True, deferrable=True, **where
+        )
+
+    return make
+
+
+def test_a_file_is_worked_on_and_answered(airflow, desk, far_away):
+    """In order, each task in a process of its own as far as it knows."""
+    desk.sandbox.settings(results_seconds=20)
+    file_id = desk.sandbox.register("compounds.csv", CONTENT)["file_id"]
+    run = airflow.run(registrar(desk.operation_id, file_id))
+    lives = [run.life(task_id).go() for task_id in ("download", "judge", "report")]
+    assert [life.state for life in lives] == ["success"] * 3, [life.error for life in lives]
+    assert lives[0].result["path"] == f"memory://bucket/run/{file_id}/compounds.csv"
+    assert lives[1].xcom() == "memory://bucket/run/results.jsonl"
+    assert (lives[2].result["records"], lives[2].result["status"]) == (2, "completed")
+    [made] = desk.registrations
+    assert made["results"] == [
+        {"record_id": "r1", "status": "matched"},
+        {"record_id": "r2", "status": "error", "error_message": "no SMILES"},
+    ]
+    assert made["results_received"] == 1
+    assert ObjectStoragePath("memory://bucket/run/results.jsonl").exists()
+    told = str([(life.log, life.xcom()) for life in lives])
+    assert SECRET not in told
+    assert "signature=" not in told
+
+
+def test_operators_are_known_by_their_public_path():
+    """To pickle, to Airflow's database, and to settings that name them."""
+    for name in operators.__all__:
+        operator = getattr(operators, name)
+        assert pickle.loads(pickle.dumps(operator)) is operator
+        assert f"{operator.__module__}.{operator.__name__}" == f"sluice_provider.operators.kaleidoscope.{name}"
+
+
+def test_a_serialized_dag_names_the_public_path(desk):
+    """As the scheduler and the API server read it."""
+    from airflow.sdk import DAG
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("dag", schedule=None) as dag:
+        registrar("o", "f")()
+    tasks = {each["__var"]["task_id"]: each["__var"] for each in DagSerialization.to_dict(dag)["dag"]["tasks"]}
+    assert (
+        tasks["report"]["_task_module"] == tasks["download"]["_task_module"] == "sluice_provider.operators.kaleidoscope"
+    )
+    assert tasks["report"]["_operator_extra_links"] == {"Kaleidoscope": "_link_KaleidoscopeLink"}

@@ -1,0 +1,345 @@
+"""The registrar's side of a registration as tasks: results arrive once, whoever dies and whatever is lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from operators.life import SECRET
+from operators.registration_life import RESULTS
+from sluice_provider.errors import BadInput, Conflict, NotFound, Undone, Unreachable
+
+pytestmark = pytest.mark.airflow
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+DEATHS = ["before asking", "intent noted", "after asking", "job noted", "all noted", "publishing"]
+FLOWS = pytest.mark.parametrize("flow", ["file", "submission", "validation"])
+
+
+@pytest.fixture
+def case(desk):
+    """Something to answer: makes it, and gives the arguments and a look at it."""
+
+    def make(flow):
+        if flow == "file":
+            desk.register()
+            return {}, RESULTS, lambda: desk.registrations[-1]
+        ids = desk.stage()
+        submission_id = desk.submit(validation=flow == "validation")
+        records = [{**result, "record_id": each} for result, each in zip(RESULTS, ids, strict=True)]
+        return {"file_id": None, "submission_id": submission_id}, records, lambda: desk.submissions[-1]
+
+    return make
+
+
+# --- results
+
+
+@FLOWS
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_results_arrive(report, case, desk, flow, status):
+    """For a file and for a submission; the task does not wait unless it is told to."""
+    ids, records, look = case(flow)
+    life = report(**ids, status=status, records=records, message="see", key_field_names=["id"]).go()
+    ends = {"success": "completed", "error": "failed"}
+    ends = {"success": "validated", "error": "validation_failed"} if flow == "validation" else ends
+    kept = look()
+    assert life.state == "success"
+    assert (kept["status"], kept["message"], kept["results"], kept["results_received"]) == (
+        ends[status],
+        "see",
+        records,
+        1,
+    )
+    assert (life.result["reported"], life.result["records"]) == (status, 2)
+    assert life.result["operation_id"] == desk.operation_id
+    if flow == "file":
+        assert life.result["registration_id"] == kept["id"]
+    else:
+        assert life.result["submission_id"] == kept["id"]
+
+
+@WAYS
+def test_it_may_wait_until_they_are_worked_in(report, case, desk, deferrable):
+    """Then the result says how the registration ended."""
+    _, _, look = case("file")
+    desk.sandbox.settings(results_seconds=20)
+    life = report(wait_for_completion=True, deferrable=deferrable).go()
+    assert (life.state, life.result["status"], look()["status"]) == ("success", "completed", "completed")
+    assert life.result["seconds"] >= 20
+
+
+def test_a_reported_error_is_meant_to_end_badly(report, case, desk):
+    """The registration fails, and the task that reported so has done its work."""
+    case("file")
+    desk.sandbox.settings(results_seconds=20)
+    life = report(wait_for_completion=True, status="error", message="no good").go()
+    assert (life.state, life.result["status"]) == ("success", "failed")
+
+
+def test_success_that_ends_badly(report, case, desk):
+    """The remote could not work the results in: they are not sent again."""
+    case("file")
+    desk.sandbox.settings(results_seconds=20)
+    life = report(wait_for_completion=True, deferrable=True).defer()
+    desk.sandbox.advance(60)
+    listed = [{**desk.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
+    desk.sandbox.faults([{"method": "GET", "path": "registrations", "times": 99, "status": 200, "body": listed}])
+    life.fire().leg()
+    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert "no such field" in str(life.error)
+    assert len(desk.asked("/results")) == 1
+
+
+@FLOWS
+@WAYS
+@pytest.mark.parametrize("moment", DEATHS)
+def test_whoever_dies_reports_once(report, case, moment, flow, deferrable):
+    """The second try sends results only if the first did not."""
+    ids, records, look = case(flow)
+    life = report(**ids, records=records, deferrable=deferrable)
+    with life.death(moment):
+        life.go()
+    life.retry()
+    assert (life.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+    assert life.result["records"] == 2
+
+
+@FLOWS
+@pytest.mark.parametrize("seconds", [0, 20], ids=["at once", "worked in slowly"])
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_lost_answer_is_looked_into(report, case, desk, flow, drop, seconds):
+    """The registration is read; results are sent again only if it has not taken them."""
+    ids, records, look = case(flow)
+    desk.sandbox.settings(results_seconds=seconds)
+    desk.sandbox.advance(5)
+    desk.trouble("/results", drop=drop)
+    life = report(**ids, records=records).go()
+    assert (life.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+
+
+def test_a_failing_remote_is_looked_into(report, case, desk):
+    """A 503 may come from something that stands in front of it: then nothing was done."""
+    _, _, look = case("file")
+    desk.trouble("/results", status=503)
+    life = report().go()
+    assert (life.state, look()["results_received"]) == ("success", 1)
+
+
+def test_a_status_pushed_meanwhile_is_no_sign(report, case, desk, clock):
+    """Somebody else says how far it is while our results are lost: they are sent again, not taken for arrived."""
+    _, _, look = case("file")
+    desk.trouble("/results", drop="before")
+    life = report()
+    clock.on_nap = lambda: desk.hook.push_status(desk.operation_id, desk.file_id, "validated", "half way")
+    life.go()
+    assert (life.state, look()["results_received"], look()["status"]) == ("success", 1, "completed")
+
+
+def test_doubt_outlives_a_look_that_fails(report, case, desk):
+    """The next try looks first."""
+    _, _, look = case("file")
+    desk.sandbox.faults(
+        [
+            {"method": "POST", "path": "/results", "drop": "after"},
+            {"method": "GET", "path": "/registrations", "skip": 1, "times": 50, "status": 503},
+        ]
+    )
+    life = report().go()
+    assert life.state == "up_for_retry"
+    desk.sandbox.faults([])
+    life.retry()
+    assert (life.state, look()["results_received"]) == ("success", 1)
+
+
+def test_a_file_that_was_registered_again_meanwhile(report, desk):
+    """Whose results are lost cannot be told by the new registration: a person is told what to look at."""
+    first = desk.register()
+    life = report()
+    with life.death("after asking"):
+        life.go()
+    desk.sandbox.advance(1)
+    desk.register()
+    life.retry()
+    assert (life.state, type(life.error)) == ("failed", Conflict)
+    assert first in str(life.error)
+    assert [each["results_received"] for each in desk.registrations] == [1, 0]
+
+
+def test_a_registration_that_is_over(report, desk):
+    """It has its results: nothing is sent, unless the author wants it."""
+    desk.register()
+    desk.answer("error", message="by hand")
+    life = report().go()
+    assert (life.state, type(life.error)) == ("failed", Conflict)
+    assert "it has its results; if_ended='send'" in str(life.error)
+    assert desk.registrations[0]["results_received"] == 1
+    desk.sandbox.settings(results_again=True)
+    assert report(if_ended="send").go().state == "success"
+    assert desk.registrations[0]["status"] == "completed"
+
+
+def test_a_cleared_task_does_not_send_twice(report, case, desk):
+    """The registration is over by then."""
+    _, _, look = case("file")
+    life = report().go()
+    life.clear().go()
+    assert isinstance(life.error, Conflict)
+    assert look()["results_received"] == 1
+
+
+def test_results_of_nothing(report, desk):
+    """There is no such registration."""
+    life = report().go()
+    assert (life.state, type(life.error)) == ("failed", NotFound)
+    assert desk.asked("/results") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.jsonl", "\n".join(json.dumps(each) for each in RESULTS)),
+        ("r.json", json.dumps(RESULTS)),
+        ("r.csv", "record_id,status,error_message,id\nr1,matched,,7\nr2,not_found,no such compound,\n"),
+        (
+            "r.csv",
+            'record_id,status,error_message,data\nr1,matched,,"{""id"": ""7""}"\nr2,not_found,no such compound,\n',
+        ),
+        ("r.tsv", "record_id\tstatus\terror_message\tid\nr1\tmatched\t\t7\nr2\tnot_found\tno such compound\t\n"),
+    ],
+    ids=["jsonl", "json", "csv", "csv with data", "tsv"],
+)
+def test_results_in_files(report, case, tmp_path, name, content):
+    """Whatever the file, the same results; cells without a name of their own are the data."""
+    _, _, look = case("file")
+    (tmp_path / name).write_text(content)
+    assert report(records=str(tmp_path / name)).go().state == "success"
+    assert look()["results"] == RESULTS
+
+
+def test_results_in_parquet(report, case, tmp_path):
+    """Likewise."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    _, _, look = case("file")
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet"
+    )
+    assert report(records=f"file://{tmp_path}/r.parquet").go().state == "success"
+    assert look()["results"] == RESULTS
+
+
+def test_results_without_records(report, case):
+    """A verdict on the whole alone."""
+    _, _, look = case("file")
+    assert report(records=None, status="error", message="unreadable").go().state == "success"
+    assert (look()["status"], look()["results"]) == ("failed", [])
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"file_id": None}, "give either file_id or submission_id"),
+        ({"submission_id": "s"}, "give either file_id or submission_id"),
+        ({"file_id": ""}, "file_id must be an id"),
+        ({"file_id": None, "submission_id": "None"}, "submission_id must be an id"),
+        ({"operation_id": ""}, "operation_id must be an id"),
+        ({"status": "completed"}, "status must be one of 'success', 'error', not 'completed'"),
+        ({"message": 7}, "message must be a text"),
+        ({"key_field_names": "id"}, "key_field_names must be a list"),
+        ({"if_ended": "x"}, "if_ended must be one of"),
+        ({"records": [{"status": "x"}]}, "the given list: record 1 must have a record_id"),
+        ({"records": [*RESULTS, {"record_id": "r3"}]}, "record 3 must have a status"),
+        ({"records": [*RESULTS, RESULTS[0]]}, "record 3 and record 1 are both for record 'r1'"),
+        ({"records": [{**RESULTS[0], "data": "no JSON"}]}, "record 1 has a field 'data' that is not a JSON object"),
+        ({"records": [{**RESULTS[0], "data": "[1]"}]}, "not an object of named values"),
+        ({"records": {"record_id": "r1"}}, "records must be a list of dicts"),
+        ({"records": "nowhere.jsonl"}, "there is no such file"),
+        ({"records": "results.docx"}, "does not say by its name what it is"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_sent(report, desk, args, words):
+    """Each line, in words that name the argument or the record; no retry would help."""
+    life = report(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert words in str(life.error)
+    assert desk.sandbox.requests() == []
+
+
+# --- how far it is
+
+
+@FLOWS
+def test_a_status_is_told(tell, case, desk, flow):
+    """For a file and for a submission, once."""
+    ids, _, look = case(flow)
+    life = tell(**ids, message="half way", status="validated").go()
+    assert (life.state, life.result["reported"]) == ("success", "validated")
+    assert [each["status"] for each in look()["history"]][1:] == ["validated"]
+    assert look()["message"] == "half way"
+
+
+@WAYS
+@pytest.mark.parametrize("moment", [*DEATHS, "end noted"])
+def test_whoever_dies_tells_it_once(tell, case, moment, deferrable):
+    """The second try looks whether it was heard."""
+    _, _, look = case("file")
+    life = tell(deferrable=deferrable)
+    with life.death(moment):
+        life.go()
+    life.retry()
+    assert life.state == "success"
+    assert [each["status"] for each in look()["history"]] == ["pending", "validated"]
+
+
+def test_an_old_status_does_not_undo_an_end(tell, case, desk):
+    """What was lost and is found late is not said any more when the registration is over."""
+    _, _, look = case("file")
+    life = tell()
+    with life.death("before asking"):
+        life.go()
+    desk.answer("success")
+    life.retry()
+    assert (life.state, look()["status"]) == ("success", "completed")
+    assert life.said("WARNING", "is over (completed)")
+    assert len(desk.asked("/registration_files/")) == 0
+
+
+def test_a_status_that_nobody_takes(tell, desk):
+    """Repeated for as long as that may help, and left to the next try."""
+    desk.register()
+    desk.trouble("/registration_files/", times=99, status=503)
+    life = tell().go()
+    assert life.state == "up_for_retry"
+    assert not isinstance(life.error, Unreachable)
+    desk.sandbox.faults([])
+    life.retry()
+    assert (life.state, desk.registrations[0]["status"]) == ("success", "validated")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"status": "done"}, "status must be one of 'pending', 'validated'"),
+        ({"status": None}, "status must be one of"),
+        ({"file_id": None}, "give either file_id or submission_id"),
+        ({"message": ""}, "message must be a text that is not empty"),
+    ],
+)
+def test_a_status_that_cannot_be_told(tell, desk, args, words):
+    """Before anything is sent."""
+    life = tell(**args).go()
+    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert words in str(life.error)
+    assert desk.sandbox.requests() == []
+
+
+def test_no_secret_is_told(report, tell, desk):
+    """Neither in logs nor in results, also where everything goes wrong."""
+    desk.register()
+    desk.trouble("operations", drop="after", times=1)
+    lives = [tell().go(), report(wait_for_completion=True, deferrable=True).go()]
+    told = [str((life.log, life.xcom(), life.journal, life.error)) for life in lives]
+    assert all(SECRET not in text and "Bearer" not in text for text in told)

@@ -1,0 +1,124 @@
+"""What a person does by hand in the real Kaleidoscope, for tests and demos: files and drafts put in, and registered."""
+
+from __future__ import annotations
+
+import pytest
+
+A, B = {"name": "A", "smiles": "C"}, {"name": "B", "molecular_weight": 12.5}
+
+
+@pytest.fixture
+def ids(sluice_sandbox):
+    """What there is from the start."""
+    return sluice_sandbox.state()["kaleidoscope"]["ids"]
+
+
+def _registrations(kal, ids):
+    return kal.get(f"operations/{ids['operation_id']}/registrations").json()
+
+
+def test_a_file_put_in_and_registered_at_once(kal, ids, sluice_sandbox):
+    """For demos and tests: what a person would do by hand."""
+    told = sluice_sandbox.register("a b.sdf", "mol", record_ids=["r1"])
+    assert told["registration"] == {
+        key: value for key, value in _registrations(kal, ids)[0].items() if key != "record_errors"
+    }
+    state = sluice_sandbox.state()["kaleidoscope"]
+    assert state["registrations"][0]["record_ids"] == ["r1"]
+    file = next(each for each in state["files"] if each["id"] == told["file_id"])
+    assert (file["name"], file["size"], file["content_type"]) == ("a b.sdf", 3, "chemical/x-mdl-sdfile")
+    assert kal.get(f"files/{told['file_id']}").content == b"mol"
+
+
+def test_the_records_of_the_operation_are_the_ones_registered(kal, ids, sluice_sandbox):
+    """Unless others are named."""
+    kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
+    kal.push({"symbol": "He"})
+    told = sluice_sandbox.register("x.csv", "")
+    state = sluice_sandbox.state()["kaleidoscope"]
+    here = [each["id"] for each in state["records"] if each["operation_ids"]]
+    assert (len(here), told["file_id"]) == (1, state["registrations"][0]["file_id"])
+    assert state["registrations"][0]["record_ids"] == here
+
+
+def test_a_file_may_only_be_put_in(kal, ids, sluice_sandbox):
+    """And registered later, or never; bytes come in base64, with any type."""
+    more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
+    told = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
+    assert told["registration"] is None
+    assert _registrations(kal, ids) == []
+    file = sluice_sandbox.state()["kaleidoscope"]["files"][-1]
+    assert (file["name"], file["size"], file["content_type"]) == ("x.bin", 2, "application/x-thing")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {},
+        {"file_name": "x"},
+        {"file_name": "", "content": ""},
+        {"file_name": "x", "content": "", "base64": ""},
+        {"file_name": "x", "base64": "?"},
+        {"file_name": "x", "content": 1},
+        {"file_name": "x", "content": "", "operation_id": "other"},
+        {"file_name": "x", "content": "", "record_ids": [1]},
+        {"file_name": "x", "content": "", "register": "no"},
+        {"file_name": "x", "content": "", "surprise": 1},
+    ],
+)
+def test_what_cannot_be_put_in(sluice_sandbox, wrong):
+    """400 with a reason, and no file."""
+    with pytest.raises(ValueError, match=r"\w"):
+        sluice_sandbox._control("POST", "kaleidoscope/registrations", json=wrong)
+    assert len(sluice_sandbox.state()["kaleidoscope"]["files"]) == 1
+
+
+def test_it_is_all_gone_after_a_reset(ids, sluice_sandbox):
+    """But for the one file, which keeps its id."""
+    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.reset()
+    state = sluice_sandbox.state()["kaleidoscope"]
+    assert (state["registrations"], [each["id"] for each in state["files"]]) == ([], [ids["file_id"]])
+
+
+@pytest.mark.parametrize("kind", ["registration", "validation"])
+def test_drafts_put_in_and_submitted_at_once(drafts, sluice_sandbox, kind):
+    """For demos and tests: what a person would do by hand; only these are submitted."""
+    drafts.stage(A)
+    told = sluice_sandbox.stage(A, B, submit=kind)
+    assert (len(told["record_ids"]), len(drafts.current())) == (2, 3)
+    (listed,) = drafts.submissions()
+    assert {**told["submission"], "record_errors": []} == listed
+    assert (listed["submission_type"], listed["submitted_record_ids"]) == (kind, told["record_ids"])
+    assert [each["values"] for each in drafts.state("drafts")[1:]] == [{"smiles": "C"}, {"molecular_weight": 12.5}]
+
+
+def test_drafts_may_only_be_put_in(drafts, sluice_sandbox):
+    """And submitted later, or never."""
+    told = sluice_sandbox.stage(A)
+    assert (told["submission"], told["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {},
+        {"rows": []},
+        {"rows": [1]},
+        {"rows": [{"smiles": "C"}]},
+        {"rows": [{"name": 1}]},
+        {"rows": [{"name": "A", "molecular_weight": "heavy"}]},
+        {"rows": [A], "submit": "both"},
+        {"rows": [A], "surprise": 1},
+    ],
+)
+def test_drafts_that_cannot_be_put_in(drafts, sluice_sandbox, wrong):
+    """400 with a reason, and no draft."""
+    with pytest.raises(ValueError, match=r"\w"):
+        sluice_sandbox._control("POST", "kaleidoscope/drafts", json=wrong)
+    sluice_sandbox.settings(staging_table=False)
+    with pytest.raises(ValueError, match="no staging table"):
+        sluice_sandbox.stage(A)
+    assert drafts.state("drafts") == []
