@@ -5,7 +5,8 @@
 Give the oldest patch release of each that people still have (Debian's 3.11 is 3.11.2), as some packages ask for more.
 Each interpreter is asked what pip would install for the package with its `ui` extra, which has `dev` in it, and the
 pinned Airflow, in an empty throw-away environment and without installing anything. What they agree on becomes one
-line; where they differ, each version gets a marker. Run it to move to newer versions, then run `make lint types test` on every Python.
+line; where they differ, each version gets a marker. Run it to move to newer versions, then run `make lint types test`
+on every Python.
 Where the packages come from is pip's own configuration and is not written down.
 """
 

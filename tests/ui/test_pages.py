@@ -18,10 +18,11 @@ EVIL = '<img src=x onerror="globalThis.evil = 1">'
 
 
 def fill(session):
-    """Sixty jobs of twelve hours in four DAGs, and one in a fifth that somebody has tampered with."""
+    """Sixty jobs of twelve hours in four DAGs; older ones: one that somebody has tampered with, and a mapped one."""
     seed(session, int(os.environ.get("SLUICE_UI_JOBS", "60")), span=DAY / 2)
-    add_dags(session, ["tampered"])
+    add_dags(session, ["tampered", "mapped"])
     short = card("kaleidoscope", "import", "failed", time.time() - 8 * 86_400, 60, random.Random(1))
+    add_job(session, ("mapped", "run", "push", 3), journal(short), "failed")
     short |= {"ids": [EVIL], "noun": EVIL, "message": EVIL, "word": EVIL, "url": "javascript:globalThis.evil=1"}
     add_job(session, ("tampered", "run", "push", -1), journal(short), "failed")
 
@@ -149,6 +150,14 @@ def test_links_into_airflow_hold_below_the_base_path(show, server):
     page.locator("tbody tr").first.locator("td.sluice-c-task a").nth(1).click()
     page.wait_for_url(f"{server.url}dags/**/plugin/sluice-job")
     page.locator(".sluice-panel").first.wait_for()
+
+
+def test_one_of_many_mapped_tasks(show, server):
+    """Has its index in the list, and a tab of its own."""
+    page = show("?within=30d&dag=mapped")
+    page.get_by_role("link", name="push [3]").click()
+    page.wait_for_url(f"{server.url}dags/mapped/runs/run/tasks/push/mapped/3/plugin/sluice-job")
+    page.locator(".sluice-state", has_text="Failed").wait_for()
 
 
 def test_it_looks_again_only_while_somebody_looks(show):
