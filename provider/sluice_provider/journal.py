@@ -213,6 +213,8 @@ def digest(value: Any) -> str:
 
 def _plain(story: Story) -> dict[str, Any]:
     return {
+        # First, as whoever lists ten thousand jobs reads the beginning of each journal only.
+        "card": {**story.card, "rounds": sum(entry.round for entry in story.entries)} if story.card else {},
         "version": VERSION,
         "fingerprint": story.fingerprint,
         "clearing": story.clearing,
@@ -225,7 +227,6 @@ def _plain(story: Story) -> dict[str, Any]:
             }
             for entry in story.entries
         ],
-        "card": {**story.card, "rounds": sum(entry.round for entry in story.entries)} if story.card else {},
         "history": [list(line) for line in story.history],
     }
 
