@@ -138,13 +138,18 @@ class Story:
 
     def tell(self, what: str, text: str = "", at: float | None = None) -> None:
         """Add a line to the history."""
-        self.history.append(Line(round(time.time() if at is None else at, 3), what, text[:LONGEST]))
+        self.history.append(Line(round(time.time() if at is None else at, 3), what, fit(text)))
         if len(self.history) > LINES:
             del self.history[LINES // 4]
 
     def show(self, **facts: Any) -> None:
         """Bring the card up to date."""
-        self.card.update(facts, at=round(time.time(), 3))
+        words = {name: fit(text) for name, text in facts.items() if name in ("word", "message")}
+        self.card.update({**facts, **words}, at=round(time.time(), 3))
+
+    def last(self, what: str) -> str | None:
+        """What the latest line of this kind says."""
+        return next((line.text for line in reversed(self.history) if line.what == what), None)
 
     def entry(self, phase: str) -> Entry:
         """The phase's entry, a new one if it was never begun."""
@@ -175,6 +180,9 @@ class Journal:
     :param context: the task's context
     """
 
+    held: Story | None = None
+    """What stands in it, as far as this process has read or written it."""
+
     def __init__(self, context: Any) -> None:
         self._store = context.get("task_state_store")
         self._ti = context["ti"]
@@ -193,7 +201,8 @@ class Journal:
 
     def read(self) -> Story | None:
         data = self._store.get(KEY) if self._store is not None else self._pull()
-        return None if data is None else _story(data)
+        self.held = None if data is None else _story(data)
+        return self.held
 
     def write(self, story: Story) -> None:
         data = _plain(story)
@@ -201,6 +210,7 @@ class Journal:
             self._store.set(KEY, data)
         else:
             self._ti.xcom_push(key=KEY, value=data)
+        self.held = story
 
     def _pull(self) -> Any:
         return self._ti.xcom_pull(task_ids=self._ti.task_id, key=KEY, map_indexes=self._ti.map_index)
@@ -209,6 +219,30 @@ class Journal:
 def digest(value: Any) -> str:
     """A fingerprint of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def fit(text: str) -> str:
+    """As much of a remote's words as is kept. They may repeat a secret that it was sent; from logs Airflow takes those
+    out, and here nobody does but us."""
+    from airflow.providers.common.compat.sdk import redact
+
+    return str(redact(text))[:LONGEST]
+
+
+def lines_of(told: Any) -> list[Line]:
+    """What can be read of a history. Nothing is decided by it, so what cannot is left out and stops nobody."""
+    lines = told if isinstance(told, list) else ()
+    return [Line(float(at), str(what), str(text)) for at, what, text in filter(_is_line, lines)]
+
+
+def _is_line(each: Any) -> bool:
+    return isinstance(each, (list, tuple)) and len(each) == len(Line._fields) and isinstance(each[0], (int, float))
+
+
+def _card_of(told: Any) -> dict[str, Any]:
+    """Likewise."""
+    card = dict(told) if isinstance(told, dict) else {}
+    return {**card, "counts": card["counts"] if isinstance(card.get("counts"), dict) else {}} if card else {}
 
 
 def _plain(story: Story) -> dict[str, Any]:
@@ -237,9 +271,8 @@ def _story(data: Any) -> Story:
             raise Misunderstood(f"the journal was written by another version of this provider ({data['version']})")
         entries = [_entry(entry) for entry in data["entries"]]
         clears, tries = data["clearing"]
-        history = [Line(*line) for line in data.get("history", ())]
         story = (data["fingerprint"], [int(clears), int(tries)], data["seed"], entries)
-        return Story(*story, data.get("card", {}), history)
+        return Story(*story, _card_of(data.get("card")), lines_of(data.get("history")))
     except (KeyError, TypeError, ValueError) as error:
         raise Misunderstood(
             f"the journal of this task cannot be read ({error!r}); delete {KEY!r} from its state store to begin anew"

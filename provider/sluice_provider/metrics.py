@@ -13,32 +13,45 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
 
+log = logging.getLogger(__name__)
+
 
 def count(name: str, ref: JobRef, **tags: str) -> None:
     """Count one, from a task."""
-    _task_stats().incr(f"sluice.{name}", tags=_tags(ref, tags))
+    _tell(_task_stats, "incr", f"sluice.{name}", tags=_tags(ref, tags))
 
 
 def finished(ref: JobRef, state: str, seconds: float) -> None:
     """A job is over, so many seconds after it was asked for."""
     count("job.finished", ref, state=state)
-    _task_stats().timing("sluice.job.duration", timedelta(seconds=seconds), tags=_tags(ref, {"state": state}))
+    took = timedelta(seconds=max(0.0, seconds))
+    _tell(_task_stats, "timing", "sluice.job.duration", took, tags=_tags(ref, {"state": state}))
 
 
 def looked(ref: JobRef) -> None:
     """One look at a job, from the triggerer."""
-    _server_stats().incr("sluice.look", tags=_tags(ref, {}))
+    _tell(_server_stats, "incr", "sluice.look", tags=_tags(ref, {}))
 
 
 def throttled(system: str, *, task: bool) -> None:
     """A remote asked to be called less often."""
-    (_task_stats() if task else _server_stats()).incr("sluice.throttled", tags={"system": system})
+    _tell(_task_stats if task else _server_stats, "incr", "sluice.throttled", tags={"system": system})
+
+
+def _tell(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str]) -> None:
+    """No job may suffer from a backend that is set up wrongly, cannot be reached, or refuses a name."""
+    try:
+        getattr(stats(), how)(*figures, tags=tags)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not the job's trouble
+        log.debug("%s could not be counted: %r", figures[0], error)
 
 
 def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:

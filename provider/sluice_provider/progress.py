@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider import metrics
-from sluice_provider.jobs import LONGEST, Work
-from sluice_provider.journal import Line
+from sluice_provider.jobs import Work
+from sluice_provider.journal import Line, fit, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sluice_provider.jobs import JobRef
     from sluice_provider.journal import Story
 
@@ -25,6 +24,8 @@ KEY = "sluice_progress"
 EVERY = 15.0
 """Seconds between two writings when nothing but counts has changed."""
 LINES = 50
+LONGEST_FLUSH = 10.0
+"""Seconds that the end of a wait is held up at the most, for news that do not get through."""
 
 
 class Poster:
@@ -47,7 +48,8 @@ class Poster:
     def __call__(self, work: Work, news: str) -> None:
         """Called with every look, on the event loop."""
         metrics.looked(self._ref)
-        self._latest = work.to_json()
+        told = work.to_json()
+        self._latest = {**told, "word": fit(told["word"]), "message": fit(told["message"])}
         if news:
             self.add("state", news)
         if news or (self._latest != self._posted and time.time() - self._at >= EVERY):
@@ -55,10 +57,14 @@ class Poster:
 
     def add(self, what: str, text: str) -> None:
         """A line of history, written with the next news."""
-        self._history = [*self._history[-LINES + 1 :], Line(round(time.time(), 3), what, text[:LONGEST])]
+        self._history = [*self._history[-LINES + 1 :], Line(round(time.time(), 3), what, fit(text))]
 
     async def flush(self) -> None:
-        """Write what is not written yet, and wait until it is."""
+        """Write what is not written yet, and wait until it is, but not for long."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._write_the_rest(), LONGEST_FLUSH)
+
+    async def _write_the_rest(self) -> None:
         if self._writing is not None:
             await self._writing
         if self._ti is not None and self._latest:
@@ -69,8 +75,6 @@ class Poster:
             self._writing = asyncio.get_running_loop().create_task(self._post())
 
     async def _post(self) -> None:
-        from airflow.sdk.execution_time.xcom import XCom
-
         self._posted, self._at = self._latest, time.time()
         value = {
             "at": round(self._at, 3),
@@ -81,17 +85,25 @@ class Poster:
         ti = self._ti
         place = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         try:
-            await XCom.aset(KEY, value, **place)
+            # Not by the author's own XCom backend: that may block the event loop, and the page reads the database.
+            from airflow.sdk.bases.xcom import BaseXCom
+
+            await BaseXCom.aset(KEY, value, **place)
         except Exception as error:  # noqa: BLE001 - the wait goes on whatever becomes of its news
+            self._posted = {}
             self._log.debug("Progress could not be written down: %r", error)
 
 
-def take_over(story: Story, ti: Any) -> None:
+def take_over(story: Story, ti: Any, log: Any) -> None:
     """Bring what the trigger wrote down into the story of the task that resumes."""
-    told = ti.xcom_pull(task_ids=ti.task_id, key=KEY, map_indexes=ti.map_index)
-    if not isinstance(told, dict) or not isinstance(told.get("history"), list):
+    try:
+        from airflow.sdk.bases.xcom import BaseXCom
+
+        told = BaseXCom.get_one(key=KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+    except Exception as error:  # noqa: BLE001 - the job goes on whatever became of its news
+        log.debug("What the trigger wrote down could not be read: %r", error)
         return
-    known: Sequence[Any] = [line.at for line in story.history]
-    for line in told["history"]:
-        if isinstance(line, list) and len(line) == 3 and line[0] not in known:
-            story.tell(str(line[1]), str(line[2]), at=float(line[0]))
+    known = {line.at for line in story.history}
+    for line in lines_of(told.get("history") if isinstance(told, dict) else None):
+        if line.at not in known:
+            story.tell(line.what, line.text, at=line.at)

@@ -48,6 +48,7 @@ class JobTrigger(BaseTrigger):
         cancel_on_kill: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._poster: Poster | None = None
         self.system = system
         self.conn_id = conn_id
         self.job = job
@@ -93,7 +94,7 @@ class JobTrigger(BaseTrigger):
     async def _wait(self, ref: JobRef) -> Work:
         hook = hook_for(self.system, self.conn_id, ref.where)
         age = Age(self.asked_at)
-        poster = Poster(getattr(self, "task_instance", None), ref, self.log)
+        poster = self._news(ref)
         flow = wait(
             Watch(hook.kind(ref.kind), ref, age).look,
             lambda work: work.over,
@@ -105,6 +106,12 @@ class JobTrigger(BaseTrigger):
         work = await hook.arun(no_sooner(flow, _settling()))
         await poster.flush()
         return work
+
+    def _news(self, ref: JobRef) -> Poster:
+        """One for the trigger's whole life: what it writes takes the place of what it wrote before."""
+        if self._poster is None:
+            self._poster = Poster(getattr(self, "task_instance", None), ref, self.log)
+        return self._poster
 
     async def on_kill(self) -> None:
         """Airflow 3.3 calls this when a user ends the deferred task, and also when the trigger only moves to another
@@ -140,7 +147,7 @@ class JobTrigger(BaseTrigger):
 
     async def _see_cancelled(self, hook: SluiceHook, ref: JobRef) -> None:
         """One look, for whoever opens the page: the task is over and nobody will look again."""
-        poster = Poster(self.task_instance, ref, self.log)
+        poster = self._news(ref)
         poster.add("cancel", "asked for")
         try:
             Changes(self.log, ref, poster)(await hook.arun(Watch(hook.kind(ref.kind), ref, Age(self.asked_at)).look()))

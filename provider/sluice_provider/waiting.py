@@ -18,7 +18,7 @@ from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
 from sluice_provider.errors import BadInput, InDoubt, SluiceError, Undone, Unreachable
 from sluice_provider.hooks.base import SluiceHook, hook_for
-from sluice_provider.jobs import LONGEST, SHOWN, Changes, JobRef, Work
+from sluice_provider.jobs import SHOWN, Changes, JobRef, Work
 from sluice_provider.progress import EVERY
 
 if TYPE_CHECKING:
@@ -72,7 +72,13 @@ class Waiting(BaseOperator):
         """Make the ids and the link visible while the job runs."""
         self.job_url = self.hook.job_url(ref.kind, ref.ids[0], ref.where, self.hook.fields())
         counts = {**story.card.get("counts", {}), **story.sent}
-        story.show(**self._card(ref.kind), ids=list(ref.ids), url=self.job_url, asked_at=asked_at, counts=counts)
+        facts = {
+            "url": self.job_url,
+            "asked_at": asked_at,
+            "counts": counts,
+            "state": story.card.get("state", "running"),
+        }
+        story.show(**self._card(ref.kind), ids=list(ref.ids), **facts)
         context["ti"].xcom_push(key=IDS_KEY, value=list(ref.ids))
         for link in self.operator_extra_links:
             context["ti"].xcom_push(key=link.xcom_key, value=self.job_url)
@@ -112,11 +118,12 @@ class Waiting(BaseOperator):
             return
         journal, story = self._open
         _show(story, work)
+        news = "" if news == story.last("state") else news
         if news:
             story.tell("state", news)
         if news or time.time() - self._written >= EVERY:
             self._written = time.time()
-            journal.write(story)
+            self.try_to_write(journal, story)
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -129,14 +136,18 @@ class Waiting(BaseOperator):
             raise
 
     def _tell_error(self, journal: Journal, story: Story, error: SluiceError) -> None:
+        # A story that was to be a new one and was not written before anything was asked for must not replace the old
+        # one: the jobs of that may be looked for again.
+        story = journal.held or story
         story.tell("error", f"{type(error).__name__}: {error}")
-        story.show(message=str(error)[:LONGEST], **_fallen(story, error))
-        self._try_to_write(journal, story)
+        story.show(message=str(error), **_fallen(story, error))
+        self.try_to_write(journal, story)
 
-    def _try_to_write(self, journal: Journal, story: Story) -> None:
+    def try_to_write(self, journal: Journal, story: Story) -> None:
+        """For news by which nothing is decided: that they cannot be written is no trouble of the job's."""
         try:
             journal.write(story)
-        except Exception as trouble:  # noqa: BLE001 - the task is ending, and not because of this
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, what matters is written elsewhere
             self.log.warning("The journal could not be written: %r", trouble)
 
     def tell_end(self, story: Story, work: Work) -> None:
@@ -154,7 +165,7 @@ class Waiting(BaseOperator):
         story.tell("cancel", "asked for")
         story.show(state="cancelling")
         # Beside this: a signal may have come in the middle of talking to Airflow, which one thread cannot do twice.
-        writing = Thread(target=self._try_to_write, args=(journal, story), daemon=True)
+        writing = Thread(target=self.try_to_write, args=(journal, story), daemon=True)
         writing.start()
         writing.join(2.0)
 
@@ -178,7 +189,7 @@ class Waiting(BaseOperator):
         if self._open is not None:
             journal, story = self._open
             story.tell("deferred")
-            journal.write(story)
+            self.try_to_write(journal, story)
         self.defer(
             trigger=self.trigger(ref, asked_at),
             method_name="execute_complete",
@@ -230,8 +241,10 @@ def _fallen(story: Story, error: SluiceError) -> dict[str, Any]:
         return {"state": "in_doubt"}
     if isinstance(error, Undone) and state != "cancelled":
         return {"state": "failed", "ended_at": time.time()}
-    if state == "asking":  # a refusal leaves no intent behind; anything else does
-        return {"state": "in_doubt" if entry and entry.intent else "failed"}
+    if state in (None, "asking"):  # a refusal leaves no intent behind; anything else does
+        if entry and entry.intent:
+            return {"state": "in_doubt"}
+        return {"state": "running" if entry and entry.parts else "failed"}
     return {}
 
 

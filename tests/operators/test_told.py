@@ -90,7 +90,7 @@ def test_a_refusal_is_a_failure_without_an_id(push, remote):
     remote.trouble("POST", "/push/imports", status=422, body={"message": "no such view"})
     life = push().go()
     card = life.journal["card"]
-    assert (card["state"], card.get("ids")) == ("failed", None)
+    assert (card["state"], card["ids"]) == ("failed", [])
     assert "no such view" in card["message"]
 
 

@@ -81,8 +81,8 @@ class Asking:
             if _nothing_done(error):
                 self._withdraw(error, before if before is not None and before.key == key else None)
             raise
-        metrics.count("job.started", self.ref)
         self.found(job_id, start, size)
+        metrics.count("job.started", self.ref)
         return job_id
 
     def _withdraw(self, error: SluiceError, before: Intent | None) -> None:
@@ -109,7 +109,7 @@ class Asking:
         self.entry.parts.append(Part(job_id, start, size))
         self.entry.intent = None
         self._story.tell("asked", f"{_share(self.entry.phase, start, size)}: {job_id}")
-        self._story.show(state="running")
+        self._story.show(state="running", ids=list(self.entry.ids))
         self._journal.write(self._story)
 
     def whole(self) -> None:

@@ -150,7 +150,7 @@ class JobOperator(Waiting):
 
     def _resume(self, context: Context, journal: Journal, story: Story) -> None:
         self.keep(journal, story)
-        take_over(story, context["ti"])
+        take_over(story, context["ti"], self.log)
 
     def _begin(self, journal: Journal) -> Story:
         """The story so far, or a new one where the user or the input says so."""
@@ -227,6 +227,7 @@ class JobOperator(Waiting):
             self._ref = self._reference(story, entry)
             self.publish(context, self._ref, story, entry.asked_at)
             if phase.last and not self.wait_for_completion:
+                self.try_to_write(journal, story)
                 break
             work = self._wait(self._ref, entry, trouble)
             trouble = None
@@ -242,7 +243,7 @@ class JobOperator(Waiting):
         if self.deferrable:
             # What the trigger cannot carry must be found out before the remote is asked, not after.
             json.dumps(self.trigger(ref, entry.asked_at).serialize())
-        story.show(**self._card(phase.kind), asked_at=entry.asked_at)
+        story.show(**self._card(phase.kind), ids=list(entry.ids), asked_at=entry.asked_at)
         asking = Asking(journal, story, entry, self.hook, ref)
         try:
             if entry.intent is not None:

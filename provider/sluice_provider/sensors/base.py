@@ -113,7 +113,7 @@ class JobSensor(Waiting, BaseSensorOperator):
     def _resumed(self, context: Context, journal: Journal) -> Story:
         story = journal.read() or self._begin(journal)
         self.keep(journal, story)
-        take_over(story, context["ti"])
+        take_over(story, context["ti"], self.log)
         return story
 
     def _noted(self, story: Story) -> JobRef:
@@ -157,7 +157,7 @@ class JobSensor(Waiting, BaseSensorOperator):
             if self._open is not None:
                 journal, story = self._open
                 self.tell_end(story, work)
-                journal.write(story)
+                self.try_to_write(journal, story)
             if work.state is not JobState.SUCCEEDED:
                 error = Undone(f"{self.system} {self.reference().kind} ended badly: {work}")
                 error.hopeless = work.curable is not True  # another look will find the same

@@ -1,0 +1,228 @@
+"""What is told of a job changes nothing of its fate: whatever breaks in the telling, and whatever is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from operators.life import ELEMENTS, SECRET, UNKNOWN
+from sluice_provider.errors import Broken
+from sluice_provider.progress import KEY
+
+pytestmark = pytest.mark.airflow
+
+DEFERRED = {"deferrable": True}
+
+
+@pytest.fixture
+def broken_metrics(monkeypatch):
+    """A backend that refuses our figures, for tasks and for the triggerer."""
+    from airflow._shared.observability.metrics import stats as server
+    from airflow._shared.observability.metrics.base_stats_logger import NoStatsLogger
+    from airflow.sdk._shared.observability.metrics import stats as task
+
+    class Refusing(NoStatsLogger):
+        def incr(self, stat, *_args, **_more):
+            if stat.startswith("sluice."):
+                raise OSError("no metrics today")
+
+        timing = incr
+
+    for module in (server, task):
+        monkeypatch.setattr(module, "_get_backend", Refusing)
+
+
+@pytest.fixture
+def stored(push):
+    """Changes what a task left in its task state store."""
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    def change(life, **members):
+        journal = {name: told for name, told in {**life.journal, **members}.items() if told is not None}
+        with create_session() as session:
+            session.execute(
+                update(TaskStateStoreModel).filter_by(dag_id=life.run.dag_id).values(value=json.dumps(journal))
+            )
+
+    return change
+
+
+@pytest.mark.parametrize("args", [{}, DEFERRED], ids=["here", "deferred"])
+def test_metrics_that_raise(push, remote, broken_metrics, args):
+    """The job is asked for once, its id is kept, and it is waited for to its end."""
+    remote.settings(job_seconds=20)
+    remote.trouble("POST", "/push/imports", status=429, times=1)
+    life = push(**args).go()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+
+
+def test_a_journal_of_the_previous_release(push, remote, stored):
+    """It has neither card nor history: the retry goes on with the job."""
+    life = push()
+    with life.death("publishing"):
+        life.go()
+    stored(life, card=None, history=None)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+    assert life.journal["card"]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"history": [[1.0, "asked"], "x", None, ["then", "asked", "y"], [2, "state", 7]], "card": {"counts": None}},
+        {"history": {"0": 1}, "card": ["running"]},
+        {"history": "lost", "card": {"counts": 3, "state": 7}},
+    ],
+    ids=str,
+)
+def test_a_card_and_a_history_that_cannot_be_read(push, remote, stored, told):
+    """Somebody edited them, or another version wrote them: what decides is elsewhere."""
+    life = push()
+    with life.death("publishing"):
+        life.go()
+    stored(life, **told)
+    life.retry()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+
+
+def test_news_that_cannot_be_written(push, remote, monkeypatch):
+    """While a job is waited for here, Airflow's API may be away for a while: the wait goes on, and nothing is retried."""
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+    remote.settings(job_seconds=60)
+    original = TaskStateStoreAccessor.set
+
+    def write(self, key, story, **more):
+        if story["card"]["state"] == "running" and story["card"].get("word") == "processing":
+            raise ConnectionError("the API server is away")
+        return original(self, key, story, **more)
+
+    monkeypatch.setattr(TaskStateStoreAccessor, "set", write)
+    life = push().go()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+    assert life.said("could not be written")
+
+
+@pytest.mark.parametrize("left", ["raises", "nonsense"])
+def test_progress_that_cannot_be_read(push, remote, monkeypatch, left):
+    """The task that resumes does without it."""
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    remote.settings(job_seconds=30)
+    life = push(**DEFERRED).defer()
+    event = life.event()
+
+    def get_one(**_):
+        if left == "raises":
+            raise ConnectionError("the API server is away")
+        return {"history": [["yesterday", "state", "x"], 3, [{}, [], None]]}
+
+    monkeypatch.setattr(BaseXCom, "get_one", get_one)
+    life.fire(event).leg()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+
+
+def test_progress_that_hangs(push, remote, monkeypatch):
+    """The trigger does not keep its event back for it."""
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    from sluice_provider import progress
+
+    async def hang(*_args, **_kwargs):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(BaseXCom, "aset", hang)
+    monkeypatch.setattr(progress, "LONGEST_FLUSH", 0.05)
+    remote.settings(job_seconds=30)
+    life = push(**DEFERRED).go()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+
+
+@pytest.mark.parametrize("args", [{}, DEFERRED], ids=["here", "deferred"])
+def test_secrets_are_taken_out(push, remote, args):
+    """A remote may repeat what it was sent; a log is masked by Airflow, and a journal and an XCom are read as they are."""
+    life = push(**args)
+    remote.settings(job_seconds=30)
+    remote.trouble("POST", "/push/imports", status=422, times=1, body={"message": f"{SECRET} may not do this"})
+    life.go()
+    assert "may not do this" in str(life.journal["history"])
+    assert SECRET not in json.dumps(life.journal)
+
+
+def test_secrets_are_taken_out_of_progress(push, remote):
+    """The same in the triggerer."""
+    remote.settings(job_seconds=30)
+    life = push(**DEFERRED).defer()
+    import_id = remote.imports[0]
+    body = {"id": import_id, "import_status": "failed", "is_complete": True, "error_message": f"{SECRET} is no key"}
+    remote.trouble("GET", "/imports/", status=200, body=body)
+    life.event()
+    assert "is no key" in life.xcom(KEY)["message"]
+    assert SECRET not in json.dumps(life.xcom(KEY))
+
+
+def test_a_new_story_is_not_told_over_the_old_one(submit, desk):
+    """The input was another for one try, which failed before it asked; the try after it goes on with the first's job."""
+    drafts = desk.stage()
+    life = submit()
+    with life.death("publishing"):
+        life.go()
+    desk.sandbox.faults([{"method": "GET", "path": "/registration_submissions", "times": 99, "status": 503}])
+    life.retry(record_ids=drafts[:1])
+    assert isinstance(life.error, Broken)
+    desk.sandbox.faults([])
+    desk.answer(submission_id=desk.submissions[0]["id"])
+    desk.sandbox.advance(60)
+    life.retry(record_ids=None)
+    assert (life.state, len(desk.submissions)) == ("success", 1), life.error
+
+
+def test_asked_for_and_left(push, remote):
+    """A task that does not wait leaves the ids and the link of what it asked for."""
+    remote.settings(job_seconds=600)
+    life = push(wait_for_completion=False).go()
+    card = life.journal["card"]
+    assert life.state == "success"
+    assert (card["state"], card["ids"]) == ("running", remote.imports)
+    assert card["url"].endswith(remote.imports[0])
+    assert card["counts"]["sent"] == len(ELEMENTS)
+
+
+def test_half_asked_for(push, remote):
+    """The second request is refused: the first one's job goes on there, and the card names it and does not call it
+    failed."""
+    remote.settings(job_seconds=600)
+    remote.trouble("POST", "/push/imports", skip=1, status=422, body={"message": "no"})
+    life = push(batch_size=2).go()
+    card = life.journal["card"]
+    assert (card["state"], card["ids"]) == ("running", remote.imports)
+
+
+def test_a_sensor_tells_each_state_once(airflow, remote, clock):
+    """However often it comes back to look."""
+    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+    from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
+
+    remote.settings(job_seconds=600)
+    push = {"records": ELEMENTS, "key_field_names": ["symbol"], "wait_for_completion": False}
+    airflow.life(KaleidoscopePushOperator, **push).go()
+    wait = {"import_id": remote.imports[0], "mode": "reschedule", "poke_interval": 60.0}
+    life = airflow.life(KaleidoscopeImportSensor, task_id="wait", **wait).go()
+    assert life.state == "success", life.error
+    told = [text for _, what, text in life.journal["history"] if what == "state"]
+    assert len(told) == len(set(told))
+
+
+def test_a_sensor_whose_look_fails_says_nothing_of_the_job(airflow, remote):
+    """That it cannot be seen is not that it failed."""
+    from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
+
+    remote.trouble("GET", "/imports/", status=403)
+    life = airflow.life(KaleidoscopeImportSensor, task_id="wait", import_id=UNKNOWN, poke_interval=60.0).go()
+    assert life.state == "failed"
+    assert life.journal["card"]["state"] == "running"
