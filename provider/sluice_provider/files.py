@@ -42,6 +42,8 @@ def local_copy(source: Any) -> Iterator[Path]:
     here = blob.local
     if here is not None:
         _compare(blob.name, told, bytes=here.stat().st_size)
+        if told.get("sha256"):
+            _compare(blob.name, told, sha256=blob.sha256())
         yield here
         return
     with TemporaryDirectory(prefix="sluice-") as folder:

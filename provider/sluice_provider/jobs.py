@@ -240,11 +240,15 @@ SHOWN = 20
 """So many rejected rows are written to the log one by one; the others are counted."""
 
 
-def judge_rejections(work: Work, policy: str, log: Any, rest: str = "all other rows are in") -> None:
+MEND = "Mend the rows and clear this task, or let on_rejected_rows be 'warn'"
+
+
+def judge_rejections(work: Work, policy: str, log: Any, rest: str = "all other rows are in", then: str = MEND) -> None:
     """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
 
     :param policy: fail, warn or ignore
     :param rest: what became of all else, for the error
+    :param then: what to do about it, likewise
     :raises RowsRejected: when the policy is to fail
     """
     count = work.counts.get("rejected", 0)
@@ -256,7 +260,4 @@ def judge_rejections(work: Work, policy: str, log: Any, rest: str = "all other r
     if count > SHOWN:
         log.warning("... and more: %d rows were rejected in all", count)
     if policy == "fail":
-        raise RowsRejected(
-            f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); {rest}. "
-            "Mend the rows and clear this task, or let on_rejected_rows be 'warn'"
-        )
+        raise RowsRejected(f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); {rest}. {then}")

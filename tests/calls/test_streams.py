@@ -15,7 +15,7 @@ from calls.sink import sink
 from faces import Face
 from sluice_provider.calls.body import PIECE, FilePart, Multipart
 from sluice_provider.calls.flow import Call, send
-from sluice_provider.errors import BadInput, InDoubt, NotFound, Refusal, Unreachable
+from sluice_provider.errors import BadInput, InDoubt, Misunderstood, NotFound, Refusal, Unreachable
 
 MIB = 1 << 20
 
@@ -314,6 +314,27 @@ def test_an_error_is_not_a_file(face, server, shelf):
     with pytest.raises(NotFound, match="expired"):
         face(get("results", shelf))
     assert (shelf.begun, shelf.names) == (0, [])
+
+
+@pytest.mark.parametrize("status", [202, 203, 206])
+def test_only_a_whole_file_is_one(face, server, shelf, status):
+    """It is not ready, or this is a part of it, or something on the way has changed it."""
+    server.answer = lambda _path: (status, {"Content-Type": "application/json"}, b'{"state": "preparing"}')
+    with pytest.raises(Misunderstood, match=f"answered {status} with application/json and not with the file"):
+        face(get("results", shelf))
+    assert (shelf.begun, shelf.names) == (0, [])
+
+
+def test_the_page_of_a_login_is_no_file(face, server, shelf):
+    """Where a session at a proxy has ended, every call leads there; a file may be a page itself, though."""
+    html = {"Content-Type": "text/html; charset=utf-8"}
+    server.answer = lambda path: (200, html, b"<form>") if "login" in path else (302, {"Location": "/login"}, b"")
+    with pytest.raises(Misunderstood, match="is a login in front of it"):
+        face(get("results", shelf))
+    assert (shelf.begun, shelf.names) == (0, [])
+    server.answer = lambda _path: (200, html, b"<p>")
+    face(get("results", shelf))
+    assert shelf.path.read_bytes() == b"<p>"
 
 
 # --- links to elsewhere

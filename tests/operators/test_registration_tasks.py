@@ -153,6 +153,17 @@ def test_a_registration_that_failed_as_a_whole_is_asked_for_again(register, desk
     assert (life.state, [each["status"] for each in desk.registrations]) == ("success", ["failed", "completed"])
 
 
+def test_what_was_reused_and_failed_is_registered_by_us(register, desk):
+    """The result says so."""
+    desk.sandbox.settings(registrar="fails", job_seconds=60)
+    desk.register()
+    life = register().go()
+    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    desk.sandbox.settings(registrar="completes")
+    life.retry()
+    assert (life.state, life.result["reused"], len(desk.registrations)) == ("success", False, 2)
+
+
 def test_a_file_that_is_not_there(register, desk):
     """The remote's own words, and no second try."""
     life = register(file_id="other").go()
@@ -261,6 +272,20 @@ def test_what_failed_first_does_not_replace_what_was_staged_since(stage, desk):
     assert (life.state, desk.drafts) == ("success", {"Old": "replaced", "Caffeine": "", "Aspirin": ""})
 
 
+def test_what_is_replaced_is_what_is_there_then(stage, desk):
+    """A try that staged nothing has seen other drafts than the next one."""
+    (old,) = desk.stage([{"name": "Old"}])
+    desk.trouble("/imports", times=99, status=503)
+    life = stage(replace_existing=True).go()
+    assert life.state == "up_for_retry"
+    desk.sandbox.faults([])
+    desk.hook.clear_drafts(desk.operation_id, [old])
+    desk.stage([{"name": "New"}])
+    life.retry()
+    assert (life.state, life.result["replaced"]) == ("success", 1), life.error
+    assert {name for name, why in desk.drafts.items() if not why} == {"Aspirin", "Caffeine"}
+
+
 def test_replacing_is_refused_while_a_draft_is_under_way(stage, desk):
     """Then nothing was staged."""
     desk.stage([{"name": "Old"}])
@@ -273,7 +298,9 @@ def test_replacing_is_refused_while_a_draft_is_under_way(stage, desk):
 def test_rows_that_are_rejected(stage, desk):
     """By the author's policy, as with a push."""
     desk.sandbox.settings(rejected_rows=1)
-    assert isinstance(stage().go().error, RowsRejected)
+    error = stage().go().error
+    assert isinstance(error, RowsRejected)
+    assert "two drafts each" in str(error)
     assert stage(on_rejected_rows="warn").go().result["rejected"] == 1
 
 

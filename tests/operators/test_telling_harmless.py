@@ -91,7 +91,7 @@ def test_a_card_and_a_history_that_cannot_be_read(push, remote, stored, told):
 
 
 def test_news_that_cannot_be_written(push, remote, monkeypatch):
-    """While a job is waited for here, Airflow's API may be away for a while: the wait goes on, and nothing is retried."""
+    """While a job is waited for here, Airflow's API may be away for a while: the wait goes on."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
     remote.settings(job_seconds=60)
@@ -145,7 +145,7 @@ def test_progress_that_hangs(push, remote, monkeypatch):
 
 @pytest.mark.parametrize("args", [{}, DEFERRED], ids=["here", "deferred"])
 def test_secrets_are_taken_out(push, remote, args):
-    """A remote may repeat what it was sent; a log is masked by Airflow, and a journal and an XCom are read as they are."""
+    """A remote may repeat what it was sent. Airflow masks logs, and a journal is read as it is."""
     life = push(**args)
     remote.settings(job_seconds=30)
     remote.trouble("POST", "/push/imports", status=422, times=1, body={"message": f"{SECRET} may not do this"})
@@ -167,7 +167,7 @@ def test_secrets_are_taken_out_of_progress(push, remote):
 
 
 def test_a_new_story_is_not_told_over_the_old_one(submit, desk):
-    """The input was another for one try, which failed before it asked; the try after it goes on with the first's job."""
+    """The input was another for one try, which failed before it asked: the next goes on with the first one's job."""
     drafts = desk.stage()
     life = submit()
     with life.death("publishing"):

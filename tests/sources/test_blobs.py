@@ -102,11 +102,26 @@ def test_whole_or_not_at_all(tmp_path, far_away, folder):
         landing = Landing(place, "x.csv")
         with landing.begin() as file:
             file.write(content)
-        names = sorted(PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir())
-        assert names == sorted([".x.csv.part", *(["x.csv"] if content == b"two" else [])])
+        part, *whole = sorted(PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir())
+        assert part.startswith(".x.csv.")
+        assert part.endswith(".part")
+        assert whole == (["x.csv"] if content == b"two" else [])
         landing.keep()
         assert storage_path(landing.path, "destination").read_bytes() == content
     assert [PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir()] == ["x.csv"]
+
+
+def test_two_at_once(tmp_path):
+    """A zombie, or a second run: each file is whole, and the last one stays."""
+    one, two = Landing(str(tmp_path), "x.csv"), Landing(str(tmp_path), "x.csv")
+    with one.begin() as first:
+        first.write(b"one, and more")
+        with two.begin() as second:
+            second.write(b"two")
+    one.keep()
+    assert (tmp_path / "x.csv").read_bytes() == b"one, and more"
+    two.keep()
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x.csv", b"two")]
 
 
 def test_dropped(tmp_path):

@@ -196,7 +196,7 @@ def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -
         operation_id,
         JobState.SUCCEEDED if len(judged) == len(drafts) else JobState.RUNNING,
         word=f"{len(judged)} of {len(drafts)} drafts have a verdict",
-        counts={"drafts": len(drafts), "rejected": len(bad), **tally},
+        counts={**tally, "drafts": len(drafts), "rejected": len(bad)},
         done=len(judged),
         total=len(drafts),
         rejections=tuple(bad[:SHOWN]),

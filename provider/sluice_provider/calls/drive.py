@@ -119,7 +119,7 @@ def _exchange(client: httpx.Client, call: Call) -> Reply:
     request, auth = _request(client, call, call.body)
     response = client.send(request, auth=auth, stream=True)
     with closing(response):
-        if call.into is None or not response.is_success:
+        if call.into is None or not call.lands(response.status_code, response.headers):
             response.read()
             return _reply(response, response.content)
         with ExitStack() as undo:
@@ -137,7 +137,7 @@ async def _aexchange(client: httpx.AsyncClient, call: Call) -> Reply:
     request, auth = _request(client, call, call.body and _Awaited(call.body))
     response = await client.send(request, auth=auth, stream=True)
     async with aclosing(response):
-        if call.into is None or not response.is_success:
+        if call.into is None or not call.lands(response.status_code, response.headers):
             await response.aread()
             return _reply(response, response.content)
         with ExitStack() as undo:

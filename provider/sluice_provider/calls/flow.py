@@ -63,6 +63,7 @@ class Call(NamedTuple):
     :param read_timeout: seconds that the answer may take at the least, whatever the connection says
     :param repeatable: the remote ends in the same state when it gets this call twice
     :param name: what it is, where method and path do not tell
+    :param moved: a redirect led here
     """
 
     method: str
@@ -76,6 +77,13 @@ class Call(NamedTuple):
     into: Landing | None = None
     read_timeout: float = 0.0
     name: str = ""
+    moved: bool = False
+
+    def lands(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether the body of this reply goes to `into`: it is the file, all of it, and not the page of a login that a
+        redirect led to."""
+        page = self.moved and headers.get("content-type", "").lower().startswith("text/html")
+        return self.into is not None and status == 200 and not page
 
     def __str__(self) -> str:
         """Without what may be secret in a URL: user, password and query."""
@@ -189,12 +197,21 @@ def _attempt(call: Call, verdict: Judge) -> Flow[Reply | SluiceError]:
         for _ in range(HOPS):
             if call.into is None or reply is None or not _moved(reply):
                 break
-            call = call._replace(path=urljoin(call.path, reply.headers["location"]))
+            call = call._replace(path=urljoin(call.path, reply.headers["location"]), moved=True)
             reply = yield call
     except SluiceError as error:
         return error
     assert reply is not None, "a driver answers a Call with a Reply"  # noqa: S101 - a broken driver, not bad input
-    return verdict(call, reply) or reply
+    return verdict(call, reply) or _no_file(call, reply) or reply
+
+
+def _no_file(call: Call, reply: Reply) -> SluiceError | None:
+    if call.into is None or call.lands(reply.status, reply.headers):
+        return None
+    kind = reply.headers.get("content-type", "") or "nothing"
+    return Misunderstood(
+        f"{call} answered {reply.status} with {kind} and not with the file: is a login in front of it?"
+    )
 
 
 def _moved(reply: Reply) -> bool:

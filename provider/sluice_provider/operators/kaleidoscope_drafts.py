@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from sluice_provider.operators.asking import Asking, Phase
 
 
+CURE = (
+    "Staged again, they would be two drafts each: clear them there or set replace_existing=True, before you mend the "
+    "rows and clear this task; or let on_rejected_rows be 'warn'"
+)
+"""What to do about rejected rows."""
+
+
 class KaleidoscopeStageDraftsOperator(OperationOperator):
     """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
     them.
@@ -131,7 +138,8 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
 
     def ask(self, asking: Asking) -> None:
         staging = self._staging(asking)
-        if self.replace_existing and "replaced" not in asking.entry.note:
+        if self.replace_existing and not asking.entry.parts:
+            # Not what an earlier try saw, of which nothing came: drafts may have come and gone since.
             asking.note(replaced=" ".join(staging.draft_ids))
         done = joined(part.stretch for part in asking.entry.parts)
         if done:
@@ -188,7 +196,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
 
     def judge(self, phase: Phase, work: Work) -> None:
         del phase
-        judge_rejections(work, self.on_rejected_rows, self.log)
+        judge_rejections(work, self.on_rejected_rows, self.log, then=CURE)
 
     def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
         del phase, work

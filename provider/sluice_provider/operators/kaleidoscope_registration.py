@@ -85,6 +85,7 @@ class KaleidoscopeRegisterFileOperator(RegistrationOperator):
             self.log.info("The %s", shown)
             asking.note(reused="yes")
             return str(there["id"])
+        asking.entry.note.pop("reused", None)
         asking.note(before=" ".join(str(each["id"]) for each in entries if each.get("file_id") == self.file_id))
         return None
 

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from sluice_provider.errors import BadInput
 from sluice_provider.sources.opening import without_secrets
@@ -114,6 +115,11 @@ class Blob:
             kept = next((str(info[name]) for name in CHECKSUMS if info.get(name)), None)
             return f"{size} {kept or self._read_through()}"
 
+    def sha256(self) -> str:
+        """:raises BadInput: it cannot be read"""
+        with self._judged():
+            return self._read_through()
+
     def _read_through(self) -> str:
         content = hashlib.sha256()
         with self.open() as stream:
@@ -177,7 +183,8 @@ class Landing:
         self._there = storage_path(directory, argument) / filename
         if self._there.protocol not in LOCAL and any(each in self._there.path for each in "*?["):
             raise BadInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
-        self._temporary = self._there.parent / f".{filename}.part"
+        # A name of its own: what a zombie or a second run writes at the same time must not get into this one's file.
+        self._temporary = self._there.parent / f".{filename}.{uuid4().hex[:8]}.part"
         self._tally: Tally | None = None
 
     @property
