@@ -82,9 +82,9 @@ class Poster:
             "ids": list(self._ref.ids),
             "history": list(map(list, self._history)),
         }
-        ti = self._ti
-        place = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         try:
+            ti = self._ti
+            place = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
             # Not by the author's own XCom backend: that may block the event loop, and the page reads the database.
             from airflow.sdk.bases.xcom import BaseXCom
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 from airflow.sdk import get_current_context
@@ -161,6 +162,28 @@ def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
     end(life, state)
     assert echo.states == ["cancelled"]
     assert life.said("INFO", "Asked echo to cancel echo 1")
+
+
+def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock):
+    """What it writes when it is killed does not take the place of what it told while it waited."""
+    life = shout(deferrable=True).defer()
+    trigger = life.trigger()
+    with life.row() as row:
+        row.state = "failed"
+
+    def kill():
+        raise asyncio.CancelledError
+
+    clock.on_nap = kill
+
+    async def watched_and_killed(trigger):
+        with suppress(asyncio.CancelledError):
+            await anext(trigger.run())
+        await trigger.on_kill()
+
+    life.in_triggerer(watched_and_killed, trigger)
+    assert [what for _, what, _ in life.xcom("sluice_progress")["history"]] == ["state", "cancel", "state"]
+    assert life.xcom("sluice_progress")["state"] == "cancelled"
 
 
 def test_cancelling_survives_an_impatient_airflow(shout, echo):

@@ -8,7 +8,7 @@ import pytest
 
 from operators.life import SECRET
 from operators.registration_life import RESULTS
-from sluice_provider.errors import BadInput, Conflict, NotFound, Undone, Unreachable
+from sluice_provider.errors import BadInput, Conflict, InDoubt, NotFound, Undone, Unreachable
 
 pytestmark = pytest.mark.airflow
 
@@ -162,9 +162,12 @@ def test_a_file_that_was_registered_again_meanwhile(report, desk):
     desk.sandbox.advance(1)
     desk.register()
     life.retry()
-    assert (life.state, type(life.error)) == ("failed", Conflict)
+    assert (life.state, type(life.error)) == ("failed", InDoubt)
     assert first in str(life.error)
     assert [each["results_received"] for each in desk.registrations] == [1, 0]
+    life.clear().go()
+    assert life.state == "success", life.error
+    assert [each["results_received"] for each in desk.registrations] == [1, 1]
 
 
 def test_a_registration_that_is_over(report, desk):

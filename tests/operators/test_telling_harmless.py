@@ -226,3 +226,24 @@ def test_a_sensor_whose_look_fails_says_nothing_of_the_job(airflow, remote):
     life = airflow.life(KaleidoscopeImportSensor, task_id="wait", import_id=UNKNOWN, poke_interval=60.0).go()
     assert life.state == "failed"
     assert life.journal["card"]["state"] == "running"
+
+
+def test_a_mapped_task_has_news_of_its_own(airflow, remote):
+    """What its trigger writes down, it takes over itself, and no other one does."""
+    from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+
+    remote.settings(job_seconds=30)
+    records = [[element] for element in ELEMENTS]
+
+    def make():
+        push = KaleidoscopePushOperator.partial(task_id="push", key_field_names=["symbol"], **DEFERRED)
+        return push.expand(records=records)
+
+    run = airflow.run(make)
+    with_index = run.life("push", 0)
+    event = with_index.defer().event()
+    told = with_index.xcom(KEY)["history"]
+    with_index.fire(event).leg()
+    assert told
+    assert [line for line in told if line not in with_index.journal["history"]] == []
+    assert run.life("push", 1).xcom(KEY) is None

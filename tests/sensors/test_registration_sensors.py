@@ -176,6 +176,18 @@ def test_all_drafts_are_waited_for(wait_for_drafts, desk, mode):
     assert told == {"ids": [desk.operation_id], "drafts": 2, "rejected": 0, "completed": 2}
 
 
+def test_all_drafts_are_registered_between_two_looks(wait_for_drafts, desk):
+    """Then none is left on the table, and their submission tells of them; one that was cleared is not waited for."""
+    first, *_ = desk.stage([{"name": "A"}, {"name": "B"}, {"name": "C"}])
+    life = wait_for_drafts(deferrable=True, timeout=600).defer()
+    desk.hook.clear_drafts(desk.operation_id, [first])
+    desk.answer("success", desk.submit())
+    desk.sandbox.advance(60)
+    life.fire().leg()
+    assert life.state == "success", life.error
+    assert (life.result["drafts"], life.result["completed"]) == (2, 2)
+
+
 @EVERY_MODE
 @pytest.mark.parametrize("some", [False, True], ids=["all", "some"])
 def test_the_verdicts_of_a_dry_run(wait_for_drafts, desk, mode, some):

@@ -162,14 +162,19 @@ UNJUDGED = ("", "pending", "submitted")
 def _look(operation_id: str, where: Where) -> Flow[Job]:
     """The drafts of an operation, or some of them: over when the registrar has said something of each."""
     told = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
-    wanted = where.get("record_ids", "").split()
+    wanted, seen = where.get("record_ids", "").split(), where.get("seen", "").split()
+    there: tuple[str, ...] = ()
     if not wanted:
-        wanted = list(dict.fromkeys((*(yield from get_draft_ids(operation_id)), *told)))
-    if not wanted:
-        return Job(operation_id, JobState.MISSING, AWAITED, "there are no drafts on the operation")
+        there = yield from get_draft_ids(operation_id)
+        wanted = list(dict.fromkeys((*seen, *there, *told)))
     unlisted = set(wanted) - set(told)
     if unlisted:
         told.update((yield from _by_submission(operation_id, unlisted)))
+    # A draft that was seen, is not there now and was part of no submission, was cleared.
+    cleared = set(seen) - set(there) - set(told)
+    wanted = [each for each in wanted if each not in cleared]
+    if not wanted:
+        return Job(operation_id, JobState.MISSING, AWAITED, "there are no drafts on the operation")
     return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in where)
 
 
@@ -214,4 +219,6 @@ def _rejection(record_id: str, raw: Raw) -> Rejection:
 
 
 KINDS: Mapping[str, Kind] = {"drafts": Kind("drafts of operation", _look, faded=patient)}
-"""The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`."""
+"""The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
+Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
+began and leave the table when they are registered."""

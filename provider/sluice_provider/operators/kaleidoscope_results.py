@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluice_provider.apis import kaleidoscope_registration as api
 from sluice_provider.apis.kaleidoscope_rules import check_choice, check_ids, check_lists, check_texts
 from sluice_provider.calls.body import encode
-from sluice_provider.errors import BadInput, Conflict, Undone
+from sluice_provider.errors import BadInput, Conflict, InDoubt, Undone
 from sluice_provider.jobs import JobState, judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
@@ -280,9 +280,10 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
     def find(self, note: Mapping[str, str]) -> Flow[str | None]:
         now = yield from self.registration()
         if now["id"] != note["registration_id"]:
-            raise Conflict(
+            raise InDoubt(
                 f"the answer to the results was lost, and file {self.file_id} was registered again meanwhile, "
-                f"as {now['id']}: look whether {note['registration_id']} has its results"
+                f"as {now['id']}: look whether {note['registration_id']} has its results; clear this task to send them "
+                "to the new one, or mark it as success"
             )
         return str(now["id"]) if api.took_results(note, now) else None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from sluice_provider.apis.kaleidoscope_drafts import get_draft_ids
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import BadInput, SluiceError
 from sluice_provider.jobs import JobRef, JobState, Work, judge_rejections
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.sensors.base import JobSensor
@@ -95,7 +96,8 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
     Rests on `get_draft_statuses` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
     :param operation_id: the experiment or cycle (templated)
-    :param record_ids: the drafts; without it, all drafts of the operation (templated)
+    :param record_ids: the drafts; without it, all drafts of the operation: those that are there when the wait begins,
+        and those that are staged meanwhile. Drafts that were registered before leave no trace (templated)
     :param validate_only: the verdicts of a dry run are what is waited for; else those of the registration
     :param on_rejected_rows: what to do when drafts were turned away: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
@@ -123,6 +125,15 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
     def check(self) -> None:
         super().check()
         check_list_of_ids(self, "record_ids")
+
+    def note(self) -> dict[str, str]:
+        if self.record_ids is not None:
+            return {}
+        try:
+            return {"seen": " ".join(self.hook.run(get_draft_ids(self.operation_id)))}
+        except SluiceError as error:
+            self.log.warning("Which drafts are there could not be noted, the looks will tell: %s", error)
+            return {}
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
