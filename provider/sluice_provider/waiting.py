@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 from sluice_provider import metrics
 from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
-from sluice_provider.errors import BadInput, InDoubt, SluiceError, Undone, Unreachable
+from sluice_provider.errors import BadInput, InDoubt, OverLimit, SluiceError, Undone, Unreachable
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import SHOWN, Changes, JobRef, Work
 from sluice_provider.progress import EVERY
@@ -239,8 +239,10 @@ def _fallen(story: Story, error: SluiceError) -> dict[str, Any]:
     state, entry = story.card.get("state"), story.current
     if isinstance(error, InDoubt):
         return {"state": "in_doubt"}
-    if isinstance(error, Undone) and state != "cancelled":
+    if isinstance(error, (Undone, OverLimit)) and state != "cancelled":
         return {"state": "failed", "ended_at": time.time()}
+    if state == "succeeded":  # there, and what was to be done with it here was not
+        return {"state": "failed"}
     if state in (None, "asking"):  # a refusal leaves no intent behind; anything else does
         if entry and entry.intent:
             return {"state": "in_doubt"}

@@ -466,7 +466,7 @@ class Clock:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
 
-        from sluice_provider import journal
+        from sluice_provider import journal, progress, waiting
         from sluice_provider.calls import auth, flow
         from sluice_provider.hooks import base as hooks
         from sluice_provider.operators import asking, base
@@ -474,7 +474,18 @@ class Clock:
 
         shown = SimpleNamespace(time=self.time, monotonic=self.monotonic, sleep=self.sleep)
         with ExitStack() as stack:
-            for module in (journal, auth, flow, hooks, asking, base, sensors, airflow.sdk.bases.sensor):
+            for module in (
+                journal,
+                progress,
+                waiting,
+                auth,
+                flow,
+                hooks,
+                asking,
+                base,
+                sensors,
+                airflow.sdk.bases.sensor,
+            ):
                 stack.enter_context(mock.patch.object(module, "time", shown))
             stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.asleep)))
             yield

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from operators.life import ELEMENTS, SECRET, UNKNOWN
-from sluice_provider.errors import Broken
+from sluice_provider.errors import Broken, OverLimit
 from sluice_provider.progress import KEY
 
 pytestmark = pytest.mark.airflow
@@ -247,3 +247,32 @@ def test_a_mapped_task_has_news_of_its_own(airflow, remote):
     assert told
     assert [line for line in told if line not in with_index.journal["history"]] == []
     assert run.life("push", 1).xcom(KEY) is None
+
+
+def test_what_stops_between_two_phases_is_no_success(sync, kili):
+    """The differences were computed well, and a limit stopped what was to come of them."""
+    sync().go()
+    for name in list(kili.bucket.rglob("*.png")):
+        name.unlink()
+    life = sync(delete_extraneous_files=True, max_removed=1).go()
+    assert isinstance(life.error, OverLimit)
+    assert life.journal["card"]["state"] == "failed"
+    assert "would be removed" in life.journal["card"]["message"]
+
+
+def test_a_death_between_two_phases_is_no_success(sync, kili):
+    """Half is done; after the retry, all of it is."""
+    life = sync()
+    with life.death("end noted", nth=2):
+        life.go()
+    assert life.journal["card"]["state"] == "running"
+    life.retry()
+    assert (life.state, life.journal["card"]["state"]) == ("success", "succeeded"), life.error
+
+
+def test_nothing_to_do_is_a_success(sync, kili):
+    """The first phase turned out to be the last."""
+    sync().go()
+    card = sync().go().journal["card"]
+    assert (card["state"], card["kind"]) == ("succeeded", "check")
+    assert card["asked_at"] <= card["ended_at"]

@@ -236,6 +236,10 @@ class JobOperator(Waiting):
                 self._revive(story, entry, work)
                 continue
             self._end(journal, story, phase, entry, work)
+        else:
+            if story.card.get("state") == "running":  # the phase before was not known to be the last one
+                story.show(state="succeeded", ended_at=time.time())
+                self.try_to_write(journal, story)
         return self._finish(context, story)
 
     def _ask(self, journal: Journal, story: Story, phase: Phase, entry: Entry) -> None:
@@ -243,7 +247,8 @@ class JobOperator(Waiting):
         if self.deferrable:
             # What the trigger cannot carry must be found out before the remote is asked, not after.
             json.dumps(self.trigger(ref, entry.asked_at).serialize())
-        story.show(**self._card(phase.kind), ids=list(entry.ids), asked_at=entry.asked_at)
+        state = "running" if entry.parts else "asking"
+        story.show(**self._card(phase.kind), ids=list(entry.ids), asked_at=entry.asked_at, state=state)
         asking = Asking(journal, story, entry, self.hook, ref)
         try:
             if entry.intent is not None:
@@ -283,6 +288,8 @@ class JobOperator(Waiting):
         self.judge(phase, work)
         brought = self.bring(phase, work)
         entry.ended = {"state": work.state.value, "counts": work.counts, "at": time.time(), "brought": brought}
+        if not phase.last:
+            story.show(state="running", ended_at=None)
         journal.write(story)
 
     def _finish(self, context: Context, story: Story) -> dict[str, Any]:
