@@ -1,13 +1,15 @@
-"""Airflow's API server alone, with real users, over a database that is filled before it starts. Nothing runs in it.
+"""An API server of Airflow alone, with a database that outlives it: it can be killed and started again.
 
-with ApiServer(fill=lambda session: seed(session, 10), path="/airflow") as server:
-    page = server.log_in("vera").get("sluice/api/jobs")
+    with ApiServer(dags=Path("dags"), env={"AIRFLOW_CONN_X": "..."}) as server:
+        server.kill()
+        server.start()
+        server.rows("SELECT run_id FROM dag_run")
+
+The DAGs are read once, before it starts; no scheduler runs them. It asks for a login, as a server does.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 import shutil
 import subprocess
 import sys
@@ -17,109 +19,99 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
 
 from airflow_standalone import StandaloneError, settings
 from processes import Program, clean_environment, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-USERS = {"ada": "admin", "vera": "viewer"}
+    from collections.abc import Mapping
 
 
 class ApiServer:
-    """
-    :param fill: puts into the database what is to be seen
-    :param path: the base path of its address, as of an Airflow that shares its host with others
-    :param users: names with their roles
+    """One `airflow api-server` with its own home and database.
+
+    :param database: SQLAlchemy URL of an empty database, or None for SQLite
+    :param workers: processes of the server
     """
 
     def __init__(
-        self,
-        fill: Callable[[Session], Any],
-        *,
-        path: str = "",
-        users: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
+        self, dags: Path, *, env: Mapping[str, str] | None = None, database: str | None = None, workers: int = 1
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="sluice-api-server-"))
-        port, *others = free_ports(3)
-        self.url = f"http://127.0.0.1:{port}{path}/"
-        self.users = {name: secrets.token_urlsafe(12) for name in users or USERS}
-        roles = ",".join(f"{name}:{role}" for name, role in (users or USERS).items())
-        self.env = clean_environment() | settings(self.home, self.home / "dags", port, others)
-        self.env |= {
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": roles,
-            **(env or {}),
-        }
-        self._fill = fill
+        self.port, *log_ports = free_ports(3)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.workers = workers
+        self.env = clean_environment() | settings(self.home, dags.resolve(), self.port, log_ports)
+        self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "False"
+        if database:
+            self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
+        self.env |= dict(env or {})
+        self._database = database or f"sqlite:///{self.home}/airflow.db"
         self._program: Program | None = None
+        self._starts = 0
 
     def __enter__(self) -> ApiServer:
         try:
-            self._prepare()
-            command = [
-                sys.executable,
-                "-m",
-                "airflow",
-                "api-server",
-                "--port",
-                httpx.URL(self.url).netloc.decode().split(":")[1],
-            ]
-            self._program = Program(command, log=self.home / "server.log", env=self.env, cwd=self.home)
-            self._wait()
+            self.airflow("db", "migrate")
+            self.airflow("dags", "reserialize")
+            self.start()
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def airflow(self, *command: str) -> str:
+        """Run a command of Airflow's, and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *command], env=self.env, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise StandaloneError(f"airflow {' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def start(self, seconds: float = 90) -> None:
+        """Start it, and wait until it answers."""
+        self._starts += 1
+        command = [sys.executable, "-m", "airflow", "api-server", "--workers", str(self.workers)]
+        self._program = Program(command, log=self.home / f"api-server-{self._starts}.log", env=self.env, cwd=self.home)
+        deadline = time.monotonic() + seconds
+        while not self._answers():
+            if time.monotonic() > deadline or not self._program.running:
+                raise StandaloneError(f"The API server did not start. It wrote:\n{self._program.tail()}")
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        if self._program is not None:
+            self._program.kill()
+
+    def stop(self) -> None:
+        """End it, and remove its home."""
         if self._program is not None:
             self._program.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def client(self) -> httpx.Client:
-        """Nobody in particular."""
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+    def log(self) -> str:
+        """Return everything that it has written since its first start."""
+        return "".join(path.read_text(errors="replace") for path in sorted(self.home.glob("api-server-*.log")))
 
-    def log_in(self, name: str) -> httpx.Client:
-        """Ask as this user."""
-        body = {"username": name, "password": self.users[name]}
-        with self.client() as nobody:
-            token = nobody.post("auth/token", json=body).raise_for_status().json()["access_token"]
-        client = self.client()
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        """Ask its database."""
+        from sqlalchemy import create_engine, text
 
-    def _prepare(self) -> None:
-        (self.home / "dags").mkdir()
-        passwords = self.home / "simple_auth_manager_passwords.json.generated"
-        passwords.write_text(json.dumps(self.users))
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        done = subprocess.run(migrate, env=self.env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StandaloneError(f"The database was not made:\n{done.stderr[-2000:]}")
-        engine = create_engine(self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
-        with Session(engine) as session:
-            self._fill(session)
-            session.commit()
-        engine.dispose()
+        engine = create_engine(self._database)
+        try:
+            with engine.begin() as connection:
+                found = connection.execute(text(query), values)
+                return list(found) if found.returns_rows else []
+        finally:
+            engine.dispose()
 
-    def _wait(self, seconds: float = 90) -> None:
-        assert self._program is not None
-        deadline = time.monotonic() + seconds
-        with self.client() as client:
-            while True:
-                try:
-                    if client.get("api/v2/version").is_success:
-                        return
-                except httpx.TransportError:
-                    pass
-                if time.monotonic() > deadline or not self._program.running:
-                    raise StandaloneError(f"The API server did not start. It wrote last:\n{self._program.tail()}")
-                time.sleep(0.3)
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/api/v2/version", timeout=2, trust_env=False).is_success
+        except httpx.TransportError:
+            return False

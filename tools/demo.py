@@ -2,13 +2,18 @@
 
 Nothing is reached over the network and nothing is left behind: the sandbox and Airflow listen on loopback, keep what
 they write in a temporary folder, and end with this program. Every DAG with the tag `demo` takes part.
+
+A DAG that a connection names for its webhooks is not started from here. Instead somebody hands in, in the sandbox, the
+files that are in `data/handed_in` beside the DAGs, and the sandbox sends webhooks to Airflow.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
+import secrets
 import shlex
 import shutil
 import signal
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
+HANDED_IN = Path("data/handed_in")
+WEBHOOKS = {"kaleidoscope_default": "kaleidoscope_registration"}  # which connection's webhooks start which DAG
 # Whole numbers in a task's result that do not count what was done: times, and how things stand.
 STANDING = ("milliseconds", "total", "to_add", "to_remove", "left", "assets", "assets_before", "assets_after")
 STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
@@ -73,10 +80,26 @@ class Sandbox:
         told = subprocess.run(command, env=self._env, capture_output=True, text=True, check=True)
         return connections_in(told.stdout)
 
+    def state(self) -> Json:
+        """Return what the remotes hold."""
+        state: Json = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
+        return state
+
     def jobs(self) -> dict[str, str]:
         """Return the state of every remote job by its id."""
-        state = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
-        return dict(jobs_in(state))
+        return dict(jobs_in(self.state()))
+
+    def hand_in(self, folder: Path, url: str, secret: str) -> None:
+        """Let somebody register every file of a folder, and let webhooks tell of it at this address."""
+        settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac", "webhook_duplicates": 1}
+        self._client.post("/control/settings", json=settings).raise_for_status()
+        for path in sorted(folder.glob("*.*")):
+            file = {"file_name": path.name, "base64": base64.b64encode(path.read_bytes()).decode()}
+            self._client.post("/control/kaleidoscope/registrations", json=file).raise_for_status()
+
+    def telling(self) -> bool:
+        """Say whether a webhook is still on its way."""
+        return any(not each["over"] for each in self.state()["kaleidoscope"]["webhooks"])
 
     def trees(self) -> dict[str, Json]:
         """Return the files of every remote that keeps files, by the name of what keeps them."""
@@ -112,10 +135,10 @@ class Show:
         self.runs: dict[tuple[str, str], Run] = {}
 
     def start(self) -> None:
-        """Let the DAGs go: a schedule brings its own runs, the others get one."""
+        """Let the DAGs go: a schedule brings its own runs, and so do webhooks; the others get one."""
         for dag_id, scheduled in self._scheduled.items():
             self._airflow.unpause(dag_id)
-            if not scheduled:
+            if not scheduled and dag_id not in WEBHOOKS.values():
                 self._airflow.trigger(dag_id)
 
     def look(self) -> bool:
@@ -123,12 +146,13 @@ class Show:
         jobs = self._sandbox.jobs()
         # before the runs: a run that is made in between is then still due, and not overlooked
         due = {dag_id for dag_id, scheduled in self._scheduled.items() if scheduled and self._due(dag_id)}
+        telling = self._sandbox.telling()
         for dag_id in self._scheduled:
             for run in self._airflow.runs(dag_id):
                 known = self.runs.get((dag_id, run["dag_run_id"]))
                 if known is None or not known.over:
                     self.runs[dag_id, run["dag_run_id"]] = self._see(run, jobs)
-        over = all(run.over for run in self.runs.values())
+        over = all(run.over for run in self.runs.values()) and not telling
         return over and not due and all(self.runs_of(dag_id) for dag_id in self._scheduled)
 
     def lines(self) -> list[str]:
@@ -186,6 +210,17 @@ def connections_in(text: str) -> dict[str, str]:
     """Read `export NAME='value'` lines."""
     words = (shlex.split(line) for line in text.splitlines() if line.startswith("export "))
     return dict(word[1].split("=", 1) for word in words)
+
+
+def receiving(connections: Mapping[str, str], secret: str) -> dict[str, str]:
+    """Make those connections receive webhooks whose webhooks start a DAG."""
+    found = dict(connections)
+    for conn_id, dag_id in WEBHOOKS.items():
+        name = f"AIRFLOW_CONN_{conn_id.upper()}"
+        fields = json.loads(found[name])
+        fields["extra"] = {**(fields.get("extra") or {}), "webhook_secret": secret, "webhook_dag_id": dag_id}
+        found[name] = json.dumps(fields)
+    return found
 
 
 def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
@@ -276,7 +311,7 @@ def show_failures(airflow: Standalone, runs: Sequence[Run], lines: int = 40) -> 
                 print("\n".join(log.splitlines()[-lines:]))
 
 
-def run_all(airflow: Standalone, sandbox: Sandbox, timeout: float) -> bool:
+def run_all(airflow: Standalone, sandbox: Sandbox, secret: str, timeout: float) -> bool:
     """Run every demo DAG to its end, showing how it goes. Say whether all succeeded."""
     dags = [dag for dag in airflow.wait_dags() if "demo" in {tag["name"] for tag in dag["tags"]}]
     if not dags:
@@ -284,6 +319,8 @@ def run_all(airflow: Standalone, sandbox: Sandbox, timeout: float) -> bool:
     print(f"Running {len(dags)} DAGs")
     show, progress = Show(airflow, sandbox, dags), Progress()
     show.start()
+    for conn_id in WEBHOOKS:
+        sandbox.hand_in(airflow.dags / HANDED_IN, f"{airflow.url}/sluice/webhooks/kaleidoscope/{conn_id}", secret)
 
     def look() -> bool | None:
         done = show.look()
@@ -305,9 +342,11 @@ def demo(home: Path, args: argparse.Namespace) -> int:
         sandbox.wait()
         print(f"Sandbox with the pretended remotes: {sandbox.url}")
         print("Starting Airflow, which takes about 20 seconds")
-        with Standalone(args.dags, env=sandbox.connections(), home=home / "airflow") as airflow:
+        secret = secrets.token_urlsafe(32)
+        env = receiving(sandbox.connections(), secret)
+        with Standalone(args.dags, env=env, home=home / "airflow") as airflow:
             print(f"Airflow: {airflow.url}, ready after {time.monotonic() - started:.0f} s")
-            fine = run_all(airflow, sandbox, args.timeout)
+            fine = run_all(airflow, sandbox, secret, args.timeout)
             print(
                 f"\n{'Every DAG succeeded' if fine else 'Not every DAG succeeded'}, {time.monotonic() - started:.0f} s"
             )

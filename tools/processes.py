@@ -68,6 +68,11 @@ class Program:
             self._keeper.stdin.close()
         self._keeper.wait()
 
+    def kill(self) -> None:
+        """End it as by kill -9, and everything it started: no process of it gets to say a last word."""
+        self._keeper.send_signal(signal.SIGUSR1)
+        self._keeper.wait()
+
     def tail(self, lines: int = 30) -> str:
         """Return the last lines the program wrote."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -145,6 +150,7 @@ def keep(command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job starts with it ignored, and children inherit that
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    signal.signal(signal.SIGUSR1, lambda *_: _signal(members(child.pid), signal.SIGKILL))
     try:
         while child.poll() is None and not select.select([sys.stdin], [], [], 0.2)[0]:
             pass

@@ -40,7 +40,9 @@ def get_provider_info() -> dict[str, object]:
             },
         ],
         **{room: _modules(room) for room in ("hooks", "operators", "sensors")},
-        "triggers": [{"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers"]}],
+        "triggers": [
+            {"integration-name": "Sluice", "python-modules": ["sluice_provider.triggers", "sluice_provider.watchers"]}
+        ],
         "extra-links": ["sluice_provider.links.KaleidoscopeLink", "sluice_provider.links.KiliLink"],
         "asset-uris": [
             {
@@ -86,8 +88,31 @@ def _kaleidoscope() -> dict[str, object]:
         "conn-fields": {
             "web_url": _text("Web address", "Of Kaleidoscope for people, for the links on tasks"),
             "iap_audience": _text("IAP audience", "Client id of the Identity-Aware Proxy in front of the API, if any"),
+            **_webhook_fields(),
             **_shared_fields(),
         },
+    }
+
+
+def _webhook_fields() -> dict[str, object]:
+    """What makes a connection receive webhooks."""
+    return {
+        "webhook_secret": _text(
+            "Webhook secret", "Known to the sender, too; 16 characters or more. Empty: no webhooks", format="password"
+        ),
+        "webhook_dag_id": _text(
+            "Webhook DAG",
+            'Which DAG an event starts; or a JSON object: {"registration_submitted": "files", "*": "rest"}',
+        ),
+        "webhook_asset": _text(
+            "Webhook asset", "Instead of a DAG: URI or name of an asset that DAGs take by partition"
+        ),
+        "webhook_signing": {
+            "label": "Webhook signing",
+            "description": "How a delivery proves itself; empty: by either",
+            "schema": {"type": ["string", "null"], "enum": ["plain", "hmac"]},
+        },
+        "webhook_header": _text("Webhook header", "Which header holds the secret or the signature, if it is not ours"),
     }
 
 

@@ -238,14 +238,14 @@ def test_an_extra_that_is_no_object(monkeypatch, extra):
 
     conn = Connection(conn_id="kaleidoscope_default", conn_type="kaleidoscope", extra=extra)
     with pytest.raises(BadConnection, match="extra is not a JSON object"):
-        base._fields(conn)
+        base.fields_of(conn)
 
 
 def test_an_empty_connection_is_the_vendors():
     """Host and port may be left out."""
     from airflow.sdk import Connection
 
-    fields = base._fields(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
+    fields = base.fields_of(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
     options = KaleidoscopeHook()._options(fields)
     assert options["base_url"] == "https://api.kaleidoscope.bio/"
 

@@ -40,7 +40,7 @@ def fill(session):
 def server():
     """Behind a base path, with an auth manager that keeps a DAG from a user."""
     users = {"ada": "admin", "vera": "viewer", "wally": "viewer"}
-    with ApiServer(fill, path="/airflow", users=users, env=AUTH) as server:
+    with ApiServer(fill=fill, path="/airflow", users=users, env=AUTH) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -75,3 +76,12 @@ def test_trees_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ["/", "1", "file"],
         ["/d/trade/", "2", "files"],
     ]
+
+
+def test_a_connection_receives_webhooks() -> None:
+    """What it had before it keeps; the others are as they were."""
+    before = {"AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT": '{"host": "h", "extra": {"a": 1}}', "AIRFLOW_CONN_X": "{}"}
+    found = demo.receiving(before, "a secret")
+    extra = {"a": 1, "webhook_secret": "a secret", "webhook_dag_id": "kaleidoscope_registration"}
+    assert json.loads(found["AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT"]) == {"host": "h", "extra": extra}
+    assert found["AIRFLOW_CONN_X"] == "{}"

@@ -30,7 +30,7 @@ def fill(session):
 @pytest.fixture(scope="module")
 def server(browser):
     """Airflow below a base path."""
-    with ApiServer(fill, path="/airflow") as server:
+    with ApiServer(fill=fill, path="/airflow") as server:
         yield server
 
 
@@ -39,14 +39,14 @@ def show(page, server):
     """Logs in as a viewer and opens the page."""
 
     def look(query="", theme="light", width=1400, until=".sluice-counts"):
-        page.goto(f"{server.url}auth/login")
+        page.goto(f"{server.url}/auth/login")
         page.fill("input[name=username]", "vera")
         page.fill("input[name=password]", server.users["vera"])
         page.keyboard.press("Enter")
         page.wait_for_url("**/airflow/")
         page.evaluate(f"localStorage.setItem('theme', '{theme}')")
         page.set_viewport_size({"width": width, "height": 900})
-        page.goto(f"{server.url}plugin/sluice-jobs{query}")
+        page.goto(f"{server.url}/plugin/sluice-jobs{query}")
         page.locator(until).wait_for()
         return page
 
@@ -148,7 +148,7 @@ def test_links_into_airflow_hold_below_the_base_path(show, server):
     assert links
     assert all(link.startswith("/airflow/dags/") for link in links)
     page.locator("tbody tr").first.locator("td.sluice-c-task a").nth(1).click()
-    page.wait_for_url(f"{server.url}dags/**/plugin/sluice-job")
+    page.wait_for_url(f"{server.url}/dags/**/plugin/sluice-job")
     page.locator(".sluice-panel").first.wait_for()
 
 
@@ -156,7 +156,7 @@ def test_one_of_many_mapped_tasks(show, server):
     """Has its index in the list, and a tab of its own."""
     page = show("?within=30d&dag=mapped")
     page.get_by_role("link", name="push [3]").click()
-    page.wait_for_url(f"{server.url}dags/mapped/runs/run/tasks/push/mapped/3/plugin/sluice-job")
+    page.wait_for_url(f"{server.url}/dags/mapped/runs/run/tasks/push/mapped/3/plugin/sluice-job")
     page.locator(".sluice-state", has_text="Failed").wait_for()
 
 

@@ -398,6 +398,28 @@ def no_sooner(flow: Flow[T], seconds: float) -> Flow[T]:
     return found
 
 
+def impatient(flow: Flow[T], seconds: float) -> Flow[T]:
+    """The flow, which gives up instead of pausing for more than so many seconds all in all.
+
+    :raises Unreachable: naming what it would have waited for
+    """
+    answer: Any = None
+    while True:
+        try:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Pause):
+            seconds -= step.seconds
+            if seconds < 0:
+                flow.close()
+                raise Unreachable(f"gave up early: {step.why}", sent=False)
+        try:
+            answer = yield step
+        except SluiceError as error:
+            answer = error
+
+
 __all__ = [
     "Age",
     "Aside",
@@ -408,6 +430,7 @@ __all__ = [
     "Patience",
     "Pause",
     "Reply",
+    "impatient",
     "judge",
     "no_sooner",
     "pages",

@@ -47,14 +47,14 @@ class BoundCall(Generic[P, T]):
 
     def __init__(self, hook: SluiceHook, describe: Callable[P, Flow[T]]) -> None:
         self._hook = hook
-        self._describe = describe
+        self.describe = describe
         self.__doc__ = describe.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._hook.run(self._describe(*args, **kwargs))
+        return self._hook.run(self.describe(*args, **kwargs))
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._hook.arun(self._describe(*args, **kwargs))
+        return await self._hook.arun(self.describe(*args, **kwargs))
 
 
 class call(Generic[P, T]):  # noqa: N801 - reads as a keyword where hooks declare their endpoints
@@ -183,13 +183,13 @@ class SluiceHook(BaseHook):
     def fields(self) -> Fields:
         """The connection, looked up once a hook."""
         if self._fields is None:
-            self._fields = _fields(self.get_connection(self.conn_id))
+            self._fields = fields_of(self.get_connection(self.conn_id))
             for secret in self._fields.secrets():
                 mask(secret)
         return self._fields
 
     async def afields(self) -> Fields:
-        fields = _fields(await self._aget_connection())
+        fields = fields_of(await self._aget_connection())
         for secret in fields.secrets():
             await asyncio.to_thread(mask, secret)
         return fields
@@ -216,7 +216,8 @@ def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
     return _clients.setdefault(asyncio.get_running_loop(), {})
 
 
-def _fields(conn: Connection) -> Fields:
+def fields_of(conn: Connection) -> Fields:
+    """:raises BadConnection: its extra is not a JSON object"""
     try:
         extra = json.loads(conn.extra) if conn.extra else {}
     except ValueError:

@@ -24,8 +24,9 @@ class KaleidoscopeHook(SluiceHook):
     """Kaleidoscope's API. Every endpoint blocks when called and awaits as `.aio`.
 
     The connection: login is the client id, password the client secret, host and port say where (default
-    https://api.kaleidoscope.bio). Extra: `web_url`, `iap_audience`, and what all systems share (`verify`, `ca_bundle`,
-    `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`, `read_timeout`, `extra_headers`).
+    https://api.kaleidoscope.bio). Extra: `web_url`, `iap_audience`, `webhook_secret` and the receiver's others, and
+    what all systems share (`verify`, `ca_bundle`, `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`,
+    `read_timeout`, `extra_headers`).
 
     :param kaleidoscope_conn_id: Airflow connection id
     """

@@ -1,0 +1,27 @@
+"""An API server that receives webhooks from a sandbox."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from airflow_api_server import ApiServer
+from receiving.server import DAGS, STARTED, connections
+
+
+@pytest.fixture(scope="module")
+def server(_sluice_server):
+    """One API server for all of a module. SLUICE_TEST_DATABASE may name an empty database, else it is SQLite's."""
+    database = os.environ.get("SLUICE_TEST_DATABASE")
+    with ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
+        server.airflow("dags", "unpause", "--treat-dag-id-as-regex", "--yes", ".*")
+        yield server
+
+
+@pytest.fixture
+def sandbox(sluice_sandbox, server):
+    """The sandbox as new, and no runs and events in Airflow's database."""
+    for table in STARTED:
+        server.rows(f"DELETE FROM {table}")
+    return sluice_sandbox
