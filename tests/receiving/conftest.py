@@ -14,10 +14,10 @@ from receiving.server import DAGS, STARTED, connections
 @pytest.fixture(scope="module")
 def server(request, _sluice_server):
     """One API server for all of a module, over SQLite unless the module asks for PostgreSQL, too."""
-    with postgres() if getattr(request, "param", "sqlite") == "postgresql" else nullcontext() as database:
-        with ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
-            server.airflow("dags", "unpause", "--treat-dag-id-as-regex", "--yes", ".*")
-            yield server
+    wanted = postgres() if getattr(request, "param", "sqlite") == "postgresql" else nullcontext()
+    with wanted as database, ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
+        server.airflow("dags", "unpause", "--treat-dag-id-as-regex", "--yes", ".*")
+        yield server
 
 
 @pytest.fixture
