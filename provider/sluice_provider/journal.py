@@ -137,7 +137,11 @@ class Story:
         self.history = list(history)
 
     def tell(self, what: str, text: str = "", at: float | None = None) -> None:
-        """Add a line to the history."""
+        """Add a line to the history. A state that was seen before, here or by the trigger, is no news."""
+        if what == "state" and text[:LONGEST] == next(
+            (line.text for line in self.history[::-1] if line.what == what), ""
+        ):
+            return
         self.history.append(Line(round(time.time() if at is None else at, 3), what, text[:LONGEST]))
         if len(self.history) > LINES:
             del self.history[LINES // 4]
