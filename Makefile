@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint types bench clean
+.PHONY: help install demo test test-ui lint types bench clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OLDEST := 3, 10
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 	@echo '  ARGS="..." passes options on (make demo ARGS=--exit, make test ARGS="-k wait"); PYTHON=... chooses the Python'
 
 install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
@@ -25,7 +25,10 @@ demo: $(VENV)/installed-demo ## Run the example DAGs in a real Airflow against t
 	@$(BIN)/python tools/demo.py $(ARGS)
 
 test: install ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --ignore=tests/ui $(ARGS)
+
+test-ui: $(VENV)/installed-ui ## Run the tests in a browser; needs Chromium or Chrome on PATH
+	@$(BIN)/python -m pytest tests/ui $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style and formatting
 	@$(BIN)/ruff check $(ARGS) .

@@ -50,7 +50,7 @@ MAY_KNOW = {
     "waiting": DOWN_TO_JOURNAL,
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,
-    "plugin": {"webhooks", "hooks", "calls", "systems", "links", *DATA},
+    "plugin": {"webhooks", "hooks", "calls", "systems", "links", "journal", "progress", *DATA},
     "sandbox": set(),
     "testing": {"sandbox"},
 }

@@ -3,9 +3,10 @@
     python tools/pin.py python3.10 python3.11 python3.12 python3.13
 
 Give the oldest patch release of each that people still have (Debian's 3.11 is 3.11.2), as some packages ask for more.
-Each interpreter is asked what pip would install for the package with its `dev` extra and the pinned Airflow, in an
-empty throw-away environment and without installing anything. What they agree on becomes one line; where they differ,
-each version gets a marker. Run it to move to newer versions, then run `make lint types test` on every Python.
+Each interpreter is asked what pip would install for the package with its `ui` extra, which has `dev` in it, and the
+pinned Airflow, in an empty throw-away environment and without installing anything. What they agree on becomes one
+line; where they differ, each version gets a marker. Run it to move to newer versions, then run `make lint types test`
+on every Python.
 Where the packages come from is pip's own configuration and is not written down.
 """
 
@@ -73,7 +74,7 @@ def resolve(python: str) -> tuple[str, Pins]:
         version = "import sys; print('%d.%d' % sys.version_info[:2])"
         found = subprocess.run([inside, "-c", version], check=True, capture_output=True, text=True)
         report = Path(folder, "report.json")
-        wanted = ["--editable", f"{ROOT}[dev]", AIRFLOW, *BUILD, *CLIENTS]
+        wanted = ["--editable", f"{ROOT}[ui]", AIRFLOW, *BUILD, *CLIENTS]
         options = ["--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
         subprocess.run([inside, "-m", "pip", "install", *options, *wanted], check=True)
         return found.stdout.strip(), pins_of(json.loads(report.read_text()))

@@ -137,7 +137,11 @@ class Story:
         self.history = list(history)
 
     def tell(self, what: str, text: str = "", at: float | None = None) -> None:
-        """Add a line to the history."""
+        """Add a line to the history. A state that was seen before, here or by the trigger, is no news."""
+        if what == "state" and text[:LONGEST] == next(
+            (line.text for line in self.history[::-1] if line.what == what), ""
+        ):
+            return
         self.history.append(Line(round(time.time() if at is None else at, 3), what, text[:LONGEST]))
         if len(self.history) > LINES:
             del self.history[LINES // 4]
@@ -213,6 +217,8 @@ def digest(value: Any) -> str:
 
 def _plain(story: Story) -> dict[str, Any]:
     return {
+        # First, as whoever lists ten thousand jobs reads the beginning of each journal only.
+        "card": {**story.card, "rounds": sum(entry.round for entry in story.entries)} if story.card else {},
         "version": VERSION,
         "fingerprint": story.fingerprint,
         "clearing": story.clearing,
@@ -225,7 +231,6 @@ def _plain(story: Story) -> dict[str, Any]:
             }
             for entry in story.entries
         ],
-        "card": {**story.card, "rounds": sum(entry.round for entry in story.entries)} if story.card else {},
         "history": [list(line) for line in story.history],
     }
 

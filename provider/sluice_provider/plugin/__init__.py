@@ -13,6 +13,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
 from sluice_provider.links import KaleidoscopeLink, KiliLink
+from sluice_provider.plugin.connection_test import EmptyPort
 
 PREFIX = "/sluice"
 """Everything that the API server serves for us is below this path."""
@@ -33,8 +34,28 @@ class SluiceApp:
 
 
 class SluicePlugin(AirflowPlugin):
-    """The provider's extra links and web application."""
+    """The provider's extra links, web application and pages.
+
+    The pages are Airflow's own kind, not frames: a frame would neither open links nor have Airflow's theme. Their
+    addresses are relative, so that they hold below any base path. A name is also the name of the script's component.
+    """
 
     name = "sluice"
     operator_extra_links = [KaleidoscopeLink(), KiliLink()]
     fastapi_apps = [{"app": SluiceApp(), "url_prefix": PREFIX, "name": "Sluice"}]
+    fastapi_root_middlewares = [{"middleware": EmptyPort, "args": [], "kwargs": {}, "name": "Sluice: empty ports"}]
+    react_apps = [
+        {
+            "name": "Remote jobs",
+            "bundle_url": "sluice/static/jobs.js",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "sluice-jobs",
+        },
+        {
+            "name": "Remote job",
+            "bundle_url": "sluice/static/job.js",
+            "destination": "task_instance",
+            "url_route": "sluice-job",
+        },
+    ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.common.dagbag import create_dag_bag
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.staticfiles import StaticFiles
 
-from sluice_provider.plugin import receiving
+from sluice_provider.plugin import jobs_api, receiving
+
+STATIC = Path(__file__).parent / "static"
 
 
 def create_app() -> FastAPI:
@@ -15,4 +21,15 @@ def create_app() -> FastAPI:
     app.state.auth_manager = get_auth_manager()
     app.state.dag_bag = create_dag_bag()
     app.include_router(receiving.create_router())
+    app.include_router(jobs_api.router)
+    app.mount("/static", Scripts(directory=STATIC), name="static")
     return app
+
+
+class Scripts(StaticFiles):
+    """A browser asks whether a script has changed before it uses the one it has: after an upgrade it has."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

@@ -1,0 +1,66 @@
+"""What the plugin costs where it is not needed, and that what is needed is shipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "provider/sluice_provider/plugin/static"
+
+
+def loaded_by(*lines, after):
+    """The modules that these lines load in a fresh Python, beyond what `after` has loaded before them."""
+    code = [after, "import sys", "before = set(sys.modules)", *lines, "print(*(set(sys.modules) - before))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_plugin_is_cheap():
+    """Every task, triggerer and DAG processor imports it: no web framework, no models, no application."""
+    plugins = (
+        "import airflow.sdk, airflow.providers.common.compat.sdk; airflow.providers.common.compat.sdk.AirflowPlugin"
+    )
+    more = loaded_by("import sluice_provider.plugin; sluice_provider.plugin.SluicePlugin", after=plugins)
+    ours = {name for name in more if name.startswith("sluice_provider")}
+    assert ours == {
+        "sluice_provider.links",
+        "sluice_provider.plugin",
+        "sluice_provider.plugin.connection_test",
+        "sluice_provider.systems",
+    }
+    foreign = {name.split(".")[0] for name in more - ours}
+    assert foreign.isdisjoint({"fastapi", "starlette", "sqlalchemy", "httpx", "pydantic", "uvicorn"})
+    assert {name for name in more if name.startswith("airflow.")} <= {"airflow.sdk.bases.operatorlink"}
+
+
+def test_the_application_is_what_costs():
+    """The reader above sees what is there: where it is built, the web framework is loaded."""
+    more = loaded_by("import sluice_provider.plugin.jobs_view", "import fastapi", after="pass")
+    assert "fastapi" in more
+    assert "airflow" not in loaded_by("import sluice_provider.plugin.jobs_view", after="import sluice_provider.plugin")
+
+
+def test_the_scripts_are_shipped(tmp_path):
+    """A wheel has the page with everything that it loads."""
+    pytest.importorskip("hatchling")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = {f"sluice_provider/plugin/static/{path.name}" for path in STATIC.iterdir()}
+    assert files
+    assert files <= names
+
+
+def test_nothing_comes_from_elsewhere():
+    """No script, font or picture of another host, and nothing that was built."""
+    for path in STATIC.iterdir():
+        text = path.read_text()
+        assert "http://" not in text, path.name
+        assert "https://" not in text, path.name
+        assert max(map(len, text.splitlines())) <= 120, f"{path.name} is for people to read"

@@ -1,0 +1,225 @@
+"""What a person on call does, in a real browser, with a whole Airflow and the pretended remotes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from airflow_standalone import Standalone
+
+pytestmark = [pytest.mark.standalone, pytest.mark.ui]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = "liquid_decisions_roundtrip"
+
+
+@pytest.fixture(scope="module")
+def sandbox(_sluice_server):
+    """One sandbox for all of this module."""
+    _sluice_server.reset()
+    _sluice_server.settings(job_seconds=12)
+    return _sluice_server
+
+
+@pytest.fixture(scope="module")
+def airflow(browser, sandbox, tmp_path_factory):
+    """One Airflow for all of this module, with an example DAG and without the connection that is added by hand."""
+    folder = tmp_path_factory.mktemp("ui")
+    dags, data = folder / "dags", folder / "data"
+    shutil.copytree(Path(__file__).parent / "dags", dags)
+    shutil.copytree(ROOT / "dags_examples/data", dags / "data")
+    shutil.copy(ROOT / f"dags_examples/{EXAMPLE}.py", dags)
+    data.mkdir()
+    (data / "elements.csv").write_text("symbol,name\n" + "".join(f"E{n},Element {n}\n" for n in range(200)))
+    (data / "accounts.csv").write_text("id,name\n1,First\n2,Second\n")
+    env = {
+        "AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT": sandbox.connections()["kaleidoscope_default"],
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "SLUICE_UI_DATA": str(data),
+    }
+    with Standalone(dags, env=env) as airflow:
+        airflow.wait_dags()
+        yield airflow
+
+
+@pytest.fixture
+def jobs(page, airflow):
+    """Opens the page with the remote jobs, by way of Airflow's own menu."""
+
+    def look():
+        page.goto(f"{airflow.url}/")
+        page.get_by_role("button", name="Browse").click()
+        page.get_by_role("menuitem", name="Remote jobs").click()
+        page.get_by_role("heading", name="Remote jobs").wait_for()
+        return page
+
+    return look
+
+
+def begin(airflow, dag_id):
+    """Let a DAG run once, until its task is deferred or over."""
+    airflow.unpause(dag_id)
+    run_id = airflow.trigger(dag_id)
+
+    def look():
+        states = {each["state"] for each in airflow.task_instances(dag_id, run_id)}
+        return states & {"deferred", "success", "failed"} or None
+
+    airflow.wait(f"{dag_id} to be deferred", look, 60)
+    return run_id
+
+
+def line(page, run_id, state):
+    """The line of a run's job when it is in this state, which the page shows without being loaded again."""
+    found = page.get_by_role("row").filter(has_text=run_id).filter(has=page.locator(".sluice-state", has_text=state))
+    found.first.wait_for()
+    return found.first
+
+
+def test_a_connection_is_added_and_tested(page, airflow, sandbox):
+    """Through the form, port and all in the host and the port's own field left empty; then tested from the list."""
+    told = json.loads(sandbox.connections()["liquid_decisions_default"])
+    page.goto(f"{airflow.url}/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    page.locator("[name=connection_id]").fill("liquid_decisions_default")
+    page.get_by_role("combobox").first.click()
+    page.keyboard.type("Liquid")
+    page.keyboard.press("Enter")
+    page.locator("[name=host]").fill(f"{sandbox.url}/liquid-decisions")
+    page.locator("[name=login]").fill(told["login"])
+    page.locator("[name=password]").fill(told["password"])
+    page.get_by_role("button", name="Extra Fields", exact=True).click()
+    for name, value in told["extra"].items():
+        page.locator(f"[name=element_{name}]").fill(value)
+    page.get_by_role("button", name="Save").click()
+    row = page.get_by_role("row").filter(has_text="liquid_decisions_default")
+    row.wait_for()
+    assert airflow.get("connections/liquid_decisions_default")["port"] is None
+    with page.expect_response("**/connections/test") as reply:
+        row.get_by_role("button", name="Test Connection").click()
+    assert reply.value.status == httpx.codes.OK
+    assert reply.value.json() == {"status": True, "message": "Connected to community 'Sluice' as 'sluice@example.com'."}
+
+
+@pytest.mark.parametrize(
+    ("title", "labels"),
+    [
+        ("Kaleidoscope", ("Client ID", "Client secret", "Port", "Web address", "IAP audience", "Verify TLS")),
+        ("Kili", ("Endpoint", "API key", "Port", "Web address", "Proxy")),
+        ("Liquid Decisions", ("Host", "Login", "Password", "Community", "Client ID", "Client secret")),
+    ],
+)
+def test_the_form_of_each_type(page, airflow, title, labels):
+    """Has the fields that the remote's own words name."""
+    page.goto(f"{airflow.url}/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    page.get_by_role("combobox").first.click()
+    page.keyboard.type(title)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Extra Fields", exact=True).click()
+    page.locator("[name^=element_]").first.wait_for()
+    form = page.get_by_role("dialog").inner_text()
+    assert [label for label in labels if label not in form] == []
+    assert "Schema" not in form
+
+
+def test_nothing_ran_yet(jobs):
+    """The page says how a job comes to be there."""
+    jobs().get_by_text("No remote jobs in this time").wait_for()
+
+
+def test_an_example_dag_is_watched(jobs, airflow, picture):
+    """Its jobs appear while they run, and end, in front of somebody who only looks."""
+    page = jobs()
+    airflow.unpause(EXAMPLE)
+    page.get_by_role("button", name="Refresh").wait_for()
+    run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None), 60)
+    airflow.wait("its tasks", lambda: _deferred(airflow, run["dag_run_id"]) or None, 60)
+    page.get_by_role("button", name="Refresh").click()
+    row = line(page, run["dag_run_id"], "Running")
+    assert "Liquid Decisions import" in row.inner_text()
+    picture("jobs-running")
+    line(page, run["dag_run_id"], "Succeeded")
+    airflow.wait_run(EXAMPLE, run["dag_run_id"], timeout=120)
+
+
+def _deferred(airflow, run_id):
+    return [each for each in airflow.task_instances(EXAMPLE, run_id) if each["state"] == "deferred"]
+
+
+def test_one_click_to_the_remote(jobs, airflow, sandbox):
+    """From the list and from the tab, in a new window of the browser."""
+    run_id = begin(airflow, "compounds")
+    page = jobs()
+    row = line(page, run_id, "Running")
+    [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
+    link = row.get_by_role("link", name=re.compile("Open in Kaleidoscope"))
+    with page.expect_popup() as remote:
+        link.click()
+    remote.value.wait_for_load_state()
+    assert remote.value.url.startswith(sandbox.url)
+    assert job["id"] in remote.value.title()
+    row.get_by_role("link", name="push", exact=True).click()
+    page.locator(".sluice-panel").first.wait_for()
+    with page.expect_popup() as remote:
+        page.get_by_role("link", name=re.compile("Open in Kaleidoscope")).click()
+    assert remote.value.url.endswith(job["id"])
+
+
+def test_the_tab_tells_the_story(page, airflow, sandbox, picture):
+    """From the intent to the end, without being loaded again."""
+    [run] = airflow.runs("compounds")
+    [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
+    page.goto(f"{airflow.url}/dags/compounds/runs/{run['dag_run_id']}/tasks/push")
+    page.get_by_role("link", name="Remote job").click()
+    page.locator(".sluice-state", has_text="Succeeded").wait_for()
+    told = [each.inner_text() for each in page.locator(".sluice-history li").all()]
+    assert "About to ask" in told[0]
+    assert job["id"] in told[1]
+    assert "Deferred" in " ".join(told)
+    assert "Ended" in told[-1]
+    picture("job-tab")
+
+
+def test_a_task_without_a_remote_job(page, airflow):
+    """Says so in one line. Its process had loaded the plugin, and nothing that only the API server needs."""
+    airflow.unpause("plain")
+    run_id = airflow.trigger("plain")
+    assert airflow.wait_run("plain", run_id, timeout=60)["state"] == "success"
+    page.goto(f"{airflow.url}/dags/plain/runs/{run_id}/tasks/loaded/plugin/sluice-job")
+    assert page.locator(".sluice-notice", has_text="no remote job").inner_text() == "This task has no remote job."
+    loaded = airflow.xcom("plain", run_id, "loaded")
+    assert loaded == ["sluice_provider.plugin", "sluice_provider.plugin.connection_test"]
+
+
+def test_why_a_job_failed(jobs, airflow, sandbox):
+    """In the remote's words, in the list: nobody has to read a log."""
+    sandbox.settings(fail_imports=1, job_seconds=1)
+    run_id = begin(airflow, "compounds")
+    airflow.wait_run("compounds", run_id, timeout=60)
+    row = line(jobs(), run_id, "Failed")
+    assert "could not be processed" in row.inner_text()
+
+
+def test_a_user_ends_a_deferred_task(page, airflow, sandbox):
+    """Marked as failed in the browser: Liquid Decisions is asked to cancel, and the page tells."""
+    sandbox.settings(fail_imports=0, job_seconds=300)
+    run_id = begin(airflow, "accounts")
+    page.goto(f"{airflow.url}/dags/accounts/runs/{run_id}/tasks/import_accounts/plugin/sluice-job")
+    page.locator(".sluice-state", has_text="Running").wait_for()
+    page.get_by_role("button", name="Mark Task Instance as").click()
+    page.get_by_role("menuitem", name="Failed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+
+    def cancelled():
+        jobs = sandbox.state()["liquid_decisions"]["jobs"]
+        return any(each["status"].startswith("Cancel") for each in jobs) or None
+
+    airflow.wait("Liquid Decisions to be asked to cancel", cancelled, 60)
+    page.locator(".sluice-state", has_text=re.compile("Cancel")).wait_for()
+    page.locator(".sluice-w-cancel").wait_for()
