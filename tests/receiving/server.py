@@ -41,6 +41,7 @@ def connections(sandbox):
     }
     env = {f"AIRFLOW_CONN_{name}": connection(sandbox, **extra) for name, extra in extras.items()}
     kili = {"conn_type": "kili", "password": "x", "extra": {"webhook_secret": SECRET, "webhook_dag_id": "files"}}
+    env["AIRFLOW_CONN_BROKEN"] = connection(sandbox, webhook_secret=SECRET)[:-1]
     return env | {"AIRFLOW_CONN_KILI_ONE": json.dumps(kili)}
 
 

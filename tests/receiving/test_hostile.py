@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from contextlib import contextmanager
@@ -14,7 +13,15 @@ import pytest
 from receiving.server import SECRET, nothing_started, runs, wait
 from receiving.test_receiving import outcome, post, raw, registered, signed, together
 
-pytestmark = pytest.mark.standalone
+pytestmark = [
+    pytest.mark.standalone,
+    pytest.mark.parametrize("server", ["sqlite", "postgresql"], indirect=True, scope="module"),
+]
+
+
+def database(server):
+    """Its URL."""
+    return server.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
 
 @contextmanager
@@ -71,7 +78,7 @@ def test_a_broken_database_means_come_back(server, sandbox, conn_id, table):
 
 def test_an_error_at_commit_means_come_back(server, sandbox):
     """The last moment at which anything can go wrong."""
-    if not os.environ.get("SLUICE_TEST_DATABASE", "").startswith("postgres"):
+    if "postgres" not in database(server):
         pytest.skip("only PostgreSQL has triggers that fire at commit")
     server.rows("CREATE FUNCTION no() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'no'; END $$ LANGUAGE plpgsql")
     for table in ("dag_run", "asset_event"):
@@ -118,6 +125,64 @@ def test_an_api_that_answers_nonsense_is_no_end(server, sandbox, what):
     assert f" {answer.status_code}, " in log
     if answer.status_code == 503:
         assert nothing_started(server)
+
+
+def test_what_the_api_says_is_told_in_one_line(server, sandbox):
+    """It may hold line breaks, the orders of a terminal, and halves of characters."""
+    body, before = registered(sandbox), len(server.log())
+    words = '{"message": "no \\ud800 \\u001b[31m way\\n2026-11-20 forged"}'
+    sandbox.faults([{"method": "GET", "path": "/registrations$", "status": 403, "body": words}])
+    answer = post(server, body)
+    assert answer.status_code == 503
+    assert r"no \ud800 \x1b[31m way 2026-11-20 forged" in answer.json()["status"]
+    log = wait(lambda: (text := server.log()[before:]) and "Webhook for" in text and text)
+    assert r"no \ud800 \x1b[31m way 2026-11-20 forged" in log
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{}", b"[7]"])
+def test_an_answer_of_the_api_that_is_none_means_come_back(server, sandbox, content):
+    """However deep it is."""
+    body = registered(sandbox)
+    fault = {"method": "GET", "path": "/registrations$", "status": 200, "body": content.decode(), "times": 9}
+    sandbox.faults([fault])
+    answer = post(server, body)
+    assert (answer.status_code, "Misunderstood" in answer.text) == (503, True)
+
+
+def test_a_connection_that_cannot_be_read_is_told_of(server, sandbox):
+    """As such, and without anything of it."""
+    before = len(server.log())
+    answer = post(server, registered(sandbox), "broken")
+    assert answer.status_code == 503
+    log = wait(lambda: (text := server.log()[before:]) and "could not be looked up" in text and text)
+    assert SECRET not in log + answer.text
+
+
+def test_a_slash_at_the_end_is_no_redirect(server, sandbox):
+    """A sender that follows one would send the secret wherever it leads."""
+    assert outcome(post(server, registered(sandbox), "kaleidoscope_default/")) == "started"
+
+
+def test_a_database_that_is_held_up_keeps_nobody_waiting(server, sandbox):
+    """What was asked of it is done when it goes on, and once."""
+    from sqlalchemy import create_engine, text
+
+    body = registered(sandbox)
+    post(server, {})  # so that the connection is known
+    engine = create_engine(database(server))
+    hold = "LOCK TABLE dag_run IN ACCESS EXCLUSIVE MODE" if "postgres" in database(server) else "BEGIN EXCLUSIVE"
+    with engine.connect() as connection:
+        connection.execute(text(hold))
+        started = time.monotonic()
+        answers = together([lambda: post(server, body) for _ in range(12)])
+        waited = time.monotonic() - started
+        connection.rollback()
+    engine.dispose()
+    assert {answer.status_code for answer in answers} == {503}
+    assert all(answer.headers["Retry-After"] for answer in answers)
+    assert waited < 25
+    wait(lambda: post(server, body).status_code == 200)
+    assert len(runs(server)) == 1
 
 
 @pytest.mark.parametrize("conn_id", ["strange_asset", "foreign_asset", "empty_asset"])

@@ -101,7 +101,7 @@ class Reply(NamedTuple):
     def json(self) -> Any:
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Misunderstood(
                 f"answered {self.status} with something that is not JSON: {self.text!r:.200}"
             ) from error
@@ -235,13 +235,18 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     """The remote's own code and message, wherever its framework puts them."""
     try:
         body = json.loads(reply.body)
-    except ValueError:
-        return None, " ".join(reply.text.split())[:300]
+    except (ValueError, RecursionError):
+        return None, _plain(reply.text[:1000])[:300]
     if not isinstance(body, dict):
-        return None, str(body)[:300]
+        return None, _plain(str(body)[:1000])[:300]
     code = body.get("code") or body.get("error")
     message = body.get("message") or body.get("error_description") or body.get("error") or ""
-    return (str(code) if code else None), str(message)[:500]
+    return (_plain(str(code)) if code else None), _plain(str(message)[:1000])[:500]
+
+
+def _plain(text: str) -> str:
+    """In one line, and without what steers a terminal or cannot be encoded: it goes into logs and databases."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

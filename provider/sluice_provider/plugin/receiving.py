@@ -29,9 +29,10 @@ import logging
 import math
 import time
 import traceback
+from collections.abc import Coroutine
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -52,12 +53,14 @@ from sluice_provider.plugin.looks import Place, Shared, look
 from sluice_provider.webhooks.kaleidoscope import SUBMITTED, Announcement, Registered, announced, confirmed
 from sluice_provider.webhooks.verify import glance, verify
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 LARGEST = 1024 * 1024
 """Bytes of a body: ids of some 25,000 records."""
 
-BODY_SECONDS = 10.0
+BODY_SECONDS = DATABASE_SECONDS = 10.0
 
 SOON, LATER = 5.0, 30.0
 """Seconds after which to come back: for what passes by itself, and for what somebody must do something about."""
@@ -105,9 +108,7 @@ class Receiver:
     async def receive(self, conn_id: str, request: Request) -> Answer:
         """Judge one delivery, and act on it."""
         try:
-            door = await self._doors.find(conn_id)
-            if door is None:
-                raise self._turned_away(HTTPStatus.NOT_FOUND, "no such connection, or it receives nothing")
+            door = await self._door(conn_id)
             said = _read(request, await self._checked(door, request))
             wanted = await self._confirmed(door, said)
             return await self._acted(door, said, wanted)
@@ -125,6 +126,16 @@ class Receiver:
         if wait := self._limits.take(conn_id, known=False):
             return Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{why}, too often", wait, secret=True)
         return Refused(status, why, retry_after, secret=True)
+
+    async def _door(self, conn_id: str) -> Door:
+        try:
+            door = await _in_time(self._doors.find(conn_id))
+        except Exception as error:  # noqa: BLE001 - of whatever keeps connections for this Airflow
+            why = f"it could not be looked up: {type(error).__name__}"
+            raise self._turned_away(HTTPStatus.SERVICE_UNAVAILABLE, why, retry_after=LATER) from None
+        if door is None:
+            raise self._turned_away(HTTPStatus.NOT_FOUND, "no such connection, or it receives nothing")
+        return door
 
     async def _checked(self, door: Door, request: Request) -> bytes:
         """The body, from a sender who knows the secret."""
@@ -162,10 +173,18 @@ class Receiver:
             each.to_event(door.conn_id, at, file_name=said.file_name, records=said.record_ids) for each in waiting
         ]
         try:
-            done = [await asyncio.to_thread(act, door, event) for event in events]
+            done = [await _in_time(asyncio.to_thread(act, door, event)) for event in events]
         except NotReady as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"Airflow is not ready for it: {error}", LATER) from None
         return Answer(HTTPStatus.OK, str(said), done=tuple(done))
+
+
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives, unless Airflow's database is late: then it goes on, and a redelivery finds what it did."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), DATABASE_SECONDS)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise NotReady(f"its database was not heard of in {DATABASE_SECONDS:.0f} s") from None
 
 
 async def _body(request: Request) -> bytes:
@@ -204,6 +223,7 @@ def create_router() -> APIRouter:
     router, receiver = APIRouter(), Receiver()
 
     @router.post("/webhooks/kaleidoscope/{conn_id}")
+    @router.post("/webhooks/kaleidoscope/{conn_id}/")  # else it would be a redirect, maybe to http, with the secret
     async def receive(conn_id: str, request: Request) -> JSONResponse:
         answer = await receiver.receive(conn_id, request)
         _note(conn_id, request, answer)

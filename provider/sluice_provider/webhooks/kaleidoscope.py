@@ -122,7 +122,7 @@ def _value(fields: Raw, *names: str) -> Any:
     """The value of a field, under the first of its names that is there. Two spellings that differ are no value."""
     for name in names:
         given = [fields[spelling] for spelling in (name, _camel(name)) if fields.get(spelling) is not None]
-        if given and given[0] != given[-1]:
+        if len(given) > 1 and given[0] != given[1]:
             raise BadInput(f"{names[0]} is there twice, with different values")
         if given:
             return given[0]
