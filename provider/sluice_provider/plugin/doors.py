@@ -124,14 +124,8 @@ class Doors:
 
 def _look_up(conn_id: str) -> Door | None:
     """:raises Exception: whatever a place to look in raised: then nobody knows whether there is such a connection"""
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-    try:
-        conn: Any = KaleidoscopeHook(conn_id).get_connection(conn_id)
-    except AirflowNotFoundException:
-        _search(conn_id)
-        return None
-    if conn.conn_type != KaleidoscopeHook.conn_type:
+    conn = _search(conn_id)
+    if conn is None or conn.conn_type != KaleidoscopeHook.conn_type:
         return None
     try:
         fields = fields_of(conn)
@@ -143,12 +137,14 @@ def _look_up(conn_id: str) -> Door | None:
         return None
 
 
-def _search(conn_id: str) -> None:
-    """Look everywhere once more, and let errors out: Airflow takes a place that cannot be asked for one without it."""
+def _search(conn_id: str) -> Any:
+    """Airflow's own search takes a place that cannot be asked for one that has no such connection."""
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
     for place in ensure_secrets_backend_loaded():
-        place.get_connection(conn_id=conn_id)
+        if conn := place.get_connection(conn_id=conn_id):
+            return conn
+    return None
 
 
 class Bucket:
