@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from datetime import timezone
@@ -99,8 +100,10 @@ class Reply(NamedTuple):
         return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
+        """The content. NULs and half characters in it, which JSON may spell and databases refuse, are replaced."""
         try:
-            return json.loads(self.body)
+            content = json.loads(self.body)
+            return _storable(content) if re.search(rb"\\u(0000|[dD][89a-fA-F])", self.body) else content
         except (ValueError, RecursionError) as error:
             raise Misunderstood(
                 f"answered {self.status} with something that is not JSON: {self.text!r:.200}"
@@ -242,6 +245,16 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     code = body.get("code") or body.get("error")
     message = body.get("message") or body.get("error_description") or body.get("error") or ""
     return (_plain(str(code)) if code else None), _plain(str(message)[:1000])[:500]
+
+
+def _storable(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(content, list):
+        return [_storable(each) for each in content]
+    if isinstance(content, dict):
+        return {_storable(name): _storable(value) for name, value in content.items()}
+    return content
 
 
 def _plain(text: str) -> str:
