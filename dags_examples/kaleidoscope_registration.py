@@ -62,12 +62,16 @@ def check(download: dict[str, Any]) -> dict[str, Any]:
 def rows_of(path: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file, each of which is about one record."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise Unreadable(f"This is no CSV file: {error}") from error
     if not rows or not {"record_id", "name", "formula"} <= set(rows[0]):
         raise Unreadable("The file needs the columns record_id, name and formula, and at least one row")
+    for row in rows:
+        row["record_id"] = (row["record_id"] or "").strip()
+    if not all(row["record_id"] for row in rows):
+        raise Unreadable("A row has no record_id")
     if len({row["record_id"] for row in rows}) < len(rows):
         raise Unreadable("The same record_id is there more than once")
     return rows

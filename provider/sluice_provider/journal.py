@@ -137,8 +137,11 @@ class Story:
         self.history = list(history)
 
     def tell(self, what: str, text: str = "", at: float | None = None) -> None:
-        """Add a line to the history."""
-        self.history.append(Line(round(time.time() if at is None else at, 3), what, fit(text)))
+        """Add a line to the history. A state that was seen before, here or by the trigger, is no news."""
+        text = fit(text)
+        if what == "state" and text == self.last(what):
+            return
+        self.history.append(Line(round(time.time() if at is None else at, 3), what, text))
         if len(self.history) > LINES:
             del self.history[LINES // 4]
 

@@ -118,7 +118,6 @@ class Waiting(BaseOperator):
             return
         journal, story = self._open
         _show(story, work)
-        news = "" if news == story.last("state") else news
         if news:
             story.tell("state", news)
         if news or time.time() - self._written >= EVERY:

@@ -11,6 +11,7 @@ strand asset events that follow each other quickly; `webhooks/telling.py` says h
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
@@ -106,13 +107,14 @@ class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
         """What is told to this watcher, out of all that is told."""
         me = Subscription(self)
         subscribed = _SUBSCRIBED.setdefault(self.kaleidoscope_conn_id, {})
-        subscribed[id(me)] = me
+        mine = next(_NUMBERS)
+        subscribed[mine] = me
         try:
             async for whose, payload in shared_stream:
-                if whose == id(me):
+                if whose == mine:
                     yield TriggerEvent(payload)
         finally:
-            del subscribed[id(me)]
+            del subscribed[mine]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Before Airflow 3.3 there are no shared streams and no store: after a restart all that waits is told again."""
@@ -198,6 +200,11 @@ class Subscription:
 _SUBSCRIBED: dict[str, dict[int, Subscription]] = {}
 """The watchers of this triggerer by connection: a producer is told its connection, and not whom it works for."""
 
+_NUMBERS = itertools.count()
+"""Of subscriptions, none twice: what was yielded for one that is gone is nobody else's."""
+
+FORESEEN = (SluiceError, AirflowException, AirflowRuntimeError)
+
 
 async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Registered]]:
     """What is registered, place by place. Where a look fails nothing is known, and the next round looks again."""
@@ -211,9 +218,10 @@ async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Regis
             else:
                 listed = await hook.get_registration_files.aio(place.operation_id)
                 seen[place] = registered_files(place.operation_id, listed)
-        except (SluiceError, AirflowException, AirflowRuntimeError) as error:  # Airflow's: no such connection
+        except Exception as error:  # noqa: BLE001 - Airflow's: no such connection; and what nobody has foreseen
             level = logging.ERROR if getattr(error, "hopeless", True) else logging.WARNING
-            log.log(level, "Could not look at operation %s: %s: %s", place.operation_id, type(error).__name__, error)
+            why = f": {error}" if isinstance(error, FORESEEN) else ""  # the text of others may hold a secret
+            log.log(level, "Could not look at operation %s: %s%s", place.operation_id, type(error).__name__, why)
     return seen
 
 

@@ -124,6 +124,20 @@ def test_zod_details_are_kept():
     assert '"path": ["data", 3]' in error.body
 
 
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        (rb'{"a\u0000b": ["\u0000", 1, null]}', {"a\ufffdb": ["\ufffd", 1, None]}),
+        (rb'{"message": "half \ud83d of it"}', {"message": "half \ufffd of it"}),
+        (rb'["\uDE00\uD83D"]', ["\ufffd\ufffd"]),
+        (rb'["\ud83d\ude00", "\\u0000"]', ["\U0001f600", "\\u0000"]),
+    ],
+)
+def test_what_no_database_takes_is_replaced(body, content):
+    """PostgreSQL refuses NULs, and nobody can encode half characters; everything else is as it was."""
+    assert reply(200, body).json() == content
+
+
 def test_not_json():
     """A good status with something else in it is a misunderstanding, with the beginning of what came."""
     with pytest.raises(Misunderstood, match="answered 200 with something that is not JSON: '<html>"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
+from contextlib import nullcontext
 
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
+from databases import postgres
 from seeded_jobs import add_dags, add_job, card, journal, seed
 from sluice_provider.plugin import jobs_store
 from sluice_provider.plugin.jobs_view import Wanted, detail, overview
@@ -19,23 +20,21 @@ pytestmark = pytest.mark.airflow
 
 DAGS = ("daily_partition", "label_new_files", "liquid_roundtrip", "nightly_compounds")
 KEY = ("daily_partition", "run", "commit", -1)
-POSTGRES = os.environ.get("SLUICE_TEST_POSTGRES", "")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
-    """An empty Airflow database. PostgreSQL where SLUICE_TEST_POSTGRES is the URL of one that may be emptied."""
+    """An empty Airflow database."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
 
-    if request.param == "postgresql" and not POSTGRES:
-        pytest.skip("SLUICE_TEST_POSTGRES names no database")
     import_all_models()
-    engine = create_engine(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/airflow.db")
-    Base.metadata.drop_all(engine)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+    sqlite = nullcontext(f"sqlite:///{tmp_path}/airflow.db")
+    with postgres() if request.param == "postgresql" else sqlite as url:
+        engine = create_engine(url)
+        Base.metadata.create_all(engine)
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
 
 import pytest
 
 from airflow_api_server import ApiServer
+from databases import postgres
 from receiving.server import DAGS, STARTED, connections
 
 
 @pytest.fixture(scope="module")
-def server(_sluice_server):
-    """One API server for all of a module. SLUICE_TEST_DATABASE may name an empty database, else it is SQLite's."""
-    database = os.environ.get("SLUICE_TEST_DATABASE")
-    with ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
+def server(request, _sluice_server):
+    """One API server for all of a module, over SQLite unless the module asks for PostgreSQL, too."""
+    wanted = postgres() if getattr(request, "param", "sqlite") == "postgresql" else nullcontext()
+    with wanted as database, ApiServer(DAGS, env=connections(_sluice_server), database=database) as server:
         server.airflow("dags", "unpause", "--treat-dag-id-as-regex", "--yes", ".*")
         yield server
 

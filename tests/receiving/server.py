@@ -31,6 +31,9 @@ def connections(sandbox):
         "BY_ASSET": {"webhook_secret": SECRET, "webhook_asset": "sluice://registrations"},
         "BY_PLAIN_ASSET": {"webhook_secret": SECRET, "webhook_asset": "sluice://plain"},
         "NO_ASSET": {"webhook_secret": SECRET, "webhook_asset": "sluice://nothing"},
+        "STRANGE_ASSET": {"webhook_secret": SECRET, "webhook_asset": "airflow://registrations"},
+        "FOREIGN_ASSET": {"webhook_secret": SECRET, "webhook_asset": "s3://registr\u00e4tions/\u0000"},
+        "EMPTY_ASSET": {"webhook_secret": SECRET, "webhook_asset": "x" * 2000},
         "NO_DAG": {"webhook_secret": SECRET, "webhook_dag_id": "not_there"},
         "OFF": {},
         "SHORT": {"webhook_secret": "short", "webhook_dag_id": "files"},
@@ -38,6 +41,7 @@ def connections(sandbox):
     }
     env = {f"AIRFLOW_CONN_{name}": connection(sandbox, **extra) for name, extra in extras.items()}
     kili = {"conn_type": "kili", "password": "x", "extra": {"webhook_secret": SECRET, "webhook_dag_id": "files"}}
+    env["AIRFLOW_CONN_BROKEN"] = connection(sandbox, webhook_secret=SECRET)[:-1]
     return env | {"AIRFLOW_CONN_KILI_ONE": json.dumps(kili)}
 
 

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.standalone
 FILES, SENDERS = 500, 16
 
 
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"], indirect=True)
 @pytest.mark.parametrize(
     ("conn_id", "table", "key"),
     [("kaleidoscope_default", "dag_run", "run_id"), ("by_asset", "asset_event", "partition_key")],

@@ -67,7 +67,7 @@ def test_a_wrong_field_is_named_without_its_value(extra, words):
 
 
 def test_a_flood_of_names_keeps_nobody_out(monkeypatch):
-    """A door that was found once is found again at once, while strange names wait for each other."""
+    """A door that somebody came through is found again at once, while strange names wait for each other."""
     monkeypatch.setattr(doors, "MANY", 50)
 
     def look_up(conn_id):
@@ -80,6 +80,7 @@ def test_a_flood_of_names_keeps_nobody_out(monkeypatch):
     async def scenario():
         found = Doors(remembered=0.0)
         assert await found.find("k") is not None
+        found.prove("k")
         flood = [asyncio.create_task(found.find(f"name-{number}")) for number in range(200)]
         await asyncio.sleep(0.05)
         started = time.monotonic()
@@ -92,6 +93,24 @@ def test_a_flood_of_names_keeps_nobody_out(monkeypatch):
     waited, remembered = asyncio.run(scenario())
     assert waited < 0.3
     assert remembered <= 51
+
+
+def test_the_ways_to_write_a_name_do_not_fill_the_memory(monkeypatch):
+    """All of them are found in the environment; and strangers at one are strangers at all."""
+    monkeypatch.setattr(doors, "MANY", 50)
+    monkeypatch.setattr(doors, "_look_up", lambda conn_id: door(fields(webhook_dag_id="files")))
+
+    async def scenario():
+        found = Doors()
+        for number in range(300):
+            name = "".join(c.upper() if number >> at & 1 else c for at, c in enumerate("kaleidosco"))
+            assert await found.find(name) is not None
+        return len(found._known)
+
+    assert asyncio.run(scenario()) <= 50
+    limits = Limits(strangers=(1.0, 1.0))
+    assert limits.take("signed", known=False) == 0.0
+    assert limits.take("SIGNED", known=False) > 0
 
 
 # --- sharing looks

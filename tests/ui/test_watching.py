@@ -130,7 +130,7 @@ def test_the_form_of_each_type(page, airflow, title, labels):
 
 def test_nothing_ran_yet(jobs):
     """The page says how a job comes to be there."""
-    assert "No remote jobs in this time" in jobs().locator(".sluice-notice").inner_text()
+    jobs().get_by_text("No remote jobs in this time").wait_for()
 
 
 def test_an_example_dag_is_watched(jobs, airflow, picture):

@@ -102,6 +102,13 @@ def sandbox(sluice_sandbox, sluice_connections):
     return sluice_sandbox
 
 
+NONSENSE = {
+    "path": "/registration_submissions$",
+    "status": 200,
+    "body": [{"id": "s-1", "status": "pending", "submitted_record_ids": 5}],
+}
+
+
 def test_what_was_not_stored_is_told_again(sandbox):
     """The triggerer dies after firing: the next one fires the same events, with the same identities."""
     store = Store()
@@ -177,7 +184,7 @@ def test_watchers_of_a_connection_share_their_looks(sandbox):
     assert 2 <= paths.count("registration_submissions") <= 4
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}])
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 200, "body": [7]}, NONSENSE])
 def test_a_bad_look_is_not_the_end(sandbox, fault):
     """Nor a store that cannot be read at first: then nothing is told before it can."""
     store = Store()

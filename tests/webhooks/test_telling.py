@@ -34,6 +34,9 @@ def tell(teller, now, well=True, **seen):
     return [each.id for each in due]
 
 
+KEY = files(1)[0].identity("k")[:16]
+
+
 @pytest.fixture
 def teller():
     """It tells again after a minute."""
@@ -97,7 +100,13 @@ def test_the_memory_outlives_the_process(teller):
     assert tell(after, 60, op=files(1, 2)) == ["reg-1"]
 
 
-@pytest.mark.parametrize("data", [None, {}, [], {"version": 2, "told": {"a": 1}}, {"version": 1, "told": []}])
+EDITED = [
+    {"version": 1, "told": {KEY: note}}
+    for note in (None, 5, "abc", {}, [], ["a"], ["a", "b", "c"], ["a", None, 0], [1, 2, 3], ["a", 1.0, 0, 0])
+]
+
+
+@pytest.mark.parametrize("data", [None, {}, [], {"version": 2, "told": {"a": 1}}, {"version": 1, "told": []}, *EDITED])
 def test_a_memory_that_cannot_be_read_is_none(teller, data):
     """Then it is told again, which is harmless."""
     teller.recall("op", data)
@@ -115,16 +124,30 @@ def test_a_burst_is_told_in_portions(teller):
 
 
 def test_the_memory_has_an_end(teller, monkeypatch):
-    """Who never answers does not make it grow; the oldest go first, and the others are counted."""
+    """The newest go first, and the others are counted; their turn comes when some are answered."""
     monkeypatch.setattr(telling, "MOST", 10)
-    waiting = list(range(25))
-    told = set()
-    for now in range(5):
-        told |= set(tell(teller, float(now), op=files(*waiting)))
+    waiting, told = list(range(25)), []
+    for now in range(6):
+        told += [int(each.partition("-")[2]) for each in tell(teller, float(now), op=files(*waiting))]
         assert len(teller.to_json("op")["told"]) <= 10
         assert teller.too_many == max(0, len(waiting) - 10)
-        waiting = waiting[6:]
-    assert told == {f"reg-{number}" for number in range(25)}
+        waiting = [number for number in waiting if number not in told[:-4]]
+    assert sorted(told) == list(range(25))
+
+
+def test_what_nobody_answers_keeps_nothing_out(teller, monkeypatch):
+    """However many there are of it."""
+    monkeypatch.setattr(telling, "MOST", 10)
+    for now in range(100):
+        assert f"reg-{now}" in tell(teller, float(now), op=files(*range(now + 1)))
+        assert len(teller.to_json("op")["told"]) <= 10
+
+
+def test_a_clock_that_was_a_year_ahead_does_no_harm(teller):
+    """What was told then is told again as if it had been told when the clock was put right."""
+    tell(teller, 31_536_000.0, op=files(1))
+    assert tell(teller, 0.0, op=files(1)) == []
+    assert tell(teller, 60.0, op=files(1)) == ["reg-1"]
 
 
 def test_a_thousand_fit_into_the_store():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from datetime import timezone
@@ -107,9 +108,11 @@ class Reply(NamedTuple):
         return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
+        """The content. NULs and half characters in it, which JSON may spell and databases refuse, are replaced."""
         try:
-            return json.loads(self.body)
-        except ValueError as error:
+            content = json.loads(self.body)
+            return _storable(content) if re.search(rb"\\u(0000|[dD][89a-fA-F])", self.body) else content
+        except (ValueError, RecursionError) as error:
             raise Misunderstood(
                 f"answered {self.status} with something that is not JSON: {self.text!r:.200}"
             ) from error
@@ -252,13 +255,28 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     """The remote's own code and message, wherever its framework puts them."""
     try:
         body = json.loads(reply.body)
-    except ValueError:
-        return None, " ".join(reply.text.split())[:300]
+    except (ValueError, RecursionError):
+        return None, _plain(reply.text[:1000])[:300]
     if not isinstance(body, dict):
-        return None, str(body)[:300]
+        return None, _plain(str(body)[:1000])[:300]
     code = body.get("code") or body.get("error")
     message = body.get("message") or body.get("error_description") or body.get("error") or ""
-    return (str(code) if code else None), str(message)[:500]
+    return (_plain(str(code)) if code else None), _plain(str(message)[:1000])[:500]
+
+
+def _storable(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(content, list):
+        return [_storable(each) for each in content]
+    if isinstance(content, dict):
+        return {_storable(name): _storable(value) for name, value in content.items()}
+    return content
+
+
+def _plain(text: str) -> str:
+    """In one line, and without what steers a terminal or cannot be encoded: it goes into logs and databases."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

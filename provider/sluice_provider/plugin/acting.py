@@ -40,7 +40,8 @@ def act(door: Door, event: Any) -> Done:
 
     :raises NotReady: nothing was started, and later it may be
     """
-    from sqlalchemy.exc import IntegrityError, OperationalError
+    from airflow.providers.common.compat.sdk import AirflowException
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     dag_id = door.dag_for(event["event"])
     if not dag_id and not door.asset:
@@ -48,11 +49,12 @@ def act(door: Door, event: Any) -> Done:
     for last in (False, True):
         try:
             return _tell(door.asset, event) if door.asset else _run(dag_id, event)
-        except IntegrityError as error:  # somebody else was faster, which a second try sees
-            if last:
-                raise NotReady(f"Airflow's database did not take it: {type(error.orig).__name__}") from error
-        except OperationalError as error:
-            raise NotReady(f"Airflow's database did not take it: {type(error.orig).__name__}") from error
+        except SQLAlchemyError as error:
+            if last or not isinstance(error, IntegrityError):  # else somebody was faster, which a second try sees
+                what = type(getattr(error, "orig", None) or error).__name__  # its text has the values
+                raise NotReady(f"Airflow's database did not take it: {what}") from error
+        except (AirflowException, ValueError) as error:
+            raise NotReady(f"{door.asset or dag_id!r} does not take it: {type(error).__name__}: {error}") from error
     raise AssertionError("the second try returns or raises")
 
 
@@ -65,7 +67,6 @@ def _run(dag_id: str, event: Any) -> Done:
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.exceptions import DagRunAlreadyExists
     from airflow.models.dag import DagModel
-    from airflow.providers.common.compat.sdk import AirflowException
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -86,8 +87,6 @@ def _run(dag_id: str, event: Any) -> Done:
             )
     except DagRunAlreadyExists:
         return Done(DUPLICATE, f"{dag_id} {run_id}")
-    except (AirflowException, ValueError) as error:
-        raise NotReady(f"DAG {dag_id!r} does not take it: {type(error).__name__}: {error}") from error
     return Done(STARTED, f"{dag_id} {run_id}")
 
 

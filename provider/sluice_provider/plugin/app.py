@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.common.dagbag import create_dag_bag
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
-from sluice_provider.plugin import receiving
-from sluice_provider.plugin.jobs_api import router as jobs
+from sluice_provider.plugin import jobs_api, receiving
 
 STATIC = Path(__file__).parent / "static"
 
@@ -22,14 +21,15 @@ def create_app() -> FastAPI:
     app.state.auth_manager = get_auth_manager()
     app.state.dag_bag = create_dag_bag()
     app.include_router(receiving.create_router())
-    app.include_router(jobs)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.middleware("http")(_ask_again)
+    app.include_router(jobs_api.router)
+    app.mount("/static", Scripts(directory=STATIC), name="static")
     return app
 
 
-async def _ask_again(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+class Scripts(StaticFiles):
     """A browser asks whether a script has changed before it uses the one it has: after an upgrade it has."""
-    response = await call_next(request)
-    response.headers.setdefault("Cache-Control", "no-cache")
-    return response
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

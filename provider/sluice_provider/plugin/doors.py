@@ -28,7 +28,7 @@ REMEMBERED = 10.0
 """Seconds."""
 
 MANY = 1000
-"""So many names that are no doors are remembered."""
+"""So many names that nobody has proved to belong to are remembered."""
 
 CONN_ID = r"[\w.\-]{1,250}"
 
@@ -79,15 +79,20 @@ def _dags(fields: Fields) -> Mapping[str, str]:
 class Doors:
     """The doors by connection id, as they are now or were a moment ago.
 
-    Names that nobody has heard of are looked up a few at a time. Those that were doors once do not wait behind them,
-    and are not forgotten for them: trying names in vain, however many, keeps nobody out.
+    Names that nobody has proved to belong to are looked up a few at a time. The others do not wait behind them, and
+    are not forgotten for them: trying names in vain, however many, keeps nobody out. It is not enough to have found a
+    door: one in the environment is found whatever the case of its name, and there are a million ways to write it.
     """
 
     def __init__(self, remembered: float = REMEMBERED, at_once: int = 4) -> None:
         self._remembered = remembered
         self._known: OrderedDict[str, tuple[float, asyncio.Task[Door | None]]] = OrderedDict()
-        self._were_doors: set[str] = set()
+        self._proven: set[str] = set()
         self._strange = asyncio.Semaphore(at_once)
+
+    def prove(self, conn_id: str) -> None:
+        """Somebody who knows its secret came through this door."""
+        self._proven.add(conn_id)
 
     async def find(self, conn_id: str) -> Door | None:
         """None for a connection that is unknown or receives nothing."""
@@ -106,28 +111,21 @@ class Doors:
             raise
 
     async def _look(self, conn_id: str) -> Door | None:
-        if conn_id in self._were_doors:
+        if conn_id in self._proven:
             return await asyncio.to_thread(_look_up, conn_id)
         async with self._strange:
-            found = await asyncio.to_thread(_look_up, conn_id)
-        if found is not None:
-            self._were_doors.add(conn_id)
-        return found
+            return await asyncio.to_thread(_look_up, conn_id)
 
     def _forget(self) -> None:
-        """The oldest of those that are no doors."""
-        while len(self._known) - len(self._were_doors) > MANY:
-            del self._known[next(conn_id for conn_id in self._known if conn_id not in self._were_doors)]
+        """The oldest of those that nobody has proved to belong to."""
+        while len(self._known) - len(self._proven) > MANY:
+            del self._known[next(conn_id for conn_id in self._known if conn_id not in self._proven)]
 
 
 def _look_up(conn_id: str) -> Door | None:
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-    try:
-        conn: Any = KaleidoscopeHook(conn_id).get_connection(conn_id)
-    except AirflowNotFoundException:
-        return None
-    if conn.conn_type != KaleidoscopeHook.conn_type:
+    """:raises Exception: whatever a place to look in raised: then nobody knows whether there is such a connection"""
+    conn = _search(conn_id)
+    if conn is None or conn.conn_type != KaleidoscopeHook.conn_type:
         return None
     try:
         fields = fields_of(conn)
@@ -137,6 +135,16 @@ def _look_up(conn_id: str) -> Door | None:
     except BadConnection as error:
         log.error("No webhooks are received: %s", error)
         return None
+
+
+def _search(conn_id: str) -> Any:
+    """Airflow's own search takes a place that cannot be asked for one that has no such connection."""
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    for place in ensure_secrets_backend_loaded():
+        if conn := place.get_connection(conn_id=conn_id):
+            return conn
+    return None
 
 
 class Bucket:
@@ -172,7 +180,7 @@ class Limits:
 
     def take(self, conn_id: str, *, known: bool) -> float:
         """Count one: 0.0, or after how many seconds to come back."""
-        key = (conn_id, known)
+        key = (conn_id.casefold(), known)
         bucket = self._buckets.setdefault(key, Bucket(*self._rates[known]))
         self._buckets.move_to_end(key)
         while len(self._buckets) > 2 * MANY:

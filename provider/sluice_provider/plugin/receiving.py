@@ -3,6 +3,7 @@
 A delivery is judged in this order, and nothing is started before all of it is well. A refusal is one line in the log.
 
     404  the connection is unknown, or receives nothing: nobody can tell which
+    400  it is not whole
     401  it brings no secret or signature, or a wrong one, or its timestamp is too old
     429  too many; Retry-After says when to come back. Strangers are counted apart from the sender
     413  the body is longer than `LARGEST`, whatever its Content-Length says
@@ -11,7 +12,8 @@ A delivery is judged in this order, and nothing is started before all of it is w
     400  it is not JSON, or no object
     422  the event is unknown; an id is missing or malformed
     409  Kaleidoscope's API does not list what it announces: it is not true, or not yet
-    503  Kaleidoscope's API cannot be asked, or Airflow cannot take the event (no such DAG, database busy): come back
+    503  Kaleidoscope's API cannot be asked, or Airflow cannot take the event (no such DAG, database busy), or nobody
+         has foreseen what went wrong: come back
     200  started, and committed; or it was started before; or it needs no start, as the API says that it is over, or as
          the connection names no DAG for such events
 
@@ -26,12 +28,15 @@ import asyncio
 import logging
 import math
 import time
+import traceback
+from collections.abc import Coroutine
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from sluice_provider.errors import (
     BadInput,
@@ -48,12 +53,14 @@ from sluice_provider.plugin.looks import Place, Shared, look
 from sluice_provider.webhooks.kaleidoscope import SUBMITTED, Announcement, Registered, announced, confirmed
 from sluice_provider.webhooks.verify import glance, verify
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 LARGEST = 1024 * 1024
 """Bytes of a body: ids of some 25,000 records."""
 
-BODY_SECONDS = 10.0
+BODY_SECONDS = DATABASE_SECONDS = 10.0
 
 SOON, LATER = 5.0, 30.0
 """Seconds after which to come back: for what passes by itself, and for what somebody must do something about."""
@@ -101,14 +108,34 @@ class Receiver:
     async def receive(self, conn_id: str, request: Request) -> Answer:
         """Judge one delivery, and act on it."""
         try:
-            door = await self._doors.find(conn_id)
-            if door is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "no such connection, or it receives nothing", secret=True)
+            door = await self._door(conn_id)
             said = _read(request, await self._checked(door, request))
             wanted = await self._confirmed(door, said)
             return await self._acted(door, said, wanted)
         except Refused as refused:
             return refused.answer
+        except Exception as error:  # noqa: BLE001 - nothing was started that a second delivery would start twice
+            why = f"nobody has foreseen this: {type(error).__name__}"  # its text may hold a secret
+            answer = self._turned_away(HTTPStatus.SERVICE_UNAVAILABLE, why, retry_after=LATER).answer
+            if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                log.error("Where it happened:\n%s", "".join(traceback.format_tb(error.__traceback__)))
+            return answer
+
+    def _turned_away(self, status: HTTPStatus, why: str, conn_id: str = "", retry_after: float = 0.0) -> Refused:
+        """A stranger is not told why, and slowed down; all who try names that are no doors as if they were one."""
+        if wait := self._limits.take(conn_id, known=False):
+            return Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{why}, too often", wait, secret=True)
+        return Refused(status, why, retry_after, secret=True)
+
+    async def _door(self, conn_id: str) -> Door:
+        try:
+            door = await _in_time(self._doors.find(conn_id))
+        except Exception as error:  # noqa: BLE001 - of whatever keeps connections for this Airflow
+            why = f"it could not be looked up: {type(error).__name__}"
+            raise self._turned_away(HTTPStatus.SERVICE_UNAVAILABLE, why, retry_after=LATER) from None
+        if door is None:
+            raise self._turned_away(HTTPStatus.NOT_FOUND, "no such connection, or it receives nothing")
+        return door
 
     async def _checked(self, door: Door, request: Request) -> bytes:
         """The body, from a sender who knows the secret."""
@@ -118,9 +145,10 @@ class Receiver:
             body = await _body(request)
             verify(door.seal, headers, body, time.time())
         except NotAuthenticated as error:
-            if wait := self._limits.take(door.conn_id, known=False):
-                raise Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{error}, too often", wait, secret=True) from None
-            raise Refused(HTTPStatus.UNAUTHORIZED, str(error), secret=True) from None
+            raise self._turned_away(HTTPStatus.UNAUTHORIZED, str(error), door.conn_id) from None
+        except ClientDisconnect:
+            raise self._turned_away(HTTPStatus.BAD_REQUEST, "its sender hung up", door.conn_id) from None
+        self._doors.prove(door.conn_id)
         if wait := self._limits.take(door.conn_id, known=True):
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many deliveries", wait)
         return body
@@ -145,10 +173,18 @@ class Receiver:
             each.to_event(door.conn_id, at, file_name=said.file_name, records=said.record_ids) for each in waiting
         ]
         try:
-            done = [await asyncio.to_thread(act, door, event) for event in events]
+            done = [await _in_time(asyncio.to_thread(act, door, event)) for event in events]
         except NotReady as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"Airflow is not ready for it: {error}", LATER) from None
         return Answer(HTTPStatus.OK, str(said), done=tuple(done))
+
+
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives, unless Airflow's database is late: then it goes on, and a redelivery finds what it did."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), DATABASE_SECONDS)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise NotReady(f"its database was not heard of in {DATABASE_SECONDS:.0f} s") from None
 
 
 async def _body(request: Request) -> bytes:
@@ -187,6 +223,7 @@ def create_router() -> APIRouter:
     router, receiver = APIRouter(), Receiver()
 
     @router.post("/webhooks/kaleidoscope/{conn_id}")
+    @router.post("/webhooks/kaleidoscope/{conn_id}/")  # else it would be a redirect, maybe to http, with the secret
     async def receive(conn_id: str, request: Request) -> JSONResponse:
         answer = await receiver.receive(conn_id, request)
         _note(conn_id, request, answer)

@@ -119,12 +119,14 @@ def _fields(body: bytes) -> Raw:
 
 
 def _value(fields: Raw, *names: str) -> Any:
-    """The value of a field, under whichever of its names and spellings. Two that differ are no value."""
-    spellings = dict.fromkeys(spelling for name in names for spelling in (name, _camel(name)))
-    given = [fields[spelling] for spelling in spellings if fields.get(spelling) is not None]
-    if any(value != given[0] for value in given):
-        raise BadInput(f"{names[0]} is there twice, with different values")
-    return given[0] if given else None
+    """The value of a field, under the first of its names that is there. Two spellings that differ are no value."""
+    for name in names:
+        given = [fields[spelling] for spelling in (name, _camel(name)) if fields.get(spelling) is not None]
+        if len(given) > 1 and given[0] != given[1]:
+            raise BadInput(f"{names[0]} is there twice, with different values")
+        if given:
+            return given[0]
+    return None
 
 
 def _camel(name: str) -> str:
@@ -186,8 +188,11 @@ class Registered(NamedTuple):
     created_at: str = ""
 
     def identity(self, conn_id: str) -> str:
-        """The same whoever tells of it, and how often; another for the same file registered anew."""
-        parts = [SYSTEM, conn_id, self.event, self.operation_id, self.id]
+        """The same whoever tells of it, and how often; another for the same file registered anew.
+
+        Airflow finds a connection of the environment whatever the case of its name: that is one connection, not many.
+        """
+        parts = [SYSTEM, conn_id.casefold(), self.event, self.operation_id, self.id]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def to_event(self, conn_id: str, at: str, *, file_name: str | None = None, records: Sequence[str] = ()) -> Any:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from sluice_provider.webhooks.kaleidoscope import Registered
 
 MOST = 1000
-"""So many that wait are kept in mind, the oldest first. The others' turn comes when some of these are over."""
+"""So many that wait are kept in mind: the newest, as what nobody ever answers must not keep out what comes. The others
+were new once, and were told then, unless so many came at once; their turn comes when some of these are over."""
 
 AT_ONCE = 200
 """So many are told in one go. The others' turn comes at the next look."""
@@ -71,17 +72,19 @@ class Teller:
             notes = self._told[each.operation_id]
             if key in notes and notes[key].state != _short(each.state):
                 notes[key] = Note(_short(each.state), now)
+            elif key in notes and notes[key].at > now:  # the clock was wrong, then or now
+                notes[key] = notes[key]._replace(at=now)
             if key not in self._under_way and self._wanted(notes.get(key), now):
                 found.append(each)
         return found[:AT_ONCE]
 
     def _waiting(self, seen: Mapping[str, Iterable[Registered]]) -> dict[str, Registered]:
-        """The oldest first; as many as there is room for beside those of operations that were not seen."""
+        """The newest, oldest first; as many as there is room for beside those of operations that were not seen."""
         everything = [each for listed in seen.values() for each in listed if not each.over]
         everything.sort(key=lambda each: (each.created_at, each.id))
-        room = MOST - sum(len(notes) for operation_id, notes in self._told.items() if operation_id not in seen)
-        self.too_many = max(0, len(everything) - room)
-        return {_key(each.identity(self._conn_id)): each for each in everything[: max(0, room)]}
+        elsewhere = sum(len(notes) for operation_id, notes in self._told.items() if operation_id not in seen)
+        self.too_many = max(0, len(everything) - max(0, MOST - elsewhere))
+        return {_key(each.identity(self._conn_id)): each for each in everything[self.too_many :]}
 
     def _wanted(self, note: Note | None, now: float) -> bool:
         return note is None or now - note.at >= self._repeat_after * 2.0 ** min(note.times, DOUBLINGS)
@@ -114,7 +117,13 @@ class Teller:
         """Go on from what `to_json` gave. What cannot be read is as if it had not been told."""
         told = data.get("told") if isinstance(data, dict) and data.get("version") == VERSION else None
         if isinstance(told, dict):
-            self._told[operation_id] = {key: Note(*note) for key, note in told.items()}
+            self._told[operation_id] = {key: Note(*note) for key, note in told.items() if _is_note(note)}
+
+
+def _is_note(data: Any) -> bool:
+    """Anybody may edit the store."""
+    fits = isinstance(data, list) and len(data) == len(Note._fields)
+    return fits and isinstance(data[0], str) and type(data[1]) in (int, float) and type(data[2]) is int
 
 
 def _key(identity: str) -> str:

@@ -21,12 +21,15 @@ const NAMES = ["system", "state", "dag", "within", "page"];
 function useChoice() {
   const [params, setParams] = useSearchParams();
   const query = NAMES.flatMap((name) => params.getAll(name).map((value) => [name, value]));
-  const latest = useRef(params); // ahead of the address, when two choices follow each other quickly
+  // Two choices may follow each other more quickly than the address: the later one adds to the earlier one.
+  const latest = useRef(params), underWay = useRef([]);
   useEffect(() => {
-    latest.current = params;
+    underWay.current = underWay.current.slice(underWay.current.indexOf(params.toString()) + 1 || Infinity);
+    if (!underWay.current.length) latest.current = params;
   }, [params]);
   const go = (next) => {
     latest.current = next;
+    underWay.current.push(next.toString());
     setParams(next);
   };
   const choose = (name, values) => {
