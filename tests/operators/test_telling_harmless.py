@@ -188,7 +188,7 @@ def test_asked_for_and_left(push, remote):
     life = push(wait_for_completion=False).go()
     card = life.journal["card"]
     assert life.state == "success"
-    assert (card["state"], card["ids"]) == ("running", remote.imports)
+    assert (card["state"], card["ids"]) == ("accepted", remote.imports)
     assert card["url"].endswith(remote.imports[0])
     assert card["counts"]["sent"] == len(ELEMENTS)
 

@@ -65,6 +65,12 @@ def test_trouble_with_progress_is_no_trouble(push, remote, monkeypatch):
     assert life.xcom(KEY) is None
 
 
+def test_a_task_that_does_not_wait(push, remote):
+    """Hands over, and its card says so: with the ids, and without an end."""
+    card = push(wait_for_completion=False).go().journal["card"]
+    assert (card["state"], card["ids"], card["ended_at"]) == ("accepted", remote.imports, None)
+
+
 def test_a_failed_job_tells_why(push, remote):
     """In the remote's own words, and in what the task made of them."""
     remote.settings(fail_imports=1)

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from sluice_provider.plugin.jobs_view import STATES, Row, Wanted, detail, look, overview, web
+from sluice_provider.plugin.jobs_view import STATES, Row, Wanted, detail, look, overview, state_of, web
 
 NOW = 1_800_000_000.0
 CARD = {
@@ -49,6 +49,11 @@ def progress(**news):
 
 
 # --- one job
+
+
+def test_handed_over():
+    """A task that was not to wait has done its part: nobody is missing there."""
+    assert state_of({"state": "accepted"}, "success") == "accepted"
 
 
 def test_a_job():

@@ -227,6 +227,7 @@ class JobOperator(Waiting):
             self._ref = self._reference(story, entry)
             self.publish(context, self._ref, story, entry.asked_at)
             if phase.last and not self.wait_for_completion:
+                story.show(state="accepted")
                 self.try_to_write(journal, story)
                 break
             work = self._wait(self._ref, entry, trouble)

@@ -15,7 +15,16 @@ from sluice_provider.plugin import jobs_store
 from sluice_provider.plugin.jobs_view import Wanted, detail, overview
 
 State = Literal[
-    "running", "asking", "cancelling", "missing", "in_doubt", "failed", "unwatched", "cancelled", "succeeded"
+    "running",
+    "asking",
+    "cancelling",
+    "missing",
+    "in_doubt",
+    "failed",
+    "unwatched",
+    "cancelled",
+    "accepted",
+    "succeeded",
 ]
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 

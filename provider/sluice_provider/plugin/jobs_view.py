@@ -18,7 +18,10 @@ from urllib.parse import urlsplit
 from sluice_provider.systems import BY_NAME
 
 UNWATCHED = "unwatched"
-STATES = ("running", "asking", "cancelling", "missing", "in_doubt", "failed", UNWATCHED, "cancelled", "succeeded")
+STATES = (
+    *("running", "asking", "cancelling", "missing", "in_doubt", "failed"),
+    *(UNWATCHED, "cancelled", "accepted", "succeeded"),
+)
 """In the order in which somebody on call wants to know of them."""
 GOING_ON = ("running", "asking", "missing")
 WATCHED = ("running", "asking")

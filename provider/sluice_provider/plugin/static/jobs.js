@@ -14,7 +14,7 @@ const TIMES = {
   all: "All time",
 };
 const USUAL = "7d";
-const RARE = new Set(["asking", "cancelling", "missing"]); // seldom seen and soon over: shown when there are any
+const RARE = new Set(["asking", "cancelling", "missing", "accepted"]); // shown when there are any
 const NAMES = ["system", "state", "dag", "within", "page"];
 
 // The address keeps what was chosen, so that it can be sent to somebody.

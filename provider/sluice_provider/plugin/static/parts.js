@@ -18,6 +18,7 @@ export const STATES = {
   failed: "Failed",
   unwatched: "Not watched",
   cancelled: "Cancelled",
+  accepted: "Handed over",
   succeeded: "Succeeded",
 };
 
@@ -30,6 +31,7 @@ export const MEANINGS = {
   failed: "The remote says that it failed",
   unwatched: "The task is over, the job was still running when it was last looked at",
   cancelled: "It was cancelled",
+  accepted: "The remote has accepted it, and the task was not to wait for its end",
   succeeded: "The remote says that it is done",
 };
 
