@@ -44,6 +44,8 @@ class Poster:
         self._posted: dict[str, Any] = {}
         self._at = 0.0
         self._writing: asyncio.Task[None] | None = None
+        self._recalled = False
+        """Whether what a trigger before this one wrote, perhaps in a triggerer that died, is in the history."""
 
     def __call__(self, work: Work, news: str) -> None:
         """Called with every look, on the event loop."""
@@ -76,22 +78,32 @@ class Poster:
 
     async def _post(self) -> None:
         self._posted, self._at = self._latest, time.time()
-        value = {
-            "at": round(self._at, 3),
-            **self._latest,
-            "ids": list(self._ref.ids),
-            "history": list(map(list, self._history)),
-        }
         try:
-            ti = self._ti
-            place = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
             # Not by the author's own XCom backend: that may block the event loop, and the page reads the database.
             from airflow.sdk.bases.xcom import BaseXCom
 
-            await BaseXCom.aset(KEY, value, **place)
+            if not self._recalled:
+                told = await BaseXCom.aget_one(key=KEY, **place_of(self._ti))
+                self._history = [*history_of(told), *self._history][-LINES:]
+                self._recalled = True
+            await BaseXCom.aset(KEY, self._value(), **place_of(self._ti))
         except Exception as error:  # noqa: BLE001 - the wait goes on whatever becomes of its news
             self._posted = {}
             self._log.debug("Progress could not be written down: %r", error)
+
+    def _value(self) -> dict[str, Any]:
+        history = [list(line) for line in self._history]
+        return {"at": round(self._at, 3), **self._latest, "ids": list(self._ref.ids), "history": history}
+
+
+def place_of(ti: Any) -> dict[str, Any]:
+    """Where XComs of this task instance are."""
+    return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+
+
+def history_of(told: Any) -> list[Line]:
+    """The lines in what a trigger wrote down."""
+    return lines_of(told.get("history") if isinstance(told, dict) else None)
 
 
 def take_over(story: Story, ti: Any, log: Any) -> None:
@@ -99,11 +111,11 @@ def take_over(story: Story, ti: Any, log: Any) -> None:
     try:
         from airflow.sdk.bases.xcom import BaseXCom
 
-        told = BaseXCom.get_one(key=KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+        told = BaseXCom.get_one(key=KEY, **place_of(ti))
     except Exception as error:  # noqa: BLE001 - the job goes on whatever became of its news
         log.debug("What the trigger wrote down could not be read: %r", error)
         return
     known = {line.at for line in story.history}
-    for line in lines_of(told.get("history") if isinstance(told, dict) else None):
+    for line in history_of(told):
         if line.at not in known:
             story.tell(line.what, line.text, at=line.at)

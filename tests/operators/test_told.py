@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from operators.life import ELEMENTS
@@ -50,6 +52,26 @@ def test_a_deferred_job_tells_how_it_goes_on(push, remote):
     history = life.journal["history"]
     assert [text for _, what, text in history if what == "state"] == [text for _, _, text in told["history"]]
     assert history[-1][1] == "ended"
+
+
+def test_a_trigger_that_died_is_not_forgotten(push, remote):
+    """The one that takes its place goes on with what was written down."""
+    remote.settings(job_seconds=30)
+    life = push(**DEFERRED).defer()
+
+    async def some_looks(trigger):
+        flow = asyncio.ensure_future(anext(trigger.run()))
+        while not any("processing" in text for _, _, text in (life.xcom(KEY) or {"history": []})["history"]):  # noqa: ASYNC110 - a database tells nobody
+            await asyncio.sleep(0.01)
+        flow.cancel()
+
+    life.in_triggerer(some_looks)
+    before = life.xcom(KEY)["history"]
+    life.event()
+    after = life.xcom(KEY)["history"]
+    assert [text.split()[-1] for _, _, text in before] == ["created", "processing"]
+    assert after[: len(before)] == before
+    assert "completed" in after[-1][2]
 
 
 def test_trouble_with_progress_is_no_trouble(push, remote, monkeypatch):
