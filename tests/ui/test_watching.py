@@ -177,7 +177,8 @@ def test_the_tab_tells_the_story(page, airflow, sandbox, picture):
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     page.goto(f"{airflow.url}/dags/compounds/runs/{run['dag_run_id']}/tasks/push")
     page.get_by_role("link", name="Remote job").click()
-    page.locator(".sluice-state", has_text="Succeeded").wait_for()
+    page.locator(".sluice-state", has_text="Succeeded").wait_for()  # as the trigger tells; then the task does
+    page.locator(".sluice-history li", has_text="Ended").wait_for()
     told = [each.inner_text() for each in page.locator(".sluice-history li").all()]
     assert "About to ask" in told[0]
     assert job["id"] in told[1]
