@@ -14,11 +14,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from sluice_provider.apis.base import Watch, cancel
 from sluice_provider.calls.flow import Age, no_sooner, wait
 from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
+from sluice_provider.jobs.polling import JobPoller, cancel
 from sluice_provider.progress import Poster
 
 LONGEST_KILL = 25.0
@@ -96,7 +96,7 @@ class JobTrigger(BaseTrigger):
         age = Age(self.asked_at)
         poster = self._news(ref)
         flow = wait(
-            Watch(hook.kind(ref.kind), ref, age).look,
+            JobPoller(hook.kind(ref.kind), ref, age).poll,
             lambda work: work.over,
             age=age,
             timeout=self.timeout,
@@ -150,7 +150,9 @@ class JobTrigger(BaseTrigger):
         poster = self._news(ref)
         poster.add("cancel", "asked for")
         try:
-            Changes(self.log, ref, poster)(await hook.arun(Watch(hook.kind(ref.kind), ref, Age(self.asked_at)).look()))
+            Changes(self.log, ref, poster)(
+                await hook.arun(JobPoller(hook.kind(ref.kind), ref, Age(self.asked_at)).poll())
+            )
         except SluiceError as error:
             self.log.warning("Asked to cancel, but what came of it could not be seen: %s", error)
         await poster.flush()

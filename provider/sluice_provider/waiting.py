@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator
 
 from sluice_provider import metrics
-from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
 from sluice_provider.errors import (
     InvalidInput,
@@ -26,6 +25,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import SHOWN, Changes, JobRef, Work
+from sluice_provider.jobs.polling import JobPoller
 from sluice_provider.progress import EVERY
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Waiting(BaseOperator):
 
     def look(self, ref: JobRef, asked_at: float) -> Work:
         """One look, from here."""
-        work = self.hook.run(Watch(self.hook.kind(ref.kind), ref, Age(asked_at)).look())
+        work = self.hook.run(JobPoller(self.hook.kind(ref.kind), ref, Age(asked_at)).poll())
         self._changes(ref)(work)
         return work
 
@@ -179,7 +179,7 @@ class Waiting(BaseOperator):
         """Wait in this process."""
         age = Age(asked_at)
         flow = wait(
-            Watch(self.hook.kind(ref.kind), ref, age).look,
+            JobPoller(self.hook.kind(ref.kind), ref, age).poll,
             lambda work: work.over,
             age=age,
             timeout=self.timeout,

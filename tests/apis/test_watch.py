@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from faces import play
-from sluice_provider.apis.base import GRACE, Kind, Watch, cancel, segment
+from sluice_provider.apis.base import segment
+from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
 from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name
 from sluice_provider.calls.flow import wait
 from sluice_provider.errors import InvalidInput, NotFound, PermissionDenied
@@ -21,7 +22,7 @@ class Remote:
         self.jobs = jobs
         self.looks = []
         self.cancelled = []
-        self.kind = Kind("import", self.look, self.cancel)
+        self.kind = JobType("import", self.look, self.cancel)
 
     def look(self, job_id, where):
         self.looks.append((job_id, where["project"]))
@@ -37,13 +38,13 @@ class Remote:
         yield
 
     def watch(self, age=0.0):
-        return Watch(self.kind, REF, lambda: age)
+        return JobPoller(self.kind, REF, lambda: age)
 
 
 def test_all_parts_are_looked_at():
     """In their order, each told where it is."""
     remote = Remote(a=JobState.SUCCEEDED, b=JobState.RUNNING)
-    work = play(remote.watch().look()).value
+    work = play(remote.watch().poll()).value
     assert [job.id for job in work.jobs] == ["a", "b"]
     assert remote.looks == [("a", "p"), ("b", "p")]
     assert not work.over
@@ -53,9 +54,9 @@ def test_what_has_ended_is_not_asked_for_again():
     """It cannot change any more."""
     remote = Remote(a=JobState.FAILED, b=JobState.RUNNING)
     watch = remote.watch()
-    play(watch.look())
+    play(watch.poll())
     remote.jobs["b"] = JobState.SUCCEEDED
-    assert play(watch.look()).value.over
+    assert play(watch.poll()).value.over
     assert [job_id for job_id, _ in remote.looks] == ["a", "b", "b"]
 
 
@@ -64,14 +65,14 @@ def test_what_has_ended_is_not_asked_for_again():
 )
 def test_an_unknown_id(age, state):
     """Not yet, for two minutes; afterwards it is gone, and that is an end."""
-    work = play(Remote(a=NotFound("who?"), b=JobState.SUCCEEDED).watch(age).look()).value
+    work = play(Remote(a=NotFound("who?"), b=JobState.SUCCEEDED).watch(age).poll()).value
     assert work.jobs[0].state is state
     assert work.over == (state is JobState.FAILED)
 
 
 def test_other_errors_are_not_news():
     """They go to whoever waits."""
-    assert isinstance(play(Remote(a=PermissionDenied("no"), b=JobState.RUNNING).watch().look()).error, PermissionDenied)
+    assert isinstance(play(Remote(a=PermissionDenied("no"), b=JobState.RUNNING).watch().poll()).error, PermissionDenied)
 
 
 def test_an_import_that_vanishes(run, sluice_sandbox):
@@ -79,10 +80,10 @@ def test_an_import_that_vanishes(run, sluice_sandbox):
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
     sluice_sandbox.settings(forget_imports=True)
     age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
-    watch = Watch(KINDS["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
-    work = run(wait(watch.look, lambda work: work.over, age=age))
+    watch = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
+    work = run(wait(watch.poll, lambda work: work.over, age=age))
     assert work.state is JobState.FAILED
-    assert "vanished" in str(work)
+    assert "lost" in str(work)
     assert "answered 404" in work.jobs[0].message
     assert sum(run.pauses) >= GRACE
 
@@ -92,9 +93,9 @@ def test_an_import_is_waited_for(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=90)
     import_ids = tuple(run(push_by_field_name(["symbol"], [{"symbol": symbol}])) for symbol in ("H", "He"))
     age = lambda: sum(run.pauses)  # noqa: E731
-    watch = Watch(KINDS["import"], JobRef("kaleidoscope", "import", import_ids), age)
+    watch = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", import_ids), age)
     told = []
-    work = run(wait(watch.look, lambda work: work.over, age=age, tell=told.append))
+    work = run(wait(watch.poll, lambda work: work.over, age=age, tell=told.append))
     assert work.counts["created"] == 2
     assert 90 <= sum(run.pauses) <= 90 * 1.15
     assert {job.word for news in told for job in news.jobs} == {"created", "processing", "completed"}

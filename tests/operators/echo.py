@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from sluice_provider.apis.base import Kind, Where
+from sluice_provider.jobs.polling import JobType, Where
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.hooks.base import SluiceHook, call
 from sluice_provider.jobs import Job, JobState
@@ -58,7 +58,7 @@ class EchoHook(SluiceHook):
 
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
     system = "echo"
-    kinds: ClassVar[dict[str, Kind]] = {"echo": Kind("echo", look, stop)}
+    kinds: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
     start = call(start)
 
     def auth(self, fields: Fields, place: Site) -> httpx.Auth:

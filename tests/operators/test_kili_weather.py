@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.kili_life import PICTURES, death, lost
-from sluice_provider.apis.base import GRACE
+from sluice_provider.jobs.polling import GRACE
 from sluice_provider.errors import AuthenticationFailed, JobFailed, OutcomeUnknown, PermissionDenied
 
 pytestmark = pytest.mark.airflow

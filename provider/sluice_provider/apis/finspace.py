@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, TypedDict
 
 from sluice_provider.apis import finspace_rules as rules
-from sluice_provider.apis.base import Kind, Where, segment
+from sluice_provider.apis.base import segment
 from sluice_provider.calls.flow import Call, Flow, Patience, Reply, judge, send, token_pages
 from sluice_provider.errors import (
     Answered,
@@ -26,6 +26,7 @@ from sluice_provider.errors import (
     UnexpectedResponse,
 )
 from sluice_provider.jobs import Job, JobState
+from sluice_provider.jobs.polling import JobType, Where
 
 SERVICE = "finspace"
 TOKEN_LIFE = 600.0
@@ -246,7 +247,7 @@ def _look(changeset_id: str, place: Where) -> Flow[Job]:
     return changeset_job(raw)
 
 
-KINDS: Mapping[str, Kind] = {"changeset": Kind("changeset", _look)}
+KINDS: Mapping[str, JobType] = {"changeset": JobType("changeset", _look)}
 """A changeset cannot be cancelled: the API has no call for it."""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.base import Kind, Where, segment
+from sluice_provider.apis.base import segment
 from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of, part
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
+from sluice_provider.jobs.polling import JobType, Where
 
 DEFAULT_HOST = "https://api.kaleidoscope.bio"
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
@@ -216,5 +217,5 @@ def _look(import_id: str, _where: Where) -> Flow[Job]:
     return import_job((yield from get_import(import_id)))
 
 
-KINDS: Mapping[str, Kind] = {"import": Kind("import", _look)}
+KINDS: Mapping[str, JobType] = {"import": JobType("import", _look)}
 """An import cannot be cancelled: the API has no call for it."""

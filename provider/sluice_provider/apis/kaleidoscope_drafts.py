@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sluice_provider.apis.base import Kind, Where, segment
+from sluice_provider.apis.base import segment
 from sluice_provider.apis.kaleidoscope import get_activities, get_data_fields, get_import, get_record_views
 from sluice_provider.apis.kaleidoscope_registration import (
     AWAITED,
@@ -23,6 +23,7 @@ from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, given, object_o
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
+from sluice_provider.jobs.polling import JobType, Where
 
 
 class Staging(NamedTuple):
@@ -218,7 +219,7 @@ def _rejection(record_id: str, raw: Raw) -> Rejection:
     return Rejection(record_id, "status", str(raw.get("status")), str(raw.get("message") or "no reason given"))
 
 
-KINDS: Mapping[str, Kind] = {"drafts": Kind("drafts of operation", _look, faded=patient)}
+KINDS: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _look, on_not_found=patient)}
 """The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
 Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
 began and leave the table when they are registered."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.base import Kind, Where, segment, vanished
+from sluice_provider.apis.base import segment
 from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
+from sluice_provider.jobs.polling import JobType, Where, lost
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
 """What files, submissions and drafts go through (`RegistrationFileStatusEnum`)."""
@@ -350,14 +351,14 @@ def _told_once(job_id: str, where: Where) -> Flow[Job]:
 
 def patient(job: Job) -> Job:
     """Somebody else may still be about to ask for it, unless the operation itself is not known."""
-    return job if job.word == AWAITED else vanished(job)
+    return job if job.word == AWAITED else lost(job)
 
 
-KINDS: Mapping[str, Kind] = {
-    "registration": Kind("registration", _look_at_registration),
-    "submission": Kind("submission", _look_at_submission),
-    "registered_file": Kind("registration of file", _look_at_file, faded=patient),
-    "awaited_submission": Kind("submission", _look_at_submission, faded=patient),
-    "status": Kind("status", _told_once),
+KINDS: Mapping[str, JobType] = {
+    "registration": JobType("registration", _look_at_registration),
+    "submission": JobType("submission", _look_at_submission),
+    "registered_file": JobType("registration of file", _look_at_file, on_not_found=patient),
+    "awaited_submission": JobType("submission", _look_at_submission, on_not_found=patient),
+    "status": JobType("status", _told_once),
 }
 """None of them can be cancelled: the API has no call for it. An id may be of a registration, a submission or a file."""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sluice_provider.apis import kili_azure
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.apis.graphql import mutate, query
 from sluice_provider.calls.flow import Aside, Flow, pages
 from sluice_provider.errors import Answered, ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState
+from sluice_provider.jobs.polling import JobType, Where
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
 PATH = "graphql"
@@ -362,15 +362,17 @@ def _look_difference(connection_id: str, where: Where, conceal: Conceal) -> Flow
     return look.job(JobState.RUNNING, f"{look.to_add} new")
 
 
-def kinds(conceal: Conceal) -> dict[str, Kind]:
+def kinds(conceal: Conceal) -> dict[str, JobType]:
     """Nothing of this can be cancelled: the API has no call for it."""
     return {
-        "connection": Kind("connection", _look_added),
-        "idle": Kind("connection", _look_idle),
-        "check": Kind("computation of differences", _look_check),
-        "apply": Kind("application of differences", _look_apply, faded=_came_to_an_end),
-        "integration": Kind("integration", _look_integration),
-        "difference": Kind("difference", lambda each, where: _look_difference(each, where, conceal), costly=True),
+        "connection": JobType("connection", _look_added),
+        "idle": JobType("connection", _look_idle),
+        "check": JobType("computation of differences", _look_check),
+        "apply": JobType("application of differences", _look_apply, on_not_found=_came_to_an_end),
+        "integration": JobType("integration", _look_integration),
+        "difference": JobType(
+            "difference", lambda each, where: _look_difference(each, where, conceal), fixed_interval=True
+        ),
     }
 
 

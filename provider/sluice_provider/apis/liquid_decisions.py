@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.body import FilePart, Landing, Multipart
 from sluice_provider.calls.flow import Call, Flow, Reply, send
 from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState
+from sluice_provider.jobs.polling import JobType, Where
 
 log = logging.getLogger(__name__)
 
@@ -301,4 +301,4 @@ def _cancel(job_id: str, _where: Where) -> Flow[None]:
             raise
 
 
-KINDS: Mapping[str, Kind] = {name: Kind(name, _look, _cancel) for name in ("import", "export", "job")}
+KINDS: Mapping[str, JobType] = {name: JobType(name, _look, _cancel) for name in ("import", "export", "job")}

@@ -21,11 +21,11 @@ import httpx
 from airflow.sdk import BaseHook
 
 from sluice_provider import __version__, metrics
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.drive import adrive, announce, drive
 from sluice_provider.calls.flow import Flow, Pause
 from sluice_provider.calls.site import Fields, Site, site
 from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
+from sluice_provider.jobs.polling import JobType, Where
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -79,7 +79,7 @@ class SluiceHook(BaseHook):
     """
 
     system: ClassVar[str]
-    kinds: ClassVar[Mapping[str, Kind]]
+    kinds: ClassVar[Mapping[str, JobType]]
     default_host: ClassVar[str] = ""
     default_conn_name: ClassVar[str]
     variant: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ class SluiceHook(BaseHook):
     def _async_client(self, fields: Fields) -> httpx.AsyncClient:
         return httpx.AsyncClient(**self._options(fields))
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> JobType:
         """:raises UnexpectedResponse: for a kind of job that this version does not know"""
         if name not in self.kinds:
             raise UnexpectedResponse(f"{self.system} has no jobs of kind {name!r}, as far as this version knows")

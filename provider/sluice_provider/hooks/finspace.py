@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from sluice_provider.apis import finspace
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.sigv4 import SigV4
 from sluice_provider.calls.site import Fields, Site, base_url
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, SluiceHook, call, mask
+from sluice_provider.jobs.polling import JobType, Where
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
@@ -46,7 +46,7 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     system = "finspace"
-    kinds: ClassVar[dict[str, Kind]] = dict(finspace.KINDS)
+    kinds: ClassVar[dict[str, JobType]] = dict(finspace.KINDS)
 
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)

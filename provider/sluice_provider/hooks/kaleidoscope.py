@@ -13,11 +13,11 @@ from sluice_provider.apis import (
     kaleidoscope_files,
     kaleidoscope_registration,
 )
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.auth import Bearer, Grant, Iap
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.jobs.polling import JobType, Where
 
 
 class KaleidoscopeHook(SluiceHook):
@@ -37,7 +37,7 @@ class KaleidoscopeHook(SluiceHook):
     hook_name = "Kaleidoscope"
 
     system = "kaleidoscope"
-    kinds: ClassVar[dict[str, Kind]] = {
+    kinds: ClassVar[dict[str, JobType]] = {
         **kaleidoscope.KINDS,
         **kaleidoscope_registration.KINDS,
         **kaleidoscope_drafts.KINDS,

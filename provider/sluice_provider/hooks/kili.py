@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis import kili
-from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.auth import ApiKey, wearable
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.jobs.polling import JobType, Where
 
 API = "/api/label/v2"
 """Where the vendor's endpoints lie (kili `client.py`)."""
@@ -43,7 +43,7 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     system = "kili"
-    kinds: ClassVar[dict[str, Kind]] = kili.kinds(mask)
+    kinds: ClassVar[dict[str, JobType]] = kili.kinds(mask)
     default_host = kili.DEFAULT_HOST
 
     def __init__(self, kili_conn_id: str = default_conn_name) -> None:

@@ -7,12 +7,12 @@ from typing import ClassVar
 import httpx
 
 from sluice_provider.apis import liquid_decisions
-from sluice_provider.apis.base import Kind
 from sluice_provider.calls.auth import Bearer, Grant
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site
 from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.jobs.polling import JobType
 
 
 class LiquidDecisionsHook(SluiceHook):
@@ -31,7 +31,7 @@ class LiquidDecisionsHook(SluiceHook):
     hook_name = "Liquid Decisions"
 
     system = "liquid_decisions"
-    kinds: ClassVar[dict[str, Kind]] = dict(liquid_decisions.KINDS)
+    kinds: ClassVar[dict[str, JobType]] = dict(liquid_decisions.KINDS)
 
     def __init__(self, liquid_decisions_conn_id: str = default_conn_name) -> None:
         super().__init__(liquid_decisions_conn_id)

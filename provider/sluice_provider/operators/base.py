@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sluice_provider import metrics
-from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
 from sluice_provider.errors import (
     InvalidInput,
@@ -27,6 +26,7 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
+from sluice_provider.jobs.polling import cancel
 from sluice_provider.journal import Entry, Journal, Part, Story
 from sluice_provider.operators.asking import Asking, Phase, iso
 from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_drafts as api
-from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_lists
 from sluice_provider.errors import InvalidInput, OutcomeUnknown, TooLarge, Unreachable
 from sluice_provider.jobs import judge_rejections
+from sluice_provider.jobs.polling import find_after_lost_response
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.operators.kaleidoscope_once import ASKINGS, OperationOperator
@@ -184,7 +184,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
     def _was_run(self, asking: Asking) -> bool:
         intent = asking.entry.intent
         assert intent is not None  # noqa: S101 - nothing else is looked at
-        if asking.run(trace(lambda: api.was_run(intent.key), intent.at)):
+        if asking.run(find_after_lost_response(lambda: api.was_run(intent.key), intent.at)):
             self.log.warning("It was run: going on with import %s", intent.key)
             asking.found(intent.key, intent.start, intent.size)
             return True

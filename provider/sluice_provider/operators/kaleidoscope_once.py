@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import check_ids
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
+from sluice_provider.jobs.polling import find_after_lost_response
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, lineage
 from sluice_provider.links import KaleidoscopeLink
@@ -167,7 +167,7 @@ class OnceOperator(OperationOperator):
         intent = asking.entry.intent
         assert intent is not None  # noqa: S101 - nothing else is looked for
         note = dict(asking.entry.note)
-        found = asking.run(trace(lambda: self.find(note), intent.at))
+        found = asking.run(find_after_lost_response(lambda: self.find(note), intent.at))
         if found is None:
             self.log.warning("Nothing came of it, so it is asked for now")
             asking.not_found()

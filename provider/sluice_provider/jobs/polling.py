@@ -1,0 +1,97 @@
+"""What an API module says of its types of job, and how several jobs are polled as one piece of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+from sluice_provider.calls.flow import Age, Cadence, Flow, Pause
+from sluice_provider.errors import NotFound
+from sluice_provider.jobs.model import Job, JobRef, JobState, Work
+
+T = TypeVar("T")
+
+Where = Mapping[str, str]
+
+GRACE = 120.0
+"""Seconds after a submission during which no trace of it means "not yet": a request may still be on its way, and
+services answer from replicas that lag."""
+
+
+def lost(job: Job) -> Job:
+    """A job that left no trace in all that time is lost."""
+    return job._replace(state=JobState.FAILED, word="lost")
+
+
+class JobType(NamedTuple):
+    """One type of job of one service.
+
+    :param noun: what people call it
+    :param get_status: a flow that asks for the status of one id once; `NotFound` from it means that the service does
+        not know the id, and a job that is `MISSING` that there is no trace yet of what was submitted
+    :param cancel: a flow that asks the service to stop it, or None where the service cannot
+    :param on_not_found: what it means that there still is no trace of it after `GRACE` seconds
+    :param fixed_interval: a status check makes the service work, so also a young job is polled every `poll_interval`
+    """
+
+    noun: str
+    get_status: Callable[[str, Where], Flow[Job]]
+    cancel: Callable[[str, Where], Flow[None]] | None = None
+    on_not_found: Callable[[Job], Job] = lost
+    fixed_interval: bool = False
+
+    def cadence(self, poll_interval: float) -> Cadence:
+        return Cadence(poll_interval, shortest=poll_interval) if self.fixed_interval else Cadence(poll_interval)
+
+
+class JobPoller:
+    """Polls all jobs of a reference together. A job that has ended is not asked for again."""
+
+    def __init__(self, job_type: JobType, ref: JobRef, age: Callable[[], float]) -> None:
+        self._job_type = job_type
+        self._ref = ref
+        self._age = age
+        self._ended: dict[str, Job] = {}
+
+    def poll(self) -> Flow[Work]:
+        jobs = []
+        for job_id in self._ref.ids:
+            job = self._ended.get(job_id)
+            if job is None:
+                job = yield from self._get_status(job_id)
+            if job.state.over:
+                self._ended[job_id] = job
+            jobs.append(job)
+        return Work(tuple(jobs))
+
+    def _get_status(self, job_id: str) -> Flow[Job]:
+        try:
+            job = yield from self._job_type.get_status(job_id, self._ref.where)
+        except NotFound as error:
+            job = Job(job_id, JobState.MISSING, "not found", f"the service does not know it: {error}")
+        late = job.state is JobState.MISSING and self._age() >= GRACE
+        return self._job_type.on_not_found(job) if late else job
+
+
+def cancel(job_type: JobType, ref: JobRef) -> Flow[bool]:
+    """Ask the service to stop the work. False where it cannot."""
+    if job_type.cancel is None:
+        return False
+    for job_id in ref.ids:
+        yield from job_type.cancel(job_id, ref.where)
+    return True
+
+
+def find_after_lost_response(look: Callable[[], Flow[T | None]], submitted_at: float) -> Flow[T | None]:
+    """The effect of a submission whose outcome is unknown: looked for until it is there, or until the request must
+    have landed (`GRACE` seconds after it), when there is nothing to be found.
+
+    :param look: a flow that looks once; None from it means that there is no trace yet
+    """
+    age = Age(submitted_at)
+    while True:
+        late = age() >= GRACE
+        found = yield from look()
+        if found is not None or late:
+            return found
+        yield Pause(min(10.0, max(1.0, GRACE - age())), "no trace yet of what was submitted")
