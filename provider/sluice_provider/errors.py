@@ -40,6 +40,12 @@ class SluiceError(Exception):
     acted: bool = False
     """An earlier attempt of the same call was not answered, so it may have been done, whatever this error says."""
 
+    @property
+    def maybe_applied(self) -> bool:
+        """Whether the request that this error is about may have been applied by the service."""
+        refused = isinstance(self, (ClientError, InvalidInput, JobFailed)) or not getattr(self, "sent", True)
+        return self.acted or not refused
+
 
 class InvalidInput(SluiceError, ValueError):
     """What the author gave cannot be sent. Nothing was sent."""

@@ -82,16 +82,19 @@ def cancel(job_type: JobType, ref: JobRef) -> Flow[bool]:
     return True
 
 
-def find_after_lost_response(look: Callable[[], Flow[T | None]], submitted_at: float) -> Flow[T | None]:
+def find_after_lost_response(
+    look: Callable[[], Flow[T | None]], submitted_at: float, landed: float = GRACE
+) -> Flow[T | None]:
     """The effect of a submission whose outcome is unknown: looked for until it is there, or until the request must
-    have landed (`GRACE` seconds after it), when there is nothing to be found.
+    have landed, when there is nothing to be found.
 
     :param look: a flow that looks once; None from it means that there is no trace yet
+    :param landed: seconds after the submission when it must have landed
     """
     age = Age(submitted_at)
     while True:
-        late = age() >= GRACE
+        late = age() >= landed
         found = yield from look()
         if found is not None or late:
             return found
-        yield Pause(min(10.0, max(1.0, GRACE - age())), "no trace yet of what was submitted")
+        yield Pause(min(10.0, max(1.0, landed - age())), "no trace yet of what was submitted")

@@ -1,0 +1,257 @@
+"""The events and the actions of the lifecycle: what happened, and what to do then. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sluice_provider.errors import SluiceError
+from sluice_provider.jobs.model import Work
+from sluice_provider.jobs.record import NOTHING, Submission
+from sluice_provider.jobs.spec import Effect
+
+# --- what happened
+
+
+class Started(NamedTuple):
+    """A try begins.
+
+    :param clears: as in `JobRecord`
+    :param input_error: the input cannot be read any more
+    """
+
+    now: float
+    fingerprint: str
+    clears: tuple[int, int]
+    seed: str
+    input_error: SluiceError | None = None
+
+
+class Resumed(NamedTuple):
+    """Back from the triggerer.
+
+    :param error: why the wait ended, if not because the work is over
+    :param restart: why the trigger stopped watching, if it should not have
+    """
+
+    now: float
+    error: SluiceError | None = None
+    restart: str = ""
+
+
+class UnitPrepared(NamedTuple):
+    """What comes next can be submitted."""
+
+    now: float
+    start: int = 0
+    size: int = 0
+    key: str = ""
+    facts: Mapping[str, Any] = NOTHING
+    locator: Mapping[str, str] = NOTHING
+
+
+class UnitFound(NamedTuple):
+    """What comes next is there already."""
+
+    now: float
+    id: str
+    facts: Mapping[str, Any] = NOTHING
+    locator: Mapping[str, str] = NOTHING
+
+
+class AllSubmitted(NamedTuple):
+    now: float
+
+
+class Submitted(NamedTuple):
+    """
+    :param submissions: one, or what of a grouped phase was submitted since the last time
+    :param complete: of a grouped phase: everything
+    """
+
+    now: float
+    submissions: tuple[Submission, ...]
+    complete: bool = False
+
+
+class SubmissionFailed(NamedTuple):
+    """
+    :param submissions: of a grouped phase: what was submitted before
+    """
+
+    now: float
+    error: SluiceError
+    submissions: tuple[Submission, ...] = ()
+
+
+class Reconciled(NamedTuple):
+    now: float
+    effect: Effect
+
+
+class Polled(NamedTuple):
+    now: float
+    work: Work
+
+
+class PollFailed(NamedTuple):
+    """
+    :param final: the wait has ended with this; else it was a single status check
+    """
+
+    now: float
+    error: SluiceError
+    final: bool = False
+
+
+class CancelRequested(NamedTuple):
+    now: float
+
+
+class OutputsFetched(NamedTuple):
+    now: float
+    work: Work
+    outputs: Mapping[str, Any]
+
+
+class StepFailed(NamedTuple):
+    """Preparing, reconciling, cancelling, judging or fetching failed."""
+
+    now: float
+    error: SluiceError
+
+
+class StatusSeen(NamedTuple):
+    """A status check while waiting, for the page. `news` is the log line, if the status has changed."""
+
+    now: float
+    work: Work
+    news: str
+
+
+class Terminated(NamedTuple):
+    """The process is told to stop.
+
+    :param user_ended: Airflow says that a user ended this very try
+    :param why: what is known, for the log
+    """
+
+    now: float
+    user_ended: bool
+    why: str
+
+
+Event = (
+    Started
+    | Resumed
+    | UnitPrepared
+    | UnitFound
+    | AllSubmitted
+    | Submitted
+    | SubmissionFailed
+    | Reconciled
+    | Polled
+    | PollFailed
+    | CancelRequested
+    | OutputsFetched
+    | StepFailed
+    | StatusSeen
+    | Terminated
+)
+
+# --- what to do
+
+
+class Save(NamedTuple):
+    """Write the record. `must` says that nothing may be done before it is written."""
+
+    must: bool = True
+
+
+class Log(NamedTuple):
+    level: str
+    text: str
+
+
+class Count(NamedTuple):
+    """Count one among the metrics.
+
+    :param state: how a job ended, `seconds` after it was submitted
+    """
+
+    name: str
+    state: str = ""
+    seconds: float = 0.0
+
+
+class Publish(NamedTuple):
+    """Make ids and link visible while the job runs."""
+
+
+class Prepare(NamedTuple):
+    """Find out what comes next in the open phase: `UnitPrepared`, `UnitFound`, `AllSubmitted` or `StepFailed`."""
+
+
+class Submit(NamedTuple):
+    """Send what was prepared: `Submitted` or `SubmissionFailed`."""
+
+
+class Reconcile(NamedTuple):
+    """Find out what became of the open phase's intent: `Reconciled` or `StepFailed`."""
+
+
+class Poll(NamedTuple):
+    """Check the status once: `Polled` or `PollFailed`."""
+
+
+class Wait(NamedTuple):
+    """Poll here until it is over: `Polled` or `PollFailed`."""
+
+
+class Defer(NamedTuple):
+    """Wait in the triggerer. The run of this process ends."""
+
+
+class Cancel(NamedTuple):
+    """Ask the service to cancel the open phase's jobs: `CancelRequested` or `StepFailed`."""
+
+
+class FetchOutputs(NamedTuple):
+    """Judge the work, and fetch what it made: `OutputsFetched` or `StepFailed`."""
+
+    work: Work
+
+
+class Explain(NamedTuple):
+    """Log what the service says of single rows of work that failed."""
+
+    work: Work
+
+
+class Finish(NamedTuple):
+    """The task has succeeded."""
+
+
+class Fail(NamedTuple):
+    """The try has failed."""
+
+    error: SluiceError
+
+
+Action = (
+    Save
+    | Log
+    | Count
+    | Publish
+    | Prepare
+    | Submit
+    | Reconcile
+    | Poll
+    | Wait
+    | Defer
+    | Cancel
+    | FetchOutputs
+    | Explain
+    | Finish
+    | Fail
+)

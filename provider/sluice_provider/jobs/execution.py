@@ -1,0 +1,392 @@
+"""Runs the lifecycle: executes its actions, in order, and feeds back what came of them.
+
+It is a generator, as flows are: it yields the calls and pauses of the service's flows, and what else it wants done
+(`SaveRecord`, `PublishJob`, `WaitHere`, `DeferTask`), so a worker, a test and a simulation run the very same code. It
+knows no Airflow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sluice_provider.calls.flow import Age, Call, Flow, wait
+from sluice_provider.errors import SluiceError, TooLarge, Unreachable
+from sluice_provider.jobs import events as on
+from sluice_provider.jobs.events import Action, Event
+from sluice_provider.jobs.lifecycle import Lifecycle
+from sluice_provider.jobs.model import JobRef, Work
+from sluice_provider.jobs.polling import JobPoller, JobType, cancel
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission
+from sluice_provider.jobs.spec import JobSpec, Phase, Unit
+
+GROUP_SECONDS = 1.0
+"""So often what was submitted of a grouped phase is written down."""
+
+
+class SaveRecord(NamedTuple):
+    """Write the record. What only tells people (`must` is False) may fail."""
+
+    record: JobRecord
+    must: bool
+
+
+class PublishJob(NamedTuple):
+    """Make ids and link visible."""
+
+    ref: JobRef
+    record: JobRecord
+
+
+class CountMetric(NamedTuple):
+    """Count one among the metrics."""
+
+    ref: JobRef
+    action: on.Count
+
+
+class WaitHere(NamedTuple):
+    """Wait in this process, by running this flow or otherwise; answered with the work, or an error."""
+
+    ref: JobRef
+    flow: Flow[Work]
+
+
+class DeferTask(NamedTuple):
+    """Wait in the triggerer: ends this run."""
+
+    ref: JobRef
+    submitted_at: float
+
+
+Effect = Any
+"""A step of a flow (`Call`, `Pause`, `Aside`), or one of the above."""
+
+Run = Generator[Effect, Any, JobRecord]
+
+
+class Execution:
+    """One try, or one leg of it, of one piece of work.
+
+    :param job_type: the service's job types, by name
+    :param poll_interval: seconds between two polls at the most
+    :param timeout: seconds after the submission until the wait is given up
+    :param observe: is told of every status check, before anything is decided by it
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        lifecycle: Lifecycle,
+        job_type: Callable[[str], JobType],
+        *,
+        poll_interval: float = 60.0,
+        timeout: float = 86400.0,
+        observe: Callable[[JobRef, Work], object] = lambda _ref, _work: None,
+    ) -> None:
+        self._spec = spec
+        self._lifecycle = lifecycle
+        self._job_type = job_type
+        self._poll_interval = poll_interval
+        self._timeout = timeout
+        self._observe = observe
+        self.record: JobRecord | None = None
+        self._units: _Units | None = None
+        self._unit = Unit()
+        self._failed: tuple[Unit, int] | None = None  # what was not answered, and how much was submitted before
+        self._prepared_at = 0.0
+
+    # --- the loop
+
+    def run(self, record: JobRecord | None, event: Event) -> Run:
+        """From an event to the end of the task, or of this leg.
+
+        :returns: the record of finished work
+        :raises SluiceError: the try has failed
+        """
+        self.record = record
+        while True:
+            result: Event | None = None
+            for action in self._step(event):
+                if isinstance(action, on.Finish):
+                    return self._known
+                result = yield from self._perform(action)
+            assert result is not None, "the last action brings an event"  # noqa: S101 - a broken lifecycle
+            event = result
+
+    def terminate(self, user_ended: bool, why: str) -> Run:
+        """Told to stop: what there is to do before the end of this process."""
+        pending: Event | None = on.Terminated(time.time(), user_ended, why)
+        while pending is not None and self.record is not None:
+            event, pending = pending, None
+            for action in self._step(event):
+                pending = yield from self._perform(action)
+        return self._known
+
+    def note(self, event: on.StatusSeen) -> list[Action]:
+        """A status was seen while waiting: into the record."""
+        return self._step(event)
+
+    def _step(self, event: Event) -> list[Action]:
+        self.record, actions = self._lifecycle.step(self.record, event)
+        return actions
+
+    @property
+    def _known(self) -> JobRecord:
+        assert self.record is not None, "a step makes a record"  # noqa: S101
+        return self.record
+
+    def _perform(self, action: Action) -> Generator[Effect, Any, Event | None]:
+        """Execute one action. None for those that bring no event."""
+        if isinstance(action, on.Fail):
+            raise action.error
+        return (yield from _PERFORM[type(action)](self, action))
+
+    # --- actions without an event
+
+    def _save(self, action: on.Save) -> Generator[Effect, Any, None]:
+        yield SaveRecord(self._known, action.must)
+
+    def _log(self, action: on.Log) -> Generator[Effect, Any, None]:
+        getattr(self._spec.log, action.level)("%s", action.text)
+        return
+        yield
+
+    def _count(self, action: on.Count) -> Generator[Effect, Any, None]:
+        yield CountMetric(self.ref, action)
+
+    def _publish(self, _action: on.Publish) -> Generator[Effect, Any, None]:
+        yield PublishJob(self.ref, self._known)
+
+    def _explain(self, action: on.Explain) -> Generator[Effect, Any, None]:
+        self._spec.explain_failure(action.work)
+        return
+        yield
+
+    # --- submitting
+
+    def _prepare(self, _action: on.Prepare) -> Generator[Effect, Any, Event]:
+        phase, current = self._open
+        units = self._remaining(phase, current)
+        while True:
+            unit = units.next()
+            if unit is None:
+                return on.AllSubmitted(time.time())
+            try:
+                prepared = yield from phase.prepare(unit, current)
+            except TooLarge as error:
+                if not self._halved(unit, error):
+                    return on.StepFailed(time.time(), error)
+                continue
+            except SluiceError as error:
+                return on.StepFailed(time.time(), error)
+            break
+        self._unit, self._prepared_at = unit, time.time()
+        if prepared.found is not None:
+            return on.UnitFound(self._prepared_at, prepared.found, prepared.facts, prepared.locator)
+        return on.UnitPrepared(self._prepared_at, unit.start, unit.size, prepared.key, prepared.facts, prepared.locator)
+
+    def _remaining(self, phase: Phase, current: PhaseRecord) -> _Units:
+        if self._units is None or not self._units.belongs_to(current):
+            self._units = _Units(phase, current)
+        elif self._failed is not None and self._failed[1] == len(current.submissions):
+            self._units.first(self._failed[0])
+        self._failed = None
+        return self._units
+
+    def _submit(self, _action: on.Submit) -> Generator[Effect, Any, Event]:
+        phase, current = self._open
+        if phase.grouped:
+            return (yield from self._submit_group(phase, current))
+        intent = _intent(current)
+        try:
+            flow = phase.submit(self._unit, intent, current)
+            job_id = yield from _sent_in_time(flow, self._prepared_at + phase.send_window)
+        except SluiceError as error:
+            self._failed = self._unit, len(current.submissions)
+            return on.SubmissionFailed(time.time(), error)
+        return on.Submitted(time.time(), (Submission(job_id, self._unit.start, self._unit.size),))
+
+    def _submit_group(self, phase: Phase, current: PhaseRecord) -> Generator[Effect, Any, Event]:
+        """Unit after unit, for about a second."""
+        assert self._units is not None  # noqa: S101 - prepared before
+        done: list[Submission] = []
+        unit: Unit | None = self._unit
+        until = time.time() + GROUP_SECONDS
+        while unit is not None:
+            try:
+                job_id = yield from phase.submit(unit, _intent(current), current)
+            except TooLarge as error:
+                if not self._halved(unit, error):
+                    return on.SubmissionFailed(time.time(), error, tuple(done))
+            except SluiceError as error:
+                return on.SubmissionFailed(time.time(), error, tuple(done))
+            else:
+                done.append(Submission(job_id, unit.start, unit.size))
+            unit = self._units.next()
+            if unit is not None and time.time() >= until:
+                self._unit = unit
+                return on.Submitted(time.time(), tuple(done))
+        return on.Submitted(time.time(), tuple(done), complete=True)
+
+    def _halved(self, unit: Unit, error: SluiceError) -> bool:
+        """Two halves instead of a unit that the service finds too large."""
+        if unit.halve is None or self._units is None:
+            return False
+        self._spec.log.warning("%s; submitting these %d rows in two halves", error, unit.size)
+        self._units.first(*unit.halve())
+        return True
+
+    def _reconcile(self, _action: on.Reconcile) -> Generator[Effect, Any, Event]:
+        phase, current = self._open
+        try:
+            effect = yield from phase.reconcile(_intent(current), current)
+        except SluiceError as error:
+            return on.StepFailed(time.time(), error)
+        return on.Reconciled(time.time(), effect)
+
+    # --- polling
+
+    def _poll(self, _action: on.Poll) -> Generator[Effect, Any, Event]:
+        _, current = self._open
+        ref = self.ref
+        poller = JobPoller(self._job_type(ref.kind), ref, Age(current.submitted_at))
+        try:
+            work = yield from poller.poll()
+        except SluiceError as error:
+            return on.PollFailed(time.time(), error)
+        self._observe(ref, work)
+        return on.Polled(time.time(), work)
+
+    def _wait(self, _action: on.Wait) -> Generator[Effect, Any, Event]:
+        _, current = self._open
+        ref = self.ref
+        flow = watch(self._job_type(ref.kind), ref, current.submitted_at, self._timeout, self._poll_interval,
+                     lambda work: self._observe(ref, work))  # fmt: skip
+        try:
+            work = yield WaitHere(ref, flow)
+        except SluiceError as error:
+            return on.PollFailed(time.time(), error, final=True)
+        return on.Polled(time.time(), work)
+
+    def _defer(self, _action: on.Defer) -> Generator[Effect, Any, Event]:
+        yield DeferTask(self.ref, self._open[1].submitted_at)
+        raise AssertionError("a deferred task does not go on here")
+
+    # --- the end
+
+    def _cancel(self, _action: on.Cancel) -> Generator[Effect, Any, Event]:
+        ref = self.ref
+        try:
+            yield from cancel(self._job_type(ref.kind), ref)
+        except SluiceError as error:
+            return on.StepFailed(time.time(), error)
+        return on.CancelRequested(time.time())
+
+    def _fetch_outputs(self, action: on.FetchOutputs) -> Generator[Effect, Any, Event]:
+        phase, _ = self._open
+        try:
+            self._spec.check_result(phase, action.work)
+            outputs = yield from self._spec.fetch_outputs(phase, action.work)
+        except SluiceError as error:
+            return on.StepFailed(time.time(), error)
+        return on.OutputsFetched(time.time(), action.work, outputs)
+
+    # --- what is open
+
+    @property
+    def _open(self) -> tuple[Phase, PhaseRecord]:
+        phase = self._spec.next_phase(self._known)
+        assert phase is not None, "nothing is done for work that is over"  # noqa: S101 - a broken lifecycle
+        return phase, self._known.phase(phase.name)
+
+    @property
+    def ref(self) -> JobRef:
+        """The jobs of the open phase; while there are none, whose they will be."""
+        phase = self._spec.next_phase(self._known)
+        if phase is None:
+            return JobRef(self._spec.service, "job", ("?",))
+        current = self._known.phase(phase.name)
+        return JobRef(self._spec.service, phase.kind, current.ids or ("?",), {**phase.where, **current.locator})
+
+
+_PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event | None]]] = {
+    on.Save: Execution._save,
+    on.Log: Execution._log,
+    on.Count: Execution._count,
+    on.Publish: Execution._publish,
+    on.Explain: Execution._explain,
+    on.Prepare: Execution._prepare,
+    on.Submit: Execution._submit,
+    on.Reconcile: Execution._reconcile,
+    on.Poll: Execution._poll,
+    on.Wait: Execution._wait,
+    on.Defer: Execution._defer,
+    on.Cancel: Execution._cancel,
+    on.FetchOutputs: Execution._fetch_outputs,
+}
+
+
+class _Units:
+    """What of a phase was not submitted yet, by this process."""
+
+    def __init__(self, phase: Phase, current: PhaseRecord) -> None:
+        self._name = phase.name
+        self._attempt = current.attempt
+        self._rest: Iterator[Unit] = phase.units(current)
+        self._first: list[Unit] = []
+
+    def belongs_to(self, current: PhaseRecord) -> bool:
+        return (self._name, self._attempt) == (current.name, current.attempt)
+
+    def next(self) -> Unit | None:
+        return self._first.pop(0) if self._first else next(self._rest, None)
+
+    def first(self, *units: Unit) -> None:
+        self._first[:0] = units
+
+
+def _intent(current: PhaseRecord) -> Intent:
+    assert current.intent is not None, "written before"  # noqa: S101 - a broken lifecycle
+    return current.intent
+
+
+def watch(
+    job_type: JobType,
+    ref: JobRef,
+    submitted_at: float,
+    timeout: float | None,
+    poll_interval: float,
+    tell: Callable[[Work], object],
+) -> Flow[Work]:
+    """Poll until the work is over: the one description of waiting, for worker and triggerer."""
+    age = Age(submitted_at)
+    return wait(
+        JobPoller(job_type, ref, age).poll,
+        lambda work: work.over,
+        age=age,
+        timeout=timeout,
+        cadence=job_type.cadence(poll_interval),
+        tell=tell,
+    )
+
+
+def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
+    """The flow, whose calls are not made after this time.
+
+    :raises Unreachable: the process stood still for too long; nothing was sent
+    """
+    answer: Any = None
+    while True:
+        try:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Call) and time.time() > until:
+            answer = Unreachable("not sent: too much time has passed since this request was written down", sent=False)
+            continue
+        try:
+            answer = yield step
+        except SluiceError as error:
+            answer = error

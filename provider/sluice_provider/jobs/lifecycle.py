@@ -1,0 +1,559 @@
+"""What happens next, for every job of every service: `step(record, event) -> (record, actions)`.
+
+Pure: no Airflow, no clock, no I/O. Events carry the time. Whoever executes the actions (a worker, a test, a
+simulation) does so in order; the last action of a step brings the next event, or ends the run. A death at any point
+leaves a record from which `Started` or `Resumed` goes on.
+
+Rules that hold for all services:
+
+- A request that must not be repeated is sent only after an intent was written, and its answer is written right after.
+- An outcome that is unknown is settled the same way by the process that lost the answer and by the next try: find out
+  what became of the request, then go on with what was found, or submit.
+- A job is cancelled only if a user ended this very try; a clear is acted on by the next try, which knows for certain.
+- What an event of a trigger says is never trusted: the service is polled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sluice_provider.errors import JobFailed, OutcomeUnknown, SafetyLimitExceeded, SluiceError, TimedOut, Unreachable
+from sluice_provider.jobs import events as on
+from sluice_provider.jobs.events import Action, Event
+from sluice_provider.jobs.model import SHOWN, Job, JobState, Work
+from sluice_provider.jobs.record import (
+    Intent,
+    JobRecord,
+    PhaseRecord,
+    Redo,
+    ReplacedJob,
+    Submission,
+    Turn,
+    digest,
+    merge_counts,
+)
+from sluice_provider.jobs.spec import Found, NoEffect, Phase, Repeat, SubmitAnew, Unknown
+
+MOST_SUBMISSIONS = 2
+"""So often one try submits the same thing, if it has no effect."""
+
+MOST_TRIGGER_RESTARTS = 10
+"""So many triggers of one wait may die, or give up, before the task fails."""
+
+MOST_REPLACED = 50
+"""So many replaced jobs are remembered."""
+
+Step = tuple[JobRecord, list[Action]]
+
+
+class Options(NamedTuple):
+    """What the DAG's author decided.
+
+    :param timeout: seconds after the submission until the wait is given up
+    :param durable: a retry reconnects to the job of the try before; else it submits again
+    """
+
+    wait_for_completion: bool = True
+    deferrable: bool = False
+    timeout: float = 86400.0
+    durable: bool = True
+
+
+class Lifecycle:
+    """
+    :param service: its name, for messages
+    :param next_phase: the spec's
+    :param cancellable: whether the service can cancel jobs of this type
+    :param describe: what the page has to know of a phase's jobs: `service`, `conn_id`, `noun`, `url`, ...
+    :param success_states: the ends that are good ones
+    """
+
+    def __init__(
+        self,
+        service: str,
+        next_phase: Callable[[JobRecord], Phase | None],
+        options: Options,
+        *,
+        cancellable: Callable[[str], bool] = lambda _kind: False,
+        describe: Callable[[Phase, PhaseRecord], Mapping[str, Any]] = lambda _phase, _record: {},
+        success_states: frozenset[JobState] = frozenset({JobState.SUCCEEDED}),
+    ) -> None:
+        self._service = service
+        self._next_phase = next_phase
+        self._options = options
+        self._cancellable = cancellable
+        self._describe = describe
+        self._success_states = success_states
+
+    def step(self, record: JobRecord | None, event: Event) -> Step:
+        """The record after an event, and what to do then. The last action brings the next event.
+
+        :raises SluiceError: the input cannot be read, and is needed
+        """
+        if isinstance(event, on.Started):
+            return self._started(record, event)
+        assert record is not None, "only a beginning has no record"  # noqa: S101 - a broken shell, not bad input
+        return _STEPS[type(event)](self, record, event)
+
+    # --- where to begin
+
+    def _started(self, old: JobRecord | None, event: on.Started) -> Step:
+        old = old._replace(turn=Turn()) if old is not None and self._options.durable else None
+        actions: list[Action] = []
+        if event.input_error is not None:
+            if old is None or not _all_submitted(old):
+                raise event.input_error
+            line = f"The input cannot be read any more, but all of it was submitted before: {event.input_error}"
+            actions.append(on.Log("warning", line))
+            event = event._replace(fingerprint=old.fingerprint)
+        if old is None:
+            return self._continue(JobRecord(event.fingerprint, event.clears, event.seed), actions)
+        cleared = all(now > then for now, then in zip(event.clears, old.clears, strict=True))
+        if cleared or old.redo:
+            state = old.redo.state if old.redo else "cleared"
+            redo = Redo(state, event.fingerprint, event.clears, event.seed)
+            return self._redo(old._replace(redo=redo).with_event(event.now, "cleared"), event.now, actions)
+        if old.fingerprint != event.fingerprint:
+            redo = Redo("", event.fingerprint, event.clears, event.seed)
+            return self._begin_anew(old._replace(redo=redo), event.now, actions, "The input has changed")
+        return self._reconnect(old, event.now, actions)
+
+    def _reconnect(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
+        """Go on with what an earlier try began."""
+        current = record.current
+        if current is not None and current.intent is not None:
+            line = f"The outcome of a request of an earlier try is unknown: {_share(current.name, current.intent)}"
+            record = record.with_event(now, "outcome_unknown", line)
+            return record, [*actions, on.Log("warning", line), on.Count("job.outcome_unknown"), on.Reconcile()]
+        if current is not None and current.submissions:
+            return record._replace(turn=Turn(reconnecting=True)), [*actions, on.Poll()]
+        return self._continue(record, actions)
+
+    def _resumed(self, record: JobRecord, event: on.Resumed) -> Step:
+        record = record._replace(turn=Turn(error=event.error))
+        current = record.current
+        if current is None or not current.submissions:
+            return self._reconnect(record, event.now, [])
+        if not event.restart:
+            return record, [on.Publish(), on.Poll()]
+        current = current._replace(trigger_restarts=current.trigger_restarts + 1)
+        record = record.with_phase(current).with_event(event.now, "trigger_restarted", event.restart)
+        if current.trigger_restarts > MOST_TRIGGER_RESTARTS:
+            words = f"the trigger stopped watching {MOST_TRIGGER_RESTARTS} times ({event.restart})"
+            error = Unreachable(f"{words}: can the triggerer reach the service?")
+            record = record._replace(turn=Turn(error=error))
+        return record, [on.Save(), on.Publish(), on.Poll()]
+
+    # --- a clear: the user wants it done again, and once
+
+    def _redo(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
+        current = record.current
+        if current is None or (current.intent is not None and current.intent.reported):
+            return self._begin_anew(record, now, actions, "The task was cleared")
+        if current.intent is not None:
+            return record, [*actions, on.Save(), on.Reconcile()]
+        if current.submissions:
+            return record._replace(turn=Turn(reconnecting=True)), [*actions, on.Save(), on.Poll()]
+        if len(record.phases) > 1:
+            return self._keep(record, now, actions)
+        return self._begin_anew(record, now, actions, "The task was cleared")
+
+    def _keep(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
+        """What goes on cannot be cancelled, so it is what the user gets."""
+        assert record.redo is not None  # noqa: S101 - a broken step, not bad input
+        if record.fingerprint != record.redo.fingerprint:
+            return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
+        record = record._replace(redo=None, clears=record.redo.clears)
+        line = "The task was cleared while its job went on: reconnecting to that job"
+        return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
+
+    def _polled_to_redo(self, record: JobRecord, redo: Redo, work: Work, now: float) -> Step:
+        phase, current = self._open(record)
+        reconnecting, record = record.turn.reconnecting, record._replace(turn=Turn())
+        if not current.complete:
+            return record, [on.Save(), on.Prepare()]
+        if work.over and redo.state == "cancelling" and work.state is not JobState.CANCELLED:
+            line = f"The job was over before it could be cancelled, so its outcome counts: {work}"
+            record = record._replace(redo=None, clears=redo.clears)
+            step, actions = self._over(record, phase, work, now)
+            return step, [on.Log("warning", line), *actions]
+        if work.over and phase.last:
+            return self._begin_anew(record, now, [], f"The task was cleared ({work})", work)
+        if work.over or not self._cancellable(phase.kind):
+            return self._keep(record, now, [])
+        if redo.state == "cancelling" and not reconnecting:
+            return self._wait(record, work, now)
+        record = record._replace(redo=redo._replace(state="cancelling")).with_summary(now, state="cancelling")
+        line = f"The task was cleared while its job ran: cancelling {_some(current.ids)}, then submitting again"
+        return record.with_event(now, "cancel", line), [on.Log("info", line), on.Save(), on.Cancel()]
+
+    def _begin_anew(
+        self, old: JobRecord, now: float, actions: list[Action], why: str, work: Work | None = None
+    ) -> Step:
+        """Other work, or the same work once more. What was submitted before is told downstream, too."""
+        assert old.redo is not None  # noqa: S101 - a broken step, not bad input
+        line = f"{why}: submitting again; previously submitted: {old.submitted}"
+        seen = {job.id: job for job in work.jobs} if work else {}
+        replaced = (*old.replaced, *(job for phase in old.phases for job in _replaced(phase, seen)))
+        new = JobRecord(old.redo.fingerprint, old.redo.clears, old.redo.seed, replaced=replaced[-MOST_REPLACED:])
+        new = new._replace(history=old.history, unknown=old.unknown).with_event(now, "replaced", line)
+        return self._continue(new, [*actions, on.Log("warning" if old.submitted != "nothing" else "info", line)])
+
+    # --- submitting
+
+    def _continue(self, record: JobRecord, actions: list[Action]) -> Step:
+        """From wherever the record stands to the next thing that has to be done."""
+        phase = self._next_phase(record)
+        if phase is None:
+            if record.summary.get("state") == "running":  # the phase before was not known to be the last one
+                record = record._replace(summary={**record.summary, "state": "succeeded"})
+                actions = [*actions, on.Save(must=False)]
+            return record, [*actions, on.Finish()]
+        if not record.phase(phase.name).complete:
+            return record, [*actions, on.Prepare()]
+        return self._submitted_all(record, phase, actions)
+
+    def _unit_prepared(self, record: JobRecord, event: on.UnitPrepared) -> Step:
+        phase, current = self._open(record)
+        key, before = event.key or self._key(record, current), current.intent
+        # A key lives from when it was first used: to repeat it does not make it younger.
+        repeated = before is not None and before.key == key
+        intent = Intent(key, before.at if before is not None and repeated else event.now, event.start, event.size)
+        current = _noted(current, event)._replace(intent=intent)
+        record = record.with_phase(current).with_event(event.now, "submitting", _share(phase.name, intent))
+        record = self._summary(record, phase, current, event.now, state="submitting", ended_at=None)
+        turn = record.turn._replace(submissions=record.turn.submissions + 1, repeated=repeated)
+        return record._replace(turn=turn), [on.Save(), on.Submit()]
+
+    def _unit_found(self, record: JobRecord, event: on.UnitFound) -> Step:
+        phase, current = self._open(record)
+        record = record.with_phase(_noted(current, event))
+        return self._answered(record, phase, Submission(event.id), event.now)
+
+    def _submitted(self, record: JobRecord, event: on.Submitted) -> Step:
+        phase, _ = self._open(record)
+        if not phase.grouped:
+            record, actions = self._answered(record, phase, event.submissions[0], event.now)
+            return record, [on.Count("job.started"), *actions]
+        record = self._with_submissions(record, phase, event.submissions, event.now)
+        actions = [on.Count("job.started") for _ in event.submissions]
+        if event.complete:
+            step, more = self._all_submitted(record, on.AllSubmitted(event.now))
+            return step, [*actions, *more]
+        return record, [*actions, on.Save(), on.Submit()]
+
+    def _answered(self, record: JobRecord, phase: Phase, submission: Submission, now: float) -> Step:
+        record = self._with_submissions(record, phase, (submission,), now)
+        record = record.with_phase(record.phase(phase.name)._replace(intent=None))
+        return record._replace(turn=Turn()), [on.Save(), on.Prepare()]
+
+    def _with_submissions(
+        self, record: JobRecord, phase: Phase, submissions: tuple[Submission, ...], now: float
+    ) -> JobRecord:
+        if not submissions:
+            return record
+        current = record.phase(phase.name)
+        current = current._replace(submissions=(*current.submissions, *submissions))
+        first, last = submissions[0], submissions[-1]
+        text = f"{_share(phase.name, first)}: {first.id}"
+        if len(submissions) > 1:
+            text = f"{phase.name}, {first.start + 1} to {last.start + last.size}: {len(submissions)} jobs"
+        record = record.with_phase(current).with_event(now, "submitted", text)
+        return self._summary(record, phase, current, now, state="running")
+
+    def _all_submitted(self, record: JobRecord, event: on.AllSubmitted) -> Step:
+        phase, current = self._open(record)
+        current = phase.settled(current)._replace(complete=True, intent=None, submitted_at=event.now)
+        record = self._summary(record.with_phase(current), phase, current, event.now, state="running")
+        return self._submitted_all(record, phase, [on.Save()])
+
+    def _submitted_all(self, record: JobRecord, phase: Phase, actions: list[Action]) -> Step:
+        if phase.last and not self._options.wait_for_completion and not record.redo:
+            record = record._replace(summary={**record.summary, "state": "submitted"})
+            return record, [*actions, on.Publish(), on.Save(must=False), on.Finish()]
+        return record, [*actions, on.Publish(), on.Poll()]
+
+    def _submission_failed(self, record: JobRecord, event: on.SubmissionFailed) -> Step:
+        phase, _ = self._open(record)
+        record = self._with_submissions(record, phase, event.submissions, event.now)
+        current, error = record.phase(phase.name), event.error
+        if error.maybe_applied and not phase.grouped:
+            record = record.with_event(event.now, "outcome_unknown", str(error))
+            line = f"The outcome of a request is unknown: {error}"
+            return record, [on.Log("warning", line), on.Count("job.outcome_unknown"), on.Save(), on.Reconcile()]
+        again = isinstance(error, phase.prepare_again_on) and record.turn.submissions < MOST_SUBMISSIONS
+        record = record.with_phase(_withdrawn(current, error, record.turn))
+        if again:
+            line = f"{error}; checking whether it is there already"
+            return record, [on.Log("warning", line), on.Save(), on.Prepare()]
+        return self._fail(record, error, event.now)
+
+    # --- outcome unknown
+
+    def _reconciled(self, record: JobRecord, event: on.Reconciled) -> Step:
+        phase, current = self._open(record)
+        intent, effect = current.intent, event.effect
+        assert intent is not None, "nothing else is reconciled"  # noqa: S101 - a broken shell, not bad input
+        if isinstance(effect, Found):
+            line = f"The request took effect: continuing with {effect.id}"
+            submission = Submission(effect.id, intent.start, intent.size)
+            record, actions = self._answered(record.with_event(event.now, "outcome_unknown", line), phase, submission,
+                                             event.now)  # fmt: skip
+            return record, [on.Log("warning", line), *actions]
+        if isinstance(effect, Unknown):
+            record = record.with_phase(current._replace(intent=intent._replace(reported=True)))
+            return self._fail(record, effect.error, event.now)
+        record = _resubmitting(record, current, effect)
+        why = "the request had no effect" if isinstance(effect, NoEffect) else effect.why
+        if record.turn.submissions >= MOST_SUBMISSIONS:
+            words = (
+                f"{phase.name} was submitted {record.turn.submissions} times, the last time without an effect: {why}"
+            )
+            return self._fail(record, Unreachable(words), event.now)
+        line = f"Submitting again: {why}"
+        record = record.with_event(event.now, "outcome_unknown", line)
+        if record.redo:
+            return self._redo(record, event.now, [])
+        return record, [on.Log("warning", line), on.Save(), on.Prepare()]
+
+    # --- polling
+
+    def _polled(self, record: JobRecord, event: on.Polled) -> Step:
+        phase, _ = self._open(record)
+        work = event.work
+        record = self._seen(record, work, event.now)
+        if record.redo:
+            return self._polled_to_redo(record, record.redo, work, event.now)
+        if record.turn.reconnecting:
+            return self._reconnected(record._replace(turn=Turn()), phase, work, event.now)
+        if work.over:
+            return self._over(record, phase, work, event.now)
+        return self._wait(record, work, event.now)
+
+    def _reconnected(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+        line = f"Reconnecting to {_some(record.phase(phase.name).ids)}: {work}"
+        record = record.with_event(now, "reconnected", str(work))
+        record, actions = self._without_failed(record, phase, work, now)
+        actions = [on.Count("job.reconnected"), on.Log("info", line), *actions]
+        if not record.phase(phase.name).complete:
+            return record, [*actions, on.Save(), on.Prepare()]
+        step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
+        return step, [*actions, on.Publish(), *more]
+
+    def _without_failed(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+        """What failed is submitted again, everything else is kept."""
+        failed = {job.id: job for job in work.jobs if job.state.over and job.state not in self._success_states}
+        if not failed:
+            return record, []
+        current = record.phase(phase.name)
+        kept = tuple(each for each in current.submissions if each.id not in failed)
+        current = current._replace(submissions=kept, complete=False, attempt=current.attempt + 1)
+        replaced = (*record.replaced, *map(_replaced_job, failed.values()))[-MOST_REPLACED:]
+        line = f"Submitting again what failed: {_some(tuple(sorted(failed)))}"
+        record = record.with_phase(current)._replace(replaced=replaced).with_event(now, "replaced", line)
+        return record, [on.Log("warning", line)]
+
+    def _poll_failed(self, record: JobRecord, event: on.PollFailed) -> Step:
+        error, turn = event.error, record.turn
+        undecided = turn.reconnecting and (record.redo or not self._open(record)[1].complete)
+        if event.final or error.hopeless or turn.error or undecided:
+            return self._fail(record, error, event.now)
+        line = f"A status check failed, which says nothing of the job: {error}"
+        record, actions = self._wait(record._replace(turn=Turn()), None, event.now)
+        return record, [on.Log("warning", line), *([on.Publish()] if turn.reconnecting else []), *actions]
+
+    def _wait(self, record: JobRecord, work: Work | None, now: float) -> Step:
+        _, current = self._open(record)
+        error = record.turn.error
+        if error is None and now - current.submitted_at >= self._options.timeout:
+            error = TimedOut(f"not over {self._options.timeout:.0f} s after it was submitted")
+        if error is not None:
+            seen = f" ({work})" if work else ""
+            words = f"{error}. The job goes on in the service{seen}; the next try reconnects to it"
+            return self._fail(record, type(error)(words), now)
+        if self._options.deferrable:
+            return record.with_event(now, "deferred"), [on.Save(), on.Defer()]
+        return record, [on.Save(must=False), on.Wait()]
+
+    def _over(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+        for rejection in islice(work.rejections, SHOWN):
+            record = record.with_event(now, "rejected", str(rejection))
+        record = self._seen(record.with_event(now, "ended", str(work)), work, now, ended_at=now)
+        finished = on.Count("job.finished", work.state.value, now - record.phase(phase.name).submitted_at)
+        if work.state in self._success_states:
+            return record, [finished, on.FetchOutputs(work)]
+        record, actions = self._fail(record, _job_failed(self._service, phase, work), now)
+        return record, [finished, on.Explain(work), *actions]
+
+    def _outputs_fetched(self, record: JobRecord, event: on.OutputsFetched) -> Step:
+        phase, current = self._open(record)
+        outcome = {
+            "state": event.work.state.value,
+            "counts": event.work.counts,
+            "at": event.now,
+            "outputs": dict(event.outputs),
+        }
+        record = record.with_phase(current._replace(outcome=outcome))._replace(turn=Turn())
+        if not phase.last:
+            record = record.with_summary(event.now, state="running", ended_at=None)
+        return self._continue(record, [on.Save()])
+
+    def _status_seen(self, record: JobRecord, event: on.StatusSeen) -> Step:
+        record = self._seen(record, event.work, event.now)
+        if event.news:
+            record = record.with_event(event.now, "status", event.news)
+        return record, [on.Save(must=False)]
+
+    # --- cancelling, and failing
+
+    def _cancel_requested(self, record: JobRecord, event: on.CancelRequested) -> Step:
+        if not record.redo:
+            return record, []
+        current = self._open(record)[1]._replace(submitted_at=event.now)  # the wait for the end begins now
+        return self._wait(record.with_phase(current), None, event.now)
+
+    def _terminated(self, record: JobRecord, event: on.Terminated) -> Step:
+        """Cancel on evidence that a user ended this very try; else the next try reconnects."""
+        current = record.current
+        if current is None or not current.submissions:
+            return record, []
+        phase, _ = self._open(record)
+        jobs = f"{phase.kind} {_some(current.ids)}"
+        if not event.user_ended:
+            line = f"Told to stop ({event.why}): {jobs} goes on in the service, and the next try reconnects to it"
+            return record, [on.Log("warning", line)]
+        if not self._cancellable(phase.kind):
+            line = f"{event.why}: {jobs} goes on in the service, which cannot cancel it"
+            return record, [on.Log("warning", line)]
+        record = record.with_event(event.now, "cancel", event.why).with_summary(event.now, state="cancelling")
+        return record, [on.Log("info", f"{event.why}: cancelling {jobs}"), on.Save(), on.Cancel()]
+
+    def _step_failed(self, record: JobRecord, event: on.StepFailed) -> Step:
+        return self._fail(record, event.error, event.now)
+
+    def _fail(self, record: JobRecord, error: SluiceError, now: float) -> Step:
+        record = record.with_event(now, "error", f"{type(error).__name__}: {error}")
+        record = record.with_summary(now, message=str(error), **_state_after(record, error, now))
+        return record, [on.Save(must=False), on.Fail(error)]
+
+    # --- the record
+
+    def _open(self, record: JobRecord) -> tuple[Phase, PhaseRecord]:
+        phase = self._next_phase(record)
+        assert phase is not None, "what has not ended belongs to a phase"  # noqa: S101 - a broken spec, not bad input
+        return phase, record.phase(phase.name)
+
+    def _key(self, record: JobRecord, current: PhaseRecord) -> str:
+        """The next submission's idempotency key: the same for a repeated one, another one after a job that failed."""
+        return digest((record.seed, current.name, current.attempt, len(current.submissions)))[:32]
+
+    def _summary(self, record: JobRecord, phase: Phase, current: PhaseRecord, now: float, **facts: Any) -> JobRecord:
+        counts = merge_counts(record.summary.get("counts") or {}, record.sent)
+        described = {"kind": phase.kind, **self._describe(phase, current), "ids": current.ids, "counts": counts}
+        submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
+        return record.with_summary(now, **described, **submitted_at, **facts)
+
+    def _seen(self, record: JobRecord, work: Work, now: float, **facts: Any) -> JobRecord:
+        """Counts of earlier phases stay in the summary."""
+        seen = work.to_json()
+        counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
+        if record.redo and record.redo.state == "cancelling" and not work.over:
+            facts["state"] = "cancelling"
+        return record.with_summary(now, **{**seen, "counts": counts, **facts})
+
+
+_STEPS: Mapping[type, Callable[[Lifecycle, JobRecord, Any], Step]] = {
+    on.Resumed: Lifecycle._resumed,
+    on.UnitPrepared: Lifecycle._unit_prepared,
+    on.UnitFound: Lifecycle._unit_found,
+    on.AllSubmitted: Lifecycle._all_submitted,
+    on.Submitted: Lifecycle._submitted,
+    on.SubmissionFailed: Lifecycle._submission_failed,
+    on.Reconciled: Lifecycle._reconciled,
+    on.Polled: Lifecycle._polled,
+    on.PollFailed: Lifecycle._poll_failed,
+    on.CancelRequested: Lifecycle._cancel_requested,
+    on.OutputsFetched: Lifecycle._outputs_fetched,
+    on.StepFailed: Lifecycle._step_failed,
+    on.StatusSeen: Lifecycle._status_seen,
+    on.Terminated: Lifecycle._terminated,
+}
+
+
+# --- parts of the steps
+
+
+def _all_submitted(record: JobRecord) -> bool:
+    return bool(record.phases) and all(phase.complete or phase.outcome for phase in record.phases)
+
+
+def _noted(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> PhaseRecord:
+    facts, locator = {**current.facts, **event.facts}, {**current.locator, **event.locator}
+    return current._replace(facts=facts, locator=locator)
+
+
+def _withdrawn(current: PhaseRecord, error: SluiceError, turn: Turn) -> PhaseRecord:
+    """This request did nothing. That settles nothing about an earlier one with the same key, unless the job ended at
+    once, which has used the key up."""
+    if isinstance(error, JobFailed):
+        return current._replace(intent=None, attempt=current.attempt + 1)
+    return current if error.maybe_applied or turn.repeated else current._replace(intent=None)
+
+
+def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | Repeat | SubmitAnew) -> JobRecord:
+    """The record before the same thing is submitted once more."""
+    if isinstance(effect, Repeat):
+        return record
+    current = current._replace(intent=None)
+    if isinstance(effect, SubmitAnew):
+        current = current._replace(attempt=current.attempt + 1)
+        record = record._replace(replaced=(*record.replaced, ReplacedJob("", "outcome_unknown")))
+    return record.with_phase(current)
+
+
+def _replaced(phase: PhaseRecord, seen: Mapping[str, Job]) -> list[ReplacedJob]:
+    state = str((phase.outcome or {}).get("state") or "running")
+    jobs = [
+        _replaced_job(seen[each.id]) if each.id in seen else ReplacedJob(each.id, state)
+        for each in phase.submissions[-MOST_REPLACED:]
+    ]
+    return [*jobs, ReplacedJob("", "outcome_unknown")] if phase.intent else jobs
+
+
+def _replaced_job(job: Job) -> ReplacedJob:
+    return ReplacedJob(job.id, job.state.value, job.counts.get("processed"))
+
+
+def _job_failed(service: str, phase: Phase, work: Work) -> JobFailed:
+    """A retry submits again, which is only worth it where the service does not say that it would end the same way."""
+    hopeless = work.curable is False
+    then = "a retry would end the same way" if hopeless else "the next try submits again what failed"
+    error = JobFailed(f"{service} {phase.kind} failed: {work}; {then}")
+    error.hopeless = hopeless
+    return error
+
+
+def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str, Any]:
+    """What an error says of the job; most say nothing, as it goes on in the service."""
+    state, current = record.summary.get("state"), record.current
+    if isinstance(error, OutcomeUnknown):
+        return {"state": "outcome_unknown"}
+    if isinstance(error, (JobFailed, SafetyLimitExceeded)) and state != "cancelled":
+        return {"state": "failed", "ended_at": now}
+    if state == "succeeded":  # in the service, and what was to be done with it here was not
+        return {"state": "failed"}
+    if state in (None, "submitting"):  # a refusal leaves no intent behind; anything else does
+        if current is not None and current.intent is not None:
+            return {"state": "outcome_unknown"}
+        return {"state": "running" if current is not None and current.submissions else "failed"}
+    return {}
+
+
+def _share(phase: str, part: Intent | Submission) -> str:
+    return f"{phase}, {part.start + 1} to {part.start + part.size}" if part.size else phase
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")

@@ -1,0 +1,310 @@
+"""What a task keeps of its work, so that whoever comes after it knows what was submitted and what came of it.
+
+    JobRecord                 one task instance: the fingerprint of its input, and the clear it belongs to
+    ├── PhaseRecord           one phase: submitted, polled, ended
+    │   ├── Submission        one request that was answered with an id
+    │   └── Intent            one request without an answer: with no Submission after it, its outcome is unknown
+    ├── ReplacedJob           a job whose place was taken: it failed, was cancelled, or its outcome is unknown
+    ├── summary               where the work stands, for people; nothing is decided by it
+    └── HistoryEvent          what happened, for people; nothing is decided by it
+
+All of it is immutable: to ask a record something never changes it, and a change makes a new one. `to_json` and
+`from_json` are the written schema. Fields that this version does not know are kept as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from sluice_provider.errors import SluiceError
+
+VERSION = 1
+"""Of the schema. A newer record is read as far as it goes; an older one would be converted here."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Submission(NamedTuple):
+    """One request and the id that it was answered with.
+
+    :param start: where its share of the input begins
+    :param size: how much of the input it took
+    """
+
+    id: str
+    start: int = 0
+    size: int = 0
+
+    @property
+    def rows(self) -> range:
+        return range(self.start, self.start + self.size)
+
+
+class Intent(NamedTuple):
+    """One request that was not answered yet, written down before it is sent.
+
+    :param key: its idempotency key, or the mark by which its effect can be found
+    :param at: when it was first sent with this key
+    :param reported: the user was told that its outcome is unknown, so that a clear means "submit again"
+    """
+
+    key: str
+    at: float
+    start: int = 0
+    size: int = 0
+    reported: bool = False
+
+
+class ReplacedJob(NamedTuple):
+    """A job that another one took the place of.
+
+    :param id: "" where it is not known whether there is one
+    :param state: how it was seen last: failed, cancelled, running, outcome_unknown
+    :param rows: how many rows of it the service had processed by then, where it tells
+    """
+
+    id: str
+    state: str
+    rows: int | None = None
+
+
+class Redo(NamedTuple):
+    """A user cleared the task while its work went on: it is to be done again, after what goes on has ended.
+
+    :param state: "cleared", or "cancelling" once the service was asked to cancel
+    :param fingerprint: of the input of the new work; likewise `clears` and `seed`
+    """
+
+    state: str
+    fingerprint: str
+    clears: tuple[int, int]
+    seed: str
+
+
+class Turn(NamedTuple):
+    """What only the process at work knows; not written.
+
+    :param reconnecting: the next poll is the first one of a try that found a record
+    :param submissions: how often this unit was submitted by this process
+    :param repeated: the intent is older than this submission: a refusal of this one does not settle it
+    :param error: what ended the wait; raised if the work is not over after all
+    """
+
+    reconnecting: bool = False
+    submissions: int = 0
+    repeated: bool = False
+    error: SluiceError | None = None
+
+
+class HistoryEvent(NamedTuple):
+    """
+    :param what: submitting, submitted, deferred, status, reconnected, outcome_unknown, trigger_restarted, rejected,
+        ended, error, cancel, cleared or replaced
+    """
+
+    at: float
+    what: str
+    text: str = ""
+
+
+class PhaseRecord(NamedTuple):
+    """One phase of the work.
+
+    :param attempt: how often the phase was begun anew after it had ended badly
+    :param complete: everything of it was submitted
+    :param outcome: how it ended: `state`, `counts`, `at`, `outputs`
+    :param facts: what was known before the submission and is needed to find out its effect
+    :param locator: what is needed beside the ids to find the jobs again, beside the phase's own
+    :param trigger_restarts: how often its trigger died, or gave up, and was replaced
+    :param unknown: fields of a newer version
+    """
+
+    name: str
+    submitted_at: float = 0.0
+    attempt: int = 0
+    submissions: tuple[Submission, ...] = ()
+    intent: Intent | None = None
+    complete: bool = False
+    outcome: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = NOTHING
+    locator: Mapping[str, str] = NOTHING
+    trigger_restarts: int = 0
+    unknown: Mapping[str, Any] = NOTHING
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(submission.id for submission in self.submissions)
+
+    @property
+    def size(self) -> int:
+        return sum(submission.size for submission in self.submissions)
+
+
+class JobRecord(NamedTuple):
+    """
+    :param fingerprint: of the input; another one means other work
+    :param clears: what Airflow counts when a user clears the task (of its run, of the task); when both have risen, the
+        task was cleared
+    :param seed: of the idempotency keys; the same for every try that goes on with this record
+    """
+
+    fingerprint: str
+    clears: tuple[int, int] = (0, 0)
+    seed: str = ""
+    phases: tuple[PhaseRecord, ...] = ()
+    replaced: tuple[ReplacedJob, ...] = ()
+    redo: Redo | None = None
+    summary: Mapping[str, Any] = NOTHING
+    history: tuple[HistoryEvent, ...] = ()
+    unknown: Mapping[str, Any] = NOTHING
+    turn: Turn = Turn()
+
+    def phase(self, name: str) -> PhaseRecord:
+        """The phase of this name, as far as it has come; an empty one if it was never begun."""
+        return next((phase for phase in self.phases if phase.name == name), PhaseRecord(name))
+
+    @property
+    def current(self) -> PhaseRecord | None:
+        """The phase that was begun and has not ended."""
+        return next((phase for phase in self.phases if phase.outcome is None), None)
+
+    def with_phase(self, changed: PhaseRecord) -> JobRecord:
+        if any(phase.name == changed.name for phase in self.phases):
+            phases = tuple(changed if phase.name == changed.name else phase for phase in self.phases)
+        else:
+            phases = (*self.phases, changed)
+        return self._replace(phases=phases)
+
+    def with_event(self, at: float, what: str, text: str = "") -> JobRecord:
+        """A status that was seen before, in this process or by the trigger, is not added again."""
+        if what == "status" and text == self.last_text(what):
+            return self
+        return self._replace(history=(*self.history, HistoryEvent(round(at, 3), what, text)))
+
+    def with_summary(self, at: float, **facts: Any) -> JobRecord:
+        return self._replace(summary={**self.summary, **facts, "updated_at": round(at, 3)})
+
+    def last_text(self, what: str) -> str | None:
+        """What the latest event of this kind says."""
+        return next((event.text for event in reversed(self.history) if event.what == what), None)
+
+    @property
+    def submitted(self) -> str:
+        """Everything that was submitted, for a log line."""
+        ids = [submission.id for phase in self.phases for submission in phase.submissions]
+        unknown = [f"a request of {phase.name!r} whose outcome is unknown" for phase in self.phases if phase.intent]
+        more = [f"and {len(ids) - 20} more"] if len(ids) > 20 else []
+        return ", ".join([*ids[:20], *more, *unknown]) or "nothing"
+
+    @property
+    def sent(self) -> dict[str, int]:
+        """How many rows the service accepted, where they are counted."""
+        size = sum(phase.size for phase in self.phases)
+        return {"sent": size} if size else {}
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+# --- the written schema ---------------------------------------------------------------------------------------------
+
+
+def phase_to_json(phase: PhaseRecord) -> dict[str, Any]:
+    """All of a phase but its submissions, facts and locator, which are written apart. Defaults are left out."""
+    written = {
+        **phase.unknown,
+        "name": phase.name,
+        "submitted_at": phase.submitted_at,
+        "attempt": phase.attempt,
+        "intent": phase.intent and phase.intent._asdict(),
+        "complete": phase.complete,
+        "outcome": phase.outcome and dict(phase.outcome),
+        "trigger_restarts": phase.trigger_restarts,
+    }
+    return {name: value for name, value in written.items() if value or name == "name"}
+
+
+def phase_from_json(data: Any) -> PhaseRecord | None:
+    """None for what is no phase."""
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return None
+    known = {"name", "submitted_at", "attempt", "intent", "complete", "outcome", "trigger_restarts"}
+    outcome = data.get("outcome")
+    return PhaseRecord(
+        name=data["name"],
+        submitted_at=number(data.get("submitted_at")),
+        attempt=int(number(data.get("attempt"))),
+        intent=intent_from_json(data.get("intent")),
+        complete=bool(data.get("complete")),
+        outcome=outcome if isinstance(outcome, dict) else None,
+        trigger_restarts=int(number(data.get("trigger_restarts"))),
+        unknown={name: value for name, value in data.items() if name not in known},
+    )
+
+
+def intent_from_json(data: Any) -> Intent | None:
+    """An intent of which anything can be read is one: to overlook it could do the work twice."""
+    if not data:
+        return None
+    data = data if isinstance(data, dict) else {}
+    size, start = int(number(data.get("size"))), int(number(data.get("start")))
+    return Intent(str(data.get("key", "")), number(data.get("at")), start, size, bool(data.get("reported")))
+
+
+def redo_from_json(data: Any) -> Redo | None:
+    if not isinstance(data, dict) or not data.get("state"):
+        return None
+    texts = {name: str(data.get(name, "")) for name in ("state", "fingerprint", "seed")}
+    return Redo(clears=clears_from_json(data.get("clears")), **texts)
+
+
+def clears_from_json(data: Any) -> tuple[int, int]:
+    data = data if isinstance(data, list) and len(data) == 2 else [0, 0]
+    return int(number(data[0])), int(number(data[1]))
+
+
+def submission_from_json(data: Any) -> Submission | None:
+    """`[id, start, size]`; what a newer version adds is left out."""
+    if not isinstance(data, list) or not data or not isinstance(data[0], str):
+        return None
+    return Submission(data[0], *(int(number(number)) for number in data[1:3]))
+
+
+def events_from_json(told: Any) -> list[HistoryEvent]:
+    """What can be read of a history. Nothing is decided by it, so what cannot is left out and stops nobody."""
+    lines = told if isinstance(told, list) else ()
+    return [HistoryEvent(float(at), str(what), str(text)) for at, what, text in filter(_is_event, lines)]
+
+
+def _is_event(each: Any) -> bool:
+    whole = isinstance(each, (list, tuple)) and len(each) == len(HistoryEvent._fields)
+    return whole and isinstance(each[0], (int, float)) and not isinstance(each[0], bool)
+
+
+def number(value: Any) -> float:
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and -1e15 < value < 1e15
+    return value if right else 0.0
+
+
+def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """As much of a summary as is kept: it stands in the head, which must stay small."""
+    ids = list(summary.get("ids") or ())
+    counts = dict(list((summary.get("counts") or {}).items())[:MOST_COUNTS])
+    return {**summary, "ids": ids[:MOST_IDS], "id_count": len(ids), "counts": counts}
+
+
+MOST_IDS, MOST_COUNTS = 20, 30
+
+
+def merge_counts(*counts: Iterable[tuple[str, int]] | Mapping[str, int]) -> dict[str, int]:
+    """Later ones win."""
+    merged: dict[str, int] = {}
+    for each in counts:
+        merged.update(each)
+    return merged
