@@ -5,10 +5,10 @@
 | `sluice.job.started` | counter | system, kind | a remote accepted a job |
 | `sluice.job.finished` | counter | system, kind, state | a job was seen to be over |
 | `sluice.job.duration` | timer, ms | system, kind, state | from the asking to that moment |
-| `sluice.job.reattached` | counter | system, kind | a later try found the job of an earlier one |
-| `sluice.job.in_doubt` | counter | system, kind | nobody knew whether an earlier asking was heard |
-| `sluice.look` | counter | system, kind | one look at a job |
-| `sluice.throttled` | counter | system | a remote asked to be called less often |
+| `sluice.job.reconnected` | counter | system, kind | a later try found the job of an earlier one |
+| `sluice.job.outcome_unknown` | counter | system, kind | nobody knew whether an earlier asking was heard |
+| `sluice.status_check` | counter | system, kind | one look at a job |
+| `sluice.rate_limited` | counter | system | a remote asked to be called less often |
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def finished(ref: JobRef, state: str, seconds: float) -> None:
 
 def looked(ref: JobRef) -> None:
     """One look at a job, from the triggerer."""
-    _tell(_server_stats, "incr", "sluice.look", tags=_tags(ref, {}))
+    _tell(_server_stats, "incr", "sluice.status_check", tags=_tags(ref, {}))
 
 
 def throttled(system: str, *, task: bool) -> None:
     """A remote asked to be called less often."""
-    _tell(_task_stats if task else _server_stats, "incr", "sluice.throttled", tags={"system": system})
+    _tell(_task_stats if task else _server_stats, "incr", "sluice.rate_limited", tags={"system": system})
 
 
 def _tell(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str]) -> None:

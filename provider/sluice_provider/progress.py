@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider import metrics
 from sluice_provider.jobs import Work
-from sluice_provider.journal import Line, fit, lines_of
+from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json
+from sluice_provider.jobs.storage import LONGEST_TEXT
+from sluice_provider.runtime import compat
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
-    from sluice_provider.journal import Story
 
 KEY = "sluice_progress"
+LEG_KEY = "sluice_leg_started"
+"""XCom key of when the latest leg of this try began: a trigger of an earlier leg has nothing to cancel any more."""
 EVERY = 15.0
 """Seconds between two writings when nothing but counts has changed."""
 LINES = 50
@@ -28,7 +31,7 @@ LONGEST_FLUSH = 10.0
 """Seconds that the end of a wait is held up at the most, for news that do not get through."""
 
 
-class Poster:
+class ProgressPublisher:
     """Writes down the latest news beside the wait, one writing at a time.
 
     :param ti: the deferred task's instance, as the trigger knows it; without one (in `dag.test()`) nothing is written
@@ -39,7 +42,7 @@ class Poster:
         self._ti = ti
         self._ref = ref
         self._log = log
-        self._history: list[Line] = []
+        self._history: list[HistoryEvent] = []
         self._latest: dict[str, Any] = {}
         self._posted: dict[str, Any] = {}
         self._at = 0.0
@@ -51,15 +54,15 @@ class Poster:
         """Called with every look, on the event loop."""
         metrics.looked(self._ref)
         told = work.to_json()
-        self._latest = {**told, "word": fit(told["word"]), "message": fit(told["message"])}
+        self._latest = {**told, "service_status": fit(told["service_status"]), "message": fit(told["message"])}
         if news:
-            self.add("state", news)
+            self.add("status", news)
         if news or (self._latest != self._posted and time.time() - self._at >= EVERY):
             self._write()
 
     def add(self, what: str, text: str) -> None:
         """A line of history, written with the next news."""
-        self._history = [*self._history[-LINES + 1 :], Line(round(time.time(), 3), what, fit(text))]
+        self._history = [*self._history[-LINES + 1 :], HistoryEvent(round(time.time(), 3), what, fit(text))]
 
     async def flush(self) -> None:
         """Write what is not written yet, and wait until it is, but not for long."""
@@ -80,20 +83,19 @@ class Poster:
         self._posted, self._at = self._latest, time.time()
         try:
             # Not by the author's own XCom backend: that may block the event loop, and the page reads the database.
-            from airflow.sdk.bases.xcom import BaseXCom
-
+            xcom = compat.base_xcom()
             if not self._recalled:
-                told = await BaseXCom.aget_one(key=KEY, **place_of(self._ti))
+                told = await xcom.aget_one(key=KEY, **place_of(self._ti))
                 self._history = [*history_of(told), *self._history][-LINES:]
                 self._recalled = True
-            await BaseXCom.aset(KEY, self._value(), **place_of(self._ti))
+            await xcom.aset(KEY, self._value(), **place_of(self._ti))
         except Exception as error:  # noqa: BLE001 - the wait goes on whatever becomes of its news
             self._posted = {}
             self._log.debug("Progress could not be written down: %r", error)
 
     def _value(self) -> dict[str, Any]:
         history = [list(line) for line in self._history]
-        return {"at": round(self._at, 3), **self._latest, "ids": list(self._ref.ids), "history": history}
+        return {"updated_at": round(self._at, 3), **self._latest, "ids": list(self._ref.ids), "history": history}
 
 
 def place_of(ti: Any) -> dict[str, Any]:
@@ -101,21 +103,25 @@ def place_of(ti: Any) -> dict[str, Any]:
     return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
 
 
-def history_of(told: Any) -> list[Line]:
+def history_of(told: Any) -> list[HistoryEvent]:
     """The lines in what a trigger wrote down."""
-    return lines_of(told.get("history") if isinstance(told, dict) else None)
+    return events_from_json(told.get("history") if isinstance(told, dict) else None)
 
 
-def take_over(story: Story, ti: Any, log: Any) -> None:
-    """Bring what the trigger wrote down into the story of the task that resumes."""
+def merge_trigger_events(record: JobRecord, ti: Any, log: Any) -> JobRecord:
+    """The record with what the trigger wrote since the task deferred."""
     try:
-        from airflow.sdk.bases.xcom import BaseXCom
-
-        told = BaseXCom.get_one(key=KEY, **place_of(ti))
+        told = compat.base_xcom().get_one(key=KEY, **place_of(ti))
     except Exception as error:  # noqa: BLE001 - the job goes on whatever became of its news
-        log.debug("What the trigger wrote down could not be read: %r", error)
-        return
-    known = {line.at for line in story.history}
-    for line in history_of(told):
-        if line.at not in known:
-            story.tell(line.what, line.text, at=line.at)
+        log.debug("What the trigger wrote could not be read: %r", error)
+        return record
+    known = {event.at for event in record.history}
+    for event in history_of(told):
+        if event.at not in known:
+            record = record.with_event(event.at, event.what, event.text)
+    return record
+
+
+def fit(text: str) -> str:
+    """As much of a service's words as is kept, without secrets."""
+    return compat.redact(text)[:LONGEST_TEXT]

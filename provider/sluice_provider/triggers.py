@@ -1,8 +1,8 @@
-"""`JobTrigger` watches any job on any system, from the triggerer, holding no worker.
+"""`JobTrigger` polls any job of any service, from the triggerer, holding no worker.
 
-Its dotted path, and the names of its arguments, stand in users' databases while tasks are deferred: they never change.
-It holds no secret: the connection is looked up by id when it runs. What it finds out goes back as an `Outcome`, which
-the task does not trust either; the task looks for itself.
+Its dotted path, and the names of its arguments, stand in users' databases while tasks are deferred. It holds no secret:
+the connection is looked up by id when it runs. What it finds out goes back as an `Outcome`, which the task does not
+trust either; the task polls for itself.
 """
 
 from __future__ import annotations
@@ -14,27 +14,31 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from sluice_provider.calls.flow import Age, no_sooner, wait
+from sluice_provider.calls.flow import Age, no_sooner
 from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
-from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
+from sluice_provider.jobs.execution import watch
+from sluice_provider.jobs.model import Changes, JobRef, Outcome, Verdict, Work
 from sluice_provider.jobs.polling import JobPoller, cancel
-from sluice_provider.progress import Poster
+from sluice_provider.progress import LEG_KEY, ProgressPublisher, place_of
+from sluice_provider.runtime import compat
+from sluice_provider.runtime.evidence import Evidence, evidence
 
 LONGEST_KILL = 25.0
 """Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
 
 
 class JobTrigger(BaseTrigger):
-    """Waits until a piece of work on a remote is over.
+    """Waits until jobs of a service are over.
 
-    :param system: name of the remote system, as in `systems.py`
+    :param system: name of the service, as in `systems.py`
     :param conn_id: Airflow connection id
-    :param job: the work, as `JobRef.to_json()`
-    :param asked_at: when it was asked for, seconds since 1970
+    :param job: the jobs, as `JobRef.to_json()`
+    :param submitted_at: seconds since 1970
     :param timeout: seconds after that until the wait ends, or None
-    :param poll_interval: seconds between two looks at the most
-    :param cancel_on_kill: ask the remote to stop when a user ends the deferred task
+    :param poll_interval: seconds between two status checks at the most
+    :param cancel_on_kill: cancel the jobs when a user ends the deferred task
+    :param deferred_at: seconds since 1970; once a later leg of the task has begun there is nothing to cancel from here
     """
 
     def __init__(
@@ -42,20 +46,22 @@ class JobTrigger(BaseTrigger):
         system: str,
         conn_id: str,
         job: dict[str, Any],
-        asked_at: float,
+        submitted_at: float,
         timeout: float | None = None,
         poll_interval: float = 60.0,
         cancel_on_kill: bool = True,
+        deferred_at: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._poster: Poster | None = None
+        self._publisher: ProgressPublisher | None = None
         self.system = system
         self.conn_id = conn_id
         self.job = job
-        self.asked_at = asked_at
+        self.submitted_at = submitted_at
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
+        self.deferred_at = deferred_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -64,10 +70,11 @@ class JobTrigger(BaseTrigger):
                 "system": self.system,
                 "conn_id": self.conn_id,
                 "job": self.job,
-                "asked_at": self.asked_at,
+                "submitted_at": self.submitted_at,
                 "timeout": self.timeout,
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "deferred_at": self.deferred_at,
             },
         )
 
@@ -93,29 +100,23 @@ class JobTrigger(BaseTrigger):
 
     async def _wait(self, ref: JobRef) -> Work:
         hook = hook_for(self.system, self.conn_id, ref.where)
-        age = Age(self.asked_at)
-        poster = self._news(ref)
-        flow = wait(
-            JobPoller(hook.kind(ref.kind), ref, age).poll,
-            lambda work: work.over,
-            age=age,
-            timeout=self.timeout,
-            cadence=hook.kind(ref.kind).cadence(self.poll_interval),
-            tell=Changes(self.log, ref, poster),
-        )
-        work = await hook.arun(no_sooner(flow, _settling()))
-        await poster.flush()
+        publisher = self._progress(ref)
+        tell = Changes(self.log, ref, publisher)
+        flow = watch(hook.kind(ref.kind), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
+        work = await hook.arun(no_sooner(flow, _shortest_life()))
+        await publisher.flush()
         return work
 
-    def _news(self, ref: JobRef) -> Poster:
+    def _progress(self, ref: JobRef) -> ProgressPublisher:
         """One for the trigger's whole life: what it writes takes the place of what it wrote before."""
-        if self._poster is None:
-            self._poster = Poster(getattr(self, "task_instance", None), ref, self.log)
-        return self._poster
+        if self._publisher is None:
+            self._publisher = ProgressPublisher(getattr(self, "task_instance", None), ref, self.log)
+        return self._publisher
 
     async def on_kill(self) -> None:
         """Airflow 3.3 calls this when a user ends the deferred task, and also when the trigger only moves to another
-        triggerer: so the task is asked for first, and in doubt nothing is cancelled.
+        triggerer, or when its task went on long ago: so Airflow is asked first, and without evidence that a user ended
+        this very deferral nothing is cancelled.
 
         While this runs, Airflow cancels it again about once a second, so the work is done beside it.
         """
@@ -133,51 +134,51 @@ class JobTrigger(BaseTrigger):
         work.result()
 
     async def _cancel(self) -> None:
-        if await asyncio.to_thread(self._still_wanted):
-            self.log.info("Not cancelling %s: its task is still deferred, or cannot be asked", self.job)
-            return
         ref = JobRef.from_json(self.job)
         hook = hook_for(self.system, self.conn_id, ref.where)
-        kind = hook.kind(ref.kind)
-        if await hook.arun(cancel(kind, ref)):
-            self.log.info("Asked %s to cancel %s %s", self.system, kind.noun, ", ".join(ref.ids))
-            await self._see_cancelled(hook, ref)
-        else:
-            self.log.warning("%s cannot cancel this %s: %s goes on there", self.system, kind.noun, ", ".join(ref.ids))
+        job_type = hook.kind(ref.kind)
+        named = f"{job_type.noun} {', '.join(ref.ids[:20])}"
+        if job_type.cancel is None:
+            self.log.info("%s goes on: %s cannot cancel it", named, self.system)
+            return
+        found = await asyncio.to_thread(self._evidence)
+        if not found.user_ended:
+            self.log.info("Not cancelling %s: %s", named, found.why)
+            return
+        await hook.arun(cancel(job_type, ref))
+        self.log.info("%s: asked %s to cancel %s", found.why, self.system, named)
+        await self._see_cancelled(hook, ref)
+
+    def _evidence(self) -> Evidence:
+        """That a user ended this very deferral: Airflow says so, and no later leg of the task has begun."""
+        ti: Any = self.task_instance
+        found = evidence(ti)
+        if not found.user_ended:
+            return found
+        try:
+            leg = compat.base_xcom().get_one(key=LEG_KEY, **place_of(ti))
+        except Exception as error:  # noqa: BLE001 - whatever it is, we do not know, and so do not cancel
+            return Evidence(False, f"Airflow could not be asked whether the task went on since: {error!r}")
+        if not isinstance(leg, (int, float)) or leg > self.deferred_at:
+            return Evidence(False, "the task has gone on since it deferred to this trigger")
+        return found
 
     async def _see_cancelled(self, hook: SluiceHook, ref: JobRef) -> None:
-        """One look, for whoever opens the page: the task is over and nobody will look again."""
-        poster = self._news(ref)
-        poster.add("cancel", "asked for")
+        """One status check, for whoever opens the page: the task is over and nobody will poll again."""
+        publisher = self._progress(ref)
+        publisher.add("cancel", "asked for")
+        poller = JobPoller(hook.kind(ref.kind), ref, Age(self.submitted_at))
         try:
-            Changes(self.log, ref, poster)(
-                await hook.arun(JobPoller(hook.kind(ref.kind), ref, Age(self.asked_at)).poll())
-            )
+            Changes(self.log, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:
-            self.log.warning("Asked to cancel, but what came of it could not be seen: %s", error)
-        await poster.flush()
-
-    def _still_wanted(self) -> bool:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        ti: Any = self.task_instance
-        try:
-            states = RuntimeTaskInstance.get_task_states(
-                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-            )
-            state = states[ti.run_id][ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"]
-        except Exception as error:  # noqa: BLE001 - whatever it is, we do not know the state, and so do not cancel
-            self.log.warning("Could not ask for the state of the task: %r", error)
-            return True
-        return bool(state == "deferred")
+            self.log.warning("The job was asked to cancel, but its status could not be checked: %s", error)
+        await publisher.flush()
 
 
-def _settling() -> float:
+def _shortest_life() -> float:
     """Seconds that a trigger lives at least.
 
     A worker may notice the end of the process that deferred a whole heartbeat late. If the task has been resumed by
     then, Airflow takes that end for the resumed task's and fails it (apache/airflow#71580).
     """
-    from airflow.providers.common.compat.sdk import conf
-
-    return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + 1.0
+    return compat.min_heartbeat_interval() + 1.0

@@ -31,6 +31,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sluice_provider.jobs.record import JobRecord, PhaseRecord
     from sluice_provider.testing import SandboxClient
 
 ELEMENTS = [
@@ -199,12 +200,40 @@ class Life:
         result: dict[str, Any] = self.xcom()
         return result
 
-    @property
-    def journal(self) -> dict[str, Any]:
-        """What it wrote into its task state store."""
+    def stored(self, key: str) -> Any:
+        """What is in its task state store under a key, or None."""
         from airflow.models.task_state_store import TaskStateStoreModel
 
-        return json.loads(self._value(TaskStateStoreModel, "sluice_journal") or "{}")  # type: ignore[no-any-return]
+        return json.loads(self._value(TaskStateStoreModel, key) or "null")
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The head of its record, as it is written."""
+        return self.stored("sluice_record") or {}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the page shows of it."""
+        return self.head.get("summary") or {}
+
+    @property
+    def record(self) -> JobRecord:
+        """Its record, as the next try reads it."""
+        from sluice_provider.jobs.storage import RecordStorage
+
+        record = RecordStorage(SimpleNamespace(get=self.stored, set=None)).load()
+        assert record is not None, "there is no record"
+        return record
+
+    @property
+    def phase(self) -> PhaseRecord:
+        """The latest phase of its record."""
+        return self.record.phases[-1]
+
+    def history(self, what: str) -> list[str]:
+        """The texts of one kind of event in its history."""
+        pieces = [self.stored(f"sluice_record_history_{number}") or [] for number in range(8)]
+        return [text for piece in pieces for _, kind, text in piece if kind == what]
 
     def _value(self, model: Any, key: str) -> Any:
         from airflow.utils.session import create_session
@@ -391,12 +420,12 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     owner, name, before, meant = {
-        "before asking": (httpx.Client, "send", True, _is_push),
-        "after asking": (httpx.Client, "send", False, _is_push),
-        "intent noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: bool(_entry(story)["intent"])),
-        "job noted": (TaskStateStoreAccessor, "set", False, _is_answered),
-        "all noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: _entry(story)["whole"]),
-        "end noted": (TaskStateStoreAccessor, "set", False, lambda _key, story: bool(_entry(story)["ended"])),
+        "before submitting": (httpx.Client, "send", True, _is_submission),
+        "after submitting": (httpx.Client, "send", False, _is_submission),
+        "intent written": (TaskStateStoreAccessor, "set", False, _has_intent),
+        "job written": (TaskStateStoreAccessor, "set", False, _has_submission),
+        "all written": (TaskStateStoreAccessor, "set", False, _is_complete),
+        "end written": (TaskStateStoreAccessor, "set", False, _has_ended),
         "publishing": (RuntimeTaskInstance, "xcom_push", True, lambda key, *_: key == "job_ids"),
     }[moment]
     original = getattr(owner, name)
@@ -415,18 +444,31 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
         yield
 
 
-def _is_push(request: httpx.Request, *_: Any) -> bool:
-    asking = ("push/imports", "batch/import", "batch/export", "/changesets", "/register/", "/run", "_drafts")
-    asking += ("/registration_files/", "/registration_submissions/")
-    return request.method == "POST" and any(path in request.url.path for path in asking)
+def _is_submission(request: httpx.Request, *_: Any) -> bool:
+    paths = ("push/imports", "batch/import", "batch/export", "/changesets", "/register/", "/run", "_drafts")
+    paths += ("/registration_files/", "/registration_submissions/")
+    return request.method == "POST" and any(path in request.url.path for path in paths)
 
 
-def _is_answered(_key: str, story: Any) -> bool:
-    return bool(_entry(story)["parts"]) and not _entry(story)["intent"]
+def _open_phase(key: str, value: Any) -> dict[str, Any]:
+    return (value.get("open") or [{}])[-1] if key == "sluice_record" else {}
 
 
-def _entry(story: Any) -> Any:
-    return story["entries"][-1]
+def _has_intent(key: str, value: Any) -> bool:
+    return bool(_open_phase(key, value).get("intent"))
+
+
+def _is_complete(key: str, value: Any) -> bool:
+    return bool(_open_phase(key, value).get("complete"))
+
+
+def _has_submission(key: str, value: Any) -> bool:
+    phase = _open_phase(key, value)
+    return bool(phase.get("submitted")) and not phase.get("complete") and not phase.get("intent")
+
+
+def _has_ended(key: str, value: Any) -> bool:
+    return key == "sluice_record" and bool(value["seed"]) and not value["open"]
 
 
 # --- time
@@ -466,27 +508,29 @@ class Clock:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
 
-        from sluice_provider import journal, progress, waiting
+        from sluice_provider import progress
         from sluice_provider.calls import auth, flow
         from sluice_provider.hooks import base as hooks
-        from sluice_provider.operators import asking, base
-        from sluice_provider.sensors import base as sensors
+        from sluice_provider.jobs import execution
+        from sluice_provider.operators import kaleidoscope_files
+        from sluice_provider.runtime import run, sensor
 
         shown = SimpleNamespace(time=self.time, monotonic=self.monotonic, sleep=self.sleep)
         with ExitStack() as stack:
             for module in (
-                journal,
                 progress,
-                waiting,
                 auth,
                 flow,
                 hooks,
-                asking,
-                base,
-                sensors,
+                execution,
+                kaleidoscope_files,
+                run,
+                sensor,
                 airflow.sdk.bases.sensor,
             ):
                 stack.enter_context(mock.patch.object(module, "time", shown))
+            # One write for each submission, so that a death can be aimed at any of them.
+            stack.enter_context(mock.patch.object(execution, "GROUP_SECONDS", 0.0))
             stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.asleep)))
             yield
 

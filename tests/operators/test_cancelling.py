@@ -74,7 +74,7 @@ def test_in_doubt_a_remote_that_cannot_be_asked_is_left_alone(shout, echo):
 def test_a_death_while_asking_leaves_the_task_in_doubt(shout, echo, monkeypatch):
     """The next try reads the intent, does not ask again, and names the key."""
     life = shout()
-    with life.death("intent noted"):
+    with life.death("intent written"):
         life.go()
     key = life.journal["entries"][0]["intent"]["key"]
     life.retry()

@@ -241,7 +241,7 @@ def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
 def test_the_token_is_written_down_before_asking(change, kdb):
     """Who dies before asking leaves word of the token, which the next try uses."""
     life = change()
-    with life.death("before asking"):
+    with life.death("before submitting"):
         life.go()
     [entry] = life.journal["entries"]
     assert kdb.creations == []
@@ -254,7 +254,7 @@ def test_the_token_is_written_down_before_asking(change, kdb):
 def test_in_doubt_the_token_is_used_again(change, kdb, clock, deferrable):
     """Dead between asking and hearing: within the token's life the same request gives the same changeset."""
     life = change(deferrable=deferrable)
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     clock.move(300)
     life.retry()
@@ -272,7 +272,7 @@ def test_after_ten_minutes_the_changeset_is_looked_for(change, kdb, clock, defer
     """The service has forgotten the token: the changeset is found among the others by what it changes."""
     life = change(deferrable=deferrable)
     other = change(change_requests=CHANGES[:2])
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     mine = kdb.changesets
     other.go()
@@ -290,7 +290,7 @@ def test_after_ten_minutes_what_is_not_there_is_asked_for(change, kdb, clock):
     change().go()
     clock.move(100)
     life = change()
-    with life.death("before asking"):
+    with life.death("before submitting"):
         life.go()
     clock.move(700)
     life.retry()
@@ -304,7 +304,7 @@ def test_a_token_does_not_grow_younger(change, kdb, clock):
     """Used at 0, used again at 400 s: at 700 s it is forgotten, although its last use is 300 s ago."""
     life = change()
     for seconds in (400, 300):
-        with life.death("after asking"):
+        with life.death("after submitting"):
             life.go()
         clock.move(seconds)
     life.retry()
@@ -316,7 +316,7 @@ def test_a_failed_changeset_is_not_taken_for_the_lost_one(change, kdb, clock):
     """It was lost and it failed: what is wanted is done anew."""
     kdb.sandbox.settings(fail_changesets=1)
     life = change()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     clock.move(700)
     life.retry()
@@ -336,7 +336,7 @@ def test_a_lost_answer_is_asked_for_again_at_once(change, kdb, drop):
 def test_a_retry_goes_on_in_the_phase_it_died_in(change, kdb, deferrable):
     """Dead after the second of three was accepted."""
     life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
-    with life.death("job noted", nth=2):
+    with life.death("job written", nth=2):
         life.go()
         if life.state == "deferred":
             life.fire().leg()
@@ -351,7 +351,7 @@ def test_a_retry_goes_on_in_the_phase_it_died_in(change, kdb, deferrable):
 def test_another_limit_does_not_matter(change, kdb):
     """What is left is cut anew."""
     life = change(change_requests=SYMS, max_requests_per_changeset=2)
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry(max_requests_per_changeset=32)
     assert [len(creation["changeRequests"]) for creation in kdb.creations] == [2, 3]
@@ -361,7 +361,7 @@ def test_another_limit_does_not_matter(change, kdb):
 def test_other_changes_are_other_work(change, kdb):
     """An edited list begins anew."""
     life = change()
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry(change_requests=CHANGES[:1])
     assert (life.state, len(kdb.changesets)) == ("success", 2)
@@ -378,7 +378,7 @@ def test_not_waiting_awaits_all_but_the_last(change, kdb):
 def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
     """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
     life = change()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     kdb.trouble("POST", "/changesets", status=429)
     life.retry()
@@ -392,7 +392,7 @@ def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
 def test_cleared_while_it_was_asking(change, kdb):
     """Killed in the middle and cleared: it goes on, since nobody was told that anything is done or in doubt."""
     life = change(change_requests=SYMS, max_requests_per_changeset=3)
-    with life.death("after asking", nth=2):
+    with life.death("after submitting", nth=2):
         life.go()
     life.clear().go()
     assert (life.state, len(kdb.changesets)) == ("success", 2)

@@ -61,7 +61,7 @@ def test_a_file_comes_home(download, upload, desk, tmp_path):
     life = download(file_id=file_id, file_name="My compounds.csv", operation_id=desk.operation_id).go()
     assert life.state == "success", life.error
     result = dict(life.result)
-    for name in ("asked_at", "ended_at", "seconds"):
+    for name in ("submitted_at", "ended_at", "seconds"):
         assert result.pop(name) is not None
     assert result == {
         "system": "kaleidoscope",

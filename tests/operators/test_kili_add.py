@@ -160,7 +160,7 @@ def test_another_connection_is_another_work(add, kili, sluice_connections, monke
     """What was added by one Airflow connection is looked for anew by another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     life = add()
-    with life.death("end noted", nth=1):
+    with life.death("end written", nth=1):
         life.go()
     life.retry(kili_conn_id="kili_other")
     assert (life.state, life.result["reused"], len(connections(kili))) == ("success", True, 1)

@@ -228,7 +228,7 @@ def test_another_connection_is_another_work(sync, kili, sluice_connections, monk
     """What one Airflow connection's Kili was asked for says nothing of another's."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     life = sync()
-    with life.death("end noted", nth=2):  # find, check
+    with life.death("end written", nth=2):  # find, check
         life.go()
     life.retry(kili_conn_id="kili_other")
     assert (life.state, kili.assets) == ("success", PICTURES)

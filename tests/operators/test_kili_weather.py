@@ -160,8 +160,8 @@ def test_a_death_in_any_phase_is_gone_on_from(sync, kili, deferrable, phase, mom
 @WAYS
 @pytest.mark.parametrize(
     ("moment", "nth"),
-    [("intent noted", 1), ("intent noted", 2)]  # to find the connection is to ask for nothing
-    + [(moment, nth) for moment in ("job noted", "all noted", "end noted") for nth in (1, 2, 3)],
+    [("intent written", 1), ("intent written", 2)]  # to find the connection is to ask for nothing
+    + [(moment, nth) for moment in ("job written", "all written", "end written") for nth in (1, 2, 3)],
 )
 def test_a_death_at_any_note_is_gone_on_from(sync, kili, deferrable, moment, nth):
     """Whenever something was written down, in each phase that writes it."""
@@ -211,7 +211,7 @@ def test_a_death_between_adding_and_removing(sync, kili, deferrable):
     (kili.bucket / "dogs" / "one.png").unlink()
     kili.put("new.png")
     life = sync(deferrable=deferrable, delete_extraneous_files=True)
-    with life.death("end noted", nth=3):  # find, check, add
+    with life.death("end written", nth=3):  # find, check, add
         life.go()
     assert kili.asked[-1] == "ADD"
     life.retry()
@@ -268,7 +268,7 @@ def test_three_rounds_are_enough_for_what_they_finish(sync, kili):
 def test_what_somebody_else_applies_meanwhile_is_not_applied_again(sync, kili):
     """Between computing and adding a person presses the button in Kili."""
     life = sync()
-    with life.death("end noted", nth=2):
+    with life.death("end written", nth=2):
         life.go()
     life.operator.hook.validate_differences(kili.me, "ADD")
     kili.settings(job_seconds=0, clock_advance=60)

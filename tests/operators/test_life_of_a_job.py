@@ -18,7 +18,7 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 def test_the_intent_is_written_down_before_anything_is_sent(push, remote):
     """Who dies before asking leaves word of what was about to be asked."""
     life = push()
-    with life.death("before asking"):
+    with life.death("before submitting"):
         life.go()
     [entry] = life.journal["entries"]
     assert (entry["intent"]["start"], entry["intent"]["size"]) == (0, 3)
@@ -29,7 +29,7 @@ def test_the_intent_is_written_down_before_anything_is_sent(push, remote):
 def test_the_answer_is_written_down_before_anything_else(push, remote):
     """Who dies right after the answer leaves the job's id, and no intent that would put it in doubt."""
     life = push()
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     [entry] = life.journal["entries"]
     assert entry["parts"] == [[remote.imports[0], 0, 3]]
@@ -65,7 +65,7 @@ def test_ids_and_link_are_there_while_the_job_runs(push, remote, clock, deferrab
 def test_a_running_job_is_picked_up(push, remote, deferrable):
     """The next try waits for the import of the first."""
     life = push(deferrable=deferrable)
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry()
     assert life.state == "success"
@@ -78,7 +78,7 @@ def test_a_running_job_is_picked_up(push, remote, deferrable):
 def test_a_job_that_ended_meanwhile_is_finished(push, remote, clock, deferrable):
     """The next try reads the outcome: no second import, no wait, no trigger."""
     life = push(deferrable=deferrable)
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     clock.move(60)
     life.retry()
@@ -124,7 +124,7 @@ def test_a_job_that_is_not_known_yet_is_waited_for(push, remote, clock):
 def test_a_job_that_vanished_is_asked_for_again(push, remote):
     """Later, an unknown id means that it is gone."""
     life = push()
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     remote.trouble("GET", f"imports/{remote.imports[0]}", status=404)
     life.retry()
@@ -140,7 +140,7 @@ def test_a_job_that_vanished_is_asked_for_again(push, remote):
 def test_in_doubt_the_records_are_sent_again(push, remote):
     """Dead between asking and writing down: records are kept by key, so nothing is doubled, and the log says so."""
     life = push()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     life.retry()
     assert life.state == "success"
@@ -172,7 +172,7 @@ def test_a_refusal_leaves_no_doubt(push, remote):
 def test_what_was_acknowledged_is_not_pushed_again(push, remote):
     """Dead after two of three batches: the next try sends the third."""
     life = push(batch_size=1)
-    with life.death("job noted", nth=2):
+    with life.death("job written", nth=2):
         life.go()
     life.retry()
     assert life.state == "success"
@@ -184,7 +184,7 @@ def test_what_was_acknowledged_is_not_pushed_again(push, remote):
 def test_only_the_batch_in_doubt_is_pushed_again(push, remote):
     """Dead while the second of three batches was on its way."""
     life = push(batch_size=1)
-    with life.death("after asking", nth=2):
+    with life.death("after submitting", nth=2):
         life.go()
     life.retry()
     assert life.state == "success"
@@ -195,7 +195,7 @@ def test_only_the_batch_in_doubt_is_pushed_again(push, remote):
 def test_another_batch_size_does_not_matter(push, remote):
     """What is left is cut anew; the work is the same work."""
     life = push(batch_size=1)
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry(batch_size=50)
     assert remote.sent == [["H"], ["He", "Li"]]
@@ -219,7 +219,7 @@ def test_clearing_a_success_means_again(push, remote, deferrable):
 def test_a_retry_after_a_success_returns_the_result(push, remote, clock, deferrable):
     """Dead between the end of the import and the end of the task: the same result, without the remote."""
     life = push(deferrable=deferrable)
-    with life.death("end noted"):
+    with life.death("end written"):
         life.go()
     looks = remote.looks
     life.retry()
@@ -238,7 +238,7 @@ def test_clearing_another_task_means_nothing_to_this_one(airflow, remote):
 
     run = airflow.run(tasks)
     this, other = run.life("this"), run.life("other").go()
-    with this.death("end noted"):
+    with this.death("end written"):
         this.go()
     imports = len(remote.imports)
     other.clear()
@@ -252,10 +252,10 @@ def test_clearing_another_task_means_nothing_to_this_one(airflow, remote):
 def test_clearing_a_running_task_picks_its_job_up(push, remote, deferrable):
     """What runs is what the user wants, once; and from then on a retry is a retry again."""
     life = push(deferrable=deferrable)
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     life.clear()
-    with life.death("end noted"):
+    with life.death("end written"):
         life.go()
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
@@ -267,7 +267,7 @@ def test_clearing_a_running_task_picks_its_job_up(push, remote, deferrable):
 def test_other_input_is_other_work(push, remote):
     """Changed records begin anew, and the log says what was asked for before."""
     life = push()
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry(records=[{"symbol": "Be"}])
     assert life.state == "success"
@@ -280,7 +280,7 @@ def test_other_input_is_other_work(push, remote):
 def test_another_target_is_other_work(push, remote, change):
     """The same records elsewhere, or under other keys, are not the same."""
     life = push()
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     life.retry(**change)
     assert len(remote.imports) == 2
@@ -291,7 +291,7 @@ def test_input_that_is_gone_is_not_needed_any_more(push, remote, tmp_path):
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\n")
     life = push(records=str(path))
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     path.unlink()
     life.retry()
@@ -304,7 +304,7 @@ def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
     life = push(records=str(path), batch_size=1)
-    with life.death("job noted"):
+    with life.death("job written"):
         life.go()
     path.unlink()
     life.retry()

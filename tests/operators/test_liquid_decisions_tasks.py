@@ -118,7 +118,7 @@ def test_an_import(importing, liquid, deferrable):
     assert liquid.contacts == {"Ada": 1, "Ben": 1, "Cy": 1, "Di": 1}
     assert set(life.result) == {
         *("system", "state", "job_id", "item_type", "processed", "milliseconds", "file"),
-        *("asked_at", "ended_at", "seconds"),
+        *("submitted_at", "ended_at", "seconds"),
     }
     assert life.result["processed"] == 4
     assert (life.result["job_id"], life.result["state"]) == (job["id"], "succeeded")
@@ -249,7 +249,7 @@ def test_the_reason_is_logged_on_every_change(importing, liquid):
 # --- deaths and doubt
 
 
-@pytest.mark.parametrize("moment", ["job noted", "all noted", "publishing", "end noted"])
+@pytest.mark.parametrize("moment", ["job written", "all written", "publishing", "end written"])
 def test_a_job_that_was_noted_is_never_asked_for_again(importing, liquid, moment):
     """The worker dies, the next try goes on."""
     life = importing()
@@ -260,7 +260,7 @@ def test_a_job_that_was_noted_is_never_asked_for_again(importing, liquid, moment
     assert life.result["job_id"] == liquid.jobs[0]["id"]
 
 
-@pytest.mark.parametrize("moment", ["before asking", "after asking"])
+@pytest.mark.parametrize("moment", ["before submitting", "after submitting"])
 def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
     """It may be there: no retry, and a name by which a person can find it."""
     life = importing()
@@ -268,7 +268,7 @@ def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
         life.go()
     life.retry()
     assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
-    assert len(liquid.jobs) == (moment == "after asking")
+    assert len(liquid.jobs) == (moment == "after submitting")
     for name in liquid.names:
         assert f"jobName {name!r}" in str(life.error)
 
@@ -276,7 +276,7 @@ def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
 def test_cleared_before_anybody_knew_of_the_doubt(importing, liquid):
     """The file may have arrived, and nobody was told: that comes first, and only then a second clearing asks again."""
     life = importing()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     life.clear().go()
     assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", OutcomeUnknown, 1)
@@ -287,7 +287,7 @@ def test_cleared_before_anybody_knew_of_the_doubt(importing, liquid):
 def test_cleared_out_of_doubt(importing, liquid):
     """A person looked, and wants it asked for again."""
     life = importing()
-    with life.death("before asking"):
+    with life.death("before submitting"):
         life.go()
     life.retry()
     assert life.clear().go().state == "success"
@@ -297,7 +297,7 @@ def test_cleared_out_of_doubt(importing, liquid):
 def test_in_doubt_the_author_may_ask_again(importing, liquid):
     """With a new mark, and with a warning."""
     life = importing(on_unknown_outcome="resubmit")
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     life.retry()
     assert (life.state, len(set(liquid.names))) == ("success", 2)
@@ -331,7 +331,7 @@ def test_an_answer_that_is_no_status(importing, liquid):
 def test_a_file_that_is_gone_by_the_next_try(importing, liquid, contacts):
     """It was handed over, so it is not needed any more."""
     life = importing()
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     contacts.unlink()
     assert life.retry().state == "success"
@@ -341,7 +341,7 @@ def test_a_file_that_is_gone_by_the_next_try(importing, liquid, contacts):
 def test_another_file_is_another_import(importing, liquid, contacts):
     """And the same bytes, written again, are not."""
     life = importing()
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     contacts.write_text(CONTACTS)
     with life.death("publishing"):
@@ -481,7 +481,7 @@ def test_a_fetch_that_fails_leaves_nothing_and_is_made_up_for(exporting, liquid,
 def test_an_export_in_doubt(exporting, liquid):
     """As an import."""
     life = exporting()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     assert type(life.retry().error) is OutcomeUnknown
 

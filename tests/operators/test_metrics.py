@@ -86,7 +86,7 @@ def test_a_failure_is_counted_by_its_state(push, remote, figures):
 def test_doubts_and_returns_are_counted(push, remote, figures):
     """A try that died between asking and hearing, and one that died while waiting."""
     life = push()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     with life.death("publishing"):
         life.retry()

@@ -165,13 +165,13 @@ RESULT = {
     "skipped": 0,
     "rejected": 0,
 }
-NAMES = {*RESULT, "import_ids", "asked_at", "ended_at", "seconds", "url"}
+NAMES = {*RESULT, "import_ids", "submitted_at", "ended_at", "seconds", "url"}
 
 
 def way(name, life):
     """Run a push to its end in one of the ways it may go."""
     if name == "retried":
-        with life.death("job noted"):
+        with life.death("job written"):
             life.go()
         life.retry()
     elif name == "crashed":
@@ -188,7 +188,7 @@ def test_the_result_is_the_same_in_every_way(push, remote, name):
     assert set(life.result) == NAMES
     assert {member: life.result[member] for member in RESULT} == RESULT
     assert life.result["import_ids"] == remote.imports
-    assert life.result["ended_at"] > life.result["asked_at"]
+    assert life.result["ended_at"] > life.result["submitted_at"]
     assert 2.5 < life.result["seconds"] < 9
 
 

@@ -13,7 +13,7 @@ from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, 
 pytestmark = pytest.mark.airflow
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
-DEATHS = ["before asking", "intent noted", "after asking", "job noted", "all noted", "publishing"]
+DEATHS = ["before submitting", "intent written", "after submitting", "job written", "all written", "publishing"]
 FLOWS = pytest.mark.parametrize("flow", ["file", "submission", "validation"])
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_was_registered_again_meanwhile(report, desk):
     """Whose results are lost cannot be told by the new registration: a person is told what to look at."""
     first = desk.register()
     life = report()
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     desk.sandbox.advance(1)
     desk.register()
@@ -285,7 +285,7 @@ def test_a_status_is_told(tell, case, desk, flow):
 
 
 @WAYS
-@pytest.mark.parametrize("moment", [*DEATHS, "end noted"])
+@pytest.mark.parametrize("moment", [*DEATHS, "end written"])
 def test_whoever_dies_tells_it_once(tell, case, moment, deferrable):
     """The second try looks whether it was heard."""
     _, _, look = case("file")
@@ -301,7 +301,7 @@ def test_an_old_status_does_not_undo_an_end(tell, case, desk):
     """What was lost and is found late is not said any more when the registration is over."""
     _, _, look = case("file")
     life = tell()
-    with life.death("before asking"):
+    with life.death("before submitting"):
         life.go()
     desk.answer("success")
     life.retry()

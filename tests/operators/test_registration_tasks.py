@@ -19,7 +19,7 @@ from sluice_provider.errors import (
 pytestmark = pytest.mark.airflow
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
-DEATHS = ["before asking", "intent noted", "after asking", "job noted", "all noted", "publishing", "end noted"]
+DEATHS = ["before submitting", "intent written", "after submitting", "job written", "all written", "publishing", "end written"]
 
 
 # --- registering a file
@@ -34,7 +34,7 @@ def test_a_file_is_registered_and_waited_for(register, desk, deferrable):
     assert life.state == "success"
     result = dict(life.result)
     assert result.pop("seconds") >= 3
-    assert result.pop("asked_at") < result.pop("ended_at")
+    assert result.pop("submitted_at") < result.pop("ended_at")
     assert result == {
         "system": "kaleidoscope",
         "state": "succeeded",
@@ -78,7 +78,7 @@ def test_a_lost_answer_is_looked_for_at_once(register, desk, drop):
 def test_a_registration_that_shows_late_is_found(register, desk, clock):
     """A listing may lag behind: it is looked at for two minutes before anything is asked for again."""
     life = register(wait_for_completion=False)
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     desk.sandbox.faults([{"method": "GET", "path": "registrations", "times": 5, "status": 200, "body": []}])
     life.retry()
@@ -233,7 +233,7 @@ def test_batches_are_imports_of_their_own(stage, desk):
     """What was staged before a death is not staged again."""
     rows = [{"name": f"C{number}"} for number in range(7)]
     life = stage(records=rows, batch_size=3)
-    with life.death("intent noted", nth=2):
+    with life.death("intent written", nth=2):
         life.go()
     assert len(life.journal["entries"][0]["parts"]) == 1
     life.retry()
@@ -263,7 +263,7 @@ def test_replacing_goes_on_with_what_was_there_first(stage, desk):
     """A second try does not archive what the first one staged."""
     desk.stage([{"name": "Old"}])
     life = stage(replace_existing=True, batch_size=1)
-    with life.death("job noted", nth=1):
+    with life.death("job written", nth=1):
         life.go()
     desk.sandbox.advance(60)
     life.retry()
@@ -399,7 +399,7 @@ def test_a_submission_that_cannot_be_told_from_anothers(submit, desk):
     """Then a person must look, and is told where."""
     desk.stage()
     life = submit(wait_for_completion=False)
-    with life.death("after asking"):
+    with life.death("after submitting"):
         life.go()
     other = desk.submit()
     life.retry()

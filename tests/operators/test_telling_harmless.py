@@ -263,7 +263,7 @@ def test_what_stops_between_two_phases_is_no_success(sync, kili):
 def test_a_death_between_two_phases_is_no_success(sync, kili):
     """Half is done; after the retry, all of it is."""
     life = sync()
-    with life.death("end noted", nth=2):
+    with life.death("end written", nth=2):
         life.go()
     assert life.journal["card"]["state"] == "running"
     life.retry()
@@ -275,4 +275,4 @@ def test_nothing_to_do_is_a_success(sync, kili):
     sync().go()
     card = sync().go().journal["card"]
     assert (card["state"], card["kind"]) == ("succeeded", "check")
-    assert card["asked_at"] <= card["ended_at"]
+    assert card["submitted_at"] <= card["ended_at"]

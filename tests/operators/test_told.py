@@ -30,7 +30,7 @@ def test_a_finished_job(push, remote):
     assert card["ids"] == remote.imports
     assert card["conn_id"] == "kaleidoscope_default"
     assert card["url"].endswith(f"/web/imports/{card['ids'][0]}")
-    assert card["asked_at"] <= card["ended_at"] <= card["at"] + 1
+    assert card["submitted_at"] <= card["ended_at"] <= card["at"] + 1
     history = kinds(life)
     assert history[:2] == ["intent", "asked"]
     assert history[-1] == "ended"

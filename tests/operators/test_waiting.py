@@ -104,7 +104,7 @@ def test_the_deadline_counts_from_the_asking(push, remote, clock, deferrable):
     """However long the task was away, the import is older than allowed, and one look more is taken."""
     remote.settings(job_seconds=1000)
     life = push(timeout=100, deferrable=deferrable)
-    with life.death("all noted"):
+    with life.death("all written"):
         life.go()
     clock.move(90)
     life.retry()

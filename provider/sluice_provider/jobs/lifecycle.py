@@ -53,12 +53,14 @@ class Options(NamedTuple):
 
     :param timeout: seconds after the submission until the wait is given up
     :param durable: a retry reconnects to the job of the try before; else it submits again
+    :param watch_only: the jobs are somebody else's (sensors)
     """
 
     wait_for_completion: bool = True
     deferrable: bool = False
     timeout: float = 86400.0
     durable: bool = True
+    watch_only: bool = False
 
 
 class Lifecycle:
@@ -111,6 +113,9 @@ class Lifecycle:
         if old is None:
             return self._continue(JobRecord(event.fingerprint, event.clears, event.seed), actions)
         cleared = all(now > then for now, then in zip(event.clears, old.clears, strict=True))
+        if cleared and self._options.watch_only:
+            new = JobRecord(event.fingerprint, event.clears, event.seed, history=old.history, unknown=old.unknown)
+            return self._continue(new.with_event(event.now, "cleared"), actions)
         if cleared or old.redo:
             state = old.redo.state if old.redo else "cleared"
             redo = Redo(state, event.fingerprint, event.clears, event.seed)
@@ -333,6 +338,8 @@ class Lifecycle:
         return self._wait(record, work, event.now)
 
     def _reconnected(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+        if self._options.watch_only:
+            return self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
         line = f"Reconnecting to {_some(record.phase(phase.name).ids)}: {work}"
         record = record.with_event(now, "reconnected", str(work))
         record, actions = self._without_failed(record, phase, work, now)
@@ -384,7 +391,8 @@ class Lifecycle:
         finished = on.Count("job.finished", work.state.value, now - record.phase(phase.name).submitted_at)
         if work.state in self._success_states:
             return record, [finished, on.FetchOutputs(work)]
-        record, actions = self._fail(record, _job_failed(self._service, phase, work), now)
+        error = _job_failed(self._service, phase, work, watch_only=self._options.watch_only)
+        record, actions = self._fail(record, error, now)
         return record, [finished, on.Explain(work), *actions]
 
     def _outputs_fetched(self, record: JobRecord, event: on.OutputsFetched) -> Step:
@@ -425,7 +433,7 @@ class Lifecycle:
             line = f"Told to stop ({event.why}): {jobs} goes on in the service, and the next try reconnects to it"
             return record, [on.Log("warning", line)]
         if not self._cancellable(phase.kind):
-            line = f"{event.why}: {jobs} goes on in the service, which cannot cancel it"
+            line = f"{event.why}: {jobs} goes on in the service, which cannot cancel it, or is not to (cancel_on_kill)"
             return record, [on.Log("warning", line)]
         record = record.with_event(event.now, "cancel", event.why).with_summary(event.now, state="cancelling")
         return record, [on.Log("info", f"{event.why}: cancelling {jobs}"), on.Save(), on.Cancel()]
@@ -453,7 +461,7 @@ class Lifecycle:
         counts = merge_counts(record.summary.get("counts") or {}, record.sent)
         described = {"kind": phase.kind, **self._describe(phase, current), "ids": current.ids, "counts": counts}
         submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
-        return record.with_summary(now, **described, **submitted_at, **facts)
+        return record.with_summary(now, **{**described, **submitted_at, **facts})
 
     def _seen(self, record: JobRecord, work: Work, now: float, **facts: Any) -> JobRecord:
         """Counts of earlier phases stay in the summary."""
@@ -526,10 +534,12 @@ def _replaced_job(job: Job) -> ReplacedJob:
     return ReplacedJob(job.id, job.state.value, job.counts.get("processed"))
 
 
-def _job_failed(service: str, phase: Phase, work: Work) -> JobFailed:
+def _job_failed(service: str, phase: Phase, work: Work, *, watch_only: bool) -> JobFailed:
     """A retry submits again, which is only worth it where the service does not say that it would end the same way."""
-    hopeless = work.curable is False
-    then = "a retry would end the same way" if hopeless else "the next try submits again what failed"
+    hopeless = work.curable is not True if watch_only else work.curable is False
+    then = "the next try submits again what failed"
+    if watch_only or hopeless:
+        then = "a retry would see the same" if watch_only else "a retry would end the same way"
     error = JobFailed(f"{service} {phase.kind} failed: {work}; {then}")
     error.hopeless = hopeless
     return error

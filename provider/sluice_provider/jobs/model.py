@@ -138,7 +138,7 @@ class Work(NamedTuple):
         only = self.jobs[0] if len(self.jobs) == 1 else None
         return {
             "state": self.state.value,
-            "word": only.word if only else "",
+            "service_status": only.word if only else "",
             "message": (only.message if only else str(self))[:LONGEST],
             "counts": self.counts,
             "done": done,
@@ -242,10 +242,12 @@ SHOWN = 20
 """So many rejected rows are written to the log one by one; the others are counted."""
 
 
-MEND = "Mend the rows and clear this task, or let on_rejected_rows be 'warn'"
+FIX = "Fix the rows and clear this task, or set on_rejected_rows to 'warn'"
 
 
-def judge_rejections(work: Work, policy: str, log: Any, rest: str = "all other rows are in", then: str = MEND) -> None:
+def judge_rejections(
+    work: Work, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX
+) -> None:
     """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
 
     :param policy: fail, warn or ignore

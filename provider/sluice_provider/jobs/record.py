@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -212,6 +213,22 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def iso(at: float) -> str:
+    """Seconds since 1970 as a person reads them, in UTC."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
+
+
+def times(phases: Sequence[PhaseRecord]) -> dict[str, Any]:
+    """When the work of these phases was submitted and over, for the result."""
+    begun = phases[0].submitted_at if phases else 0.0
+    at = phases[-1].outcome["at"] if phases and phases[-1].outcome else None
+    return {
+        "submitted_at": iso(begun) if begun else None,
+        "ended_at": at and iso(at),
+        "seconds": round(at - begun, 1) if begun and at else None,
+    }
+
+
 # --- the written schema ---------------------------------------------------------------------------------------------
 
 
@@ -273,7 +290,7 @@ def submission_from_json(data: Any) -> Submission | None:
     """`[id, start, size]`; what a newer version adds is left out."""
     if not isinstance(data, list) or not data or not isinstance(data[0], str):
         return None
-    return Submission(data[0], *(int(number(number)) for number in data[1:3]))
+    return Submission(data[0], *(int(number(each)) for each in data[1:3]))
 
 
 def events_from_json(told: Any) -> list[HistoryEvent]:

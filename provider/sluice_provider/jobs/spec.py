@@ -177,6 +177,10 @@ class JobSpec:
         """Plain data that tells this piece of work from any other. :raises InvalidInput: for unusable input"""
         raise NotImplementedError
 
+    def plan(self) -> dict[str, Any] | None:
+        """For a dry run: what to return instead of submitting anything, after the arguments were checked."""
+        return None
+
     def next_phase(self, record: JobRecord) -> Phase | None:
         """The phase that comes next, by what the ended ones brought; None when all is done."""
         raise NotImplementedError

@@ -11,13 +11,14 @@ from sluice_provider.apis.kaleidoscope_rules import check_ids, check_list_of_ids
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
 from sluice_provider.errors import InvalidInput
+from sluice_provider.jobs.record import iso
 from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.asking import iso
-from sluice_provider.operators.retry import DEFAULT, HAVE_POLICIES
+from sluice_provider.runtime.compat import HAVE_RETRY_POLICY
+from sluice_provider.runtime.retry import DEFAULT
+from sluice_provider.runtime.task import RemoteTask, fail_for_good
 from sluice_provider.sources.blobs import Landing, split_path
 from sluice_provider.sources.names import plain_name
-from sluice_provider.waiting import Waiting, fail_for_good
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -26,20 +27,20 @@ if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
 
 
-class FetchOperator(Waiting):
+class FetchOperator(RemoteTask):
     """What the tasks that bring a file home have in common.
 
     :param retry_policy: Airflow 3.3: by default an error that a retry cannot cure is not retried
     """
 
-    system = "kaleidoscope"
+    service = "kaleidoscope"
     operator_extra_links = (KaleidoscopeLink(),)
 
     kaleidoscope_conn_id: str
     operation_id: str | None
 
     def __init__(self, *, retry_policy: Any = DEFAULT, **kwargs: Any) -> None:
-        if HAVE_POLICIES:
+        if HAVE_RETRY_POLICY:
             kwargs["retry_policy"] = retry_policy
         super().__init__(**kwargs)
         self.result: dict[str, Any] = {}
@@ -61,20 +62,20 @@ class FetchOperator(Waiting):
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with fail_for_good(not HAVE_POLICIES):
+        with fail_for_good(not HAVE_RETRY_POLICY):
             self.check()
             landing, begun = self.landing(), time.time()
             content_type = self.hook.run(self.request(landing))
             ended = time.time()
             self.result = {
-                "system": self.system,
+                "system": self.service,
                 "state": "succeeded",
                 **self.told(),
                 "path": landing.path,
                 "bytes": landing.size,
                 "sha256": landing.sha256,
                 "content_type": content_type,
-                "asked_at": iso(begun),
+                "submitted_at": iso(begun),
                 "ended_at": iso(ended),
                 "seconds": round(ended - begun, 1),
                 "url": self.job_url,
@@ -91,7 +92,7 @@ class FetchOperator(Waiting):
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
         return lineage(
-            address, [], [dataset_of(uri(self.system, address, *self.source()))], [file_dataset(self.result["path"])]
+            address, [], [dataset_of(uri(self.service, address, *self.source()))], [file_dataset(self.result["path"])]
         )
 
     def source(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     two of the same name do not replace each other.
 
     Returns `{"system", "state", "operation_id", "file_id", "file_name", "path", "bytes", "sha256", "content_type",
-    "asked_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
     same as their event's extra.
 
     Rests on `download_file` of the vendor's client (kalbio `files.py`).
@@ -189,7 +190,7 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     The file is there whole or not at all: it is written under a temporary name and renamed at the end.
 
     Returns `{"system", "state", "entity_slice_id", "operation_id", "path", "bytes", "sha256", "content_type",
-    "asked_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
     same as their event's extra.
 
     Rests on `pull_data` of the vendor's client (kalbio `exports.py`).

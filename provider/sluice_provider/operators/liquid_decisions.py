@@ -4,126 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from sluice_provider.apis import liquid_decisions
+from sluice_provider.apis.liquid_decisions_jobs import CancelJob, ExportJob, ImportJob
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.body import FilePart
-from sluice_provider.calls.site import base_url
-from sluice_provider.errors import InvalidInput, OutcomeUnknown
+from sluice_provider.errors import InvalidInput
 from sluice_provider.hooks.base import mask
-from sluice_provider.jobs import JobState
-from sluice_provider.journal import Story, digest
-from sluice_provider.lineage import file_dataset, lineage
-from sluice_provider.operators.asking import Asking, Phase, in_doubt
-from sluice_provider.operators.base import JobOperator, times
+from sluice_provider.lineage import Name, file_dataset
+from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.sources.blobs import Blob, Landing
-
-if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
-
-    from sluice_provider.calls.flow import Flow
-    from sluice_provider.jobs import Work
-    from sluice_provider.journal import Intent
-    from sluice_provider.lineage import Name
 
 KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
 SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
 SUFFIXES = {"application/json": ".json"}
 
 
-class _BatchOperator(JobOperator):
-    """What an import and an export have in common."""
-
-    system = "liquid_decisions"
-    kind: ClassVar[str]
-
-    liquid_decisions_conn_id: str
-    item_type: str
-    job_name: str
-    notification_email: str | None
-    on_unknown_outcome: str
-
-    def check(self) -> None:
-        for name in ("item_type", "job_name", "notification_email", "content_type"):
-            value = getattr(self, name)
-            optional = name in ("notification_email", "content_type")
-            if not (value is None and optional) and (not isinstance(value, str) or not value.strip()):
-                raise InvalidInput(f"{name} must be a text that is not empty, not {value!r}")
-        if self.on_unknown_outcome not in ("fail", "resubmit"):
-            raise InvalidInput(f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r}")
-
-    def request(self, job_name: str) -> Flow[str]:
-        """What asks for the job."""
-        raise NotImplementedError
-
-    # --- the one phase
-
-    def plan(self, story: Story) -> Phase | None:
-        if story.entry(self.kind).ended:
-            return None
-        return Phase(self.kind, self.kind, self._ask_once, self._doubt)
-
-    def marked(self, key: str) -> str:
-        """The job's name, with a mark by which a person can find it: the remote has no listing to be searched."""
-        return f"{self.job_name} [{key[:10]}]"
-
-    def _ask_once(self, asking: Asking) -> None:
-        if asking.entry.parts:
-            return
-        name = self.marked(asking.key)
-        try:
-            job_id = asking.send(self.request(name))
-        except OutcomeUnknown as error:
-            error.hopeless = self.on_unknown_outcome == "fail"
-            raise
-        self.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
-
-    def _doubt(self, asking: Asking, intent: Intent) -> None:
-        name = self.marked(intent.key)
-        if self.on_unknown_outcome == "fail":
-            in_doubt(asking, intent, f"jobName {name!r}")
-        self.log.warning("What became of %r is not known; asking again, as on_unknown_outcome says", name)
-        asking.entry.round += 1
-
-    # --- the end
-
-    def manifest(self, story: Story) -> dict[str, Any]:
-        entry = story.entry(self.kind)
-        ended = entry.ended or {"state": "running", "counts": {}}
-        return {
-            "system": self.system,
-            "state": ended["state"],
-            "job_id": entry.ids[0],
-            "item_type": self.item_type,
-            **ended["counts"],
-            **ended.get("brought", {}),
-            **times([entry]),
-        }
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """OpenLineage asks for this by its name, once the task is over."""
-        del task_instance
-        address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        items = dataset_of(uri("liquid-decisions", address, "item-types", self.item_type))
-        inputs, outputs = self.datasets(items)
-        return lineage(address, [self.result["job_id"]], inputs, outputs)
-
-    def datasets(self, items: Name) -> tuple[list[Name], list[Name]]:
-        """What is read, and what is written."""
-        raise NotImplementedError
-
-
-class LiquidDecisionsImportOperator(_BatchOperator):
+class LiquidDecisionsImportOperator(RemoteJobOperator):
     """Import a file of items into Liquid Decisions, wait until it is done, and return what became of it.
 
     The file is streamed, so its size does not matter. To be asked twice is to import twice there, so nothing is ever
     sent again once it may have arrived; the job's name gets a mark by which a person can find it.
 
-    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "file", "bytes", "asked_at",
+    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "file", "bytes", "submitted_at",
     "ended_at", "seconds"}`; with `wait_for_completion=False` the remote's counts are missing. Outlets get the same as
     their event's extra.
 
@@ -137,14 +43,16 @@ class LiquidDecisionsImportOperator(_BatchOperator):
     :param merge: merge with the items that are there, instead of overriding them
     :param header_row: whether a CSV file begins with a header
     :param notification_email: who gets the remote's e-mail when the job is over (templated)
-    :param on_unknown_outcome: when the remote was asked and no answer came: fail without a retry, or let the next try
-        ask again, which imports twice if the first asking did arrive
+    :param on_unknown_outcome: when the file was sent and no answer came: fail without a retry, or send it again, which
+        imports twice if it did arrive the first time
     :param liquid_decisions_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent
     :raises JobFailed: the job was rejected, failed, or was cancelled
     """
 
-    kind = "import"
+    __supports_durable_execution = True
+
+    service = "liquid_decisions"
     template_fields: Sequence[str] = (
         "file",
         "item_type",
@@ -181,57 +89,44 @@ class LiquidDecisionsImportOperator(_BatchOperator):
         self.notification_email = notification_email
         self.on_unknown_outcome = on_unknown_outcome
 
-    def check(self) -> None:
-        super().check()
-        _ = self._blob, self._template, self._type
-
-    @cached_property
-    def _blob(self) -> Blob:
-        return Blob(self.file, "file")
-
-    @cached_property
-    def _template(self) -> Blob | None:
-        return None if self.template is None else Blob(self.template, "template")
-
-    @cached_property
-    def _type(self) -> str:
-        """As the import wants it."""
-        word = self.content_type or KINDS_OF_FILE.get(self._blob.suffix)
-        if word is None:
-            raise InvalidInput(f"file: {self._blob.name} does not say by its name what it is; content_type must")
-        return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
-
-    def fingerprint(self) -> str:
-        template = self._template and self._template.fingerprint()
-        where = [self.conn_id, self.item_type, self._type, self.merge, self.header_row]
-        return digest([self._blob.fingerprint(), template, where])
-
-    def request(self, job_name: str) -> Flow[str]:
-        return liquid_decisions.import_file(
-            _part("file", self._blob, self._type, {"Expires": "0"}),
-            self.item_type,
-            job_name,
-            self._type,
+    def job(self) -> ImportJob:
+        file = Blob(self.file, "file")
+        template = None if self.template is None else Blob(self.template, "template")
+        return ImportJob(
+            file=_part("file", file, self._content_type(file), {"Expires": "0"}),
             # The published script calls its template JSON, whatever is in it.
-            _part("template", self._template, liquid_decisions.JSON) if self._template else None,
-            self.merge,
-            self.header_row,
-            self.notification_email,
+            template=_part("template", template, liquid_decisions.JSON) if template else None,
+            fingerprint=lambda: [file.fingerprint, template and template.fingerprint],
+            merge=self.merge,
+            header_row=self.header_row,
+            item_type=self.item_type,
+            job_name=self.job_name,
+            content_type=self.content_type,
+            notification_email=self.notification_email,
+            on_unknown_outcome=self.on_unknown_outcome,
         )
 
-    def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
-        del phase, work
-        return {"file": self._blob.name}
+    def _content_type(self, file: Blob) -> str:
+        """As the import wants it."""
+        word = self.content_type or KINDS_OF_FILE.get(file.suffix)
+        if word is None:
+            raise InvalidInput(f"file: {file.name} has an unsupported file extension: say what it is by content_type")
+        return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
 
-    def datasets(self, items: Name) -> tuple[list[Name], list[Name]]:
-        return [file_dataset(self._blob.name)], [items]
+    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
+        return [file_dataset(Blob(self.file, "file").name)], [_items(address, self.item_type)]
 
 
 def _part(name: str, blob: Blob, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
-    return FilePart(name, blob.filename, content_type, blob.open, blob.size, f"{name}: {blob.name}", headers or {})
+    shown = f"{name}: {blob.name}"
+    return FilePart(name, blob.filename, content_type, blob.open_unchanged, blob.size, shown, headers or {})
 
 
-class LiquidDecisionsExportOperator(_BatchOperator):
+def _items(address: str, item_type: str) -> Name:
+    return dataset_of(uri("liquid-decisions", address, "item-types", item_type))
+
+
+class LiquidDecisionsExportOperator(RemoteJobOperator):
     """Export items from Liquid Decisions, wait until it is done, and bring the files home.
 
     The wiki promises links to the results, valid for a week, and leaves open whether they stand in the job's status or
@@ -239,7 +134,7 @@ class LiquidDecisionsExportOperator(_BatchOperator):
     whole or not at all; where it carries none the result says so in `note`. Credentials go to the connection's own host
     only. A link may let anybody in, so none is logged or returned.
 
-    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "asked_at",
+    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "submitted_at",
     "ended_at", "seconds"}`; `files` are paths. Outlets get the same as their event's extra.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchExport.py`.
@@ -258,14 +153,16 @@ class LiquidDecisionsExportOperator(_BatchOperator):
     :param row_header: whether a CSV file begins with a header
     :param notification_email: who gets the remote's e-mail when the job is over (templated)
     :param destination: directory to fetch the results into, anything that ObjectStoragePath reaches (templated)
-    :param on_unknown_outcome: when the remote was asked and no answer came: fail without a retry, or let the next try
-        ask again
+    :param on_unknown_outcome: when an export was submitted and no answer came: submit it again, as an export changes
+        nothing there, or fail without a retry
     :param liquid_decisions_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent
     :raises JobFailed: the job was rejected, failed, or was cancelled
     """
 
-    kind = "export"
+    __supports_durable_execution = True
+
+    service = "liquid_decisions"
     template_fields: Sequence[str] = (
         "item_type",
         "job_name",
@@ -292,7 +189,7 @@ class LiquidDecisionsExportOperator(_BatchOperator):
         row_header: bool | None = None,
         notification_email: str | None = None,
         destination: Any = None,
-        on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
+        on_unknown_outcome: Literal["fail", "resubmit"] = "resubmit",
         liquid_decisions_conn_id: str = "liquid_decisions_default",
         **kwargs: Any,
     ) -> None:
@@ -311,86 +208,57 @@ class LiquidDecisionsExportOperator(_BatchOperator):
         self.destination = destination
         self.on_unknown_outcome = on_unknown_outcome
 
-    def check(self) -> None:
-        super().check()
-        if self.sql_query and self.filters and not self.prefer_query:
-            raise InvalidInput(
-                "give either sql_query or filters: the remote disregards filters beside a query; "
-                "prefer_query=True says that this is meant"
-            )
-        if self.filters is not None and not isinstance(self.filters, (str, Mapping)):
-            raise InvalidInput(f"filters must be a dict, or the text of one, not a {type(self.filters).__name__}")
-        if self.filters_style not in ("json", "python"):
-            raise InvalidInput(f"filters_style must be 'json' or 'python', not {self.filters_style!r}")
+    def job(self) -> ExportJob:
         if self.destination is not None:
             Landing(str(self.destination), "probe")
-        _ = self._arguments
+        return ExportJob(
+            sql_query=self.sql_query,
+            filters=self.filters,
+            prefer_query=self.prefer_query,
+            filters_style=self.filters_style,
+            template=self._template,
+            row_header=self.row_header,
+            landing=None if self.destination is None else self._landing,
+            item_type=self.item_type,
+            job_name=self.job_name,
+            content_type=self.content_type,
+            notification_email=self.notification_email,
+            on_unknown_outcome=self.on_unknown_outcome,
+        )
 
-    @cached_property
-    def _arguments(self) -> dict[str, Any]:
-        """All of the flow's, but the name."""
-        python_style = self.filters_style == "python"
-        filters = liquid_decisions.filters_text(self.filters, python_style=python_style) if self.filters else None
+    def _template(self) -> str | None:
         from_file = isinstance(self.template, PathLike) or hasattr(self.template, "fs")
-        return {
-            "item_type": self.item_type,
-            "content_type": liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT),
-            "sql_query": self.sql_query or None,
-            "filters": filters,
-            "template": Blob(self.template, "template").text() if from_file else self.template or None,
-            "row_header": self.row_header,
-            "notification_email": self.notification_email,
-        }
+        return Blob(self.template, "template").text() if from_file else self.template or None
 
-    def fingerprint(self) -> str:
-        return digest([self.conn_id, self._arguments])
+    def _landing(self, job_id: str, number: int, link: str) -> Landing:
+        """The file's name is ours: what a service calls it could lead anywhere, and replace anything."""
+        parts = urlsplit(link)
+        if parts.query:
+            mask(parts.query)
+        known = re.search(SUFFIX, parts.path.lower())
+        suffix = known[0] if known else self._usual_suffix
+        return Landing(str(self.destination), f"{_safe(job_id)}-{number}{suffix}")
 
-    def request(self, job_name: str) -> Flow[str]:
-        return liquid_decisions.export(job_name=job_name, **self._arguments)
+    @property
+    def _usual_suffix(self) -> str:
+        content_type = liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT)
+        return SUFFIXES.get(content_type, ".csv")
 
-    # --- what was made
-
-    def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
-        del phase
-        if not work.links:
-            who = self.notification_email or "whoever the remote writes to"
-            return self._noted(f"the job's status carries no links to the results; they may be in the e-mail to {who}")
-        if self.destination is None:
-            return self._noted(f"the job's status carries links to {len(work.links)} files; destination fetches them")
-        return {"files": [self._fetch(work.jobs[0].id, *numbered) for numbered in enumerate(work.links, 1)]}
-
-    def _noted(self, note: str) -> dict[str, Any]:
-        self.log.warning("Nothing was fetched: %s", note)
-        return {"files": [], "note": note}
-
-    def _fetch(self, job_id: str, number: int, link: str) -> str:
-        """The file's name is ours: what a remote calls it could lead anywhere, and replace anything."""
-        if query := urlsplit(link).query:
-            mask(query)
-        landing = Landing(str(self.destination), f"{_safe(job_id)}-{number}{self._suffix(link)}")
-        self.hook.run(liquid_decisions.fetch(link, landing))
-        self.log.info("Fetched %s", landing.path)
-        return landing.path
-
-    def _suffix(self, link: str) -> str:
-        told = re.search(SUFFIX, urlsplit(link).path.lower())
-        return told[0] if told else SUFFIXES.get(self._arguments["content_type"], ".csv")
-
-    def datasets(self, items: Name) -> tuple[list[Name], list[Name]]:
-        return [items], [file_dataset(path) for path in self.result.get("files", ())]
+    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
+        return [_items(address, self.item_type)], [file_dataset(path) for path in self.result.get("files", ())]
 
 
 def _safe(job_id: str) -> str:
     return "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in job_id)
 
 
-class LiquidDecisionsCancelJobOperator(JobOperator):
+class LiquidDecisionsCancelJobOperator(RemoteJobOperator):
     """Ask Liquid Decisions to cancel a job, wait until the job is over, and tell how it ended.
 
     The remote cancels a job "next time it is up for processing", so it may complete all the same. Then the task
     succeeds, too, with `cancelled` false in its result and a warning in its log.
 
-    Returns `{"system", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds", "asked_at",
+    Returns `{"system", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds", "submitted_at",
     "ended_at", "seconds"}`.
 
     Rests on `batchCancel.py` of LiquidAnalytics/ld-api-examples, and on its wiki page "Batch Import and Export".
@@ -399,8 +267,9 @@ class LiquidDecisionsCancelJobOperator(JobOperator):
     :param liquid_decisions_conn_id: Airflow connection id
     """
 
-    system = "liquid_decisions"
-    wanted = frozenset({JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED})
+    __supports_durable_execution = True
+
+    service = "liquid_decisions"
     template_fields: Sequence[str] = ("job_id", "liquid_decisions_conn_id")
 
     def __init__(
@@ -410,31 +279,5 @@ class LiquidDecisionsCancelJobOperator(JobOperator):
         self.liquid_decisions_conn_id = liquid_decisions_conn_id
         self.job_id = job_id
 
-    def fingerprint(self) -> str:
-        return digest([self.conn_id, self.job_id])
-
-    def plan(self, story: Story) -> Phase | None:
-        if story.entry("cancel").ended:
-            return None
-        return Phase("cancel", "job", self._ask_once, self._doubt)
-
-    def _ask_once(self, asking: Asking) -> None:
-        if not asking.entry.parts:
-            asking.send(liquid_decisions.cancelled(self.job_id))
-
-    def _doubt(self, asking: Asking, intent: Intent) -> None:
-        """To ask again does no harm."""
-        del asking, intent
-
-    def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
-        del phase
-        job = work.jobs[0]
-        if job.state is not JobState.CANCELLED:
-            self.log.warning("The cancel came too late: %s", job)
-        return {"cancelled": job.state is JobState.CANCELLED, "status": job.word, "reason": job.message}
-
-    def manifest(self, story: Story) -> dict[str, Any]:
-        entry = story.entry("cancel")
-        ended = entry.ended or {"state": "running", "counts": {}}
-        told = {"system": self.system, "state": ended["state"], "job_id": entry.ids[0]}
-        return {**told, **ended["counts"], **ended.get("brought", {}), **times([entry])}
+    def job(self) -> CancelJob:
+        return CancelJob(self.job_id)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice_provider.jobs import JobRef
-from sluice_provider.sensors.base import JobSensor
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
-class LiquidDecisionsJobSensor(JobSensor):
+class LiquidDecisionsJobSensor(RemoteJobSensor):
     """Wait until an import or export in Liquid Decisions is over. Returns its id, state and counts.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, "Batch Job Progress".
@@ -18,7 +18,9 @@ class LiquidDecisionsJobSensor(JobSensor):
     :param liquid_decisions_conn_id: Airflow connection id
     """
 
-    system = "liquid_decisions"
+    __supports_durable_execution = True
+
+    service = "liquid_decisions"
     template_fields: Sequence[str] = ("job_id", "liquid_decisions_conn_id")
 
     def __init__(
@@ -28,5 +30,17 @@ class LiquidDecisionsJobSensor(JobSensor):
         self.liquid_decisions_conn_id = liquid_decisions_conn_id
         self.job_id = job_id
 
+    def job(self) -> WatchedJob:
+        return _Job(self.job_id)
+
+
+class _Job(WatchedJob):
+    """An import or export."""
+
+    service = "liquid_decisions"
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+
     def reference(self) -> JobRef:
-        return JobRef(self.system, "job", (self.job_id,))
+        return JobRef(self.service, "job", (self._job_id,))

@@ -68,6 +68,13 @@ class Blob:
         """For reading, from the start."""
         return cast("IO[bytes]", self._there.open("rb"))
 
+    def open_unchanged(self) -> IO[bytes]:
+        """For reading, from the start. What is read to the end is what `fingerprint` saw: else the last `read` fails.
+
+        :raises InvalidInput: while reading: the file was changed after it was fingerprinted
+        """
+        return cast("IO[bytes]", _Unchanged(self))
+
     @property
     def local(self) -> Path | None:
         """Where it is on this machine; None where it is far away.
@@ -104,6 +111,7 @@ class Blob:
             except UnicodeDecodeError as error:
                 raise InvalidInput(f"{self._argument}: {self.name} is not UTF-8 text ({error.reason})") from None
 
+    @cached_property
     def fingerprint(self) -> str:
         """What changes when the content does: the store's own checksum, or one that is made by reading it all.
 
@@ -111,9 +119,19 @@ class Blob:
         """
         size = self.size
         with self._judged():
-            info = self._there.fs.info(self._there.path)
-            kept = next((str(info[name]) for name in CHECKSUMS if info.get(name)), None)
-            return f"{size} {kept or self._read_through()}"
+            return f"{size} {self.checksum() or self._read_through()}"
+
+    def checksum(self) -> str | None:
+        """The store's own, as it is now, if it keeps one."""
+        info = self._there.fs.info(self._there.path)
+        return next((str(info[name]) for name in CHECKSUMS if info.get(name)), None)
+
+    def changed(self) -> InvalidInput:
+        """The error for it."""
+        return InvalidInput(
+            f"{self._argument}: {self.name} was changed while it was being sent, so it was not sent as a whole: "
+            "run the task again, and write the file under another name before it gets this one"
+        )
 
     def sha256(self) -> str:
         """:raises InvalidInput: it cannot be read"""
@@ -139,6 +157,26 @@ class Blob:
             raise InvalidInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker") from None
         except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
             raise InvalidInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
+
+
+class _Unchanged:
+    """Reads a file, and compares it with its fingerprint before the end of it is given out."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._expected = blob.fingerprint.partition(" ")[2]
+        self._stream = blob.open()
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self._digest.update(piece)
+        if not piece and self._expected not in (self._digest.hexdigest(), self._blob.checksum()):
+            raise self._blob.changed()
+        return piece
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class Tally:

@@ -6,18 +6,13 @@ back sets the delay of the next try; everything else is left to the task's own s
 
 from __future__ import annotations
 
-import inspect
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseOperator
 
 from sluice_provider.errors import SluiceError
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.retry_policy import RetryDecision
-
-HAVE_POLICIES = "retry_policy" in inspect.signature(BaseOperator.__init__).parameters
 
 
 class SluiceRetryPolicy:

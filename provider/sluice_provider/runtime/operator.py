@@ -1,0 +1,135 @@
+"""The skeleton of all operators that submit a job: what a task does. What the job is comes from a `JobSpec`."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sluice_provider.jobs.lifecycle import Options
+from sluice_provider.jobs.record import JobRecord
+from sluice_provider.jobs.spec import JobSpec
+from sluice_provider.lineage import Name, lineage
+from sluice_provider.runtime.compat import HAVE_RETRY_POLICY, default_deferrable
+from sluice_provider.runtime.retry import DEFAULT
+from sluice_provider.runtime.run import JobRun, replaced_jobs
+from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk.definitions.context import Context
+
+MOST_LINEAGE_IDS = 100
+
+
+class RemoteJobOperator(RemoteJobTask):
+    """Submit a job to a service, wait until it is over, and return what became of it.
+
+    To write one of your own, override `job` and, if you use OpenLineage, `datasets`. Everything else is final.
+
+    :param wait_for_completion: wait until the job is over; else return as soon as the service has accepted it
+    :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
+    :param durable: a retry reconnects to the job that an earlier try submitted; with False it submits again
+    :param poll_interval: seconds between two status checks at the most; a young job is polled more often
+    :param timeout: seconds after the submission until the wait is given up, however often the task is retried
+    :param cancel_on_kill: cancel the job when a user ends or clears the task, where the service can
+    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried
+    """
+
+    __supports_durable_execution = True
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        durable: bool = True,
+        poll_interval: float | timedelta = 60.0,
+        timeout: float | timedelta = timedelta(days=1),
+        cancel_on_kill: bool = True,
+        retry_policy: Any = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        if HAVE_RETRY_POLICY:
+            kwargs["retry_policy"] = retry_policy
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.durable = durable
+        self.poll_interval = seconds(poll_interval, "poll_interval")
+        self.timeout = seconds(timeout, "timeout")
+        self.cancel_on_kill = cancel_on_kill
+        self.result: dict[str, Any] = {}
+        self.__run: JobRun | None = None
+        self.__ids: list[str] = []
+
+    # --- to override
+
+    def job(self) -> JobSpec:
+        """What the job is, by the rendered arguments."""
+        raise NotImplementedError
+
+    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
+        """For OpenLineage: what was read and what was written, once `result` is there.
+
+        :param address: the service's, without a slash at the end
+        """
+        del address
+        return [], []
+
+    # --- what Airflow calls
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
+        with fail_for_good(not HAVE_RETRY_POLICY):
+            run = self.__begin(context)
+            planned = run.spec.plan()
+            return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Back from the triggerer, which says why in `event`."""
+        with fail_for_good(not HAVE_RETRY_POLICY):
+            return self.__end(context, self.__begin(context).resume(event))
+
+    def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
+        """Back from the triggerer, which did not live to say anything."""
+        with fail_for_good(not HAVE_RETRY_POLICY):
+            return self.__end(context, self.__begin(context).resume_after_trigger_death(reason))
+
+    def on_kill(self) -> None:
+        """Cancel the job if a user ended the task; leave it alone if the platform did."""
+        if self.__run is not None:
+            self.__run.terminate()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """OpenLineage asks for this by its name, once the task is over."""
+        del task_instance
+        address = self.hook.place(self.hook.fields()).base_url.rstrip("/")
+        inputs, outputs = self.datasets(address)
+        return lineage(address, self.__ids, inputs, outputs)
+
+    # --- one leg
+
+    def __begin(self, context: Context) -> JobRun:
+        options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
+        self.__run = JobRun(self, self.job(), context, options)
+        return self.__run
+
+    def __end(self, context: Context, record: JobRecord) -> dict[str, Any]:
+        assert self.__run is not None  # noqa: S101 - begun before
+        spec = self.__run.spec
+        spec.close()
+        ids = dict.fromkeys(submission.id for phase in record.phases for submission in phase.submissions)
+        self.__ids = list(ids)[:MOST_LINEAGE_IDS]
+        self.job_url = self.job_url or str(record.summary.get("url") or "")
+        result = {**spec.manifest(record), **replaced_jobs(record)}
+        return self.__finish(context, {**result, "url": self.job_url} if self.operator_extra_links else result)
+
+    def __finish(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        self.result = result
+        self.log.info("Result: %s", json.dumps(result))
+        for outlet in self.outlets:
+            if hasattr(outlet, "uri"):
+                context["outlet_events"][outlet].extra.update(result)
+        self.hook.close()
+        return result

@@ -1,0 +1,176 @@
+"""The skeleton of all sensors: waiting for a job that somebody else submitted, in the worker (poke, reschedule) or in the
+triggerer. The same lifecycle as operators, whose job is found instead of submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from sluice_provider.calls.flow import Cadence, Flow
+from sluice_provider.errors import SluiceError, TimedOut
+from sluice_provider.jobs.lifecycle import Options
+from sluice_provider.jobs.model import JobRef, Work
+from sluice_provider.jobs.polling import JobPoller
+from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
+from sluice_provider.runtime import compat
+from sluice_provider.runtime.compat import default_deferrable
+from sluice_provider.runtime.run import JobRun
+from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+PHASE = "wait"
+
+
+class WatchedJob(JobSpec):
+    """A job that somebody else submitted. A subclass has `service`, and overrides `reference` and what it likes."""
+
+    def reference(self) -> JobRef:
+        """What is waited for."""
+        raise NotImplementedError
+
+    def note(self) -> Flow[Mapping[str, str]]:
+        """What must be known from before the wait; taken once, and part of the job's `where` from then on."""
+        return NOTHING
+        yield  # a flow, though one without a call
+
+    def fingerprint(self) -> Any:
+        return self.reference().to_json()
+
+    def next_phase(self, record: JobRecord) -> Phase | None:
+        return None if record.phase(PHASE).outcome else _Watched(self)
+
+    def result(self, work: Work) -> dict[str, Any]:
+        """What the sensor returns."""
+        return {"ids": [job.id for job in work.jobs], "state": work.state.value, **work.counts}
+
+    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[dict[str, Any]]:
+        del phase
+        return self.result(work)
+        yield  # a flow, though one without a call
+
+    def manifest(self, record: JobRecord) -> dict[str, Any]:
+        return dict((record.phase(PHASE).outcome or {}).get("outputs") or {})
+
+
+class _Watched(Phase):
+    """All of its ids are there already."""
+
+    def __init__(self, spec: WatchedJob) -> None:
+        self._spec = spec
+        self._ref = spec.reference()
+        super().__init__(PHASE, self._ref.kind, self._ref.where)
+
+    def units(self, record: PhaseRecord) -> Iterator[Unit]:
+        for job_id in self._ref.ids[len(record.submissions) :]:
+            yield Unit(content=job_id)
+
+    def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
+        note = NOTHING if record.submissions else (yield from self._spec.note())
+        return Prepared(found=unit.content, locator=note)
+
+    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
+        raise AssertionError("a sensor submits nothing")
+
+
+class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
+    """Wait for a job that somebody else submitted.
+
+    To write one of your own, override `job`. A job that failed fails the sensor without a retry, or skips it with
+    `soft_fail`, in every mode.
+
+    :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
+    :param poll_interval: deferrable: seconds between two status checks at the most (default: `poke_interval`)
+    """
+
+    __supports_durable_execution = True
+
+    def __init__(self, *, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds(self.poke_interval if poll_interval is None else poll_interval, "poll_interval")
+        self.__run: JobRun | None = None
+        self.__seen: Work | None = None  # by the status check before the wait, so that the first poke has it
+        self.__failures = 0
+
+    # --- to override
+
+    def job(self) -> WatchedJob:
+        """What is waited for, by the rendered arguments."""
+        raise NotImplementedError
+
+    # --- what Airflow calls
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait here, by poking; or in the triggerer if `self.deferrable`."""
+        with self.__skipping(), fail_for_good(True):
+            return self.__end(self.__begin(context).start())
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+        """A status check that fails for a passing reason is not news; too many of them in a row are."""
+        assert self.__run is not None  # noqa: S101 - `execute` makes it
+        work, self.__seen = self.__seen, None
+        try:
+            work = work or self.hook.run(self.__poll(self.__run))
+        except SluiceError as error:
+            self.__failures += 1
+            if error.hopeless or self.__failures >= Cadence().failures:
+                raise
+            self.log.warning("Status check %d failed: %s", self.__failures, error)
+            return PokeReturnValue(False)
+        self.__failures = 0
+        return PokeReturnValue(work.over, work if work.over else None)
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Back from the triggerer, which says why in `event`."""
+        with fail_for_good(True):
+            return self.__end(self.__begin(context).resume(event))
+
+    def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
+        """Back from the triggerer, which did not live to say anything."""
+        with fail_for_good(True):
+            return self.__end(self.__begin(context).resume_after_trigger_death(reason))
+
+    # --- one leg
+
+    def __begin(self, context: Context) -> JobRun:
+        options = Options(deferrable=self.deferrable, timeout=self.timeout, watch_only=True)
+        self.__run = JobRun(self, self.job(), context, options, lambda: self.__wait_here(context))
+        return self.__run
+
+    def __wait_here(self, context: Context) -> Work:
+        """By Airflow's own loop, which knows poke and reschedule, timeouts and backoff."""
+        self.__seen = self.__run.last_work if self.__run is not None else None
+        work: Work = super().execute(context)
+        return work
+
+    def __poll(self, run: JobRun) -> Flow[Work]:
+        ref, record = run.execution.ref, run.execution.record
+        since = record.phase(PHASE).submitted_at if record else time.time()
+        work = yield from JobPoller(self.hook.kind(ref.kind), ref, lambda: time.time() - since).poll()
+        run.observe(ref, work)
+        return work
+
+    def __end(self, record: JobRecord) -> dict[str, Any]:
+        assert self.__run is not None  # noqa: S101 - begun before
+        result = self.__run.spec.manifest(record)
+        self.hook.close()
+        return result
+
+    @contextmanager
+    def __skipping(self) -> Iterator[None]:
+        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us."""
+        try:
+            yield
+        except (compat.fail_exception(), compat.sensor_timeout()) as error:
+            if not self.soft_fail:
+                raise
+            raise compat.skip_exception()(f"skipped, as soft_fail says: {error}") from error
+        except TimedOut as error:
+            raise compat.sensor_timeout()(str(error)) from error

@@ -1,0 +1,61 @@
+"""Where records are kept: Airflow's task state store (3.3 and later), which outlives the worker, retries and clearing;
+where there is none, XComs, which outlive a deferral only.
+
+Airflow gives a task instance a new id with every new try and every clear, and takes values from the current id only. So
+a write that was accepted proves that no newer try had begun by then: a process that was left behind cannot write an
+intent, and without one nothing is submitted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sluice_provider.jobs.record import JobRecord, digest
+from sluice_provider.jobs.storage import RecordStorage
+from sluice_provider.runtime.compat import redact
+
+
+class XComValues:
+    """Values in XComs of this task instance. A new try finds none."""
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def get(self, key: str) -> Any:
+        return self._ti.xcom_pull(task_ids=self._ti.task_id, key=key, map_indexes=self._ti.map_index)
+
+    def set(self, key: str, value: Any) -> None:
+        self._ti.xcom_push(key=key, value=value)
+
+
+class TaskRecords:
+    """The record of one task instance.
+
+    :param context: the task's context
+    :param durable: a retry is to find it; else the task state store gets only what the page shows
+    """
+
+    def __init__(self, context: Any, *, durable: bool = True) -> None:
+        self._ti = context["ti"]
+        store = context.get("task_state_store")
+        xcoms = XComValues(self._ti)
+        self._storage = RecordStorage(store if store is not None and durable else xcoms, redact)
+        self._page: RecordStorage | None = None
+        if store is not None and not durable:
+            self._page = RecordStorage(store, redact, summary_only=True)
+        # Both numbers rise when this task is cleared; each of them alone also changes for other reasons.
+        clears = int(getattr(context["dag_run"], "clear_number", 0) or 0)
+        self.clears = clears, int(getattr(self._ti, "max_tries", 0) or 0)
+
+    def seed(self, fingerprint: str) -> str:
+        """Of the idempotency keys of this piece of work, as it was begun by this try or since this clear."""
+        ti = self._ti
+        return digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.clears, fingerprint])[:32]
+
+    def load(self) -> JobRecord | None:
+        return self._storage.load()
+
+    def save(self, record: JobRecord) -> None:
+        self._storage.save(record)
+        if self._page is not None:
+            self._page.save(record)
