@@ -7,9 +7,7 @@ and from the API reference; what they do not say is marked as a guess. AWS ended
 from __future__ import annotations
 
 import base64
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from uuid import uuid4
 
 from starlette.routing import Route
 
@@ -54,9 +52,15 @@ class FinSpace(Remote):
     name = "finspace"
     title = "Amazon FinSpace"
 
-    def __init__(self, stage: Stage) -> None:
-        self._folders = Folders()
+    def __init__(self, stage: Stage, folders: Folders | None = None) -> None:
+        self._folders = folders or Folders()
         super().__init__(stage)
+
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
 
     def reset(self) -> None:
         """An empty database, and the bucket as it was."""
@@ -140,19 +144,20 @@ class FinSpace(Remote):
             self._authorise(request, body)
             self._store.settle()
             answer = Json(handler(Ask(request.path_params, request.query_params, body)))
-            answer.headers["x-amzn-requestid"] = str(uuid4())
+            answer.headers["x-amzn-requestid"] = self.stage.ids.uuid()
             return answer
 
         return Route(path, endpoint, methods=[method])
 
     def _authorise(self, request: Request, body: bytes) -> None:
-        """By real time: clients sign with theirs, which no test can move."""
+        """By the clients' own time: they sign with theirs, which the settings do not move."""
         scope = request.scope
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         asked = Asked(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
         try:
-            check(asked, self._find, REGION, "finspace", time.time() + self.stage.settings.signature_skew)
+            now = self.stage.clock.source() + self.stage.settings.signature_skew
+            check(asked, self._find, REGION, "finspace", now)
         except Unsigned as no:
             refuse(403, no.kind, no.words)
 
@@ -162,7 +167,7 @@ class FinSpace(Remote):
         given = token.removeprefix(SESSION)
         if access_key != SESSION_KEY or not token.startswith(SESSION) or not given.isdigit():
             return None
-        expired = time.time() + self.stage.settings.clock_advance >= int(given) + self.stage.settings.token_life
+        expired = self.stage.clock.now() >= int(given) + self.stage.settings.token_life
         return Key(SESSION_KEY, SESSION_SECRET, token, expired)
 
     async def _nothing_here(self, request: Request) -> Response:
@@ -267,7 +272,7 @@ class FinSpace(Remote):
         if known is None:
             if self._store.running() >= self.stage.settings.changeset_quota:
                 refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
-            made = self._store.add_changeset(database, requests)
+            made = self._store.add_changeset(database, requests, token)
             self._store.tokens.note("changeset", token, content, made.id)
             return {**self._changeset_json(made, detail=True), "status": PENDING}
         return self._changeset_json(database.changesets[known], detail=True)
