@@ -12,6 +12,7 @@ is one world at a time: a new one takes the place of the one before.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import random
 import sys
@@ -387,6 +388,10 @@ def _clock_in_force(modules: tuple[ModuleType, ...]) -> Iterator[None]:
     ours = [module for name, module in sys.modules.items() if name.startswith("sluice_provider.")]
     ours = [module for module in ours if not module.__name__.startswith(_BUT)]
     with ExitStack() as stack:
+        # What is loaded by now is no garbage: not to look at it again and again saves a tenth of the time.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         for module in (*ours, *modules):
             for real, stand_in in instead:
                 if vars(module).get(real.__name__) is real:
