@@ -122,12 +122,10 @@ def _import(job: Import, now: float) -> ServiceJob:
     elif job.done:
         state = "failed" if job.fails else "completed"
     else:
-        state = "processing" if now >= job.started_at else "pending"
+        state = "processing" if now >= job.started_at else "created"
     kind = "draft import" if job.write else "import"
     at = job.created_at if job.run_at is None else job.run_at
-    return ServiceJob(
-        job.id, kind, job.set_name or "", state, job.done, at, False, tuple(job.keys), len(job.records)
-    )
+    return ServiceJob(job.id, kind, job.set_name or "", state, job.done, at, False, tuple(job.keys), len(job.records))
 
 
 def _case_job(case: Case) -> ServiceJob:

@@ -1,6 +1,6 @@
 """How fast the world is: microseconds for a request and for a new World, by service.
 
-    PYTHONPATH=provider:tests python tests/simulation/measure.py [--profile SERVICE]
+PYTHONPATH=provider:tests python tests/simulation/measure.py [--profile SERVICE]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import cProfile
 import io
 import logging
 import pstats
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def main() -> None:
     with World.clock_in_force():
         if not asked.profile:
             for service in SCHEDULES:
-                print(measure(service, asked.runs))
+                sys.stdout.write(measure(service, asked.runs) + "\n")
             return
         schedule(asked.profile, 0)
         with cProfile.Profile() as profile:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.sandbox.finspace_tree import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, Undone, _fill
 from sluice_provider.sandbox.finspace_tree import BUCKET as FINSPACE_BUCKET
+from sluice_provider.sandbox.finspace_tree import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, Undone, _fill
 from sluice_provider.sandbox.kili_bucket import STARTERS, Bucket
 
 if TYPE_CHECKING:
@@ -77,13 +77,12 @@ def _put(database: dict[str, int], s3_path: str, db_path: str, denied: str) -> N
 
 
 def _delete(database: dict[str, int], db_path: str) -> None:
-    pattern = db_path.strip("/")
+    pattern = "/" + db_path.strip("/")
     wild = any(each in db_path for each in "*?")
     for path in list(database):
-        folders = [path[:end] for end, letter in enumerate(path) if letter == "/"]
-        if any(fnmatchcase(f"/{each}", f"/{pattern}") if wild else each == pattern for each in (path, *folders)):
-            del database[path]
-        elif not pattern:
+        ends = [end for end, letter in enumerate(path) if letter == "/"]
+        names = ["/" + path, *("/" + path[:end] for end in ends), *(["/"] if not wild else [])]
+        if any(fnmatchcase(each, pattern) if wild else each == pattern for each in names):
             del database[path]
 
 

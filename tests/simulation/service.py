@@ -1,4 +1,4 @@
-"""A service of the sandbox in this process: its own routes and handlers, and the provider's own client, without sockets.
+"""A service of the sandbox in this process: its own routes and handlers, and the provider's own client, no sockets.
 
 What is left out between the two: the server, the event loop, Starlette's middleware, and httpx's connection pool. The
 handlers are coroutines that wait for nothing, so one step runs each to its end.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from sluice_provider.sandbox.remote import Remote
+
+    Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Arrival(NamedTuple):
@@ -79,11 +81,11 @@ class Service:
             response = PlainTextResponse(no.detail, no.status_code)
         return answer_of(response, scope)
 
-    def _find(self, method: str, path: str) -> tuple[Callable[[Request], Coroutine[Any, Any, Response]], dict[str, Any]]:
+    def _find(self, method: str, path: str) -> tuple[Handler, dict[str, Any]]:
         for methods, match, route in self._routes:
             if method in methods and (found := match(path)):
-                convertors = route.param_convertors
-                return route.endpoint, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+                convertors, params = route.param_convertors, found.groupdict()
+                return route.endpoint, {name: convertors[name].convert(text) for name, text in params.items()}
         raise AssertionError(f"no route for {method} {path}")
 
 

@@ -12,7 +12,6 @@ is one world at a time: a new one takes the place of the one before.
 
 from __future__ import annotations
 
-import gc
 import heapq
 import random
 import sys
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sluice_provider.calls.flow import Aside
+    from sluice_provider.hooks.base import SluiceHook
     from sluice_provider.sandbox.remote import Remote
     from sluice_provider.sandbox.settings import Settings
 
@@ -191,6 +191,8 @@ class World:
             return drive._exchange(self._place.client, call)
         except httpx.RequestError as error:
             raise drive._unreachable(call, error) from None
+        finally:
+            self._fate, self._call = OK, None
 
     def do(self, step: Call | Pause | Aside, fate: Fate = OK) -> Any:
         """Do one step of a flow. Gives what the flow is to be resumed with: an outcome, or an error to be thrown."""
@@ -217,7 +219,7 @@ class World:
         """The network. A request for a token is never in trouble."""
         if drive.GRANT in request.extensions:
             return _response(self._place.service.answer(arrival_of(request)))
-        fate, name = self._fate, str(self._call)
+        fate, name = self._fate, str(self._call or f"{request.method} {request.url.path}")
         answer = self._befall(request, fate, name)
         self._note(name, fate.name, 0 if fate.error or answer is None else answer.status)
         if fate.waited:
@@ -254,6 +256,11 @@ class World:
     def settings(self) -> Settings:
         """Of the sandbox; each may be set at any time."""
         return self._place.stage.settings
+
+    @property
+    def hook(self) -> SluiceHook:
+        """The provider's hook, whose blocking calls go through this world; nothing befalls them."""
+        return self._place.hook
 
     @property
     def fields(self) -> Fields:
@@ -307,20 +314,28 @@ class _Place:
         conn_id, connection = self.remote.connection(Address("127.0.0.1", 80))
         named = (connection.get(name) for name in ("host", "port", "login", "password"))
         self.fields = Fields(conn_id, *named, connection.get("extra", {}))
-        hook = hook_for(service, conn_id)
-        with mock.patch.object(sys.modules[type(hook).__module__], "mask", lambda _secret: None):
-            place = hook.place(self.fields)
-            options = {**place.options(), "auth": hook.auth(self.fields, place)}
+        self.hook = hook_for(service, conn_id)
+        # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
+        with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked):
+            place = self.hook.place(self.fields)
+            options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
         self.client = Client(lambda request: _world()._send(request), options)
+        self.hook.fields = lambda: self.fields  # type: ignore[method-assign]
+        self.hook.get_conn = lambda: self.client  # type: ignore[method-assign]
 
     def begin(self, seed: int | str, settings: dict[str, Any]) -> None:
         """As at the start."""
         auth.forget_tokens()
+        self.hook.sleep = _sleep
         self.stage.ids.seed(seed)
         self.stage.reset()
         if settings:
             self.stage.settings.change(settings)
         self.remote.reset()
+
+
+def _unmasked(_secret: str) -> None:
+    """Keeps it no secret."""
 
 
 @cache
@@ -339,6 +354,10 @@ _BUT = ("sluice_provider.sandbox", "sluice_provider.hooks.finspace")
 def _world() -> World:
     assert _current is not None, "there is no World yet"
     return _current
+
+
+def _sleep(seconds: float) -> None:
+    _world().advance(seconds)
 
 
 def _time() -> float:
@@ -381,17 +400,13 @@ def _clock_in_force(modules: tuple[ModuleType, ...]) -> Iterator[None]:
 
     global _in_force
     instead: list[tuple[ModuleType, Any]] = [
-        (time, _Instead(time, time=_time, monotonic=_time, sleep=lambda seconds: _world().advance(seconds))),
+        (time, _Instead(time, time=_time, monotonic=_time, sleep=_sleep)),
         (random, _Random()),
         (uuid, _Instead(uuid, uuid4=_uuid4)),
     ]
     ours = [module for name, module in sys.modules.items() if name.startswith("sluice_provider.")]
     ours = [module for module in ours if not module.__name__.startswith(_BUT)]
     with ExitStack() as stack:
-        # What is loaded by now is no garbage: not to look at it again and again saves a tenth of the time.
-        gc.collect()
-        gc.freeze()
-        stack.callback(gc.unfreeze)
         for module in (*ours, *modules):
             for real, stand_in in instead:
                 if vars(module).get(real.__name__) is real:

@@ -16,7 +16,7 @@ from sluice_provider.sandbox.finspace_rules import check_text, error, refuse
 from sluice_provider.sandbox.finspace_signature import Asked, Key, Unsigned, check
 from sluice_provider.sandbox.finspace_store import ACCOUNT, COMPLETED, ENVIRONMENT, FAILED, RUNNING, Store
 from sluice_provider.sandbox.finspace_tree import BUCKET, Folders
-from sluice_provider.sandbox.remote import JobRow, Json, Remote
+from sluice_provider.sandbox.remote import JobRow, Json, Refused, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +102,7 @@ class FinSpace(Remote):
         """The service names no time to come back at, but a gateway before it may."""
         response = error(429, "ThrottlingException", "Rate exceeded")
         response.headers["Retry-After"] = str(seconds)
-        return response
+        return self._named(response)
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
         """The databases, each with its files as a tree, and all changesets, oldest first."""
@@ -141,13 +141,19 @@ class FinSpace(Remote):
     def _route(self, method: str, path: str, handler: Callable[[Ask], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            self._authorise(request, body)
-            self._store.settle()
-            answer = Json(handler(Ask(request.path_params, request.query_params, body)))
-            answer.headers["x-amzn-requestid"] = self.stage.ids.uuid()
-            return answer
+            try:
+                self._authorise(request, body)
+                self._store.settle()
+                return self._named(Json(handler(Ask(request.path_params, request.query_params, body))))
+            except Refused as no:
+                return self._named(no.response)
 
         return Route(path, endpoint, methods=[method])
+
+    def _named(self, response: Response) -> Response:
+        """Every answer names its request."""
+        response.headers["x-amzn-requestid"] = self.stage.ids.uuid()
+        return response
 
     def _authorise(self, request: Request, body: bytes) -> None:
         """By the clients' own time: they sign with theirs, which the settings do not move."""
@@ -173,7 +179,7 @@ class FinSpace(Remote):
     async def _nothing_here(self, request: Request) -> Response:
         """As AWS answers a path that is no operation."""
         del request
-        return error(404, "UnknownOperationException", "")
+        return self._named(error(404, "UnknownOperationException", ""))
 
     # Environments
 

@@ -13,8 +13,8 @@ from sluice_provider.sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sluice_provider.sandbox.kaleidoscope_cases import Case
     from sluice_provider.sandbox.ids import Ids
+    from sluice_provider.sandbox.kaleidoscope_cases import Case
     from sluice_provider.sandbox.kaleidoscope_store import Store
 
 STAGING_VIEW = stable_id("record_view", "registration_staging")
