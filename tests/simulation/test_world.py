@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 import threading
 from pathlib import Path
@@ -25,13 +26,22 @@ from simulation.world import (
     status,
     throttled,
 )
-from sluice_provider.apis import finspace, kaleidoscope, kili, liquid_decisions
+from sluice_provider.apis import (
+    finspace,
+    kaleidoscope,
+    kaleidoscope_drafts,
+    kaleidoscope_registration,
+    kili,
+    liquid_decisions,
+)
 from sluice_provider.calls.body import FilePart
 from sluice_provider.calls.flow import Call
-from sluice_provider.errors import InDoubt, Unreachable
+from sluice_provider.errors import Conflict, InDoubt, Unreachable
 from sluice_provider.sandbox.app import create_app
 from sluice_provider.sandbox.finspace_store import ENVIRONMENT
 from sluice_provider.sandbox.finspace_tree import Folders, Undone
+from sluice_provider.sandbox.kaleidoscope_store import OPERATION
+from sluice_provider.sandbox.kaleidoscope_workspace import FIRST_FILE
 from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
 from sluice_provider.sandbox.stage import Stage
 
@@ -118,6 +128,70 @@ def test_a_changeset_is_signed_and_applied():
     assert (job.mark, job.state, job.over, job.done) == ("mine", "COMPLETED", True, 1)
     assert job.content == (("PUT", "s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/"),)
     assert len(world.files()) == 8
+
+
+def test_drafts_are_staged_submitted_and_registered():
+    """Draft imports, drafts, submissions and what the registrar answered are in the ledger."""
+    world = World("kaleidoscope", registrar="completes")
+    import_id = world.run(kaleidoscope_drafts.create_draft_import(OPERATION, [{"name": "Aspirin"}, {"name": "TNT"}]))
+    assert [(job.id, job.kind, job.state) for job in world.jobs()] == [(import_id, "draft import", "not run")]
+    staging = world.run(kaleidoscope_drafts.get_staging(OPERATION))
+    world.run(kaleidoscope_drafts.run_draft_import(import_id, ["name"], ["name"], staging))
+    world.advance(10)
+    drafts = world.drafts()
+    assert [(draft.key, draft.archived) for draft in drafts] == [(("Aspirin",), ""), (("TNT",), "")]
+    submission = world.run(kaleidoscope_registration.submit_drafts(OPERATION))
+    world.advance(10)
+    (case,) = world.cases()
+    assert (case.id, case.kind, case.status, case.over) == (submission["id"], "registration", "completed", True)
+    assert (case.record_ids, case.statuses) == (tuple(draft.id for draft in drafts), ("submitted", "completed"))
+    again = kaleidoscope_registration.submit_submission_results(OPERATION, case.id, "success")
+    with pytest.raises(Conflict):
+        world.run(again)
+    assert world.cases()[0].results_received == 1
+    assert {draft.archived for draft in world.drafts()} == {"registered"}
+    assert [(job.kind, job.state, job.done) for job in world.jobs()] == [
+        ("draft import", "completed", 2),
+        ("registration", "completed", 2),
+    ]
+
+
+@pytest.mark.parametrize("links", ["links", "foreign"])
+def test_an_export_is_fetched(links):
+    """What a link leads to is streamed into its place, with credentials or without."""
+    world = World("liquid_decisions", export_links=links)
+    job_id = world.run(liquid_decisions.export("Account", "all", "application/json"))
+    world.advance(10)
+    landing = Landing()
+    (link,) = liquid_decisions.job_of(world.run(liquid_decisions.get_job(job_id))).links
+    world.run(liquid_decisions.fetch(link, landing))
+    assert [each["data"]["id"] for each in json.loads(landing.kept)] == ["A-1", "A-2"]
+    (job,) = world.jobs()
+    assert (job.kind, job.mark, job.done) == ("export", "all", 1)
+
+
+class Landing:
+    """Where a file lands in memory."""
+
+    kept = b""
+
+    def begin(self) -> io.BytesIO:
+        self.file = io.BytesIO()
+        self.file.close = lambda: None
+        return self.file
+
+    def keep(self) -> None:
+        self.kept = self.file.getvalue()
+
+    def drop(self) -> None:
+        self.kept = b""
+
+
+def test_a_file_of_the_service_is_downloaded():
+    """Kaleidoscope streams its files part by part."""
+    world, landing = World("kaleidoscope"), Landing()
+    world.exchange(Call("GET", f"files/{FIRST_FILE}", into=landing))
+    assert landing.kept.startswith(b"name,smiles")
 
 
 def test_the_blocking_hook_goes_through_the_world():
