@@ -7,9 +7,7 @@ and from the API reference; what they do not say is marked as a guess. AWS ended
 from __future__ import annotations
 
 import base64
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from uuid import uuid4
 
 from starlette.routing import Route
 
@@ -18,7 +16,7 @@ from sluice_provider.sandbox.finspace_rules import check_text, error, refuse
 from sluice_provider.sandbox.finspace_signature import Asked, Key, Unsigned, check
 from sluice_provider.sandbox.finspace_store import ACCOUNT, COMPLETED, ENVIRONMENT, FAILED, RUNNING, Store
 from sluice_provider.sandbox.finspace_tree import BUCKET, Folders
-from sluice_provider.sandbox.remote import JobRow, Json, Remote
+from sluice_provider.sandbox.remote import JobRow, Json, Refused, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,9 +52,15 @@ class FinSpace(Remote):
     name = "finspace"
     title = "Amazon FinSpace"
 
-    def __init__(self, stage: Stage) -> None:
-        self._folders = Folders()
+    def __init__(self, stage: Stage, folders: Folders | None = None) -> None:
+        self._folders = folders or Folders()
         super().__init__(stage)
+
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
 
     def reset(self) -> None:
         """An empty database, and the bucket as it was."""
@@ -98,7 +102,7 @@ class FinSpace(Remote):
         """The service names no time to come back at, but a gateway before it may."""
         response = error(429, "ThrottlingException", "Rate exceeded")
         response.headers["Retry-After"] = str(seconds)
-        return response
+        return self._named(response)
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
         """The databases, each with its files as a tree, and all changesets, oldest first."""
@@ -137,22 +141,29 @@ class FinSpace(Remote):
     def _route(self, method: str, path: str, handler: Callable[[Ask], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            self._authorise(request, body)
-            self._store.settle()
-            answer = Json(handler(Ask(request.path_params, request.query_params, body)))
-            answer.headers["x-amzn-requestid"] = str(uuid4())
-            return answer
+            try:
+                self._authorise(request, body)
+                self._store.settle()
+                return self._named(Json(handler(Ask(request.path_params, request.query_params, body))))
+            except Refused as no:
+                return self._named(no.response)
 
         return Route(path, endpoint, methods=[method])
 
+    def _named(self, response: Response) -> Response:
+        """Every answer names its request."""
+        response.headers["x-amzn-requestid"] = self.stage.ids.uuid()
+        return response
+
     def _authorise(self, request: Request, body: bytes) -> None:
-        """By real time: clients sign with theirs, which no test can move."""
+        """By the clients' own time: they sign with theirs, which the settings do not move."""
         scope = request.scope
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         asked = Asked(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
         try:
-            check(asked, self._find, REGION, "finspace", time.time() + self.stage.settings.signature_skew)
+            now = self.stage.clock.source() + self.stage.settings.signature_skew
+            check(asked, self._find, REGION, "finspace", now)
         except Unsigned as no:
             refuse(403, no.kind, no.words)
 
@@ -162,13 +173,13 @@ class FinSpace(Remote):
         given = token.removeprefix(SESSION)
         if access_key != SESSION_KEY or not token.startswith(SESSION) or not given.isdigit():
             return None
-        expired = time.time() + self.stage.settings.clock_advance >= int(given) + self.stage.settings.token_life
+        expired = self.stage.clock.now() >= int(given) + self.stage.settings.token_life
         return Key(SESSION_KEY, SESSION_SECRET, token, expired)
 
     async def _nothing_here(self, request: Request) -> Response:
         """As AWS answers a path that is no operation."""
         del request
-        return error(404, "UnknownOperationException", "")
+        return self._named(error(404, "UnknownOperationException", ""))
 
     # Environments
 
@@ -267,7 +278,7 @@ class FinSpace(Remote):
         if known is None:
             if self._store.running() >= self.stage.settings.changeset_quota:
                 refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
-            made = self._store.add_changeset(database, requests)
+            made = self._store.add_changeset(database, requests, token)
             self._store.tokens.note("changeset", token, content, made.id)
             return {**self._changeset_json(made, detail=True), "status": PENDING}
         return self._changeset_json(database.changesets[known], detail=True)

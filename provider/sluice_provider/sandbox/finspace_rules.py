@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-from uuid import uuid4
 
 from sluice_provider.sandbox.remote import Json, Refused
 
@@ -38,7 +37,6 @@ def error(status: int, kind: str, message: str, **more: str) -> Json:
     """An error as the rest-json protocol has it: the type in a header, the words in the body."""
     response = Json({"message": message, **more}, status)
     response.headers["x-amzn-errortype"] = kind
-    response.headers["x-amzn-requestid"] = str(uuid4())
     return response
 
 

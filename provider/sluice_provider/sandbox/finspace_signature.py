@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_plus
 
@@ -127,10 +128,16 @@ def _signature(asked: Asked, key: Key, parts: re.Match[str], names: list[str], s
     scope = [parts["date"], parts["region"], parts["service"], "aws4_request"]
     hashed = hashlib.sha256(canonical(asked, names).encode()).hexdigest()
     text = "\n".join([ALGORITHM, stamp, "/".join(scope), hashed])
-    derived = f"AWS4{key.secret_key}".encode()
-    for part in (*scope, text):
-        derived = hmac.new(derived, part.encode(), hashlib.sha256).digest()
-    return derived.hex()
+    return hmac.digest(_signing_key(key.secret_key, *scope), text.encode(), "sha256").hex()
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret_key: str, *scope: str) -> bytes:
+    """The same for a whole day."""
+    derived = f"AWS4{secret_key}".encode()
+    for part in scope:
+        derived = hmac.digest(derived, part.encode(), "sha256")
+    return derived
 
 
 def canonical(asked: Asked, names: list[str]) -> str:

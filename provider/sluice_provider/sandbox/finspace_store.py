@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,7 @@ class Changeset:
     state: str = RUNNING
     modified: float = 0.0
     error: Raw | None = None
+    token: str = ""  # the client token that it was first asked for with
 
     @property
     def over(self) -> bool:
@@ -107,18 +107,18 @@ class Store:
         """How many are not over."""
         return sum(not each.over for each in self.changesets)
 
-    def add_changeset(self, database: Database, requests: list[Raw]) -> Changeset:
+    def add_changeset(self, database: Database, requests: list[Raw], token: str) -> Changeset:
         """Asked for; it starts at once and ends after `job_seconds`."""
         settings, now = self._stage.settings, self._stage.clock.now()
         fate = ""
         if settings.fail_changesets:
             settings.fail_changesets -= 1
             fate = settings.changeset_error
-        name = "".join(random.choices(_ALPHABET, k=22))
+        name = self._stage.ids.letters(_ALPHABET, 22)
         changeset = Changeset(
             name, ENVIRONMENT, database.name, requests, now, now + settings.job_seconds, fate, settings.late_changesets
         )
-        changeset.modified = now
+        changeset.modified, changeset.token = now, token
         database.changesets[name] = changeset
         return changeset
 

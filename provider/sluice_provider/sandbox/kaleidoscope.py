@@ -47,6 +47,12 @@ class Kaleidoscope(Remote):
         self._here = Workspace(stage)
         super().__init__(stage)
 
+    @property
+    def workspace(self) -> Workspace:
+        """What it holds now; a reset makes another."""
+        self._here.settle()
+        return self._here
+
     def reset(self) -> None:
         """A new workspace, and no token is good any more; of the old one nothing is sent from now on."""
         self._here.webhooks.end()
@@ -214,7 +220,7 @@ class Kaleidoscope(Remote):
         self._check_views(views)
         given: dict[str, Any] = {name: content.get(name) for name in ("program_id", "operation_id", "set_name")}
         now, seconds = self.stage.clock.now(), self.stage.settings.job_seconds
-        job = Import(key_fields, rows, now, seconds, record_view_ids=views, **given, **more)
+        job = Import(key_fields, rows, now, seconds, record_view_ids=views, id=self.stage.ids.uuid(), **given, **more)
         return {"import_id": self._store.take_on(job).id}
 
     def _check_keys(self, names: list[str]) -> None:

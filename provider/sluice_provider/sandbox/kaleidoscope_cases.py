@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,7 @@ class Case:
     answered: bool = False  # there are results, though perhaps they are still being processed
     outcome: str = "success"
     due: float | None = None  # when the outcome takes effect
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(kw_only=True)
 
     def __post_init__(self) -> None:
         self.updated_at = self.created_at

@@ -13,6 +13,7 @@ from sluice_provider.sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sluice_provider.sandbox.ids import Ids
     from sluice_provider.sandbox.kaleidoscope_cases import Case
     from sluice_provider.sandbox.kaleidoscope_store import Store
 
@@ -38,8 +39,9 @@ class Draft:
 class Drafts:
     """The staging table of the one operation."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ids: Ids) -> None:
         self._store = store
+        self._ids = ids
         self.by_id: dict[str, Draft] = {}
 
     def current(self, operation_id: str) -> list[str]:
@@ -73,7 +75,7 @@ class Drafts:
 
     def put(self, rows: list[dict[str, Any]], operation_id: str, now: float) -> list[str]:
         """Without the steps of an import; only of rows that fit. The ids of the new drafts."""
-        job = Import(list(STAGING_KEYS), rows, now, 0.0, operation_id=operation_id)
+        job = Import(list(STAGING_KEYS), rows, now, 0.0, operation_id=operation_id, id=self._ids.uuid())
         job.entity_slice_id, _ = self._store.slices[frozenset(STAGING_KEYS)]
         for row in rows:
             self._stage(job, row)
@@ -82,7 +84,8 @@ class Drafts:
     def _stage(self, job: Import, row: dict[str, Any]) -> None:
         fields = self._store.fields
         key = {name: fields.keys[name].fit(row[name]) for name in job.key_fields}
-        record = Record(key, job.entity_slice_id, job.completed_at, pushes=1, updated_at=job.completed_at)
+        at = job.completed_at
+        record = Record(key, job.entity_slice_id, at, pushes=1, updated_at=at, id=self._ids.uuid())
         record.values = as_kept(fields, job, row)
         job.records.append(record)
         self.by_id[record.id] = Draft(record, job.operation_id or "")

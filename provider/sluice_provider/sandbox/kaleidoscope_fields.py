@@ -6,6 +6,7 @@ import math
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.sandbox.settings import iso
@@ -23,6 +24,7 @@ TYPES = {
 }
 
 
+@lru_cache(maxsize=1024)
 def stable_id(*names: str) -> str:
     """The same uuid for the same thing, in every sandbox and after every reset."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("https://sandbox.sluice", *names))))

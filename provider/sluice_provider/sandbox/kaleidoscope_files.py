@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
-import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
 from pathlib import PurePosixPath
-from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from starlette.responses import Response
+
+    from sluice_provider.sandbox.ids import Ids
 
 PART = 65_536  # bytes given out at a time
 TYPES = {
@@ -46,8 +46,8 @@ class File:
     content_type: str
     content: bytes
     created_at: float
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    signature: str = field(default_factory=lambda: token_urlsafe(24))
+    id: str
+    signature: str
 
     def to_json(self) -> dict[str, Any]:
         """For `/control/state`; neither the content nor the signature."""
@@ -67,15 +67,16 @@ class File:
 class Files:
     """By id. Nothing says that two files of one name are one."""
 
-    def __init__(self, now: float, first_id: str) -> None:
-        first = File("compounds.csv", TYPES[".csv"], FIRST.encode(), now, first_id)
+    def __init__(self, now: float, first_id: str, ids: Ids) -> None:
+        self._ids = ids
+        first = File("compounds.csv", TYPES[".csv"], FIRST.encode(), now, first_id, ids.token(24))
         self.by_id = {first.id: first}
 
     def add(self, name: str, content: bytes, content_type: str, now: float) -> File:
         """A new file; without a content type, the one that its name speaks for."""
         # A browser sends the base name only, and so a path in a name is somebody's mistake: it is cut.
         name = PurePosixPath(name.replace("\\", "/")).name or "file"
-        file = File(name, content_type or type_of(name), content, now)
+        file = File(name, content_type or type_of(name), content, now, self._ids.uuid(), self._ids.token(24))
         self.by_id[file.id] = file
         return file
 

@@ -33,7 +33,8 @@ def register(here: Workspace, ask: Ask) -> Json:
 
 def open_registration(here: Workspace, operation_id: str, file: File, record_ids: list[str], root: str) -> Case:
     """A registration begins, and the registrar is told."""
-    case = Case(FILE, operation_id, record_ids, here.stage.clock.now(), "pending", file_id=file.id)
+    now, new_id = here.stage.clock.now(), here.stage.ids.uuid()
+    case = Case(FILE, operation_id, record_ids, now, "pending", file_id=file.id, id=new_id)
     here.cases.open(case)
     # file_url and record_ids are named in the documentation of kalbio 0.2.4, file_name in that of its files; the
     # spelling of the other names is inferred. That record_ids are the operation's records is a guess.

@@ -36,7 +36,8 @@ def create(here: Workspace, ask: Ask) -> dict[str, Any]:
     operation_id = content.get("operation_id")
     if operation_id not in (None, OPERATION):
         unknown("Operation", operation_id)
-    job = Import([], content["data_json"], here.stage.clock.now(), math.inf, operation_id=operation_id)
+    now, new_id = here.stage.clock.now(), here.stage.ids.uuid()
+    job = Import([], content["data_json"], now, math.inf, operation_id=operation_id, id=new_id)
     if content.get("is_draft"):
         if operation_id is None:
             refuse(400, "FST_ERR_VALIDATION", "body/operation_id Required: drafts are staged on an operation")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,6 @@ RECORD_VIEW = stable_id("record_view")
 Key = tuple[tuple[str, str], ...]
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())
-
-
 @dataclass(slots=True)
 class Record:
     """A row that stayed. `pushes` counts the rows that arrived for it, so that a test can see one doubled."""
@@ -37,7 +32,7 @@ class Record:
     updated_at: float = 0.0
     pushes: int = 0
     operation_ids: list[str] = field(default_factory=list)
-    id: str = field(default_factory=_new_id)
+    id: str = field(kw_only=True)
 
     @property
     def identifier(self) -> str:
@@ -68,7 +63,8 @@ class Import:
     records: list[Record] = field(default_factory=list)
     run_at: float | None = None  # None: at once
     write: Callable[[Import], dict[str, Any]] | None = None  # None: as records
-    id: str = field(default_factory=_new_id)
+    keys: list[tuple[str, ...]] = field(default_factory=list)  # of the rows it was asked for, also of bad ones
+    id: str = field(kw_only=True)
 
     @property
     def _begins(self) -> float:
@@ -103,6 +99,7 @@ class Store:
         job.rejects, job.fails = settings.rejected_rows, settings.fail_imports > 0
         settings.fail_imports -= job.fails
         job.entity_slice_id = self._slice(job.key_fields)
+        job.keys = [tuple(str(row.get(name)) for name in job.key_fields) for row in job.rows]
         self.note(job)
         self._running.append(job)
         return job
@@ -117,7 +114,7 @@ class Store:
         for name in key_fields:
             self.fields.add_key(name, now)
         fitting = {name: value for name, value in row.items() if name in key_fields or self.fits(name, value)}
-        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id)
+        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id, id=self._stage.ids.uuid())
         job.entity_slice_id = self._slice(key_fields)
         self._keep(job, fitting)
 
@@ -179,7 +176,8 @@ class Store:
         named = {name: self.fields.keys[name].fit(row[name]) for name in job.key_fields}
         key = tuple(sorted(named.items()))
         if key not in self.records:
-            self.records[key] = Record(named, job.entity_slice_id, job.completed_at)
+            new_id = self._stage.ids.uuid()
+            self.records[key] = Record(named, job.entity_slice_id, job.completed_at, id=new_id)
         return self.records[key]
 
 

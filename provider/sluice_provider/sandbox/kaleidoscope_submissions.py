@@ -43,7 +43,8 @@ def _asked(here: Workspace, ask: Ask, kind: str) -> dict[str, Any]:
 def open_submission(here: Workspace, operation_id: str, record_ids: list[str], kind: str) -> Case:
     """A submission begins, and the registrar is told."""
     status, event = _BEGINNINGS[kind]
-    case = here.cases.open(Case(kind, operation_id, record_ids, here.stage.clock.now(), status))
+    now, new_id = here.stage.clock.now(), here.stage.ids.uuid()
+    case = here.cases.open(Case(kind, operation_id, record_ids, now, status, id=new_id))
     here.webhooks.send(event, {"operation_id": operation_id, "submission_id": case.id, "record_ids": record_ids})
     return case
 

@@ -45,10 +45,10 @@ class Workspace:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.store = Store(stage)
-        self.files = Files(self.store.since, FIRST_FILE)
-        self.drafts = Drafts(self.store)
+        self.files = Files(self.store.since, FIRST_FILE, stage.ids)
+        self.drafts = Drafts(self.store, stage.ids)
         self.cases = Cases(stage, self._came_to_its_end)
-        self.webhooks = Webhooks(stage.settings)
+        self.webhooks = Webhooks(stage.settings, stage.ids)
         self.property: File | None = None  # what was uploaded last to be registered
 
     @property

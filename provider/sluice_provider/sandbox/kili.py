@@ -14,12 +14,15 @@ from starlette.routing import Route
 
 from sluice_provider.sandbox import kili_schema
 from sluice_provider.sandbox.kili_azure import SAS, SIGNATURE, list_blobs
+from sluice_provider.sandbox.kili_bucket import Bucket
 from sluice_provider.sandbox.kili_resolvers import Resolvers
 from sluice_provider.sandbox.kili_store import AZURE, CONNECTION, INTEGRATION, PROJECT, Connection, Store
 from sluice_provider.sandbox.page import document, heading, paragraph, table
 from sluice_provider.sandbox.remote import JobRow, Json, Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from sluice_provider.sandbox.remote import Address
@@ -38,14 +41,21 @@ class Kili(Remote):
     name = "kili"
     title = "Kili"
 
-    def __init__(self, stage: Stage) -> None:
-        self._store = Store(stage)
+    def __init__(self, stage: Stage, make_bucket: Callable[[], Bucket] = Bucket) -> None:
+        self._make_bucket = make_bucket
+        self._store = Store(stage, make_bucket)
         super().__init__(stage)
+
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
 
     def reset(self) -> None:
         """Full buckets, an empty project."""
         self._store.close()
-        self._store = Store(self.stage)
+        self._store = Store(self.stage, self._make_bucket)
         self._resolvers = Resolvers(self.stage, self._store, API_KEY, SAS)
         self.stage.traffic.secrets |= {API_KEY, SAS, SIGNATURE}
 

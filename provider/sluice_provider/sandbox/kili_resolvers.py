@@ -110,7 +110,7 @@ class Resolvers:
     def _create(self, data: Raw) -> Integration:
         more = {name: value for name, value in data.items() if name not in ("name", "platform", "status")}
         about = (data.get("name", ""), data.get("platform", "AWS"), Bucket(()), data.get("status", "CHECKING"))
-        made = Integration(*about, more=more)
+        made = Integration(*about, more=more, id=self._store.new_id())
         self._store.integrations[made.id] = made
         return made
 
@@ -166,7 +166,8 @@ class Resolvers:
         if data["projectId"] != PROJECT or integration is None:
             raise refuse("NOT_FOUND", "Project or data integration not found")
         chosen = Filter(*(data.get(name) for name in ("selectedFolders", "prefix", "include", "exclude")))
-        made = Connection(PROJECT, integration, chosen, data.get("isJsonProcessingEnabled"))
+        is_json = data.get("isJsonProcessingEnabled")
+        made = Connection(PROJECT, integration, chosen, is_json, id=self._store.new_id())
         self._store.connections[made.id] = made
         return made
 

@@ -11,7 +11,7 @@ from sluice_provider.sandbox.kili_bucket import Bucket, Filter
 from sluice_provider.sandbox.settings import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sluice_provider.sandbox.stage import Stage
 
@@ -26,10 +26,6 @@ PROJECT, INTEGRATION, AZURE, CONNECTION, ORGANIZATION, USER = map(
 )
 
 
-def _new_id() -> str:
-    return "c" + uuid.uuid4().hex[:24]
-
-
 @dataclass
 class Integration:
     """A bucket that the organization can reach."""
@@ -39,7 +35,7 @@ class Integration:
     bucket: Bucket
     status: str = "CONNECTED"
     more: dict[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=_new_id)
+    id: str = field(kw_only=True)
 
     @property
     def told_by_client(self) -> bool:
@@ -87,7 +83,7 @@ class Connection:
     assets: list[str] = field(default_factory=list)
     running: list[Task] = field(default_factory=list)
     history: list[Task] = field(default_factory=list)
-    id: str = field(default_factory=_new_id)
+    id: str = field(kw_only=True)
 
     def flag(self, now: float, *, checking: bool) -> bool:
         """isChecking, or isApplyingDataDifferences."""
@@ -101,19 +97,23 @@ class Connection:
 class Store:
     """One organization with one project."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, make_bucket: Callable[[], Bucket] = Bucket) -> None:
         self._stage = stage
         azure = {"azureIsUsingServiceCredentials": True, "azureTenantId": "sandbox"}
-        bucket = Bucket()
+        bucket = make_bucket()
         self.integrations = {
             each.id: each
             for each in (
                 Integration("Pictures", "CustomS3", bucket, id=INTEGRATION),
-                Integration("Azure pictures", "Azure", Bucket(), more=azure, id=AZURE),
+                Integration("Azure pictures", "Azure", make_bucket(), more=azure, id=AZURE),
             )
         }
         first = Connection(PROJECT, self.integrations[INTEGRATION], Filter(), id=CONNECTION)
         self.connections = {first.id: first}
+
+    def new_id(self) -> str:
+        """Of the length that Kili's have."""
+        return "c" + self._stage.ids.hexadecimal(24)
 
     def close(self) -> None:
         """Away with the folders."""

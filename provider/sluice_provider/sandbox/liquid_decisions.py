@@ -43,6 +43,12 @@ class LiquidDecisions(Remote):
     name = "liquid_decisions"
     title = "Liquid Decisions"
 
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
+
     def reset(self) -> None:
         """As at the start, and no token is good any more."""
         self._tokens = Tokens(self.stage)
@@ -213,7 +219,8 @@ class LiquidDecisions(Remote):
         other = (
             home.replace("127.0.0.1", "localhost") if "127.0.0.1" in home else home.replace("localhost", "127.0.0.1")
         )
-        return Job(kind, fields, self.stage.clock.now(), settings.job_seconds, base=(home, other))
+        base, new_id = (home, other), self.stage.ids.uuid()
+        return Job(kind, fields, self.stage.clock.now(), settings.job_seconds, base=base, id=new_id)
 
     # Looking and cancelling
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +38,7 @@ class Job:
     settled: bool = False
     links: list[str] = field(default_factory=list)
     base: tuple[str, str] = ("", "")
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(kw_only=True)
 
     @property
     def item_type(self) -> str:
@@ -168,7 +166,7 @@ class Store:
         return [{"headers": headers, "data": data} for data in chosen]
 
     def _export(self, job: Job) -> None:
-        settings = self._stage.settings
+        settings, ids = self._stage.settings, self._stage.ids
         rows = self.choose(job)
         job.rows = [("Export", row) for row in rows]
         as_json = job.fields.get("contentType") == "application/json"
@@ -180,9 +178,9 @@ class Store:
                 template=job.fields.get("template"),
                 header=flag(job.fields, "rowHeader", "headerRow"),
             )
-            token = secrets.token_urlsafe(12)
+            token = ids.token(12)
             kind = "json" if as_json else "csv"
-            stored = Stored(content, kind, self._stage.clock.now() + settings.link_life, secrets.token_urlsafe(12))
+            stored = Stored(content, kind, self._stage.clock.now() + settings.link_life, ids.token(12))
             self.files[token] = stored
             job.links.append(_link(job, token, stored, settings.export_links))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,8 @@ class Tokens:
     def grant(self, family: Family | None = None) -> Pair:
         """A new pair; without a family, the first of a new one."""
         family = family or Family()
-        pair = Pair(secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._stage.settings.token_life)
+        ids = self._stage.ids
+        pair = Pair(ids.token(32), ids.token(32), self._stage.settings.token_life)
         self._access[pair.access_token] = family, self._stage.clock.now() + pair.expires_in
         self._refresh[pair.refresh_token] = family
         return pair

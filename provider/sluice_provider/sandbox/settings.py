@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Wrong(ValueError):
@@ -102,14 +102,15 @@ _KINDS = {float: "a number from 0", int: "a whole number from 0", bool: "true or
 
 
 class Clock:
-    """Real time, moved on by as much as the settings say."""
+    """Real time, or that of another source, moved on by as much as the settings say."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self.source = source  # seconds since 1970, as clients know them
 
     def now(self) -> float:
         """Seconds since 1970."""
-        return time.time() + self._settings.clock_advance
+        return self.source() + self._settings.clock_advance
 
     def look(self) -> None:
         """Somebody looks at a job: the clock may be set to move on."""

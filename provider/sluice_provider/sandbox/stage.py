@@ -1,12 +1,18 @@
-"""What every remote stands on: the settings, the clock, the faults to come and the requests seen."""
+"""What every remote stands on: the settings, the clock, the ids, the faults to come and the requests seen."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from sluice_provider.sandbox.faults import Faults
+from sluice_provider.sandbox.ids import Ids
 from sluice_provider.sandbox.settings import Clock, Settings
 from sluice_provider.sandbox.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Throttle:
@@ -34,11 +40,15 @@ class Throttle:
 
 
 class Stage:
-    """Shared by all remotes of one sandbox. Everything on it is touched from one event loop only."""
+    """Shared by all remotes of one sandbox. Everything on it is touched from one event loop only.
 
-    def __init__(self) -> None:
+    `source` is the time without what the settings add; with a `seed` every run makes the same ids.
+    """
+
+    def __init__(self, source: Callable[[], float] = time.time, seed: int | str | None = None) -> None:
         self.settings = Settings()
-        self.clock = Clock(self.settings)
+        self.clock = Clock(self.settings, source)
+        self.ids = Ids(seed)
         self.throttle = Throttle(self.settings, self.clock)
         self.faults = Faults()
         self.traffic = Traffic()

@@ -12,7 +12,6 @@ import hmac
 import json
 import ssl
 import time
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
+    from sluice_provider.sandbox.ids import Ids
     from sluice_provider.sandbox.settings import Settings
 
 TIMEOUT = 10.0  # seconds for one try
@@ -39,7 +39,7 @@ class Delivery:
     last_error: str | None = None
     delivered: bool = False
     over: bool = False
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """For `/control/state`; a query could hold a secret, and so could a file's link."""
@@ -71,8 +71,9 @@ def signed(settings: Settings, body: bytes, now: float) -> dict[str, str]:
 class Webhooks:
     """All deliveries, and the senders that carry them out on the event loop of the sandbox."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ids: Ids) -> None:
         self._settings = settings
+        self._ids = ids
         self._all: list[Delivery] = []
         self._waiting: deque[Delivery] = deque()
         self._senders: set[asyncio.Task[None]] = set()
@@ -83,7 +84,7 @@ class Webhooks:
         url = self._settings.webhook_url
         if url:
             copies = range(1 + self._settings.webhook_duplicates)
-            new = [Delivery(event, url, {"event": event, **content}) for _ in copies]
+            new = [Delivery(event, url, {"event": event, **content}, id=self._ids.uuid()) for _ in copies]
             self._all += new
             for delivery in new:
                 self._enqueue(delivery)
