@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.sandbox.finspace_tree import BUCKET as FINSPACE_BUCKET
-from sluice_provider.sandbox.finspace_tree import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, Undone, _fill
+from sluice_provider.sandbox.finspace_tree import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, JobFailed, _fill
 from sluice_provider.sandbox.kili_bucket import STARTERS, Bucket
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class MemoryFolders(Folders):
 def _put(database: dict[str, int], s3_path: str, db_path: str, denied: str) -> None:
     bucket, _, key = s3_path.removeprefix("s3://").partition("/")
     if bucket == denied:
-        raise Undone(NOT_PERMITTED, f"Access denied for {s3_path}")
+        raise JobFailed(NOT_PERMITTED, f"Access denied for {s3_path}")
     if ".." in s3_path.split("/") or ".." in db_path.split("/"):
-        raise Undone(INVALID, f"Path is not allowed: {s3_path} {db_path}")
+        raise JobFailed(INVALID, f"Path is not allowed: {s3_path} {db_path}")
     source, target = f"{bucket}/{key}", db_path.strip("/")
     stored = _stored()
     found = {path: size for path, size in stored.items() if path == source or path.startswith(source.rstrip("/") + "/")}
     if not found or (source in found) == s3_path.endswith("/"):
-        raise Undone(NOT_FOUND, f"S3 path not found: {s3_path}")
+        raise JobFailed(NOT_FOUND, f"S3 path not found: {s3_path}")
     cut = len(source) if s3_path.endswith("/") else source.rfind("/") + 1
     for path, size in found.items():
         database["/".join(filter(None, (target, path[cut:])))] = size

@@ -36,10 +36,10 @@ from sluice_provider.apis import (
 )
 from sluice_provider.calls.body import FilePart
 from sluice_provider.calls.flow import Call
-from sluice_provider.errors import Conflict, InDoubt, Unreachable
+from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
 from sluice_provider.sandbox.app import create_app
 from sluice_provider.sandbox.finspace_store import ENVIRONMENT
-from sluice_provider.sandbox.finspace_tree import Folders, Undone
+from sluice_provider.sandbox.finspace_tree import Folders, JobFailed
 from sluice_provider.sandbox.kaleidoscope_store import OPERATION
 from sluice_provider.sandbox.kaleidoscope_workspace import FIRST_FILE
 from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
@@ -259,7 +259,7 @@ def test_late_requests_land_in_the_order_of_their_times():
     world = World("liquid_decisions")
     for name, seconds in (("slow", 50), ("fast", 20)):
         flow = liquid_decisions.import_file(file_of(ITEMS), "Account", name, "application/json")
-        with pytest.raises(InDoubt):
+        with pytest.raises(OutcomeUnknown):
             world.run(flow, lambda _call, seconds=seconds: late(seconds))
     world.advance(60)
     assert [(job.mark, job.started_at - START) for job in world.jobs()] == [("fast", 20), ("slow", 50)]
@@ -400,7 +400,7 @@ def test_databases_in_memory_are_like_databases_in_folders(changes):
         try:
             folders.apply("environment", "database", requests, "")
             outcomes.append(folders.files("environment", "database"))
-        except Undone as undone:
+        except JobFailed as undone:
             outcomes.append((undone.kind, undone.message))
     assert outcomes[0] == outcomes[1]
 
