@@ -212,6 +212,16 @@ class Life:
         return self.stored("sluice_record") or {}
 
     @property
+    def written(self) -> list[str]:
+        """All values in its task state store, as they are written."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            return list(session.scalars(select(TaskStateStoreModel.value).filter_by(**self._name)))
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What the page shows of it."""
         return self.head.get("summary") or {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import get_current_context
+from uuid6 import uuid7
 
 from operators.life import Died
 from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge
@@ -158,12 +159,12 @@ def test_json_by_its_name_and_by_word(importing, liquid, tmp_path):
         ({"file": "/nowhere/contacts.csv"}, "there is no such file"),
         ({"file": ""}, "file must be the path or URL of a file"),
         ({"file": None}, "file must be the path or URL of a file"),
-        ({"file": "/tmp/contacts.data"}, "does not say by its name what it is"),
+        ({"file": "/tmp/contacts.data"}, "has an unsupported file extension"),
         ({"file": "nosuch://x/contacts.csv"}, "cannot be reached on this worker"),
         ({"template": "/nowhere/t.json"}, "template: /nowhere/t.json: there is no such file"),
         ({"content_type": "excel"}, "content_type must be"),
-        ({"item_type": " "}, "item_type must be a text that is not empty"),
-        ({"job_name": None}, "job_name must be a text"),
+        ({"item_type": " "}, "item_type must be a string that is not empty"),
+        ({"job_name": None}, "job_name must be a string"),
         ({"on_unknown_outcome": "guess"}, "must be 'fail' or 'resubmit'"),
     ],
     ids=lambda value: str(value)[:40],
@@ -270,7 +271,7 @@ def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
     assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
     assert len(liquid.jobs) == (moment == "after submitting")
     for name in liquid.names:
-        assert f"jobName {name!r}" in str(life.error)
+        assert f"jobName is {name!r}" in str(life.error)
 
 
 def test_cleared_before_anybody_knew_of_the_doubt(importing, liquid):
@@ -301,7 +302,8 @@ def test_in_doubt_the_author_may_ask_again(importing, liquid):
         life.go()
     life.retry()
     assert (life.state, len(set(liquid.names))) == ("success", 2)
-    assert life.said("WARNING", f"What became of {liquid.names[0]!r} is not known; asking again")
+    assert life.said("WARNING", f"Submitting again: the outcome of {liquid.names[0]!r} is unknown")
+    assert life.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
 
 
 def test_a_lost_answer(importing, liquid):
@@ -309,16 +311,15 @@ def test_a_lost_answer(importing, liquid):
     liquid.trouble("batch/import", drop="after")
     life = importing().go()
     assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", OutcomeUnknown, 1)
-    assert f"its jobName is {liquid.names[0]!r}" in str(life.error)
+    assert f"whose jobName is {liquid.names[0]!r}" in str(life.error)
 
 
 def test_a_lost_answer_of_an_author_who_does_not_mind(importing, liquid, sluice_sandbox):
-    """The next try asks again."""
+    """It is submitted again at once, and the result tells of the first one."""
     sluice_sandbox.faults([{"path": "batch/import", "drop": "after"}])
     life = importing(on_unknown_outcome="resubmit").go()
-    assert life.state == "up_for_retry"
-    assert life.retry().state == "success"
-    assert len(set(liquid.names)) == 2
+    assert (life.state, len(set(liquid.names))) == ("success", 2)
+    assert life.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
 
 
 def test_an_answer_that_is_no_status(importing, liquid):
@@ -430,7 +431,7 @@ def test_links_only_in_the_mail(exporting, liquid):
     liquid.settings(export_links="mail")
     life = exporting(notification_email="ada@example.com").go()
     assert (life.state, life.result["files"]) == ("success", [])
-    assert "carries no links" in life.result["note"]
+    assert "has no links" in life.result["note"]
     assert "ada@example.com" in life.result["note"]
     assert life.said("WARNING", "Nothing was fetched")
 
@@ -450,7 +451,7 @@ def test_no_link_in_any_log(exporting, liquid, where):
     told = liquid.jobs[0]["told"]
     link = (told.get("links") or [told["reason"]])[0].rpartition("http://")[2]
     token = link.split("/export.")[0].rpartition("/")[2]
-    words = "\n".join([*life.log, json.dumps(life.result), json.dumps(life.journal)])
+    words = "\n".join([*life.log, json.dumps(life.result), json.dumps(life.written)])
     assert life.state == "success"
     assert token not in words
     assert "signature=" not in words
@@ -479,37 +480,120 @@ def test_a_fetch_that_fails_leaves_nothing_and_is_made_up_for(exporting, liquid,
 
 
 def test_an_export_in_doubt(exporting, liquid):
-    """As an import."""
+    """An export changes nothing, so it is submitted again, unless the author says otherwise."""
     life = exporting()
     with life.death("after submitting"):
         life.go()
-    assert type(life.retry().error) is OutcomeUnknown
+    assert (life.retry().state, len(liquid.jobs)) == ("success", 2)
+    careful = exporting(on_unknown_outcome="fail")
+    with careful.death("after submitting"):
+        careful.go()
+    assert type(careful.retry().error) is OutcomeUnknown
 
 
 # --- cancelling
 
 
-def test_a_killed_task_cancels_its_job(importing, liquid, clock):
-    """As far as the remote can: lazily."""
-    clock.on_nap = killed
-    life = importing().go()
+def test_a_user_ends_a_running_task(importing, liquid, clock):
+    """Its job is cancelled, as far as the service can: lazily."""
+    life = importing()
+
+    def marked_failed():
+        with life.row() as row:
+            row.state = "failed"
+        killed()
+
+    clock.on_nap = marked_failed
+    life.go()
     assert isinstance(life.error, Died)
     assert liquid.jobs[0]["status"] == "Canceling"
+    assert life.summary["state"] == "cancelling"
     liquid.advance(60)
     assert liquid.jobs[0]["status"] == "Canceled"
+
+
+@pytest.mark.parametrize("state", ["running", "queued", "up_for_retry", "restarting", None])
+def test_the_platform_stops_a_worker(importing, liquid, clock, state):
+    """No user ended the task, so its job goes on and the next try reconnects to it: rows arrive once."""
+    life = importing()
+
+    def stopped():
+        with life.row() as row:
+            before, row.state = row.state, state
+        try:
+            killed()
+        finally:
+            with life.row() as row:
+                row.state = before
+
+    clock.on_nap = stopped
+    life.go()
+    assert isinstance(life.error, Died)
+    assert liquid.asked("batch/cancel") == 0
+    assert life.said("WARNING", "goes on in the service, and the next try reconnects")
     clock.on_nap = lambda: None
     assert life.retry().state == "success"
-    assert [job["status"] for job in liquid.jobs] == ["Canceled", "Completed"]
+    assert set(liquid.contacts.values()) == {1}
 
 
-def test_cleared_while_it_ran(importing, liquid, clock):
-    """Clearing a running task cancels its job and means "again": the new try does not fail for the cancelled job."""
+def test_airflow_cannot_be_asked(importing, liquid, clock, monkeypatch):
+    """Then nothing is known, so nothing is cancelled."""
+    from sluice_provider.runtime import compat
+
+    def away(**_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(compat, "get_task_states", away)
     clock.on_nap = killed
-    life = importing().go()
-    assert liquid.jobs[0]["status"] == "Canceling"
-    clock.on_nap = lambda: None
+    importing().go()
+    assert liquid.asked("batch/cancel") == 0
+
+
+def test_a_superseded_try_cancels_nothing(importing, liquid, clock):
+    """Airflow says failed, but of a newer try: this one cannot write its record any more."""
+    life = importing()
+
+    def superseded():
+        with life.row() as row:
+            row.state, row.id = "failed", uuid7()
+        killed()
+
+    clock.on_nap = superseded
+    life.leg()
+    assert liquid.asked("batch/cancel") == 0
+    assert life.said("WARNING", "The job could not be cancelled", "perhaps a newer try")
+
+
+def test_cleared_while_it_ran(importing, liquid):
+    """The next try cancels the job, sees it cancelled, and submits again; the result tells of both."""
+    life = importing()
+    with life.death("all written"):
+        life.go()
     assert life.clear().go().state == "success"
     assert [job["status"] for job in liquid.jobs] == ["Canceled", "Completed"]
+    assert life.result["replaced_jobs"] == [{"id": liquid.jobs[0]["id"], "state": "cancelled", "rows": 0}]
+    assert set(liquid.contacts.values()) == {1}
+
+
+def test_cleared_while_it_ran_and_over_before_it_could_be_cancelled(importing, liquid, clock):
+    """What the user wants is there, once."""
+    liquid.settings(job_seconds=100)
+    life = importing()
+    with life.death("all written"):
+        life.go()
+    clock.move(90)  # in its last slice a job cannot be cancelled any more
+    assert life.clear().go().state == "success"
+    assert [job["status"] for job in liquid.jobs] == ["Completed"]
+    assert life.said("WARNING", "The job was over before it could be cancelled")
+
+
+def test_cleared_while_it_ran_and_not_to_be_cancelled(importing, liquid):
+    """With cancel_on_kill=False a cleared task reconnects."""
+    life = importing(cancel_on_kill=False)
+    with life.death("all written"):
+        life.go()
+    assert life.clear().go().state == "success"
+    assert [job["status"] for job in liquid.jobs] == ["Completed"]
 
 
 def test_a_killed_deferred_task_cancels_its_job(importing, liquid):
@@ -520,7 +604,7 @@ def test_a_killed_deferred_task_cancels_its_job(importing, liquid):
         row.state = "failed"
     life.in_triggerer(lambda one: one.on_kill(), trigger)
     assert liquid.jobs[0]["status"] == "Canceling"
-    assert life.said("INFO", "Asked liquid_decisions to cancel import")
+    assert life.said("INFO", "the task was marked failed: asked liquid_decisions to cancel import")
 
 
 def test_a_job_that_somebody_cancelled(importing, liquid, sluice_sandbox):
@@ -560,7 +644,7 @@ def test_a_cancel_that_came_too_late(importing, cancelling, liquid, clock, at):
     clock.move(at)
     life = cancelling(liquid.jobs[0]["id"]).go()
     assert (life.state, life.result["cancelled"], life.result["status"]) == ("success", False, "Completed")
-    assert life.said("WARNING", "The cancel came too late")
+    assert life.said("WARNING", "The job was over before it could be cancelled")
 
 
 def test_a_cancel_of_nothing(cancelling, liquid):

@@ -92,8 +92,8 @@ class BatchJob(JobSpec):
             OutcomeUnknown(
                 f"{self.kind} {name!r} was submitted at {iso(intent.at)} and no answer came, so it may or may not have "
                 "been accepted; Liquid Decisions cannot be asked for it. Nothing was repeated, and nothing happens by "
-                f"itself. Look in Liquid Decisions for a job named {name!r}: if it is there, mark this task as success; "
-                "if it is not there, clear this task to submit again"
+                f"itself. Look in Liquid Decisions for a job whose jobName is {name!r}: if it is there, mark this task as "
+                "success; if it is not there, clear this task to submit again"
             )
         )
 
@@ -114,9 +114,9 @@ class BatchJob(JobSpec):
 class ImportJob(BatchJob):
     """An import of a file.
 
-    :param file: what to import
-    :param template: for a CSV file
     :param shown: what the result calls the file
+    :param file_type: its content type, as the import wants it
+    :param parts: opens the file and, for a CSV file, its template; called when they are sent
     :param fingerprint: of the file and the template
     """
 
@@ -125,37 +125,40 @@ class ImportJob(BatchJob):
     def __init__(
         self,
         *,
-        file: FilePart,
-        template: FilePart | None,
+        shown: str,
+        file_type: str,
+        parts: Callable[[], tuple[FilePart, FilePart | None]],
         fingerprint: Callable[[], list[Any]],
         merge: bool,
         header_row: bool | None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self._file = file
-        self._template = template
+        self._shown = shown
+        self._file_type = file_type
+        self._parts = parts
         self._fingerprint = fingerprint
         self._merge = merge
         self._header_row = header_row
 
     def fingerprint(self) -> Any:
-        return [self._fingerprint(), self.item_type, self._file.content_type, self._merge, self._header_row]
+        return [self._fingerprint(), self.item_type, self._file_type, self._merge, self._header_row]
 
     def request(self, job_name: str) -> Flow[str]:
+        file, template = self._parts()
         return api.import_file(
-            self._file,
+            file,
             self.item_type,
             job_name,
-            self._file.content_type,
-            self._template,
+            self._file_type,
+            template,
             self._merge,
             self._header_row,
             self.notification_email,
         )
 
     def fetch_outputs(self, phase: Phase, work: Work) -> Flow[Raw]:
-        return {"file": self._file.shown.partition(": ")[2]}
+        return {"file": self._shown}
         yield  # a flow, though one without a call
 
 

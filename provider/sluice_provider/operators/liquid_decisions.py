@@ -92,10 +92,17 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
     def job(self) -> ImportJob:
         file = Blob(self.file, "file")
         template = None if self.template is None else Blob(self.template, "template")
-        return ImportJob(
-            file=_part("file", file, self._content_type(file), {"Expires": "0"}),
+        file_type = self._content_type(file)
+
+        def parts() -> tuple[FilePart, FilePart | None]:
             # The published script calls its template JSON, whatever is in it.
-            template=_part("template", template, liquid_decisions.JSON) if template else None,
+            second = _part("template", template, liquid_decisions.JSON) if template else None
+            return _part("file", file, file_type, {"Expires": "0"}), second
+
+        return ImportJob(
+            shown=file.name,
+            file_type=file_type,
+            parts=parts,
             fingerprint=lambda: [file.fingerprint, template and template.fingerprint],
             merge=self.merge,
             header_row=self.header_row,
