@@ -17,12 +17,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from sluice_provider.calls.flow import Age, no_sooner
 from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
+from sluice_provider.jobs.evidence import Evidence, of_deferral
 from sluice_provider.jobs.execution import watch
 from sluice_provider.jobs.model import Changes, JobRef, Outcome, Verdict, Work
 from sluice_provider.jobs.polling import JobPoller, cancel
 from sluice_provider.progress import LEG_KEY, ProgressPublisher, place_of
 from sluice_provider.runtime import compat
-from sluice_provider.runtime.evidence import Evidence, evidence
+from sluice_provider.runtime.evidence import task_state
 
 LONGEST_KILL = 25.0
 """Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
@@ -152,16 +153,11 @@ class JobTrigger(BaseTrigger):
     def _evidence(self) -> Evidence:
         """That a user ended this very deferral: Airflow says so, and no later leg of the task has begun."""
         ti: Any = self.task_instance
-        found = evidence(ti)
-        if not found.user_ended:
-            return found
         try:
             leg = compat.base_xcom().get_one(key=LEG_KEY, **place_of(ti))
         except Exception as error:  # noqa: BLE001 - whatever it is, we do not know, and so do not cancel
             return Evidence(False, f"Airflow could not be asked whether the task went on since: {error!r}")
-        if not isinstance(leg, (int, float)) or leg > self.deferred_at:
-            return Evidence(False, "the task has gone on since it deferred to this trigger")
-        return found
+        return of_deferral(task_state(ti), leg, self.deferred_at)
 
     async def _see_cancelled(self, hook: SluiceHook, ref: JobRef) -> None:
         """One status check, for whoever opens the page: the task is over and nobody will poll again."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from sluice_provider import metrics
 from sluice_provider.errors import InvalidInput, SluiceError, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import events as on
+from sluice_provider.jobs import evidence
 from sluice_provider.jobs.execution import (
     CountMetric,
     DeferTask,
@@ -30,7 +31,7 @@ from sluice_provider.jobs.model import Changes, JobRef, Outcome, Work, read_even
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
 from sluice_provider.progress import EVERY, LEG_KEY, merge_trigger_events
-from sluice_provider.runtime.evidence import evidence
+from sluice_provider.runtime.evidence import task_state
 from sluice_provider.runtime.store import TaskRecords
 
 if TYPE_CHECKING:
@@ -144,8 +145,7 @@ class JobRun:
             return
         self._terminating = True
         self._task.hook.interrupt()
-        found = _beside(lambda: evidence(self._context["ti"]))
-        user_ended, why = found or (False, "Airflow did not answer in time when asked for the state of the task")
+        user_ended, why = evidence.of_try(_beside(lambda: task_state(self._context["ti"])))
         try:
             self._drive(self.execution.terminate(user_ended, why))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try reconnects
