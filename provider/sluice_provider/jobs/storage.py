@@ -76,6 +76,7 @@ class RecordStorage:
         self._log = _Log()
         self._history = _History()
         self._kept: JobRecord | None = None
+        self._unfinished: Callable[[], None] | None = None  # takes back what a writing began that broke off
 
     # --- reading
 
@@ -101,11 +102,18 @@ class RecordStorage:
 
     def save(self, record: JobRecord) -> None:
         for key, value in self.changes(record):
-            self._values.set(key, value)
-            self._written[key] = value
+            self.write(key, value)
+
+    def write(self, key: str, value: Any) -> None:
+        """One of the changes."""
+        self._values.set(key, value)
+        self._written[key] = value
 
     def changes(self, record: JobRecord) -> Iterator[tuple[str, Any]]:
         """What has to be written, in this order. Whoever iterates writes each value before it asks for the next."""
+        if self._unfinished is not None:
+            self._unfinished()
+        self._unfinished = self._take_back()
         yield from self._changed(STATE_KEY, str(record.summary.get("state") or "submitting"))
         if not self._summary_only:
             before = self._kept if self._kept is not None and self._kept.seed == record.seed else None
@@ -114,7 +122,16 @@ class RecordStorage:
             yield from self._log.append(_log_lines(before, record))
         yield from self._history.append(record.history, self._clean)
         yield from self._changed(KEY, self._head(record))
-        self._kept = record
+        self._kept, self._unfinished = record, None
+
+    def _take_back(self) -> Callable[[], None]:
+        log, history = dict(vars(self._log)), {**vars(self._history), "events": list(self._history.events)}
+
+        def take_back() -> None:
+            vars(self._log).update(log)
+            vars(self._history).update(history)
+
+        return take_back
 
     def _changed(self, key: str, value: Any) -> Iterator[tuple[str, Any]]:
         if self._written.get(key) != value:
