@@ -1,0 +1,1 @@
+"""What depends on the version of Airflow that runs."""
