@@ -1,1 +1,1 @@
-"""What depends on the version of Airflow that runs."""
+"""The lifecycle in Airflow: the skeletons of operators and sensors, and what they need of Airflow."""
