@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sluice_provider import errors
-from sluice_provider.errors import REFUSALS, Answered, Refusal, SluiceError, Unreachable
+from sluice_provider.errors import REFUSALS, Answered, ClientError, SluiceError, Unreachable
 
 
 def _below(kind):
@@ -17,16 +17,16 @@ def _below(kind):
 # Other modules may add kinds of their own; those are theirs to test.
 TREE = [kind for kind in dict.fromkeys(_below(SluiceError)) if kind.__module__ == errors.__name__]
 HOPELESS = {
-    "BadInput",
-    "BadConnection",
-    "Refusal",
-    "NotAuthenticated",
-    "NotAllowed",
+    "InvalidInput",
+    "InvalidConnection",
+    "ClientError",
+    "AuthenticationFailed",
+    "PermissionDenied",
     "NotFound",
     "Conflict",
     "TooLarge",
-    "InDoubt",
-    "OverLimit",
+    "OutcomeUnknown",
+    "SafetyLimitExceeded",
     "RowsRejected",
 }
 
@@ -64,13 +64,13 @@ def test_the_tree_is_drawn():
 def test_refusals_by_status():
     """Each has one status, which its documentation begins with."""
     for status, kind in REFUSALS.items():
-        assert issubclass(kind, Refusal)
+        assert issubclass(kind, ClientError)
         assert kind.__doc__.startswith(f"{status}: ")
 
 
 def test_bad_input_is_a_value_error():
     """So that it can be caught without knowing this package."""
-    assert issubclass(errors.BadConnection, ValueError)
+    assert issubclass(errors.InvalidConnection, ValueError)
 
 
 def test_defaults():
@@ -78,4 +78,4 @@ def test_defaults():
     assert SluiceError("").retry_after is None
     assert (Answered("").status, Answered("").code, Answered("").body) == (None, None, "")
     assert Unreachable("").sent
-    assert errors.Broken("").sent
+    assert errors.ServerError("").sent

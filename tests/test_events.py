@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.events import event, events
 from sluice_provider.webhooks.kaleidoscope import registered_files
 
@@ -50,13 +50,13 @@ def test_an_event_that_was_told_twice_is_there_once():
 def test_a_run_that_was_started_for_something_else(conf):
     """By hand, or by the clock."""
     assert events(context(conf)) == []
-    with pytest.raises(BadInput, match="0 events"):
+    with pytest.raises(InvalidInput, match="0 events"):
         event(context(conf))
 
 
 def test_several_are_not_one():
     """The author is told which function is meant."""
-    with pytest.raises(BadInput, match=r"events\(context\)"):
+    with pytest.raises(InvalidInput, match=r"events\(context\)"):
         event(context(None, a=[told(1), told(2)]))
 
 

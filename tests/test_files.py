@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.files import local_copy, results_writer, write_results
 
 CONTENT = b"name\nAspirin\n" * 10_000
@@ -91,27 +91,27 @@ def test_another_file_than_was_downloaded(folder):
     """By its size; a copy also by its checksum."""
     put(f"{folder}/a.csv")
     with (
-        pytest.raises(BadInput, match="is not what was downloaded: bytes"),
+        pytest.raises(InvalidInput, match="is not what was downloaded: bytes"),
         local_copy(told(f"{folder}/a.csv", bytes=3)),
     ):
         pass
     if folder.startswith("memory:"):
-        with pytest.raises(BadInput, match="sha256"), local_copy(told(f"{folder}/a.csv", sha256="0")):
+        with pytest.raises(InvalidInput, match="sha256"), local_copy(told(f"{folder}/a.csv", sha256="0")):
             pass
 
 
 @pytest.mark.parametrize("source", [None, "", 7, {}, {"path": None}, ["a"]], ids=repr)
 def test_what_is_no_source(source):
     """In words that help."""
-    with pytest.raises(BadInput, match="source must be the path or URL of a file"), local_copy(source):
+    with pytest.raises(InvalidInput, match="source must be the path or URL of a file"), local_copy(source):
         pass
 
 
 def test_a_source_that_is_not_there(folder, tmp_path):
     """Nor is a folder a file."""
-    with pytest.raises(BadInput, match="there is no such file"), local_copy(f"{folder}/none.csv"):
+    with pytest.raises(InvalidInput, match="there is no such file"), local_copy(f"{folder}/none.csv"):
         pass
-    with pytest.raises(BadInput, match="is a directory"), local_copy(tmp_path):
+    with pytest.raises(InvalidInput, match="is a directory"), local_copy(tmp_path):
         pass
 
 
@@ -159,7 +159,7 @@ def test_all_results_at_once(folder):
 )
 def test_results_that_are_none(tmp_path, rows, words):
     """The row is named, and no file is left."""
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         write_results(tmp_path / "r.jsonl", rows)
     assert list(tmp_path.iterdir()) == []
 
@@ -167,5 +167,5 @@ def test_results_that_are_none(tmp_path, rows, words):
 @pytest.mark.parametrize("path", ["", None, "x/", "memory://", "r.csv", "results"], ids=repr)
 def test_where_results_cannot_go(path):
     """Before anything is written."""
-    with pytest.raises(BadInput, match="path must"), results_writer(path):
+    with pytest.raises(InvalidInput, match="path must"), results_writer(path):
         pass

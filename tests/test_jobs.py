@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from sluice_provider.errors import Misunderstood, RowsRejected, TimedOut, Unreachable
+from sluice_provider.errors import RowsRejected, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import (
     SHOWN,
     Changes,
@@ -106,7 +106,7 @@ GOOD = REF.to_json()
 )
 def test_what_is_no_reference(data):
     """Is a misunderstanding, never an accident later on."""
-    with pytest.raises(Misunderstood):
+    with pytest.raises(UnexpectedResponse):
         JobRef.from_json(data)
 
 
@@ -141,11 +141,11 @@ BAD_EVENTS = [
 @pytest.mark.parametrize("event", BAD_EVENTS, ids=str)
 def test_what_is_no_event(event):
     """Unknown means error, not success."""
-    with pytest.raises(Misunderstood):
+    with pytest.raises(UnexpectedResponse):
         Outcome.from_event(event)
     outcome, trouble = read_event(event)
     assert outcome is None
-    assert isinstance(trouble, Misunderstood)
+    assert isinstance(trouble, UnexpectedResponse)
 
 
 @pytest.mark.parametrize(

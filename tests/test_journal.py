@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sluice_provider.errors import Misunderstood
+from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.journal import KEY, VERSION, Entry, Intent, Journal, Part, Story, digest
 
 
@@ -129,7 +129,7 @@ def test_garbage(data):
     """Says what to do about it."""
     store = Store()
     store.set(KEY, data)
-    with pytest.raises(Misunderstood, match=f"cannot be read .*delete '{KEY}' from its state store"):
+    with pytest.raises(UnexpectedResponse, match=f"cannot be read .*delete '{KEY}' from its state store"):
         journal(store).read()
 
 
@@ -137,7 +137,7 @@ def test_another_version():
     """Is not guessed at."""
     store = Store()
     store.set(KEY, {**GOOD, "version": VERSION + 1})
-    with pytest.raises(Misunderstood, match=rf"another version of this provider \({VERSION + 1}\)"):
+    with pytest.raises(UnexpectedResponse, match=rf"another version of this provider \({VERSION + 1}\)"):
         journal(store).read()
 
 

@@ -1,22 +1,22 @@
 """Every exception of the package, split by who must act.
 
     SluiceError
-    ├── BadInput              the DAG's author: an argument, a record or a file is wrong; nothing was sent
-    │   └── BadConnection     whoever keeps the Airflow connection: a field is missing or wrong; nothing was sent
+    ├── InvalidInput              the DAG's author: an argument, a record or a file is wrong; nothing was sent
+    │   └── InvalidConnection     whoever keeps the Airflow connection: a field is missing or wrong; nothing was sent
     ├── Unreachable           nobody answered: network, DNS, TLS, timeout
-    ├── Refusal               the remote said no (4xx), and why
-    │   ├── NotAuthenticated  401: the credentials are wrong or expired
-    │   ├── NotAllowed        403: the credentials are known but may not do this
+    ├── ClientError               the remote said no (4xx), and why
+    │   ├── AuthenticationFailed  401: the credentials are wrong or expired
+    │   ├── PermissionDenied        403: the credentials are known but may not do this
     │   ├── NotFound          404: an id in the call does not exist there
     │   ├── Conflict          409: it clashes with what is there already
     │   ├── TooLarge          413: the request is over the remote's size limit
-    │   └── Throttled         429: too many requests; `retry_after` says when to come back
-    ├── Broken                the remote failed (5xx)
-    ├── Misunderstood         an answer, or an event, is not of the promised shape
-    ├── InDoubt               asked and never answered: the work may or may not have begun
-    ├── OverLimit             going on would go beyond a limit that the author set, so it was not gone on
+    │   └── RateLimited         429: too many requests; `retry_after` says when to come back
+    ├── ServerError                the remote failed (5xx)
+    ├── UnexpectedResponse         an answer, or an event, is not of the promised shape
+    ├── OutcomeUnknown               asked and never answered: the work may or may not have begun
+    ├── SafetyLimitExceeded             going on would go beyond a limit that the author set, so it was not gone on
     ├── TimedOut              the job outlived its deadline and may still be running
-    └── Undone                the job ended badly
+    └── JobFailed                the job ended badly
         └── RowsRejected      the job ended, but the remote turned rows away
 
 Every error pickles (Airflow moves exceptions between processes) and `hopeless` says whether trying the very same
@@ -41,13 +41,13 @@ class SluiceError(Exception):
     """An earlier attempt of the same call was not answered, so it may have been done, whatever this error says."""
 
 
-class BadInput(SluiceError, ValueError):
+class InvalidInput(SluiceError, ValueError):
     """What the author gave cannot be sent. Nothing was sent."""
 
     hopeless = True
 
 
-class BadConnection(BadInput):
+class InvalidConnection(InvalidInput):
     """A field of the Airflow connection is missing or wrong. Nothing was sent."""
 
 
@@ -85,55 +85,55 @@ class Answered(SluiceError):
         self.request_id = request_id
 
 
-class Refusal(Answered):
+class ClientError(Answered):
     """The remote understood and said no (4xx)."""
 
     hopeless = True
 
 
-class NotAuthenticated(Refusal):
+class AuthenticationFailed(ClientError):
     """401: the credentials are wrong, expired or revoked."""
 
 
-class NotAllowed(Refusal):
+class PermissionDenied(ClientError):
     """403: these credentials may not do this."""
 
 
-class NotFound(Refusal):
+class NotFound(ClientError):
     """404: an id in the call is unknown to the remote."""
 
 
-class Conflict(Refusal):
+class Conflict(ClientError):
     """409: the call clashes with what the remote already holds."""
 
 
-class TooLarge(Refusal):
+class TooLarge(ClientError):
     """413: the request is over the remote's size limit."""
 
 
-class Throttled(Refusal):
+class RateLimited(ClientError):
     """429: too many requests. Nothing was done; later it will be."""
 
     hopeless = False
 
 
-class Broken(Answered):
+class ServerError(Answered):
     """The remote failed (5xx). `sent` is False when it failed before our request could have been acted on."""
 
     sent: bool = True
 
 
-class Misunderstood(SluiceError):
+class UnexpectedResponse(SluiceError):
     """An answer or an event is not of the promised shape."""
 
 
-class InDoubt(SluiceError):
+class OutcomeUnknown(SluiceError):
     """The remote was asked and no answer came, so the work may or may not have begun."""
 
     hopeless = True
 
 
-class OverLimit(SluiceError):
+class SafetyLimitExceeded(SluiceError):
     """Going on would go beyond a limit that the author set, so it was not gone on. The message names the numbers."""
 
     hopeless = True
@@ -143,21 +143,21 @@ class TimedOut(SluiceError):
     """The job outlived its deadline. It may still be running: the message says what became of it."""
 
 
-class Undone(SluiceError):
+class JobFailed(SluiceError):
     """The job ended badly, in the remote's own words."""
 
 
-class RowsRejected(Undone):
+class RowsRejected(JobFailed):
     """The job ended and the remote turned rows away, which the author said must not pass."""
 
     hopeless = True
 
 
-REFUSALS: Mapping[int, type[Refusal]] = {
-    401: NotAuthenticated,
-    403: NotAllowed,
+REFUSALS: Mapping[int, type[ClientError]] = {
+    401: AuthenticationFailed,
+    403: PermissionDenied,
     404: NotFound,
     409: Conflict,
     413: TooLarge,
-    429: Throttled,
+    429: RateLimited,
 }

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.webhooks.kaleidoscope import RegistrationEvent
 
 __all__ = ["RegistrationEvent", "event", "events"]
@@ -39,11 +39,11 @@ def events(context: Any = None) -> list[RegistrationEvent]:
 def event(context: Any = None) -> RegistrationEvent:
     """The only event of this run.
 
-    :raises BadInput: there is none, or there are several, as a watcher may tell of several at once
+    :raises InvalidInput: there is none, or there are several, as a watcher may tell of several at once
     """
     found = events(context)
     if len(found) != 1:
-        raise BadInput(
+        raise InvalidInput(
             f"this run was started for {len(found)} events, not for one: "
             + (
                 "use events(context)"

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 __all__ = ["ResultsWriter", "local_copy", "results_writer", "write_results"]
 
@@ -32,7 +32,7 @@ def local_copy(source: Any) -> Iterator[Path]:
 
     :param source: path or URL, `ObjectStoragePath`, or what a download operator returned: then size and checksum are
         those of the download, or it is refused
-    :raises BadInput: there is no such file, or it is not the one that was downloaded
+    :raises InvalidInput: there is no such file, or it is not the one that was downloaded
     """
     from sluice_provider.sources.blobs import Blob
     from sluice_provider.sources.names import plain_name
@@ -56,7 +56,7 @@ def local_copy(source: Any) -> Iterator[Path]:
 def _compare(name: str, told: Mapping[str, Any], **found: Any) -> None:
     for what, value in found.items():
         if told.get(what) not in (None, value):
-            raise BadInput(f"source: {name} is not what was downloaded: {what} is {value}, and was {told[what]}")
+            raise InvalidInput(f"source: {name} is not what was downloaded: {what} is {value}, and was {told[what]}")
 
 
 class ResultsWriter:
@@ -84,7 +84,7 @@ class ResultsWriter:
         :param status: the verdict, a word of your own: `matched`, `not_found`, `error`, ...
         :param data: values to report with it, by field name
         :param error_message: what is wrong with the record
-        :raises BadInput: there was a result for this record before, or it cannot be sent
+        :raises InvalidInput: there was a result for this record before, or it cannot be sent
         """
         row = {"record_id": record_id, "status": status, "data": data, "error_message": error_message}
         self.add_row({name: value for name, value in row.items() if value is not None})
@@ -92,7 +92,7 @@ class ResultsWriter:
     def add_row(self, row: Mapping[str, Any]) -> None:
         """A result as a row: `record_id`, `status`, `error_message`, and `data` or any other fields, which are data.
 
-        :raises BadInput: likewise
+        :raises InvalidInput: likewise
         """
         from sluice_provider.apis.kaleidoscope_registration import result_record
         from sluice_provider.calls.body import encode
@@ -100,10 +100,10 @@ class ResultsWriter:
         try:
             result = result_record(row)
             if result["record_id"] in self._known:
-                raise BadInput(f"is the second one for record {result['record_id']}")
+                raise InvalidInput(f"is the second one for record {result['record_id']}")
             line = encode(result)
-        except BadInput as error:
-            raise BadInput(f"result {self.count + 1} {error}") from None
+        except InvalidInput as error:
+            raise InvalidInput(f"result {self.count + 1} {error}") from None
         self._stream.write(line + b"\n")
         self._known.add(result["record_id"])
         self.count += 1
@@ -115,13 +115,13 @@ def results_writer(path: Any) -> Iterator[ResultsWriter]:
     reaches. The file is there when the block has ended well, and whole; a block that raised leaves nothing.
 
     :param path: path or URL of the file, ending in `.jsonl`
-    :raises BadInput: nothing can be written there
+    :raises InvalidInput: nothing can be written there
     """
     from sluice_provider.sources.blobs import Landing, split_path
 
     folder, name = split_path(path, "path")
     if not name.lower().endswith((".jsonl", ".ndjson")):
-        raise BadInput(f"path must end in .jsonl, which is what is written; it is {name!r}")
+        raise InvalidInput(f"path must end in .jsonl, which is what is written; it is {name!r}")
     landing = Landing(folder, name, "path")
     with ExitStack() as undo:
         undo.callback(landing.drop)

@@ -7,7 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sluice_provider.errors import Misunderstood, RowsRejected, SluiceError, TimedOut, Unreachable
+from sluice_provider.errors import RowsRejected, SluiceError, TimedOut, UnexpectedResponse, Unreachable
 
 
 class JobState(str, Enum):
@@ -88,7 +88,7 @@ class JobRef(NamedTuple):
         except (KeyError, TypeError, AttributeError):
             right = False
         if not right:
-            raise Misunderstood(f"not a reference to a remote job: {data!r:.200}")
+            raise UnexpectedResponse(f"not a reference to a remote job: {data!r:.200}")
         return cls(system, kind, tuple(ids), dict(where))
 
 
@@ -189,7 +189,9 @@ class Outcome(NamedTuple):
         try:
             return cls(Verdict(event["verdict"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Misunderstood(f"the trigger sent an event that this version does not know: {event!r:.300}") from error
+            raise UnexpectedResponse(
+                f"the trigger sent an event that this version does not know: {event!r:.300}"
+            ) from error
 
 
 class Changes:
@@ -226,7 +228,7 @@ def read_event(event: Any) -> tuple[Outcome | None, SluiceError | None]:
     """What a trigger sent, and the error that it amounts to if the work should turn out not to be over."""
     try:
         outcome = Outcome.from_event(event)
-    except Misunderstood as error:
+    except UnexpectedResponse as error:
         return None, error
     troubles: dict[Verdict, SluiceError | None] = {
         Verdict.OVER: None,

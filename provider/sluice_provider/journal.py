@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sluice_provider.errors import Misunderstood
+from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.jobs import LONGEST
 
 KEY = "sluice_journal"
@@ -271,13 +271,13 @@ def _plain(story: Story) -> dict[str, Any]:
 def _story(data: Any) -> Story:
     try:
         if data["version"] != VERSION:
-            raise Misunderstood(f"the journal was written by another version of this provider ({data['version']})")
+            raise UnexpectedResponse(f"the journal was written by another version of this provider ({data['version']})")
         entries = [_entry(entry) for entry in data["entries"]]
         clears, tries = data["clearing"]
         story = (data["fingerprint"], [int(clears), int(tries)], data["seed"], entries)
         return Story(*story, _card_of(data.get("card")), lines_of(data.get("history")))
     except (KeyError, TypeError, ValueError) as error:
-        raise Misunderstood(
+        raise UnexpectedResponse(
             f"the journal of this task cannot be read ({error!r}); delete {KEY!r} from its state store to begin anew"
         ) from None
 

@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sluice_provider.apis.base import Watch, cancel
 from sluice_provider.calls.flow import Age, no_sooner, wait
-from sluice_provider.errors import NotAuthenticated, SluiceError, TimedOut
+from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import Changes, JobRef, Outcome, Verdict, Work
 from sluice_provider.progress import Poster
@@ -87,7 +87,7 @@ class JobTrigger(BaseTrigger):
     async def _watch(self, ref: JobRef) -> Work:
         try:
             return await self._wait(ref)
-        except NotAuthenticated as error:
+        except AuthenticationFailed as error:
             self.log.warning("Looking the connection %s up again, its credentials may be new: %s", self.conn_id, error)
             return await self._wait(ref)
 

@@ -16,7 +16,14 @@ from airflow.sdk import BaseOperator
 from sluice_provider import metrics
 from sluice_provider.apis.base import Watch
 from sluice_provider.calls.flow import Age, wait
-from sluice_provider.errors import BadInput, InDoubt, OverLimit, SluiceError, Undone, Unreachable
+from sluice_provider.errors import (
+    InvalidInput,
+    JobFailed,
+    OutcomeUnknown,
+    SafetyLimitExceeded,
+    SluiceError,
+    Unreachable,
+)
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.jobs import SHOWN, Changes, JobRef, Work
 from sluice_provider.progress import EVERY
@@ -236,9 +243,9 @@ def _show(story: Story, work: Work, **more: Any) -> None:
 def _fallen(story: Story, error: SluiceError) -> dict[str, Any]:
     """What an error says of the job; most say nothing, as it goes on there."""
     state, entry = story.card.get("state"), story.current
-    if isinstance(error, InDoubt):
+    if isinstance(error, OutcomeUnknown):
         return {"state": "in_doubt"}
-    if isinstance(error, (Undone, OverLimit)) and state != "cancelled":
+    if isinstance(error, (JobFailed, SafetyLimitExceeded)) and state != "cancelled":
         return {"state": "failed", "ended_at": time.time()}
     if state == "succeeded":  # there, and what was to be done with it here was not
         return {"state": "failed"}
@@ -269,8 +276,8 @@ def default_deferrable() -> bool:
 
 
 def seconds(value: float | timedelta, name: str) -> float:
-    """:raises BadInput: for anything but a positive duration"""
+    """:raises InvalidInput: for anything but a positive duration"""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
-        raise BadInput(f"{name} must be a number of seconds above 0, or a timedelta, not {value!r}")
+        raise InvalidInput(f"{name} must be a number of seconds above 0, or a timedelta, not {value!r}")
     return float(number)

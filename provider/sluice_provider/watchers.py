@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sluice_provider.errors import BadInput, SluiceError
+from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.runtime.compat import (
     AirflowException,
@@ -74,11 +74,11 @@ class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
             or not operation_ids
             or not all(isinstance(i, str) and i for i in operation_ids)
         ):
-            raise BadInput(f"operation_ids must be a list of ids, not {operation_ids!r:.100}")
+            raise InvalidInput(f"operation_ids must be a list of ids, not {operation_ids!r:.100}")
         if strange := [each for each in event_types if each not in EVENTS] or not event_types:
-            raise BadInput(f"event_types must be some of {', '.join(EVENTS)}, not {strange}")
+            raise InvalidInput(f"event_types must be some of {', '.join(EVENTS)}, not {strange}")
         if poll_interval < SHORTEST or repeat_after < poll_interval:
-            raise BadInput(f"poll_interval must be {SHORTEST:.0f} s or more, and repeat_after no less than that")
+            raise InvalidInput(f"poll_interval must be {SHORTEST:.0f} s or more, and repeat_after no less than that")
         self.operation_ids = list(dict.fromkeys(operation_ids))
         self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.poll_interval = poll_interval

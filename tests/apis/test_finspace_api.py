@@ -12,15 +12,15 @@ from sluice_provider.apis import finspace as fin
 from sluice_provider.apis import finspace_rules as rules
 from sluice_provider.calls.flow import token_pages
 from sluice_provider.errors import (
-    BadInput,
-    Broken,
+    AuthenticationFailed,
+    ClientError,
     Conflict,
-    Misunderstood,
-    NotAllowed,
-    NotAuthenticated,
+    InvalidInput,
     NotFound,
-    Refusal,
-    Throttled,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    UnexpectedResponse,
     Unreachable,
 )
 from sluice_provider.jobs import JobState
@@ -123,7 +123,7 @@ def test_pages_that_are_empty_or_go_round():
 
     assert play(token_pages(page)).value == [1, 2]
     answers[:] = [([1], "a"), ([], "b"), ([2], "a")]
-    assert isinstance(play(token_pages(page)).error, Misunderstood)
+    assert isinstance(play(token_pages(page)).error, UnexpectedResponse)
 
 
 # --- a changeset as a job
@@ -183,7 +183,7 @@ def test_times(value, time):
 def test_a_time_that_is_none(value):
     """Is a misunderstanding and no crash."""
     played = play(fin.list_databases(E), reply(200, {"kxDatabases": [{"createdTimestamp": value}]}))
-    assert isinstance(played.error, Misunderstood)
+    assert isinstance(played.error, UnexpectedResponse)
 
 
 # --- what replies mean
@@ -192,17 +192,17 @@ def test_a_time_that_is_none(value):
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (400, "ValidationException", Refusal),
-        (403, "AccessDeniedException", NotAllowed),
+        (400, "ValidationException", ClientError),
+        (403, "AccessDeniedException", PermissionDenied),
         (404, "ResourceNotFoundException", NotFound),
         (409, "ConflictException", Conflict),
-        (403, "InvalidSignatureException", NotAuthenticated),
-        (403, "UnrecognizedClientException", NotAuthenticated),
-        (403, "ExpiredTokenException", NotAuthenticated),
-        (400, "ThrottlingException", Throttled),
-        (429, "ThrottlingException", Throttled),
-        (500, "InternalServerException", Broken),
-        (503, "", Broken),
+        (403, "InvalidSignatureException", AuthenticationFailed),
+        (403, "UnrecognizedClientException", AuthenticationFailed),
+        (403, "ExpiredTokenException", AuthenticationFailed),
+        (400, "ThrottlingException", RateLimited),
+        (429, "ThrottlingException", RateLimited),
+        (500, "InternalServerException", ServerError),
+        (503, "", ServerError),
     ],
 )
 @pytest.mark.parametrize("place", ["header", "code", "__type"])
@@ -224,21 +224,21 @@ def test_errors(status, code, kind, place):
 def test_the_quota_passes_and_other_limits_do_not():
     """Of changesets under way there will be fewer; of databases there will not."""
     full = reply(400, {"message": "too many"}, x_amzn_errortype="LimitExceededException")
-    assert type(play(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is Throttled
-    assert type(play(fin.create_database(E, "ticks"), full).error) is Refusal
+    assert type(play(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is RateLimited
+    assert type(play(fin.create_database(E, "ticks"), full).error) is ClientError
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"changesetId": ""}, {"changesetId": 5}, "text"])
 def test_answers_of_another_shape(answer):
     """Are a misunderstanding, and are not taken for success."""
-    assert isinstance(play(fin.create_changeset(E, "markets", [SYM]), reply(200, answer)).error, Misunderstood)
-    assert isinstance(play(fin.get_changeset(E, "markets", "c1"), reply(200, answer)).error, Misunderstood)
+    assert isinstance(play(fin.create_changeset(E, "markets", [SYM]), reply(200, answer)).error, UnexpectedResponse)
+    assert isinstance(play(fin.get_changeset(E, "markets", "c1"), reply(200, answer)).error, UnexpectedResponse)
 
 
 def test_a_listing_of_another_shape():
     """Likewise."""
-    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": "x"})).error, Misunderstood)
-    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": ["x"]})).error, Misunderstood)
+    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": "x"})).error, UnexpectedResponse)
+    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": ["x"]})).error, UnexpectedResponse)
 
 
 # --- weather
@@ -257,7 +257,7 @@ def test_weather(kdb, sluice_sandbox, trouble):
 def test_weather_that_stays(kdb, sluice_sandbox):
     """Five attempts, then the last error."""
     sluice_sandbox.faults([{"path": "/kx", "status": 503, "times": 100}])
-    with pytest.raises(Broken):
+    with pytest.raises(ServerError):
         kdb(fin.list_environments())
     assert len(sluice_sandbox.requests()) == 5
 
@@ -299,7 +299,7 @@ def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
     """One request, the service's own words, and no secret in them."""
     face = Face(name, finspace_options(sluice_sandbox, **keys))
     sluice_sandbox.settings(**settings)
-    with pytest.raises(NotAuthenticated, match=words) as error:
+    with pytest.raises(AuthenticationFailed, match=words) as error:
         face(fin.list_environments())
     assert len(sluice_sandbox.requests()) == 1
     assert "canary" not in f"{error.value!r}{vars(error.value)}"
@@ -327,7 +327,7 @@ def test_s3_paths_that_are_good(path):
 @pytest.mark.parametrize("path", ["s3://ab", "s3://AB/x", "s3://abc//x", "s3://abc", "abc/x", "", None, 5, "s3:///x"])
 def test_s3_paths_that_are_not(path):
     """Refused by index and rule."""
-    with pytest.raises(BadInput, match=r"change_requests\[1\]"):
+    with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         rules.check_requests([SYM, {**SYM, "s3Path": path}])
 
 
@@ -350,5 +350,5 @@ def test_s3_paths_that_are_not(path):
 def test_bad_input_sends_nothing(flow):
     """The rule is named before the first call."""
     played = play(flow())
-    assert isinstance(played.error, BadInput)
+    assert isinstance(played.error, InvalidInput)
     assert played.calls == []

@@ -9,7 +9,7 @@ import pytest
 from faces import asked, play, reply
 from sluice_provider.apis import kaleidoscope as kal
 from sluice_provider.calls.flow import Call
-from sluice_provider.errors import BadInput, Misunderstood, NotFound, Refusal
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import JobState
 
 H, HE = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}
@@ -71,13 +71,13 @@ def test_lists(run, sluice_sandbox, flow, path, member):
 @pytest.mark.parametrize("body", [{"programs": []}, "text", None])
 def test_a_list_that_is_none(flow, body):
     """An envelope that nobody announced is a misunderstanding."""
-    assert isinstance(play(flow(), reply(200, body)).error, Misunderstood)
+    assert isinstance(play(flow(), reply(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])
 def test_an_object_that_is_none(body):
     """Likewise."""
-    assert isinstance(play(kal.get_active_workspace(), reply(200, body)).error, Misunderstood)
+    assert isinstance(play(kal.get_active_workspace(), reply(200, body)).error, UnexpectedResponse)
 
 
 # --- pushing by name
@@ -130,12 +130,12 @@ def test_a_source_is_one_segment(source_id, path):
 @pytest.mark.parametrize("source_id", ["", " ", ".", "..", "by-field-id", 7])
 def test_bad_sources(source_id):
     """Refused before anything is sent."""
-    assert isinstance(play(kal.push_by_field_name(["symbol"], [H], source_id=source_id)).error, BadInput)
+    assert isinstance(play(kal.push_by_field_name(["symbol"], [H], source_id=source_id)).error, InvalidInput)
 
 
 def test_a_wrong_record(run, ids):
     """The remote's own words tell which."""
-    with pytest.raises(Refusal, match="body/data/1/symbol Required") as refusal:
+    with pytest.raises(ClientError, match="body/data/1/symbol Required") as refusal:
         run(kal.push_by_field_name(["symbol"], [H, {"name": "nobody"}]))
     assert (refusal.value.status, refusal.value.code) == (400, "FST_ERR_VALIDATION")
 
@@ -167,7 +167,7 @@ def test_views_are_always_sent_by_id():
 def test_accepted_without_an_id(body):
     """Nobody could ever learn what became of it, so it is not called a success."""
     for flow in (kal.push_by_field_name(["symbol"], [H]), kal.push_by_field_id(["f1"], [{}])):
-        assert isinstance(play(flow, reply(200, body)).error, Misunderstood)
+        assert isinstance(play(flow, reply(200, body)).error, UnexpectedResponse)
 
 
 # --- imports
@@ -182,7 +182,7 @@ def test_an_unknown_import(run):
 @pytest.mark.parametrize("body", [{}, {"id": "i"}, {"is_complete": True}, {"id": "i", "is_complete": "yes"}, [], None])
 def test_an_import_of_another_shape(body):
     """Without an id or a clear word on whether it is over it says nothing."""
-    assert isinstance(play(kal.get_import("i"), reply(200, body)).error, Misunderstood)
+    assert isinstance(play(kal.get_import("i"), reply(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("first_page", [0, 1])

@@ -12,7 +12,15 @@ from sluice_provider.apis import kaleidoscope_drafts as drafts
 from sluice_provider.apis import kaleidoscope_files as files
 from sluice_provider.apis import kaleidoscope_registration as reg
 from sluice_provider.calls.flow import Call
-from sluice_provider.errors import BadInput, Conflict, InDoubt, Misunderstood, NotFound, Refusal, Unreachable
+from sluice_provider.errors import (
+    ClientError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+    UnexpectedResponse,
+    Unreachable,
+)
 from sluice_provider.jobs import JobState
 from sluice_provider.sources.blobs import Landing
 
@@ -138,7 +146,7 @@ def test_drafts_replace_others(run, op, staged, sluice_sandbox):
 def test_an_operation_without_a_staging_table(run, op, sluice_sandbox):
     """It is said what is missing, and nothing is sent."""
     sluice_sandbox.settings(staging_table=False)
-    with pytest.raises(BadInput, match="no registration staging table"):
+    with pytest.raises(InvalidInput, match="no registration staging table"):
         run(drafts.get_staging(op))
 
 
@@ -165,7 +173,7 @@ def test_drafts_are_cleared(run, op, staged, sluice_sandbox):
     sluice_sandbox.faults([{"method": "POST", "path": "clear_draft", "drop": "after"}])
     run(drafts.clear_drafts(op, staged[:1]))
     assert [each["archived"] for each in held(sluice_sandbox)["drafts"]] == ["cleared", ""]
-    with pytest.raises(Refusal, match="not a draft"):
+    with pytest.raises(ClientError, match="not a draft"):
         run(drafts.clear_drafts(op, [UNKNOWN]))
     run(reg.submit_drafts(op))
     sluice_sandbox.faults([{"method": "POST", "path": "clear_draft", "drop": "before"}])
@@ -207,7 +215,7 @@ def test_what_may_be_repeated_is(flow):
 def test_what_may_not_be_repeated_is_not(flow):
     """After a lost answer, or a server's failure, we are in doubt."""
     played = play(flow, Unreachable("gone"))
-    assert isinstance(played.error, InDoubt)
+    assert isinstance(played.error, OutcomeUnknown)
     assert len(played.calls) == 1
 
 
@@ -219,7 +227,7 @@ def test_ids_cannot_name_other_endpoints():
     played = play(reg.register_file("a/b", "../c?d"), reply(200, {"id": "r"}))
     assert played.calls == [Call("POST", "operations/a%2Fb/register/..%2Fc%3Fd", json={})]
     for flow in (reg.register_file("o", ".."), reg.push_status("", "f", "x"), reg.get_draft_statuses("None")):
-        assert isinstance(play(flow).error, BadInput)
+        assert isinstance(play(flow).error, InvalidInput)
 
 
 @pytest.mark.parametrize("flow", [reg.register_file, reg.submit_drafts])
@@ -227,13 +235,13 @@ def test_ids_cannot_name_other_endpoints():
 def test_an_answer_without_an_id(flow, body):
     """Is no answer that anybody could wait for."""
     arguments = ("o", "f") if flow is reg.register_file else ("o",)
-    assert isinstance(play(flow(*arguments), reply(200, body)).error, Misunderstood)
+    assert isinstance(play(flow(*arguments), reply(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("flow", [reg.get_registration_files, reg.get_registration_submissions])
 def test_a_listing_with_an_entry_without_an_id(flow):
     """Likewise."""
-    assert isinstance(play(flow("o"), reply(200, [{"status": "x"}])).error, Misunderstood)
+    assert isinstance(play(flow("o"), reply(200, [{"status": "x"}])).error, UnexpectedResponse)
 
 
 # --- a registration as a job
@@ -413,7 +421,7 @@ def test_a_row_becomes_a_result(row, sent):
 )
 def test_a_row_that_is_no_result(row, words):
     """What is wrong, in words that follow the row's name."""
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         reg.result_record(row)
 
 

@@ -10,7 +10,14 @@ from faces import Face, Pauses, play, reply
 from sluice_provider.apis import kili
 from sluice_provider.calls.auth import ApiKey
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import BadInput, Broken, Misunderstood, NotAuthenticated, NotFound, Refusal
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    ClientError,
+    InvalidInput,
+    NotFound,
+    ServerError,
+    UnexpectedResponse,
+)
 
 SECRET = ("kili-sandbox-api-key", "sluice sandbox signature")
 
@@ -43,7 +50,7 @@ def test_the_viewer(run):
 def test_a_wrong_key_is_refused_once(run, sluice_sandbox):
     """And named for what it is."""
     run.options = options(sluice_sandbox, "wrong-key")
-    with pytest.raises(NotAuthenticated) as caught:
+    with pytest.raises(AuthenticationFailed) as caught:
         run(kili.get_viewer())
     assert caught.value.code == "UNAUTHENTICATED"
     assert "wrong-key" not in str(caught.value)
@@ -84,7 +91,7 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
 
 def test_connections_of_nothing():
     """Neither project nor integration is a mistake."""
-    assert isinstance(play(kili.list_connections()).error, BadInput)
+    assert isinstance(play(kili.list_connections()).error, InvalidInput)
 
 
 def test_a_connection_that_is_not_there(run):
@@ -112,7 +119,7 @@ def test_differences(run, ids, sluice_sandbox):
     look = run(kili.look_at(me))
     assert (look.to_add, look.total, look.assets) == (0, 0, 3)
     assert run(kili.count_assets(ids["project_id"])) == 3
-    with pytest.raises(BadInput):
+    with pytest.raises(InvalidInput):
         run(kili.validate_differences(me, "BOTH"))
 
 
@@ -150,7 +157,7 @@ def test_an_unknown_field_is_understood_whatever_the_status(status):
 
 def test_a_field_that_no_server_has_is_an_error(run, ids):
     """And not an endless loop."""
-    with pytest.raises(Refusal, match="nonsense") as caught:
+    with pytest.raises(ClientError, match="nonsense") as caught:
         run(kili.get_connection(ids["connection_id"], ["id", "nonsense"]))
     assert caught.value.code == "GRAPHQL_VALIDATION_FAILED"
 
@@ -159,7 +166,7 @@ def test_a_field_that_no_server_has_is_an_error(run, ids):
 def test_an_answer_without_an_id(answer):
     """What was asked for cannot be named."""
     played = play(kili.validate_differences("c1", "ADD"), reply(200, {"data": {"data": answer}}))
-    assert isinstance(played.error, Misunderstood)
+    assert isinstance(played.error, UnexpectedResponse)
 
 
 # --- Azure
@@ -227,9 +234,9 @@ def test_an_azure_container_is_filtered(run, azure, filters, names, sluice_sandb
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ({"status": 403, "headers": {"x-ms-error-code": "AuthorizationFailure"}}, Refusal),
-        ({"status": 404}, Refusal),
-        ({"status": 501}, Broken),
+        ({"status": 403, "headers": {"x-ms-error-code": "AuthorizationFailure"}}, ClientError),
+        ({"status": 404}, ClientError),
+        ({"status": 501}, ServerError),
     ],
     ids=str,
 )
@@ -283,7 +290,7 @@ def test_without_azures_client(run, ids, monkeypatch):
     for name in ("azure.storage.blob", "azure.core.exceptions"):
         monkeypatch.setitem(sys.modules, name, None)
     made = run(kili.add_connection(ids["project_id"], ids["azure_id"]))
-    with pytest.raises(BadInput, match=r"airflow-provider-sluice\[azure\]"):
+    with pytest.raises(InvalidInput, match=r"airflow-provider-sluice\[azure\]"):
         run(kili.compute_differences(made))
 
 
@@ -292,11 +299,11 @@ def test_other_projects_cannot_be_filled_from_azure():
     from sluice_provider.apis.kili_azure import payload
 
     integration = {"id": "i", "azureSASToken": "sig=abc", "azureConnectionURL": "https://a.blob.core.windows.net/c"}
-    with pytest.raises(BadInput, match="LLM_RLHF"):
+    with pytest.raises(InvalidInput, match="LLM_RLHF"):
         payload({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
-    with pytest.raises(BadInput, match="azureSASToken"):
+    with pytest.raises(InvalidInput, match="azureSASToken"):
         payload({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
-    with pytest.raises(BadInput, match="not the URL of a container"):
+    with pytest.raises(InvalidInput, match="not the URL of a container"):
         payload({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
 
 
@@ -334,10 +341,10 @@ def test_where_the_endpoint_is(host, port, base, web):
 @pytest.mark.parametrize("key", [None, "", " ", "two words", "line\nbreak", "schlüssel"])
 def test_a_key_that_cannot_be_one(key):
     """Named as a field, and never shown."""
-    from sluice_provider.errors import BadConnection
+    from sluice_provider.errors import InvalidConnection
     from sluice_provider.hooks.kili import KiliHook
 
     hook, conn = KiliHook(), fields(password=key)
-    with pytest.raises(BadConnection) as caught:
+    with pytest.raises(InvalidConnection) as caught:
         hook.auth(conn, hook.place(conn))
     assert not (key and key.strip()) or key not in str(caught.value)

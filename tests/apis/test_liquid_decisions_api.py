@@ -12,17 +12,17 @@ from apis.liquid import CSV, Liquid, file_part
 from faces import play, reply
 from sluice_provider.apis import liquid_decisions as ld
 from sluice_provider.errors import (
-    BadInput,
-    Broken,
-    InDoubt,
-    Misunderstood,
-    NotAllowed,
-    NotAuthenticated,
+    AuthenticationFailed,
+    ClientError,
+    InvalidInput,
+    JobFailed,
     NotFound,
-    Refusal,
-    Throttled,
+    OutcomeUnknown,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
     TooLarge,
-    Undone,
+    UnexpectedResponse,
     Unreachable,
 )
 from sluice_provider.jobs import JobState
@@ -141,7 +141,7 @@ def test_content_types(word, imported, exported):
 
 def test_a_content_type_that_is_none():
     """Is found before anything is sent."""
-    with pytest.raises(BadInput, match="must be 'csv', 'json' or a media type, not 'excel'"):
+    with pytest.raises(InvalidInput, match="must be 'csv', 'json' or a media type, not 'excel'"):
         ld.content_type_of("excel", text=ld.IMPORTED_TEXT)
 
 
@@ -156,7 +156,7 @@ def test_filters():
 @pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
 def test_ids_that_are_none(job_id):
     """Are found before anything is sent."""
-    with pytest.raises(BadInput, match="must be the id of a job"):
+    with pytest.raises(InvalidInput, match="must be the id of a job"):
         next(ld.get_job(job_id))
 
 
@@ -247,7 +247,7 @@ def test_a_link_in_the_reason_is_not_shown():
 def test_a_status_that_is_none(body):
     """Is misunderstood, with what was answered."""
     played = play(ld.get_job("1"), reply(200, body))
-    assert isinstance(played.error, Misunderstood)
+    assert isinstance(played.error, UnexpectedResponse)
     assert "answered 200" in str(played.error)
 
 
@@ -257,7 +257,7 @@ def test_a_status_that_is_none(body):
 def test_rejected_at_once(run):
     """The job's name and the remote's reason, and no second try of what would end the same way."""
     with pytest.raises(
-        Undone, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
+        JobFailed, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
     ) as error:
         run(importing(content=b""))
     assert error.value.hopeless
@@ -267,14 +267,14 @@ def test_rejected_at_once(run):
 def test_rejected_at_once_without_an_id():
     """Nobody says that what is rejected gets one."""
     played = play(exporting(), reply(200, {"status": "Rejected", "reason": "no"}))
-    assert isinstance(played.error, Undone)
+    assert isinstance(played.error, JobFailed)
     assert "Rejected (no)" in str(played.error)
 
 
 def test_failed_at_once_may_be_tried_again():
     """Another try may do better."""
     played = play(exporting(), reply(200, status(status="Failed")))
-    assert isinstance(played.error, Undone)
+    assert isinstance(played.error, JobFailed)
     assert not played.error.hopeless
 
 
@@ -282,7 +282,7 @@ def test_failed_at_once_may_be_tried_again():
 def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
     """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
-    with pytest.raises(InDoubt, match=r"If the job was begun, its jobName is 'Nightly \[1a2b\]'"):
+    with pytest.raises(OutcomeUnknown, match=r"If the job was begun, its jobName is 'Nightly \[1a2b\]'"):
         run(importing())
     assert run.asked("batch/import") == 1
 
@@ -292,14 +292,15 @@ def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
 def test_an_order_without_an_answer_is_doubt(run, sluice_sandbox, order, path, fault):
     """Never sent twice."""
     sluice_sandbox.faults([{"path": path, "times": 9, **fault}])
-    with pytest.raises(InDoubt, match="its jobName is"):
+    with pytest.raises(OutcomeUnknown, match="its jobName is"):
         run(order())
     assert (run.asked(path.rstrip("$")), run.pauses) == (1, [])
     assert len(run.state["jobs"]) == (fault == {"drop": "after"})
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(400, Refusal), (401, NotAuthenticated), (403, NotAllowed), (404, NotFound), (413, TooLarge)]
+    ("code", "kind"),
+    [(400, ClientError), (401, AuthenticationFailed), (403, PermissionDenied), (404, NotFound), (413, TooLarge)],
 )
 def test_an_order_refused(run, sluice_sandbox, code, kind):
     """The remote's words; nothing was done."""
@@ -349,7 +350,7 @@ def test_looks_are_taken_again(run, sluice_sandbox, fault, pauses):
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [({"status": 503}, Broken), ({"drop": "before"}, Unreachable), ({"status": 429}, Throttled)],
+    [({"status": 503}, ServerError), ({"drop": "before"}, Unreachable), ({"status": 429}, RateLimited)],
     ids=str,
 )
 def test_looks_that_keep_failing(run, sluice_sandbox, fault, kind):
@@ -406,7 +407,7 @@ def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     """After a week; nothing is left in the folder."""
     job = ld.job_of(run(ld.get_job(run(exporting()))))
     sluice_sandbox.advance(7 * 86400)
-    with pytest.raises(Refusal, match="410: This link has expired"):
+    with pytest.raises(ClientError, match="410: This link has expired"):
         run(ld.fetch(job.links[0], Landing(str(tmp_path), "x.json")))
     assert list(tmp_path.iterdir()) == []
 

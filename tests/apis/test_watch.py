@@ -8,7 +8,7 @@ from faces import play
 from sluice_provider.apis.base import GRACE, Kind, Watch, cancel, segment
 from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name
 from sluice_provider.calls.flow import wait
-from sluice_provider.errors import BadInput, NotAllowed, NotFound
+from sluice_provider.errors import InvalidInput, NotFound, PermissionDenied
 from sluice_provider.jobs import Job, JobRef, JobState
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
@@ -71,7 +71,7 @@ def test_an_unknown_id(age, state):
 
 def test_other_errors_are_not_news():
     """They go to whoever waits."""
-    assert isinstance(play(Remote(a=NotAllowed("no"), b=JobState.RUNNING).watch().look()).error, NotAllowed)
+    assert isinstance(play(Remote(a=PermissionDenied("no"), b=JobState.RUNNING).watch().look()).error, PermissionDenied)
 
 
 def test_an_import_that_vanishes(run, sluice_sandbox):
@@ -123,5 +123,5 @@ def test_segment(value, quoted):
 @pytest.mark.parametrize("value", ["", "  ", ".", "..", None, 7, ["a"]])
 def test_bad_segments(value):
     """They would name another endpoint, or none."""
-    with pytest.raises(BadInput, match="import_id must be a non-empty id"):
+    with pytest.raises(InvalidInput, match="import_id must be a non-empty id"):
         segment(value, "import_id")

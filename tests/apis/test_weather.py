@@ -11,15 +11,15 @@ from faces import asked
 from sluice_provider.apis.kaleidoscope import get_import, get_imports, get_programs, push_by_field_name
 from sluice_provider.calls.flow import Call, send
 from sluice_provider.errors import (
-    Broken,
+    ClientError,
     Conflict,
-    InDoubt,
-    Misunderstood,
-    NotAllowed,
     NotFound,
-    Refusal,
-    Throttled,
+    OutcomeUnknown,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
     TooLarge,
+    UnexpectedResponse,
     Unreachable,
 )
 
@@ -47,7 +47,14 @@ def pushes(sandbox):
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, Refusal), (403, NotAllowed), (404, NotFound), (409, Conflict), (413, TooLarge), (422, Refusal)],
+    [
+        (400, ClientError),
+        (403, PermissionDenied),
+        (404, NotFound),
+        (409, Conflict),
+        (413, TooLarge),
+        (422, ClientError),
+    ],
 )
 def test_refusals(run, sluice_sandbox, status, kind):
     """The remote's words and code, nothing tried again, nothing done."""
@@ -72,7 +79,7 @@ def test_a_body_too_large(run, sluice_sandbox):
 def test_a_login_page_in_front(run, sluice_sandbox):
     """A redirect is not followed, and never with our token."""
     sluice_sandbox.faults([{"path": "programs", "status": 302, "headers": {"Location": f"{sluice_sandbox.url}/"}}])
-    with pytest.raises(Refusal, match="302, a redirect"):
+    with pytest.raises(ClientError, match="302, a redirect"):
         run(get_programs())
     assert len(asked(sluice_sandbox)) == 1
 
@@ -91,7 +98,7 @@ def test_passing_troubles(run, sluice_sandbox, status, flow):
     assert pushes(sluice_sandbox) == ({"H": 1, "He": 1} if flow is push else {})
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, Throttled), (500, Broken), (503, Broken)])
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, ServerError), (503, ServerError)])
 def test_troubles_that_do_not_pass(run, sluice_sandbox, status, kind):
     """Five attempts, then an error that is not hopeless: Airflow may try again later."""
     sluice_sandbox.faults([{"path": PUSH, "times": 99, "status": status}])
@@ -119,7 +126,7 @@ def test_retry_after_as_a_date(run, sluice_sandbox):
 def test_retry_after_an_hour(run, sluice_sandbox):
     """Too long to hold a worker: the error says when, and the task's own retry waits."""
     sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": "3600"}}])
-    with pytest.raises(Throttled) as error:
+    with pytest.raises(RateLimited) as error:
         run(get_programs())
     assert (error.value.retry_after, run.pauses) == (3600.0, [])
 
@@ -158,7 +165,7 @@ def test_lost_after_the_work(run, sluice_sandbox):
 def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
     """From here both look the same, so nobody guesses: it is sent once, and in doubt."""
     sluice_sandbox.faults([{"path": PUSH, "drop": drop}])
-    with pytest.raises(InDoubt):
+    with pytest.raises(OutcomeUnknown):
         run(order())
     assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == landed
@@ -168,7 +175,7 @@ def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
 def test_an_order_that_fails_there(run, sluice_sandbox, status):
     """A gateway's 504 says nothing of what is behind it."""
     sluice_sandbox.faults([{"path": PUSH, "status": status}])
-    with pytest.raises(InDoubt, match=f"answered {status}"):
+    with pytest.raises(OutcomeUnknown, match=f"answered {status}"):
         run(order())
     assert len(asked(sluice_sandbox)) == 1
 
@@ -207,7 +214,7 @@ def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
     """Said at once, with the beginning of what came; trying again would not change it."""
     fault = {"path": f"{PUSH}|programs|imports", "times": 9, "status": 200, "body": body}
     sluice_sandbox.faults([fault])
-    with pytest.raises(Misunderstood):
+    with pytest.raises(UnexpectedResponse):
         run(flow())
     assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
 

@@ -8,7 +8,7 @@ import pytest
 
 from faces import Face
 from sluice_provider.calls.flow import Aside
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 
 @pytest.fixture(params=["worker", "triggerer"])
@@ -33,19 +33,19 @@ def test_an_error_is_thrown_into_the_flow(run):
     """So that the flow can catch it, or end with it."""
 
     def fail():
-        raise BadInput("no such container")
+        raise InvalidInput("no such container")
 
     def flow():
         try:
             yield Aside(fail)
-        except BadInput as error:
+        except InvalidInput as error:
             return f"caught: {error}"
 
     def careless():
         yield Aside(fail)
 
     assert run(flow()) == "caught: no such container"
-    with pytest.raises(BadInput, match="no such container"):
+    with pytest.raises(InvalidInput, match="no such container"):
         run(careless())
 
 

@@ -16,7 +16,7 @@ from sluice_provider.apis.kaleidoscope import get_programs
 from sluice_provider.calls import auth
 from sluice_provider.calls.drive import adrive, drive
 from sluice_provider.calls.flow import Call, send
-from sluice_provider.errors import Broken, Misunderstood, NotAuthenticated, Throttled, Unreachable
+from sluice_provider.errors import AuthenticationFailed, RateLimited, ServerError, UnexpectedResponse, Unreachable
 
 GRANTS = "oauth/token"
 SLOW_GRANT = {"path": GRANTS, "delay": 0.05}
@@ -85,7 +85,7 @@ def test_other_credentials_have_another_token(fields, run, sluice_sandbox):
     """What one pair of login and password was granted is not worn by another."""
     run(get_programs())
     run.options = client_options(fields._replace(password="wrong"))
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(AuthenticationFailed):
         run(get_programs())
 
 
@@ -160,7 +160,7 @@ def test_a_late_refusal_does_not_drop_the_new_token(options):
 def test_two_refusals_are_an_answer(run, sluice_sandbox):
     """Then it is not the token: one grant more, and the remote's own words."""
     sluice_sandbox.faults([{**REVOKED, "times": 2, "body": {"code": "UNAUTHORIZED", "message": "who are you?"}}])
-    with pytest.raises(NotAuthenticated, match="who are you") as refusal:
+    with pytest.raises(AuthenticationFailed, match="who are you") as refusal:
         run(get_programs())
     assert refusal.value.code == "UNAUTHORIZED"
     assert len(asked(sluice_sandbox, GRANTS)) == 2
@@ -182,7 +182,7 @@ def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
 def test_a_wrong_secret(fields, run, sluice_sandbox):
     """Says what to check, and makes no call."""
     run.options = client_options(fields._replace(password="not-the-secret"))
-    with pytest.raises(NotAuthenticated, match="check the login and the password of the connection") as refusal:
+    with pytest.raises(AuthenticationFailed, match="check the login and the password of the connection") as refusal:
         run(get_programs())
     assert refusal.value.status == 401
     assert len(sluice_sandbox.requests()) == 1
@@ -204,7 +204,7 @@ def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == 1
 
 
-@pytest.mark.parametrize(("status", "kind"), [(500, Broken), (429, Throttled)])
+@pytest.mark.parametrize(("status", "kind"), [(500, ServerError), (429, RateLimited)])
 def test_a_grant_that_goes_on_failing(run, sluice_sandbox, status, kind):
     """Five attempts, then its own error."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 9, "status": status}])
@@ -247,7 +247,7 @@ def test_a_lost_grant_says_so(run, sluice_sandbox):
 def test_a_grant_without_a_token(run, sluice_sandbox, body):
     """A page in the place of the API, or a token that fits into no header: nothing is sent with it."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 200, "body": body}])
-    with pytest.raises(Misunderstood, match="without an access_token: is this the right host"):
+    with pytest.raises(UnexpectedResponse, match="without an access_token: is this the right host"):
         run(get_programs())
     assert asked(sluice_sandbox) == []
 
@@ -258,7 +258,7 @@ def test_echoed_secrets_are_cut(fields, run, sluice_sandbox, secret):
     run.options = client_options(fields._replace(password=secret))
     echo = f"{fields.login} with {secret} ({httpx.QueryParams({'client_secret': secret})}) is not known"
     sluice_sandbox.faults([{"path": GRANTS, "status": 400, "body": {"error_description": echo}}])
-    with pytest.raises(NotAuthenticated) as refusal:
+    with pytest.raises(AuthenticationFailed) as refusal:
         run(get_programs())
     assert "*** with *** (client_secret=***) is not known" in str(refusal.value)
 
@@ -291,7 +291,7 @@ def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
 def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
     """The next in line asks for itself."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 400}, SLOW_GRANT])
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(AuthenticationFailed):
         in_threads(options, 1)
     assert all(in_threads(options, 3))
     assert not options["auth"].purse.lock.locked()

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from sluice_provider.calls.body import encode
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def _loop():
 )
 def test_what_has_none(value):
     """The author is told before anything is sent."""
-    with pytest.raises(BadInput, match="has no JSON form"):
+    with pytest.raises(InvalidInput, match="has no JSON form"):
         encode({"field": value})

@@ -15,7 +15,7 @@ from sluice_provider.apis.kaleidoscope import get_programs
 from sluice_provider.calls.drive import adrive, drive
 from sluice_provider.calls.flow import Call, Pause, send
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import BadInput, InDoubt, SluiceError, Unreachable
+from sluice_provider.errors import InvalidInput, OutcomeUnknown, SluiceError, Unreachable
 
 PUSH = Call("POST", "push/imports", json={"key_field_names": ["symbol"], "data": [{"symbol": "Ü"}]}, repeatable=True)
 
@@ -124,7 +124,7 @@ def test_a_cancelled_task_closes_its_flow(fields):
 
 def test_a_body_that_cannot_be_sent(run, sluice_sandbox):
     """Is the author's fault, and nothing is sent, not even for a token."""
-    with pytest.raises(BadInput, match="has no JSON form"):
+    with pytest.raises(InvalidInput, match="has no JSON form"):
         run(send(Call("POST", "push/imports", json={"data": [float("nan")]}, repeatable=True)))
     assert sluice_sandbox.requests() == []
 
@@ -163,7 +163,7 @@ def test_a_read_timeout_is_doubt(fields, run, sluice_sandbox):
     run(get_programs())
     run.options["timeout"] = httpx.Timeout(5.0, read=0.02)
     sluice_sandbox.faults([{"path": "push/imports", "delay": 60}])
-    with pytest.raises(InDoubt, match="ReadTimeout"):
+    with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
         run(send(PUSH._replace(repeatable=False)))
     assert run.pauses == []
 

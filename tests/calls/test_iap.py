@@ -16,7 +16,7 @@ from loopback import Answer, kaleidoscope, serve
 from sluice_provider.apis.kaleidoscope import get_active_workspace
 from sluice_provider.calls.auth import Iap
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import BadConnection, NotAuthenticated
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection
 
 AUDIENCE = "1234.apps.googleusercontent.com"
 
@@ -99,7 +99,7 @@ def test_no_credentials_here(behind, google, monkeypatch):
     """A machine that is not one of Google's, with no service account either."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/to/be/found.json")
     run, remote = behind
-    with pytest.raises(NotAuthenticated, match=f"no IAP token for audience {AUDIENCE}"):
+    with pytest.raises(AuthenticationFailed, match=f"no IAP token for audience {AUDIENCE}"):
         run(get_active_workspace())
     assert remote.seen == []
 
@@ -127,6 +127,6 @@ def test_without_googles_library(behind, monkeypatch):
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "google.oauth2.id_token", None)
     run, remote = behind
-    with pytest.raises(BadConnection, match=r"pip install 'airflow-provider-sluice\[iap\]'"):
+    with pytest.raises(InvalidConnection, match=r"pip install 'airflow-provider-sluice\[iap\]'"):
         run(get_active_workspace())
     assert remote.seen == []

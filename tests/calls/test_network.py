@@ -17,7 +17,7 @@ from loopback import Answer, kaleidoscope, serve
 from sluice_provider.apis.kaleidoscope import get_active_workspace
 from sluice_provider.calls.flow import Call, send
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import Refusal, Unreachable
+from sluice_provider.errors import ClientError, Unreachable
 
 both = pytest.mark.parametrize("name", ["worker", "triggerer"])
 
@@ -62,7 +62,7 @@ def test_a_proxy_that_turns_us_away(name, proxy):
     """Its 407 is a refusal: trying again does not help."""
     run = face(name, "http://kal.invalid", proxy=proxy.url)
     run.options["auth"] = None
-    with pytest.raises(Refusal, match="407: who are you"):
+    with pytest.raises(ClientError, match="407: who are you"):
         run(get_active_workspace())
     assert len(proxy.seen) == 1
 

@@ -10,17 +10,17 @@ import pytest
 from faces import play, reply
 from sluice_provider.calls.flow import Call, Patience, Pause, judge, send
 from sluice_provider.errors import (
-    Broken,
+    AuthenticationFailed,
+    ClientError,
     Conflict,
-    InDoubt,
-    Misunderstood,
-    NotAllowed,
-    NotAuthenticated,
     NotFound,
-    Refusal,
+    OutcomeUnknown,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
     SluiceError,
-    Throttled,
     TooLarge,
+    UnexpectedResponse,
     Unreachable,
 )
 
@@ -53,20 +53,20 @@ def test_a_pause_stands_between_two_attempts():
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, Refusal),
-        (304, Refusal),
-        (400, Refusal),
-        (401, NotAuthenticated),
-        (403, NotAllowed),
+        (301, ClientError),
+        (304, ClientError),
+        (400, ClientError),
+        (401, AuthenticationFailed),
+        (403, PermissionDenied),
         (404, NotFound),
         (409, Conflict),
         (413, TooLarge),
-        (418, Refusal),
-        (422, Refusal),
-        (429, Throttled),
-        (500, Broken),
-        (503, Broken),
-        (599, Broken),
+        (418, ClientError),
+        (422, ClientError),
+        (429, RateLimited),
+        (500, ServerError),
+        (503, ServerError),
+        (599, ServerError),
     ],
 )
 def test_each_status_has_its_error(status, kind):
@@ -140,7 +140,7 @@ def test_what_no_database_takes_is_replaced(body, content):
 
 def test_not_json():
     """A good status with something else in it is a misunderstanding, with the beginning of what came."""
-    with pytest.raises(Misunderstood, match="answered 200 with something that is not JSON: '<html>"):
+    with pytest.raises(UnexpectedResponse, match="answered 200 with something that is not JSON: '<html>"):
         reply(200, "<html>" + "x" * 9999).json()
 
 
@@ -233,7 +233,7 @@ def test_a_remote_that_says_when_is_heeded():
 def test_a_remote_that_wants_too_much_patience():
     """It gets none: the error is raised at once and carries the time, for the task's own retry."""
     played = play(send(READ), reply(429, retry_after="61"))
-    assert isinstance(played.error, Throttled)
+    assert isinstance(played.error, RateLimited)
     assert (played.error.retry_after, played.pauses) == (61.0, [])
 
 
@@ -241,7 +241,7 @@ def test_a_remote_that_wants_too_much_patience():
 def test_an_order_that_may_have_arrived_is_in_doubt(trouble):
     """It is not sent twice, and the error keeps the cause."""
     played = play(send(ORDER), trouble)
-    assert isinstance(played.error, InDoubt)
+    assert isinstance(played.error, OutcomeUnknown)
     assert isinstance(played.error.__cause__, SluiceError)
     assert len(played.calls) == 1
     assert "POST things was sent and not answered" in str(played.error)
@@ -255,12 +255,12 @@ def test_an_order_that_did_not_arrive_is_sent_again(trouble):
 
 def test_doubt_after_patience():
     """Also when an earlier attempt was harmless."""
-    assert isinstance(play(send(ORDER), reply(429), reply(502)).error, InDoubt)
+    assert isinstance(play(send(ORDER), reply(429), reply(502)).error, OutcomeUnknown)
 
 
 def test_a_failure_before_sending_is_no_doubt():
     """A token endpoint that fails has not seen the order."""
-    early = Broken("the token endpoint answered 500", status=500)
+    early = ServerError("the token endpoint answered 500", status=500)
     early.sent = False
     assert play(send(ORDER), early, reply(200, 1)).error is None
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sluice_provider.calls.site import Fields, base_url, site
-from sluice_provider.errors import BadConnection
+from sluice_provider.errors import InvalidConnection
 
 DEFAULT = "https://api.example.com"
 CANARY = "canary-4711"
@@ -78,7 +78,7 @@ def test_host_and_port(host, port, url):
 )
 def test_bad_hosts(host, port, words):
     """Refused before anything is sent, naming connection and field, and never the value."""
-    with pytest.raises(BadConnection, match=words) as error:
+    with pytest.raises(InvalidConnection, match=words) as error:
         base_url(connection(host, port), DEFAULT)
     assert str(error.value).startswith("connection 'kal': host ")
     assert CANARY not in str(error.value)
@@ -182,7 +182,7 @@ def test_bad_fields(name, value, words):
     """Refused by name, and the value, which may be a secret, is not in the words."""
     if name == "proxy_password":
         value = {"proxy_login": "me", name: value}
-    with pytest.raises(BadConnection, match=words) as error:
+    with pytest.raises(InvalidConnection, match=words) as error:
         made(**(value if name == "proxy_password" else {name: value}))
     assert f"connection 'kal': {name} " in str(error.value)
     assert CANARY not in str(error.value)
@@ -191,7 +191,7 @@ def test_bad_fields(name, value, words):
 def test_a_socks_proxy_says_what_it_needs(monkeypatch):
     """Rather than that httpx fails to import something."""
     monkeypatch.setattr("sluice_provider.calls.site.find_spec", lambda _name: None)
-    with pytest.raises(BadConnection, match=r"needs: pip install 'httpx\[socks\]'"):
+    with pytest.raises(InvalidConnection, match=r"needs: pip install 'httpx\[socks\]'"):
         made(proxy="socks5://proxy.example.com:1080")
 
 
@@ -219,7 +219,7 @@ def test_the_clients_take_the_options(kind):
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_needed_field(value):
     """Named as the UI names it."""
-    with pytest.raises(BadConnection, match=r"connection 'kal': the field Client ID \(login\) is empty"):
+    with pytest.raises(InvalidConnection, match=r"connection 'kal': the field Client ID \(login\) is empty"):
         connection().need("login", value, "Client ID")
 
 

@@ -15,7 +15,7 @@ from calls.sink import sink
 from faces import Face
 from sluice_provider.calls.body import PIECE, FilePart, Multipart
 from sluice_provider.calls.flow import Call, send
-from sluice_provider.errors import BadInput, InDoubt, Misunderstood, NotFound, Refusal, Unreachable
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse, Unreachable
 
 MIB = 1 << 20
 
@@ -110,7 +110,7 @@ def test_names_cannot_break_out(face, server):
 
 def test_text_that_is_none(face, server):
     """Half a surrogate pair is the author's fault, and nothing is sent."""
-    with pytest.raises(BadInput, match="cannot be sent as text"):
+    with pytest.raises(InvalidInput, match="cannot be sent as text"):
         upload(part(), fields={"jobName": "\ud800"})
     assert server.arrived == []
 
@@ -163,7 +163,7 @@ def test_broken_off_in_the_middle_of_the_second_time(face, server):
 def test_broken_off_at_the_end_is_doubt(face, server):
     """All of it arrived, and no answer came: an order is not sent twice."""
     server.hang_up_after = [None]
-    with pytest.raises(InDoubt, match="POST batch/import was sent and not answered"):
+    with pytest.raises(OutcomeUnknown, match="POST batch/import was sent and not answered"):
         face(send(upload(part())))
     assert len(server.arrived) == 1
 
@@ -178,7 +178,9 @@ def test_broken_off_at_the_end_of_what_is_repeatable(face, server):
 @pytest.mark.parametrize("size", [3, 100], ids=["longer", "shorter"])
 def test_a_file_that_changes_while_it_is_sent(face, server, size):
     """Nothing whole was sent, and nothing is tried again."""
-    with pytest.raises(BadInput, match=rf"data\.csv: changed while it was sent: it is not of {size} bytes any more"):
+    with pytest.raises(
+        InvalidInput, match=rf"data\.csv: changed while it was sent: it is not of {size} bytes any more"
+    ):
         face(send(upload(part(b"x" * 10, size=size))))
     assert face.pauses == []
     assert not any(each["size"] == int(each["headers"]["content-length"]) for each in server.arrived)
@@ -190,7 +192,7 @@ def test_a_file_that_is_gone(face, server):
     def gone():
         raise FileNotFoundError("/canary/path")
 
-    with pytest.raises(BadInput, match=r"file: data\.csv: cannot be read: FileNotFoundError"):
+    with pytest.raises(InvalidInput, match=r"file: data\.csv: cannot be read: FileNotFoundError"):
         face(send(upload(part(gone, size=10))))
 
 
@@ -320,7 +322,7 @@ def test_an_error_is_not_a_file(face, server, shelf):
 def test_only_a_whole_file_is_one(face, server, shelf, status):
     """It is not ready, or this is a part of it, or something on the way has changed it."""
     server.answer = lambda _path: (status, {"Content-Type": "application/json"}, b'{"state": "preparing"}')
-    with pytest.raises(Misunderstood, match=f"answered {status} with application/json and not with the file"):
+    with pytest.raises(UnexpectedResponse, match=f"answered {status} with application/json and not with the file"):
         face(get("results", shelf))
     assert (shelf.begun, shelf.names) == (0, [])
 
@@ -329,7 +331,7 @@ def test_the_page_of_a_login_is_no_file(face, server, shelf):
     """Where a session at a proxy has ended, every call leads there; a file may be a page itself, though."""
     html = {"Content-Type": "text/html; charset=utf-8"}
     server.answer = lambda path: (200, html, b"<form>") if "login" in path else (302, {"Location": "/login"}, b"")
-    with pytest.raises(Misunderstood, match="is a login in front of it"):
+    with pytest.raises(UnexpectedResponse, match="is a login in front of it"):
         face(get("results", shelf))
     assert (shelf.begun, shelf.names) == (0, [])
     server.answer = lambda _path: (200, html, b"<p>")
@@ -379,7 +381,7 @@ def test_a_redirect_to_elsewhere(face, server, shelf):
 def test_redirects_without_end(face, server, shelf):
     """End after a few."""
     server.answer = lambda _path: (302, {"Location": "/again"}, b"")
-    with pytest.raises(Refusal, match="302"):
+    with pytest.raises(ClientError, match="302"):
         face(get(f"{server.url}/files/1", shelf))
     assert (len(server.arrived), shelf.names) == (6, [])
 

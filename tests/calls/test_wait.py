@@ -9,7 +9,7 @@ import pytest
 from faces import play, reply
 from sluice_provider.calls import flow as module
 from sluice_provider.calls.flow import Age, Cadence, Call, pages, send, wait
-from sluice_provider.errors import NotFound, SluiceError, Throttled, TimedOut, Unreachable
+from sluice_provider.errors import NotFound, RateLimited, SluiceError, TimedOut, Unreachable
 
 
 class Life:
@@ -98,7 +98,7 @@ def test_passing_failures_are_not_news():
 
 def test_retry_after_sets_the_next_look():
     """A remote that says when to come back is asked then; a day is shortened to an hour."""
-    throttled = [Throttled("", retry_after=seconds) for seconds in (17.0, 86_400.0)]
+    throttled = [RateLimited("", retry_after=seconds) for seconds in (17.0, 86_400.0)]
     played = Life(over_at=0).wait(failing=enumerate(throttled, 1))
     assert played.pauses == [17.0, 3600.0]
 
@@ -147,7 +147,7 @@ def test_a_deadline_long_gone():
 
 def test_no_pause_reaches_over_the_deadline():
     """Neither the usual one nor one after a failure."""
-    troubles = {3: Throttled("", retry_after=3000.0)}
+    troubles = {3: RateLimited("", retry_after=3000.0)}
     life = Life(over_at=10**9)
     assert isinstance(life.wait(failing=troubles, timeout=30).error, TimedOut)
     assert life.now == pytest.approx(30)

@@ -17,7 +17,14 @@ import pytest
 from faces import Face
 from loopback import Answer, serve
 from sluice_provider.apis import finspace as fin
-from sluice_provider.errors import BadConnection, Broken, NotAuthenticated, SluiceError, Throttled, Unreachable
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    InvalidConnection,
+    RateLimited,
+    ServerError,
+    SluiceError,
+    Unreachable,
+)
 from sluice_provider.hooks import base, finspace
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.hooks.finspace import FinSpaceHook
@@ -82,7 +89,7 @@ def test_the_button(connect):
     connect(password="wrong")
     fine, words = FinSpaceHook().test_connection()
     assert not fine
-    assert words.startswith("NotAuthenticated")
+    assert words.startswith("AuthenticationFailed")
     assert "signature" in words
 
 
@@ -105,7 +112,7 @@ def test_the_address(connect, extra, region, url):
 def test_the_machines_region_is_the_last_resort(connect, monkeypatch):
     """And without one the error names the field."""
     connect(extra={"region_name": None})
-    with pytest.raises(BadConnection, match="region_name is missing"):
+    with pytest.raises(InvalidConnection, match="region_name is missing"):
         ask("worker")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     assert ask("worker")
@@ -217,7 +224,11 @@ def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, n
 @FACES
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
-    [(403, "AccessDenied", NotAuthenticated), (400, "Throttling", Throttled), (500, "InternalFailure", Broken)],
+    [
+        (403, "AccessDenied", AuthenticationFailed),
+        (400, "Throttling", RateLimited),
+        (500, "InternalFailure", ServerError),
+    ],
 )
 def test_sts_says_no(assume, sluice_sandbox, name, status, code, kind):
     """In its words, and FinSpace was never asked."""
@@ -252,7 +263,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
     fields = hook.fields()
     face = Face(name, hook._options(fields))
     write("old")
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(AuthenticationFailed):
         face(fin.list_environments())
     write(keys["secret_key"])
     now[0] += finspace.KEPT
@@ -266,7 +277,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
 def test_no_credentials_anywhere(connect, name):
     """Named is the connection, and where it was looked."""
     connect(login=None, password=None)
-    with pytest.raises(BadConnection, match="'aws_default': login and password are empty"):
+    with pytest.raises(InvalidConnection, match="'aws_default': login and password are empty"):
         ask(name)
 
 
@@ -283,14 +294,14 @@ def test_no_credentials_anywhere(connect, name):
 def test_settings_that_cannot_be_used(connect, extra, words):
     """Are an error of the connection, in words."""
     connect(extra=extra, **({"login": None, "password": None} if "profile_name" in extra else {}))
-    with pytest.raises(BadConnection, match=words):
+    with pytest.raises(InvalidConnection, match=words):
         ask("worker")
 
 
 def test_without_the_amazon_provider(connect, monkeypatch):
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks", None)
-    with pytest.raises(BadConnection, match=r"airflow-provider-sluice\[finspace\]"):
+    with pytest.raises(InvalidConnection, match=r"airflow-provider-sluice\[finspace\]"):
         ask("worker")
 
 

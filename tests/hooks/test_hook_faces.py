@@ -12,7 +12,7 @@ import pytest
 
 from faces import Pauses, asked
 from sluice_provider.apis import kaleidoscope as api
-from sluice_provider.errors import BadConnection, BadInput, NotAuthenticated, NotFound
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound
 from sluice_provider.hooks import base
 from sluice_provider.hooks.base import BoundCall, call, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
@@ -205,7 +205,7 @@ def test_hooks_by_name(system):
 @pytest.mark.parametrize("name", ["", "nobody", "kaleidoscope.", "../kaleidoscope"])
 def test_unknown_names(name):
     """Of a newer version, or of nothing: refused with those that are known."""
-    with pytest.raises(BadInput, match="this version knows kaleidoscope"):
+    with pytest.raises(InvalidInput, match="this version knows kaleidoscope"):
         hook_for(name, "")
 
 
@@ -226,7 +226,7 @@ def test_bad_connections(hook, ask, connect, sluice_sandbox, fields, words):
     if "port" in fields:
         fields = {"port": 1, "host": f"{sluice_sandbox.url}/kaleidoscope"}
     connect(**fields)
-    with pytest.raises(BadConnection, match=words):
+    with pytest.raises(InvalidConnection, match=words):
         ask(hook.get_programs)
     assert sluice_sandbox.requests() == []
 
@@ -237,7 +237,7 @@ def test_an_extra_that_is_no_object(monkeypatch, extra):
     from airflow.sdk import Connection
 
     conn = Connection(conn_id="kaleidoscope_default", conn_type="kaleidoscope", extra=extra)
-    with pytest.raises(BadConnection, match="extra is not a JSON object"):
+    with pytest.raises(InvalidConnection, match="extra is not a JSON object"):
         base.fields_of(conn)
 
 
@@ -263,8 +263,8 @@ def test_a_connection_that_works(hook):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"password": "wrong"}, "NotAuthenticated: the token endpoint answered 401"),
-        ({"login": ""}, "BadConnection: connection 'kaleidoscope_default': the field Client ID"),
+        ({"password": "wrong"}, "AuthenticationFailed: the token endpoint answered 401"),
+        ({"login": ""}, "InvalidConnection: connection 'kaleidoscope_default': the field Client ID"),
         (
             {"host": "http://127.0.0.1", "port": 9},
             "Unreachable: getting a token for GET workspaces/active: ConnectError",
@@ -325,7 +325,7 @@ def test_no_secret_comes_out(hook, ask, connect, caplog):
     """Not of a hook, its client or its error; not in the log of a failure, at any level."""
     caplog.set_level(logging.DEBUG)
     connect({"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}, password="secret-canary")
-    with pytest.raises(NotAuthenticated) as error:
+    with pytest.raises(AuthenticationFailed) as error:
         ask(hook.get_programs)
     said, words = hook.test_connection(), f"{error.value!r} {vars(error.value)}"
     assert "canary" not in f"{caplog.text} {words} {said} {hook!r} {hook.fields()!r} {vars(hook)} {hook.get_conn()!r}"

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sluice_provider.errors import NotAuthenticated
+from sluice_provider.errors import AuthenticationFailed
 from sluice_provider.hooks.kili import KiliHook
 
 
@@ -33,7 +33,7 @@ def test_test_connection_says_whose_key_it_is(conn):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"password": "a-wrong-key-0123"}, "NotAuthenticated"),
+        ({"password": "a-wrong-key-0123"}, "AuthenticationFailed"),
         ({"password": ""}, "API key"),
         ({"host": "http://127.0.0.1/kili/nowhere"}, "NotFound"),
         ({"host": "not a host"}, "host"),
@@ -62,6 +62,6 @@ def test_a_refused_key_is_not_shown(conn, store, caplog):
     """Neither in the error nor in a log."""
     caplog.set_level("DEBUG")
     store({**conn, "password": "a-wrong-key-0123"})
-    with pytest.raises(NotAuthenticated) as caught:
+    with pytest.raises(AuthenticationFailed) as caught:
         KiliHook().get_viewer()
     assert "a-wrong-key" not in f"{caught.value!r} {vars(caught.value)} {caplog.text}"

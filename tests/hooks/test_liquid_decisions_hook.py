@@ -46,14 +46,14 @@ def test_no_client(connect):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"password": "wrong-password"}, "NotAuthenticated: .* The user id or password is wrong"),
-        ({"extra": {"client_secret": "wrong-secret"}}, "NotAuthenticated: .* Client authentication failed"),
-        ({"extra": {"community": "Other"}}, "NotAuthenticated: .* The scope names no community of yours"),
-        ({"extra": {"community": None}}, "BadConnection: .* Community .community. is empty"),
-        ({"extra": {"community": "two words"}}, "BadConnection: .*community must not hold blanks"),
-        ({"login": ""}, "BadConnection: .*Login .login. is empty"),
-        ({"password": None}, "BadConnection: .*Password .password. is empty"),
-        ({"host": "", "port": None}, "BadConnection: .*host must be a host name"),
+        ({"password": "wrong-password"}, "AuthenticationFailed: .* The user id or password is wrong"),
+        ({"extra": {"client_secret": "wrong-secret"}}, "AuthenticationFailed: .* Client authentication failed"),
+        ({"extra": {"community": "Other"}}, "AuthenticationFailed: .* The scope names no community of yours"),
+        ({"extra": {"community": None}}, "InvalidConnection: .* Community .community. is empty"),
+        ({"extra": {"community": "two words"}}, "InvalidConnection: .*community must not hold blanks"),
+        ({"login": ""}, "InvalidConnection: .*Login .login. is empty"),
+        ({"password": None}, "InvalidConnection: .*Password .password. is empty"),
+        ({"host": "", "port": None}, "InvalidConnection: .*host must be a host name"),
     ],
     ids=str,
 )
@@ -69,7 +69,9 @@ def test_no_with_a_good_status(connect, sluice_sandbox):
     """The demos look at `error` before they look at the status."""
     body = {"error": "invalid_grant", "error_description": "no such user"}
     sluice_sandbox.faults([{"path": "oauth2/token$", "status": 200, "body": body, "times": 9}])
-    assert connect().test_connection()[1].startswith("NotAuthenticated: the token endpoint answered 200: no such user")
+    assert (
+        connect().test_connection()[1].startswith("AuthenticationFailed: the token endpoint answered 200: no such user")
+    )
 
 
 def test_the_grant(connect, sluice_sandbox):

@@ -14,7 +14,7 @@ from operators import echo as echo_module
 from operators.echo import SYSTEM, Echo, EchoOperator
 from operators.life import Died
 from sluice_provider import systems
-from sluice_provider.errors import InDoubt, Undone
+from sluice_provider.errors import JobFailed, OutcomeUnknown
 
 pytestmark = pytest.mark.airflow
 
@@ -67,7 +67,7 @@ def test_in_doubt_a_remote_that_cannot_be_asked_is_left_alone(shout, echo):
     """The answer was lost and asking again would do the work twice: no retry, and a way out in words."""
     echo.mute = True
     life = shout().go()
-    assert isinstance(life.error, InDoubt)
+    assert isinstance(life.error, OutcomeUnknown)
     assert (life.state, len(echo.jobs)) == ("failed", 1)
 
 
@@ -78,7 +78,7 @@ def test_a_death_while_asking_leaves_the_task_in_doubt(shout, echo, monkeypatch)
         life.go()
     key = life.journal["entries"][0]["intent"]["key"]
     life.retry()
-    assert isinstance(life.error, InDoubt)
+    assert isinstance(life.error, OutcomeUnknown)
     assert key in str(life.error)
     assert (life.state, echo.jobs) == ("failed", {})
 
@@ -87,7 +87,7 @@ def test_keys_are_kept_by_retries_and_changed_by_failures(shout, echo, clock):
     """A key used again after a failure would hand the old failure back."""
     clock.on_nap = lambda: echo.jobs["1"].update(state="failed")
     life = shout().go()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     clock.on_nap = ends(echo)
     life.retry()
     assert (life.state, life.result) == ("success", {"ids": ["2"]})

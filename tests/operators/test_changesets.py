@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import get_current_context
 
 from operators.life import Died
-from sluice_provider.errors import BadInput, Conflict, NotAuthenticated, NotFound, Throttled, Undone
+from sluice_provider.errors import AuthenticationFailed, Conflict, InvalidInput, JobFailed, NotFound, RateLimited
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
 
 pytestmark = pytest.mark.airflow
@@ -163,7 +163,7 @@ def test_a_region_goes_with_the_work(change, kdb):
     life = change(region_name="eu-west-1", deferrable=True).go()
     assert life.state == "success"
     life = change(region_name="us-east-1").go()
-    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
     assert "valid region" in str(life.error)
 
 
@@ -192,7 +192,7 @@ def test_a_dry_run_asks_for_nothing(change, kdb):
     assert life.said("changeset 1: 3 changes")
     assert life.said("changeset 2: 2 changes")
     assert life.said("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
-    with pytest.raises(BadInput, match=r"change_requests\[1\]"):
+    with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         FinSpaceCreateChangesetOperator(
             task_id="t", environment_id="e", database_name="markets", change_requests=[SYMS[0], delete("x")]
         ).dry_run()
@@ -230,7 +230,7 @@ WRONG = {
 def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
     """Naming the index and the rule, and without a retry."""
     life = change(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert re.search(words, str(life.error)), life.error
     assert kdb.sandbox.requests() == []
 
@@ -382,7 +382,7 @@ def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
         life.go()
     kdb.trouble("POST", "/changesets", status=429)
     life.retry()
-    assert isinstance(life.error, Throttled)
+    assert isinstance(life.error, RateLimited)
     kdb.sandbox.faults([])
     clock.move(700)
     assert life.retry().state == "success"
@@ -451,7 +451,7 @@ def test_a_failed_changeset(change, kdb, kind, state):
     """In the service's words; tried again only where a new changeset may do better, and then under a new token."""
     kdb.sandbox.settings(fail_changesets=1, changeset_error=kind)
     life = change().go()
-    assert (life.state, type(life.error)) == (state, Undone)
+    assert (life.state, type(life.error)) == (state, JobFailed)
     assert f"{kind} The sandbox was told" in str(life.error)
     if state == "up_for_retry":
         life.retry()
@@ -466,7 +466,7 @@ def test_sources_that_cannot_be_read(change, kdb, settings, kind):
     """Neither is cured by a retry, and the rest of the list is not asked for."""
     kdb.sandbox.settings(**settings)
     life = change(change_requests=[put(f"{BUCKET}/2019.01.01/", "/x/"), *SYMS], max_requests_per_changeset=1).go()
-    assert (life.state, type(life.error), len(kdb.changesets)) == ("failed", Undone, 1)
+    assert (life.state, type(life.error), len(kdb.changesets)) == ("failed", JobFailed, 1)
     assert kind in str(life.error)
 
 
@@ -476,7 +476,7 @@ def test_sources_that_cannot_be_read(change, kdb, settings, kind):
 @WAYS
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
-    """Throttled or broken while asking and while looking: the same token, and one changeset."""
+    """RateLimited or broken while asking and while looking: the same token, and one changeset."""
     kdb.sandbox.faults(
         [
             {"method": "POST", "path": "/changesets", "status": status, "times": 3},
@@ -507,7 +507,7 @@ def test_a_refusal_after_a_lost_answer_leaves_doubt(change, kdb, clock):
         ]
     )
     life = change().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Throttled)
+    assert (life.state, type(life.error)) == ("up_for_retry", RateLimited)
     kdb.sandbox.faults([])
     clock.move(700)
     life.retry()
@@ -521,7 +521,7 @@ def test_a_full_quota_is_waited_for(change, kdb):
     other = change(wait_for_completion=False).go()
     assert other.state == "success"
     life = change(change_requests=SYMS).go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Throttled)
+    assert (life.state, type(life.error)) == ("up_for_retry", RateLimited)
     kdb.sandbox.settings(changeset_quota=10)
     assert life.retry().state == "success"
 
@@ -538,7 +538,7 @@ def test_a_skewed_clock(change, kdb, settings):
     """The remote's own words say that it is the time; no retry, nothing done."""
     kdb.sandbox.settings(**settings)
     life = change().go()
-    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
     assert "Signature expired" in str(life.error)
     assert kdb.changesets == []
 

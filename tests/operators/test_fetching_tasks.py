@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from operators.life import ELEMENTS, SECRET, UNKNOWN
-from sluice_provider.errors import BadInput, NotFound, Refusal, Unreachable
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, Unreachable
 from sluice_provider.files import local_copy
 from sluice_provider.operators.kaleidoscope import (
     KaleidoscopeDownloadFileOperator,
@@ -197,7 +197,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
 def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
     """Each line, in words that name the argument."""
     life = download(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput), life.error
+    assert (life.state, type(life.error)) == ("failed", InvalidInput), life.error
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
 
@@ -206,7 +206,7 @@ def test_a_folder_that_is_a_file(download, tmp_path):
     """It is said which."""
     (tmp_path / "in").write_text("a file")
     life = download().go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert f"{tmp_path}/in/" in str(life.error)
 
 
@@ -281,7 +281,7 @@ def test_an_export_that_is_refused(export):
     """In the remote's own words, once."""
     life = export(entity_slice_id="other").go()
     assert life.state == "failed"
-    assert isinstance(life.error, Refusal)
+    assert isinstance(life.error, ClientError)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_an_export_that_is_refused(export):
 def test_an_export_that_cannot_be_asked_for(export, desk, args, words):
     """Each line, in words that name the argument."""
     life = export(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput), life.error
+    assert (life.state, type(life.error)) == ("failed", InvalidInput), life.error
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.kili_life import death, lost
-from sluice_provider.errors import BadInput, Conflict, NotFound
+from sluice_provider.errors import Conflict, InvalidInput, NotFound
 
 pytestmark = pytest.mark.airflow
 
@@ -143,7 +143,7 @@ def test_a_lost_answer_adds_one(add, kili, drop):
 def test_bad_arguments_are_told_before_anything_is_sent(add, kili, args, word):
     """Each names what is wrong, and is not retried."""
     life = add(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert word in str(life.error)
     assert kili.requests() == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.kili_life import PICTURES
-from sluice_provider.errors import BadInput, NotFound, OverLimit
+from sluice_provider.errors import InvalidInput, NotFound, SafetyLimitExceeded
 from sluice_provider.links import KiliLink
 from sluice_provider.plugin import SluicePlugin
 
@@ -98,7 +98,7 @@ def test_a_limit_protects_the_project(sync, kili, limit):
     kili.empty()
     kili.put("new.png")
     life = sync(delete_extraneous_files=True, max_removed=limit).go()
-    assert (life.state, type(life.error)) == ("failed", OverLimit)
+    assert (life.state, type(life.error)) == ("failed", SafetyLimitExceeded)
     assert f"3 of 3 assets would be removed, and max_removed is {limit!r}" in str(life.error)
     assert kili.assets == PICTURES
     assert kili.asked[-1] == "CHECK"
@@ -125,7 +125,7 @@ def test_the_limit_counts_again_right_before_removing(sync, kili, clock):
     kili.empty()
     life.operator.hook.compute_differences(kili.me)
     life.go() if life.state != "deferred" else life.fire().leg()
-    assert isinstance(life.error, OverLimit)
+    assert isinstance(life.error, SafetyLimitExceeded)
     assert "REMOVE" not in kili.asked
 
 
@@ -161,7 +161,7 @@ def test_a_pair_with_two_connections_is_not_enough(sync, add, kili):
     """The error names both."""
     second = add().go().result["connection_id"]
     life = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert kili.me in str(life.error)
     assert second in str(life.error)
 
@@ -196,7 +196,7 @@ def test_an_unknown_connection_fails_at_once(sync, kili, args):
 def test_bad_arguments_are_told_before_anything_is_sent(sync, kili, args, word):
     """Each names what is wrong, and is not retried."""
     life = sync(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert word in str(life.error)
     assert kili.requests() == []
 

@@ -6,7 +6,7 @@ import pytest
 
 from operators.kili_life import PICTURES, death, lost
 from sluice_provider.apis.base import GRACE
-from sluice_provider.errors import InDoubt, NotAllowed, NotAuthenticated, Undone
+from sluice_provider.errors import AuthenticationFailed, JobFailed, OutcomeUnknown, PermissionDenied
 
 pytestmark = pytest.mark.airflow
 
@@ -44,7 +44,7 @@ def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
     """It was accepted and leaves no trace; the next try asks again."""
     kili.settings(flag_delay=10_000)
     life = sync().go()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     assert "nothing was computed since it was asked for" in str(life.error)
     assert sum(clock.naps) > GRACE
     kili.settings(flag_delay=0)
@@ -129,7 +129,7 @@ def test_an_unanswered_computation_gives_up_in_the_end(sync, kili):
     life = sync()
     with lost(kili, CHECK, drop="before", times=9):
         life.go()
-    assert isinstance(life.error, InDoubt)
+    assert isinstance(life.error, OutcomeUnknown)
     assert kili.mutations == [CHECK] * 3
 
 
@@ -195,7 +195,7 @@ def test_a_summary_that_does_not_add_up_is_not_success(sync, kili):
     kili.empty()
     kili.settings(odd_total=4)
     life = sync().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     assert "4 differences, of which 0 to add and 0 to remove" in str(life.error)
     kili.settings(odd_total=0)
     assert life.retry().state == "success"
@@ -235,7 +235,7 @@ def test_what_never_is_applied_is_an_error(sync, kili):
     """Three rounds, and nothing came of any."""
     kili.settings(forget_validations=10)
     life = sync().go()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "3 times to ADD" in str(life.error)
     assert "0 of 3 added" in str(life.error)
     kili.settings(forget_validations=0)
@@ -248,7 +248,7 @@ def test_what_is_left_after_three_rounds_is_an_error(sync, kili, deferrable):
     kili.put("four.png", "five.png")
     kili.settings(apply_at_most=1)
     life = sync(deferrable=deferrable).go()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "3 times to ADD" in str(life.error)
     assert "1 of 3 added, 2 left" in str(life.error)
     assert kili.asked == ["CHECK", "ADD"] * 3
@@ -308,7 +308,7 @@ def test_a_key_that_is_refused_fails_at_once(sync, kili, clock, deferrable):
     """No two minutes of retries."""
     kili.trouble(status=401, times=100)
     life = sync(deferrable=deferrable).go()
-    assert (life.state, type(life.error)) == ("failed", NotAuthenticated)
+    assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
     assert (len(kili.requests()), clock.naps) == (1, [])
 
 
@@ -320,7 +320,7 @@ def test_a_key_that_may_not_see_it_fails_at_once(sync, kili):
     life = sync().go()
     assert (life.state, type(life.error), life.error.code, life.error.path) == (
         "failed",
-        NotAllowed,
+        PermissionDenied,
         "FORBIDDEN",
         "data",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators.life import ELEMENTS
-from sluice_provider.errors import BadInput, Undone
+from sluice_provider.errors import InvalidInput, JobFailed
 
 pytestmark = pytest.mark.airflow
 
@@ -92,7 +92,7 @@ def test_a_job_that_failed_is_asked_for_again(push, remote, deferrable):
     """The first try fails in the remote's own words, and the next one begins another import under another key."""
     remote.settings(fail_imports=1)
     life = push(deferrable=deferrable).go()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     assert "The import could not be processed" in str(life.error)
     assert "the next try asks again" in str(life.error)
     life.retry()
@@ -128,7 +128,7 @@ def test_a_job_that_vanished_is_asked_for_again(push, remote):
         life.go()
     remote.trouble("GET", f"imports/{remote.imports[0]}", status=404)
     life.retry()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     assert "vanished" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 2)
@@ -309,7 +309,7 @@ def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):
     path.unlink()
     life.retry()
     assert (life.state, len(remote.imports)) == ("failed", 1)
-    assert isinstance(life.error, BadInput)
+    assert isinstance(life.error, InvalidInput)
     assert "no such file" in str(life.error)
 
 

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import get_current_context
 
 from operators.life import Died
-from sluice_provider.errors import BadInput, InDoubt, NotFound, TooLarge, Undone
+from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge
 from sluice_provider.operators.liquid_decisions import (
     LiquidDecisionsCancelJobOperator,
     LiquidDecisionsExportOperator,
@@ -171,7 +171,7 @@ def test_json_by_its_name_and_by_word(importing, liquid, tmp_path):
 def test_bad_input(importing, liquid, args, words):
     """Is named, before anything is sent, and not tried again."""
     life = importing(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
     assert liquid.requests() == []
 
@@ -193,7 +193,7 @@ def test_rejected_at_once(importing, liquid, contacts):
     """The job's name and the remote's reason; no retry of what would end the same way."""
     contacts.write_text("id,name\n1\n")
     life = importing().go()
-    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", Undone, 1)
+    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", JobFailed, 1)
     assert f"{liquid.names[0]!r} was not taken on" in str(life.error)
     assert "Rejected (Row 1 has 1 columns instead of 2)" in str(life.error)
 
@@ -203,7 +203,7 @@ def test_failed_at_once(importing, liquid, sluice_sandbox):
     told = {"jobId": "7", "status": "Failed", "reason": "busy"}
     sluice_sandbox.faults([{"path": "batch/import", "status": 200, "body": told}])
     life = importing().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     first = str(life.error)
     assert life.retry().state == "success"
     assert len(liquid.names) == 1
@@ -216,7 +216,7 @@ def test_rejected_later(importing, liquid):
     told = {**liquid.jobs[0]["told"], "status": "Rejected", "reason": "no such type"}
     liquid.trouble("batch/status", status=200, body=told)
     life.fire().leg()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "Rejected (no such type); a retry would end the same way" in str(life.error)
 
 
@@ -224,7 +224,7 @@ def test_what_failed_is_asked_for_again(importing, liquid):
     """With another mark, by the next try."""
     liquid.settings(fail_jobs=1)
     life = importing().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     assert "the item service did not answer" in str(life.error)
     assert life.retry().state == "success"
     assert [job["status"] for job in liquid.jobs] == ["Failed", "Completed"]
@@ -267,7 +267,7 @@ def test_in_doubt_it_fails_and_names_the_job(importing, liquid, moment):
     with life.death(moment):
         life.go()
     life.retry()
-    assert (life.state, type(life.error)) == ("failed", InDoubt)
+    assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
     assert len(liquid.jobs) == (moment == "after asking")
     for name in liquid.names:
         assert f"jobName {name!r}" in str(life.error)
@@ -279,7 +279,7 @@ def test_cleared_before_anybody_knew_of_the_doubt(importing, liquid):
     with life.death("after asking"):
         life.go()
     life.clear().go()
-    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", InDoubt, 1)
+    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", OutcomeUnknown, 1)
     assert life.clear().go().state == "success"
     assert len(liquid.jobs) == 2
 
@@ -308,7 +308,7 @@ def test_a_lost_answer(importing, liquid):
     """The file arrived, the answer did not: no second import, no retry."""
     liquid.trouble("batch/import", drop="after")
     life = importing().go()
-    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", InDoubt, 1)
+    assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", OutcomeUnknown, 1)
     assert f"its jobName is {liquid.names[0]!r}" in str(life.error)
 
 
@@ -325,7 +325,7 @@ def test_an_answer_that_is_no_status(importing, liquid):
     """Malformed JSON after the file was taken: doubt, and named."""
     liquid.trouble("batch/import", status=200, body="<html>")
     life = importing().go()
-    assert (life.state, type(life.error), liquid.asked("batch/import")) == ("failed", InDoubt, 1)
+    assert (life.state, type(life.error), liquid.asked("batch/import")) == ("failed", OutcomeUnknown, 1)
 
 
 def test_a_file_that_is_gone_by_the_next_try(importing, liquid, contacts):
@@ -408,7 +408,7 @@ def test_filters(exporting, liquid, style, sent):
 def test_bad_input_of_an_export(exporting, liquid, args, words):
     """Is named, before anything is sent."""
     life = exporting(**args).go()
-    assert (life.state, type(life.error), liquid.requests()) == ("failed", BadInput, [])
+    assert (life.state, type(life.error), liquid.requests()) == ("failed", InvalidInput, [])
     assert words in str(life.error)
 
 
@@ -483,7 +483,7 @@ def test_an_export_in_doubt(exporting, liquid):
     life = exporting()
     with life.death("after asking"):
         life.go()
-    assert type(life.retry().error) is InDoubt
+    assert type(life.retry().error) is OutcomeUnknown
 
 
 # --- cancelling
@@ -529,7 +529,7 @@ def test_a_job_that_somebody_cancelled(importing, liquid, sluice_sandbox):
     sluice_sandbox.advance(1)
     liquid_cancel(sluice_sandbox, liquid.jobs[0]["id"])
     life.fire().leg()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     assert "Canceled (The job has been canceled)" in str(life.error)
 
 
@@ -567,7 +567,7 @@ def test_a_cancel_of_nothing(cancelling, liquid):
     """There is no such job."""
     life = cancelling("other").go()
     assert (life.state, type(life.error)) == ("failed", NotFound)
-    assert type(cancelling("").go().error) is BadInput
+    assert type(cancelling("").go().error) is InvalidInput
 
 
 # --- what OpenLineage is told

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from operators.life import ELEMENTS, UNKNOWN
-from sluice_provider.errors import BadInput, RowsRejected, TooLarge
+from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sandbox.kaleidoscope_fields import stable_id
 
@@ -268,7 +268,7 @@ def test_bad_arguments(remote, sluice_connections, args, words):
     """Refused in words that name what is wrong, before the remote hears of it, and hopeless to try again."""
     operator = KaleidoscopePushOperator(task_id="push", **{"records": ELEMENTS, "key_field_names": ["symbol"], **args})
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
-    with pytest.raises(BadInput, match=words) as refused:
+    with pytest.raises(InvalidInput, match=words) as refused:
         operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
     assert refused.value.hopeless
     assert remote.requests() == []

@@ -8,7 +8,7 @@ import pytest
 
 from operators.life import SECRET
 from operators.registration_life import RESULTS
-from sluice_provider.errors import BadInput, Conflict, InDoubt, NotFound, Undone, Unreachable
+from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, OutcomeUnknown, Unreachable
 
 pytestmark = pytest.mark.airflow
 
@@ -87,7 +87,7 @@ def test_success_that_ends_badly(report, case, desk):
     listed = [{**desk.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
     desk.sandbox.faults([{"method": "GET", "path": "registrations", "times": 99, "status": 200, "body": listed}])
     life.fire().leg()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "no such field" in str(life.error)
     assert len(desk.asked("/results")) == 1
 
@@ -162,7 +162,7 @@ def test_a_file_that_was_registered_again_meanwhile(report, desk):
     desk.sandbox.advance(1)
     desk.register()
     life.retry()
-    assert (life.state, type(life.error)) == ("failed", InDoubt)
+    assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
     assert first in str(life.error)
     assert [each["results_received"] for each in desk.registrations] == [1, 0]
     life.clear().go()
@@ -266,7 +266,7 @@ def test_results_without_records(report, case):
 def test_bad_input_is_told_before_anything_is_sent(report, desk, args, words):
     """Each line, in words that name the argument or the record; no retry would help."""
     life = report(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
 
@@ -334,7 +334,7 @@ def test_a_status_that_nobody_takes(tell, desk):
 def test_a_status_that_cannot_be_told(tell, desk, args, words):
     """Before anything is sent."""
     life = tell(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
 

@@ -6,7 +6,15 @@ import pytest
 
 from operators.life import SECRET
 from operators.registration_life import ROWS
-from sluice_provider.errors import BadInput, Conflict, InDoubt, NotFound, RowsRejected, Undone, Unreachable
+from sluice_provider.errors import (
+    Conflict,
+    InvalidInput,
+    JobFailed,
+    NotFound,
+    OutcomeUnknown,
+    RowsRejected,
+    Unreachable,
+)
 
 pytestmark = pytest.mark.airflow
 
@@ -138,7 +146,7 @@ def test_errors_on_records_fail_for_good(register, desk, clock):
     bad = {"record_id": "r2", "status": "error", "error_message": "bad SMILES"}
     clock.on_nap = lambda: desk.registrations[0]["status"] == "pending" and desk.answer("error", records=[bad])
     life.go()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "row r2: status=error: bad SMILES" in str(life.error)
     assert life.said("WARNING", "Rejected: row r2")
 
@@ -147,7 +155,7 @@ def test_a_registration_that_failed_as_a_whole_is_asked_for_again(register, desk
     """By the next try: that may be another day at the registrar's."""
     desk.sandbox.settings(registrar="fails", job_seconds=5)
     life = register().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     desk.sandbox.settings(registrar="completes")
     life.retry()
     assert (life.state, [each["status"] for each in desk.registrations]) == ("success", ["failed", "completed"])
@@ -158,7 +166,7 @@ def test_what_was_reused_and_failed_is_registered_by_us(register, desk):
     desk.sandbox.settings(registrar="fails", job_seconds=60)
     desk.register()
     life = register().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Undone)
+    assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     desk.sandbox.settings(registrar="completes")
     life.retry()
     assert (life.state, life.result["reused"], len(desk.registrations)) == ("success", False, 2)
@@ -322,9 +330,9 @@ def test_rows_that_cannot_be_staged(stage, desk, tmp_path, records, words):
         (tmp_path / "rows.jsonl").write_text(records)
         records = str(tmp_path / "rows.jsonl")
     life = stage(records=records).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     life.error.args = (str(life.error),)
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         raise life.error
     assert desk.asked("/imports") == []
 
@@ -333,7 +341,7 @@ def test_no_staging_table(stage, desk):
     """It is said what is missing."""
     desk.sandbox.settings(staging_table=False)
     life = stage().go()
-    assert isinstance(life.error, BadInput)
+    assert isinstance(life.error, InvalidInput)
     assert "no registration staging table" in str(life.error)
 
 
@@ -395,7 +403,7 @@ def test_a_submission_that_cannot_be_told_from_anothers(submit, desk):
         life.go()
     other = desk.submit()
     life.retry()
-    assert (life.state, type(life.error)) == ("failed", InDoubt)
+    assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
     assert other in str(life.error)
     assert "KaleidoscopeRegistrationSensor" in str(life.error)
     assert len(desk.submissions) == 2
@@ -422,7 +430,7 @@ def test_a_submission_that_failed(submit, desk):
     desk.stage()
     desk.sandbox.settings(registrar="fails")
     life = submit(on_rejected_rows="ignore").go()
-    assert (life.state, type(life.error)) == ("failed", Undone)
+    assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "The registrar refused this record" in str(life.error)
 
 
@@ -453,7 +461,7 @@ def test_a_submission_that_failed(submit, desk):
 def test_bad_input_is_told_before_anything_is_sent(request, desk, what, args, words):
     """Each line, in words that name the argument; no retry would help."""
     life = request.getfixturevalue(what)(**args).go()
-    assert (life.state, type(life.error)) == ("failed", BadInput)
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
     assert desk.sandbox.requests() == []
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from operators.life import ELEMENTS, SECRET, UNKNOWN
-from sluice_provider.errors import Broken, OverLimit
+from sluice_provider.errors import SafetyLimitExceeded, ServerError
 from sluice_provider.progress import KEY
 
 pytestmark = pytest.mark.airflow
@@ -174,7 +174,7 @@ def test_a_new_story_is_not_told_over_the_old_one(submit, desk):
         life.go()
     desk.sandbox.faults([{"method": "GET", "path": "/registration_submissions", "times": 99, "status": 503}])
     life.retry(record_ids=drafts[:1])
-    assert isinstance(life.error, Broken)
+    assert isinstance(life.error, ServerError)
     desk.sandbox.faults([])
     desk.answer(submission_id=desk.submissions[0]["id"])
     desk.sandbox.advance(60)
@@ -255,7 +255,7 @@ def test_what_stops_between_two_phases_is_no_success(sync, kili):
     for name in list(kili.bucket.rglob("*.png")):
         name.unlink()
     life = sync(delete_extraneous_files=True, max_removed=1).go()
-    assert isinstance(life.error, OverLimit)
+    assert isinstance(life.error, SafetyLimitExceeded)
     assert life.journal["card"]["state"] == "failed"
     assert "would be removed" in life.journal["card"]["message"]
 

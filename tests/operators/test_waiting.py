@@ -6,7 +6,7 @@ import pytest
 
 from operators.life import UNKNOWN
 from sluice_provider import waiting
-from sluice_provider.errors import Broken, Misunderstood, TimedOut, Undone, Unreachable
+from sluice_provider.errors import JobFailed, ServerError, TimedOut, UnexpectedResponse, Unreachable
 
 pytestmark = pytest.mark.airflow
 
@@ -74,7 +74,7 @@ def test_the_patience_has_an_end(push, remote, deferrable, monkeypatch):
     remote.settings(job_seconds=20)
     remote.trouble("GET", "imports/", status=503)
     life = push(deferrable=deferrable).go()
-    assert isinstance(life.error, (Broken, Unreachable))
+    assert isinstance(life.error, (ServerError, Unreachable))
     remote.faults([])
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
@@ -136,7 +136,7 @@ GARBAGE = [
 def test_an_unknown_event_is_an_error_while_the_job_runs(push, remote, event):
     """It says nothing, so the try fails, and the next one picks the import up."""
     life = push(deferrable=True).defer().fire(event).leg()
-    assert isinstance(life.error, Misunderstood)
+    assert isinstance(life.error, UnexpectedResponse)
     assert "goes on there" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
@@ -171,7 +171,7 @@ def test_a_job_that_failed_is_told_from_the_remote(push, remote):
     """The event says that it is over; how it ended is asked."""
     remote.settings(fail_imports=1)
     life = push(deferrable=True).defer().fire().leg()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     assert "failed_row" in str(life.error)
 
 
@@ -191,7 +191,7 @@ def test_without_its_journal_the_task_goes_by_what_was_watched(push, remote):
 def test_without_its_journal_and_a_good_event_the_task_fails(push, remote, event):
     """Nothing is left to go by, and nothing is pushed on the off chance."""
     life = push(deferrable=True).defer().forget().fire(event).leg()
-    assert isinstance(life.error, Misunderstood)
+    assert isinstance(life.error, UnexpectedResponse)
     assert len(remote.imports) == 1
 
 
@@ -237,7 +237,7 @@ def test_a_trigger_that_broke_while_the_job_failed(push, remote, clock, breaks):
     life = push(deferrable=True).defer()
     clock.move(10)
     getattr(life, breaks)().leg()
-    assert isinstance(life.error, Undone)
+    assert isinstance(life.error, JobFailed)
     assert len(remote.imports) == 1
 
 
@@ -261,5 +261,5 @@ def test_the_backstop_is_behind_the_deadline(push):
 def test_a_broken_trigger_without_a_journal_fails(push, remote):
     """Nothing is left to go by, and nothing is pushed on the off chance."""
     life = push(deferrable=True).defer().forget().crash().leg()
-    assert isinstance(life.error, Misunderstood)
+    assert isinstance(life.error, UnexpectedResponse)
     assert len(remote.imports) == 1

@@ -146,7 +146,7 @@ def test_an_answer_of_the_api_that_is_none_means_come_back(server, sandbox, cont
     fault = {"method": "GET", "path": "/registrations$", "status": 200, "body": content.decode(), "times": 9}
     sandbox.faults([fault])
     answer = post(server, body)
-    assert (answer.status_code, "Misunderstood" in answer.text) == (503, True)
+    assert (answer.status_code, "UnexpectedResponse" in answer.text) == (503, True)
 
 
 def test_a_connection_that_cannot_be_read_is_told_of(server, sandbox):

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import BadConnection, Broken, Unreachable
+from sluice_provider.errors import InvalidConnection, ServerError, Unreachable
 from sluice_provider.plugin import doors, receiving
 from sluice_provider.plugin.doors import Bucket, Doors, Limits, door
 from sluice_provider.plugin.looks import Place, Shared
@@ -62,7 +62,7 @@ def test_without_a_secret_nothing_is_received(empty):
 )
 def test_a_wrong_field_is_named_without_its_value(extra, words):
     """For the log of the API server."""
-    with pytest.raises(BadConnection, match=words) as told:
+    with pytest.raises(InvalidConnection, match=words) as told:
         door(fields(**extra))
     assert SECRET not in str(told.value)
 
@@ -148,7 +148,7 @@ def test_a_look_serves_only_those_who_came_before_it_began():
 
 def test_a_bad_look_is_told_to_all_and_not_to_the_next():
     """A look that failed is over."""
-    answers = [Broken("500", status=500), "well"]
+    answers = [ServerError("500", status=500), "well"]
 
     async def look(place):
         answer = answers.pop(0)
@@ -162,7 +162,7 @@ def test_a_bad_look_is_told_to_all_and_not_to_the_next():
         return first, await shared.look(HERE)
 
     first, second = asyncio.run(scenario())
-    assert [type(each) for each in first] == [Broken, Broken]
+    assert [type(each) for each in first] == [ServerError, ServerError]
     assert second == "well"
 
 

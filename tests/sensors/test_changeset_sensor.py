@@ -6,7 +6,7 @@ import pytest
 from airflow.exceptions import AirflowFailException
 
 from sandbox.signed import Client
-from sluice_provider.errors import BadInput, NotAuthenticated, Undone
+from sluice_provider.errors import AuthenticationFailed, InvalidInput, JobFailed
 from sluice_provider.sensors.finspace import FinSpaceChangesetSensor
 
 pytestmark = pytest.mark.airflow
@@ -60,7 +60,7 @@ def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
     [
         ("The inputs to this request are invalid.", "failed", AirflowFailException),
         ("Missing required permission to perform this request.", "failed", AirflowFailException),
-        ("An internal error has occurred.", "up_for_retry", Undone),
+        ("An internal error has occurred.", "up_for_retry", JobFailed),
     ],
 )
 def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error):
@@ -86,7 +86,7 @@ def test_a_region_of_its_own(fin, wait, mode):
     assert wait(changeset_id, region_name="eu-west-1", **mode).go().state == "success"
     life = wait(changeset_id, region_name="us-east-1", **mode).go()
     assert life.state == "failed"
-    assert NotAuthenticated.__name__ in str(life.error)
+    assert AuthenticationFailed.__name__ in str(life.error)
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_bad_input(wait, sluice_sandbox, args):
     """Refused before anything is sent."""
     life = wait(**{"changeset_id": "c1", **args}).go()
     assert life.state == "failed"
-    assert BadInput.__name__ in str(life.error)
+    assert InvalidInput.__name__ in str(life.error)
     assert sluice_sandbox.requests() == []

@@ -7,7 +7,7 @@ from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from operators.life import ELEMENTS, UNKNOWN
 from sluice_provider import waiting
-from sluice_provider.errors import Broken, Unreachable
+from sluice_provider.errors import ServerError, Unreachable
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
 pytestmark = pytest.mark.airflow
@@ -116,7 +116,7 @@ def test_the_patience_has_an_end(asked, wait, remote, mode, monkeypatch):
     remote.trouble("GET", "imports/", status=503)
     life = wait(import_id, soft_fail=True, **MODES[mode]).go()
     assert life.state == "up_for_retry"
-    assert isinstance(life.error, (Broken, Unreachable))
+    assert isinstance(life.error, (ServerError, Unreachable))
     remote.faults([])
     assert life.retry().state == "success"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sensors.kili import (
     KiliCloudStorageConnectionSensor,
     KiliCloudStorageDifferenceSensor,
@@ -140,7 +140,7 @@ def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, k
         return
     with pytest.raises(AirflowFailException, match="deferrable=True or mode='poke'") as refused:
         sensor.execute(context)
-    assert isinstance(refused.value.__cause__, BadInput)
+    assert isinstance(refused.value.__cause__, InvalidInput)
     assert kili.requests() == []
 
 
@@ -167,6 +167,6 @@ def test_bad_arguments(sensor, kili, kind, args, word):
     """Named before anything is sent."""
     life = sensor(kind, **args).go()
     assert life.state == "failed"
-    assert isinstance(life.error.__cause__, BadInput)
+    assert isinstance(life.error.__cause__, InvalidInput)
     assert word in str(life.error)
     assert kili.requests() == []

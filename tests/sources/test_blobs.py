@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.blobs import Blob, Landing, storage_path
 
 
@@ -69,7 +69,7 @@ def test_a_signed_url_is_named_without_its_secrets():
 @pytest.mark.parametrize("given", [None, "", "  ", 7, ["a"], {"a": 1}, b"a"], ids=repr)
 def test_what_is_no_path(given):
     """The author is told which argument it is."""
-    with pytest.raises(BadInput, match="file must be the path or URL of a file"):
+    with pytest.raises(InvalidInput, match="file must be the path or URL of a file"):
         Blob(given, "file")
 
 
@@ -77,17 +77,17 @@ def test_what_cannot_be_read(tmp_path):
     """Each in words."""
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes(b"\xff")
-    with pytest.raises(BadInput, match=r"template: .*/none: there is no such file"):
+    with pytest.raises(InvalidInput, match=r"template: .*/none: there is no such file"):
         _ = Blob(tmp_path / "none", "template").size
-    with pytest.raises(BadInput, match="is a directory"):
+    with pytest.raises(InvalidInput, match="is a directory"):
         _ = Blob(tmp_path, "template").size
-    with pytest.raises(BadInput, match="empty is empty"):
+    with pytest.raises(InvalidInput, match="empty is empty"):
         Blob(tmp_path / "empty", "template").fingerprint()
-    with pytest.raises(BadInput, match="is not UTF-8 text"):
+    with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         Blob(tmp_path / "latin", "template").text()
-    with pytest.raises(BadInput, match="there is no such file"):
+    with pytest.raises(InvalidInput, match="there is no such file"):
         Blob(tmp_path / "none", "template").text()
-    with pytest.raises(BadInput, match="file: cannot be reached on this worker"):
+    with pytest.raises(InvalidInput, match="file: cannot be reached on this worker"):
         storage_path("nosuch://canary@x/y?z", "file")
 
 
@@ -135,5 +135,5 @@ def test_dropped(tmp_path):
 
 def test_nowhere_to_land(file):
     """A file is no folder."""
-    with pytest.raises(BadInput, match=r"destination: .* cannot be written to"):
+    with pytest.raises(InvalidInput, match=r"destination: .* cannot be written to"):
         Landing(str(file), "x.csv").begin()

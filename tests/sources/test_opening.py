@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.opening import COMPRESSIONS, READERS, File, Listed, open_source, without_secrets
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
@@ -57,7 +57,7 @@ def records(path):
 
 def refused(path):
     """The words in which it is refused, without the path."""
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(InvalidInput) as error:
         records(path)
     assert str(error.value).startswith(f"{path}: ")
     return str(error.value).removeprefix(f"{path}: ")
@@ -179,7 +179,9 @@ def test_what_may_not_be_read(file):
 @pytest.mark.parametrize("name", ["a", "csv", ".csv", "a.txt", "a.gz", "a.csv.zip", "https://h/a?x.csv", "a.xlsx"])
 def test_names_that_say_nothing(name):
     """Refused before the file is opened, with all that is known."""
-    with pytest.raises(BadInput, match=r"does not say by its name what it is; known are \.csv, .*compressed \(\.gz"):
+    with pytest.raises(
+        InvalidInput, match=r"does not say by its name what it is; known are \.csv, .*compressed \(\.gz"
+    ):
         File(name)
 
 
@@ -188,7 +190,9 @@ def test_a_place_nobody_here_knows(path):
     """Says so, without what the URL keeps in its query."""
     if path.startswith("https") and importlib.util.find_spec("aiohttp"):
         pytest.skip("this place is known")
-    with pytest.raises(BadInput, match=r"cannot be opened on this worker, is a library for it installed\?") as error:
+    with pytest.raises(
+        InvalidInput, match=r"cannot be opened on this worker, is a library for it installed\?"
+    ) as error:
         records(path)
     assert str(error.value).startswith(without_secrets(path))
     assert "canary" not in str(error.value)
@@ -255,12 +259,12 @@ def test_airflows_own_paths(file):
 )
 def test_what_is_no_source(given, words):
     """Each with the way out."""
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         open_source(given)
 
 
 @pytest.mark.parametrize("record", [None, 7, "text", ["a"]])
 def test_what_is_no_record(record):
     """Named by its number."""
-    with pytest.raises(BadInput, match=f"record 2 is a {type(record).__name__}; every record must be a dict"):
+    with pytest.raises(InvalidInput, match=f"record 2 is a {type(record).__name__}; every record must be a dict"):
         list(open_source([{}, record]))

@@ -10,7 +10,7 @@ from itertools import chain, islice, repeat
 
 import pytest
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import text
 from sluice_provider.sources.text import read_csv, read_json, read_json_lines, read_tsv
 
@@ -24,7 +24,7 @@ def read(reader, content):
 
 def refused(reader, content):
     """The words in which it is refused."""
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(InvalidInput) as error:
         read(reader, content)
     return str(error.value)
 
@@ -254,5 +254,5 @@ def test_a_list_that_is_no_list(monkeypatch):
     """A bracket that is never closed is given up before it fills the memory."""
     monkeypatch.setattr(text, "LONGEST", 100_000)
     stream = io.BufferedReader(Endless(b'[{"a": [', b"1, " * 1000, b"]", 10**9))
-    with pytest.raises(BadInput, match="no whole JSON value"):
+    with pytest.raises(InvalidInput, match="no whole JSON value"):
         list(read_json(stream))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from operators.life import SECRET
-from sluice_provider.errors import Misunderstood
+from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.jobs import Outcome, Verdict
 from sluice_provider.triggers import JobTrigger
 
@@ -69,7 +69,7 @@ def test_it_says_when_the_time_is_up(push, remote):
     assert "the limit is 20 s" in event["message"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, "NotAllowed"), (503, "Broken")])
+@pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])
 def test_it_says_when_it_gives_up(push, remote, status, kind):
     """In the remote's words."""
     life = push(deferrable=True).defer()
@@ -116,5 +116,5 @@ def test_every_verdict_survives_the_way_back(verdict):
 
 def test_an_event_of_another_version_is_not_understood():
     """Nor is it guessed at."""
-    with pytest.raises(Misunderstood, match="does not know"):
+    with pytest.raises(UnexpectedResponse, match="does not know"):
         Outcome.from_event({"verdict": "over", "version": 2})

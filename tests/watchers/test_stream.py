@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.watchers import KaleidoscopeRegistrationTrigger
 
 pytestmark = pytest.mark.airflow
@@ -238,5 +238,5 @@ def test_a_watcher_is_known_by_its_arguments():
 )
 def test_wrong_arguments_are_told_when_the_dag_is_parsed(more, words):
     """And not when nobody looks."""
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         KaleidoscopeRegistrationTrigger(**{"operation_ids": ["op-1"], **more})

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sluice_provider.errors import BadInput, Conflict, Misunderstood
+from sluice_provider.errors import Conflict, InvalidInput, UnexpectedResponse
 from sluice_provider.webhooks.kaleidoscope import (
     DRAFTS_SUBMITTED,
     SUBMITTED,
@@ -58,7 +58,7 @@ def test_what_is_not_needed_is_not_looked_at():
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[]", b'"text"', b"null", b"1", b"[" * 100_000])
 def test_what_is_no_json_object_is_not_understood(body):
     """Whatever it is."""
-    with pytest.raises(Misunderstood):
+    with pytest.raises(UnexpectedResponse):
         announced(body)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_json_object_is_not_understood(body):
 )
 def test_a_wrong_field_is_named(change, words):
     """So that whoever sends it can mend it."""
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(InvalidInput, match=words):
         read(**{**FILE, **change})
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sluice_provider.errors import BadConnection, NotAuthenticated
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection
 from sluice_provider.webhooks.verify import WINDOW, glance, seal, signature, verify
 
 SECRET = "rather-a-long-secret"
@@ -76,7 +76,7 @@ def test_one_of_several_signatures_is_enough():
 )
 def test_nothing_else_lets_in(signing, headers, words):
     """And what is wrong is said without the secret."""
-    with pytest.raises(NotAuthenticated, match=words) as refused:
+    with pytest.raises(AuthenticationFailed, match=words) as refused:
         verify(seal("k", SECRET, signing), headers, BODY, NOW)
     assert SECRET not in str(refused.value)
 
@@ -84,7 +84,7 @@ def test_nothing_else_lets_in(signing, headers, words):
 def test_an_old_delivery_is_refused_before_its_body_is_read():
     """So that nobody can make us read."""
     for headers in ({}, signed(at=NOW - 3600), {"x-sluice-secret": "no"}):
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(AuthenticationFailed):
             glance(seal("k", SECRET), headers, NOW)
 
 
@@ -100,7 +100,7 @@ def test_an_old_delivery_is_refused_before_its_body_is_read():
 )
 def test_a_connection_that_cannot_be_used_says_why(secret, signing, header, words):
     """And not what the secret is."""
-    with pytest.raises(BadConnection, match=words) as refused:
+    with pytest.raises(InvalidConnection, match=words) as refused:
         seal("kaleidoscope_default", secret, signing, header)
     assert secret not in str(refused.value)
 
@@ -117,6 +117,6 @@ def test_a_megabyte_is_checked_in_no_time():
     headers = {"x-sluice-timestamp": str(int(NOW)), "x-sluice-signature": "v1=00," * 1000}
     started = time.monotonic()
     for _ in range(10):
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(AuthenticationFailed):
             verify(seal("k", SECRET), headers, body, NOW)
     assert time.monotonic() - started < 2.0

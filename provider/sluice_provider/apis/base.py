@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 from sluice_provider.calls.flow import Age, Cadence, Flow, Pause
-from sluice_provider.errors import BadInput, NotFound
+from sluice_provider.errors import InvalidInput, NotFound
 from sluice_provider.jobs import Job, JobRef, JobState, Work
 
 T = TypeVar("T")
@@ -99,10 +99,10 @@ def trace(look: Callable[[], Flow[T | None]], asked_at: float) -> Flow[T | None]
 def segment(value: str, name: str) -> str:
     """An id as one segment of a path, quoted, so that it cannot name another endpoint.
 
-    :raises BadInput: for an id that is empty or would change the path
+    :raises InvalidInput: for an id that is empty or would change the path
     """
     if not isinstance(value, str) or not value.strip() or value in (".", ".."):
-        raise BadInput(f"{name} must be a non-empty id, not {value!r}")
+        raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")
     if value == "None":
-        raise BadInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
+        raise InvalidInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
     return quote(value, safe="")

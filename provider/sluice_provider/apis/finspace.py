@@ -17,13 +17,13 @@ from sluice_provider.apis.base import Kind, Where, segment
 from sluice_provider.calls.flow import Call, Flow, Patience, Reply, judge, send, token_pages
 from sluice_provider.errors import (
     Answered,
+    AuthenticationFailed,
     Conflict,
-    Misunderstood,
-    NotAllowed,
-    NotAuthenticated,
     NotFound,
+    PermissionDenied,
+    RateLimited,
     SluiceError,
-    Throttled,
+    UnexpectedResponse,
 )
 from sluice_provider.jobs import Job, JobState
 
@@ -76,7 +76,7 @@ def create_changeset(
 
     :param client_token: the same for the same changeset; by default a new one
     :param token_age: seconds since the token was first used
-    :raises Throttled: also when too many changesets of the environment are under way
+    :raises RateLimited: also when too many changesets of the environment are under way
     :raises Conflict: also when the token was used for other changes before
     """
     rules.check_requests(change_requests, rules.MOST_REQUESTS)
@@ -98,7 +98,7 @@ def get_changeset(environment_id: str, database_name: str, changeset_id: str) ->
     answer = yield from _get(f"{_database(environment_id, database_name)}/changesets/{name}")
     _changeset_id(answer)
     if not isinstance(answer.get("status"), str):
-        raise Misunderstood(f"changeset {changeset_id} came back without a status: {answer!r:.200}")
+        raise UnexpectedResponse(f"changeset {changeset_id} came back without a status: {answer!r:.200}")
     return answer
 
 
@@ -253,7 +253,7 @@ KINDS: Mapping[str, Kind] = {"changeset": Kind("changeset", _look)}
 # --- what a reply means ---------------------------------------------------------------------------------------------
 
 CODES: Mapping[str, type[Answered]] = {
-    "AccessDeniedException": NotAllowed,
+    "AccessDeniedException": PermissionDenied,
     **dict.fromkeys(
         (
             "ExpiredTokenException",
@@ -262,7 +262,7 @@ CODES: Mapping[str, type[Answered]] = {
             "MissingAuthenticationTokenException",
             "UnrecognizedClientException",
         ),
-        NotAuthenticated,
+        AuthenticationFailed,
     ),
 }
 """AWS answers all of these with 403, also where the credentials are none rather than not allowed to (Common Errors)."""
@@ -286,7 +286,7 @@ def _told(call: Call, reply: Reply, passing: tuple[str, ...]) -> SluiceError | N
     if not isinstance(error, Answered):
         return error
     code = _code(reply) or error.code
-    kind: type[Answered] = Throttled if code in passing else CODES.get(code or "", type(error))
+    kind: type[Answered] = RateLimited if code in passing else CODES.get(code or "", type(error))
     named = ", ".join(text for text in (code, error.request_id and f"request {error.request_id}") if text)
     return kind(
         f"{error} ({named})" if named else str(error),
@@ -305,7 +305,7 @@ def _code(reply: Reply) -> str:
         return header.partition(":")[0]
     try:
         body = reply.json()
-    except Misunderstood:
+    except UnexpectedResponse:
         return ""
     found = (body.get("code") or body.get("__type") or "") if isinstance(body, dict) else ""
     return str(found).rpartition("#")[2]
@@ -314,7 +314,7 @@ def _code(reply: Reply) -> str:
 def moment(value: object) -> datetime:
     """The wire has seconds since 1970, the documentation says milliseconds, and botocore also reads ISO 8601.
 
-    :raises Misunderstood: it is none of these
+    :raises UnexpectedResponse: it is none of these
     """
     try:
         if isinstance(value, str):
@@ -324,7 +324,7 @@ def moment(value: object) -> datetime:
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, timezone.utc)
     except (ValueError, OverflowError, OSError):
         pass
-    raise Misunderstood(f"not a time: {value!r:.100}")
+    raise UnexpectedResponse(f"not a time: {value!r:.100}")
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
         answer = _object((yield from send(Call("GET", path, params, repeatable=True), verdict=_verdict)))
         found = answer.get(member) or []
         if not isinstance(found, list):
-            raise Misunderstood(f"GET {path} answered without a list of {member}: {answer!r:.200}")
+            raise UnexpectedResponse(f"GET {path} answered without a list of {member}: {answer!r:.200}")
         return [_timed(each) for each in found], answer.get("nextToken")
 
     return (yield from token_pages(page))
@@ -368,14 +368,16 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
 def _object(reply: Reply) -> Raw:
     answer = reply.json()
     if not isinstance(answer, dict):
-        raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
+        raise UnexpectedResponse(
+            f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}"
+        )
     return _timed(answer)
 
 
 def _timed(raw: Any) -> Raw:
     """With its times as times."""
     if not isinstance(raw, dict):
-        raise Misunderstood(f"a listing holds something that is not a JSON object: {raw!r:.200}")
+        raise UnexpectedResponse(f"a listing holds something that is not a JSON object: {raw!r:.200}")
     return {
         name: moment(value) if name.endswith("Timestamp") and value is not None else value
         for name, value in raw.items()
@@ -385,5 +387,5 @@ def _timed(raw: Any) -> Raw:
 def _changeset_id(raw: Raw) -> str:
     changeset_id = raw.get("changesetId")
     if not isinstance(changeset_id, str) or not changeset_id:
-        raise Misunderstood(f"a changeset came back without an id: {raw!r:.200}")
+        raise UnexpectedResponse(f"a changeset came back without an id: {raw!r:.200}")
     return changeset_id

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 MOST_REQUESTS = 32
 MEMBERS = ("changeType", "s3Path", "dbPath")
@@ -29,15 +29,17 @@ class Rule(NamedTuple):
     meaning: str
 
     def check(self, name: str, value: object) -> str:
-        """:raises BadInput: naming the rule"""
+        """:raises InvalidInput: naming the rule"""
         if not isinstance(value, str):
-            raise BadInput(f"{name} must be a text, not {value!r}")
+            raise InvalidInput(f"{name} must be a text, not {value!r}")
         if value == "None":
-            raise BadInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
+            raise InvalidInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
         if not self.least <= len(value) <= self.most:
-            raise BadInput(f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}")
+            raise InvalidInput(
+                f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}"
+            )
         if not re.fullmatch(self.pattern, value):
-            raise BadInput(f"{name} must be {self.meaning}, not {value!r:.200}")
+            raise InvalidInput(f"{name} must be {self.meaning}, not {value!r:.200}")
         return value
 
 
@@ -67,46 +69,46 @@ DB_PATH = Rule(
 def check_requests(requests: object, most: int | None = None) -> None:
     """
     :param requests: change requests in the API's own spelling
-    :raises BadInput: naming the index and the rule
+    :raises InvalidInput: naming the index and the rule
     """
     if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Sequence):
-        raise BadInput(f"change_requests must be a list of dicts, not {type(requests).__name__}")
+        raise InvalidInput(f"change_requests must be a list of dicts, not {type(requests).__name__}")
     if not requests:
-        raise BadInput("change_requests is empty: there is nothing to change")
+        raise InvalidInput("change_requests is empty: there is nothing to change")
     if most is not None and len(requests) > most:
-        raise BadInput(f"a changeset takes {most} change requests at the most, not {len(requests)}")
+        raise InvalidInput(f"a changeset takes {most} change requests at the most, not {len(requests)}")
     for index, request in enumerate(requests):
         _check_request(f"change_requests[{index}]", request)
 
 
 def _check_request(name: str, request: Any) -> None:
     if not isinstance(request, Mapping):
-        raise BadInput(f"{name} must be a dict, not {type(request).__name__}")
+        raise InvalidInput(f"{name} must be a dict, not {type(request).__name__}")
     unknown = [member for member in request if member not in MEMBERS]
     if unknown:
-        raise BadInput(f"{name} has {unknown[0]!r}, which is none of {', '.join(MEMBERS)}")
+        raise InvalidInput(f"{name} has {unknown[0]!r}, which is none of {', '.join(MEMBERS)}")
     change = request.get("changeType")
     if change not in CHANGE_TYPES:
-        raise BadInput(f"{name}: changeType must be PUT or DELETE, not {change!r}")
+        raise InvalidInput(f"{name}: changeType must be PUT or DELETE, not {change!r}")
     path = DB_PATH.check(f"{name}: dbPath", request.get("dbPath"))
     if not (path.startswith("/") and path.endswith("/")) and not any(wild in path for wild in "*?"):
-        raise BadInput(f"{name}: dbPath must start and end with a slash, not {path!r:.200}")
+        raise InvalidInput(f"{name}: dbPath must start and end with a slash, not {path!r:.200}")
     if change == "PUT" and request.get("s3Path") is None:
-        raise BadInput(f"{name}: a PUT needs an s3Path")
+        raise InvalidInput(f"{name}: a PUT needs an s3Path")
     if request.get("s3Path") is not None:
         S3_PATH.check(f"{name}: s3Path", request["s3Path"])
 
 
 def check_database(environment_id: object, database_name: object) -> None:
-    """:raises BadInput: naming the rule"""
+    """:raises InvalidInput: naming the rule"""
     ENVIRONMENT_ID.check("environment_id", environment_id)
     DATABASE_NAME.check("database_name", database_name)
 
 
 def check_tags(tags: object) -> None:
-    """:raises BadInput: naming the tag"""
+    """:raises InvalidInput: naming the tag"""
     if not isinstance(tags, Mapping) or not 1 <= len(tags) <= 50:
-        raise BadInput("tags must be a dict of 1 to 50 texts")
+        raise InvalidInput("tags must be a dict of 1 to 50 texts")
     for key, value in tags.items():
         TAG_KEY.check(f"tags: the key {key!r:.140}", key)
         TAG_VALUE.check(f"tags[{key!r}]", value)

@@ -15,13 +15,13 @@ from sluice_provider.calls.flow import Call, Flow, Patience, Reply, judge, retry
 from sluice_provider.errors import (
     REFUSALS,
     Answered,
-    Broken,
-    NotAllowed,
-    NotAuthenticated,
+    AuthenticationFailed,
+    ClientError,
     NotFound,
-    Refusal,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
     SluiceError,
-    Throttled,
     Unreachable,
 )
 
@@ -32,12 +32,12 @@ PASSING = r"Failed to fetch data connection|Invalid request made to Flagsmith AP
 """Errors of Kili's backend that go away by themselves. Something was run before they came."""
 
 CODES: Mapping[str, type[Answered]] = {
-    "UNAUTHENTICATED": NotAuthenticated,
-    "FORBIDDEN": NotAllowed,
+    "UNAUTHENTICATED": AuthenticationFailed,
+    "FORBIDDEN": PermissionDenied,
     "NOT_FOUND": NotFound,
-    "INTERNAL_SERVER_ERROR": Broken,
-    **dict.fromkeys(("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"), Refusal),
-    **dict.fromkeys(("OPERATION_RESOLUTION_FAILURE", "BAD_REQUEST"), Refusal),
+    "INTERNAL_SERVER_ERROR": ServerError,
+    **dict.fromkeys(("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"), ClientError),
+    **dict.fromkeys(("OPERATION_RESOLUTION_FAILURE", "BAD_REQUEST"), ClientError),
 }
 """`extensions.code` as Apollo Server writes it, which counts more than the status: invalid queries may be answered 500.
 By any other code, and by none, the status decides."""
@@ -53,11 +53,11 @@ class Tries(Patience):
 
 
 def _tries(error: SluiceError) -> int:
-    if isinstance(error, Throttled) or not getattr(error, "sent", True):
+    if isinstance(error, RateLimited) or not getattr(error, "sent", True):
         return 8
-    if isinstance(error, Broken) and (error.status == 500 or error.code == "INTERNAL_SERVER_ERROR"):
+    if isinstance(error, ServerError) and (error.status == 500 or error.code == "INTERNAL_SERVER_ERROR"):
         return 1
-    if (isinstance(error, Broken) and error.status in (504, 524)) or _too_slow(error):
+    if (isinstance(error, ServerError) and error.status in (504, 524)) or _too_slow(error):
         return 2
     return 5
 
@@ -77,7 +77,7 @@ def query(path: str, document: str, variables: Mapping[str, Any]) -> Flow[Any]:
 def mutate(path: str, document: str, variables: Mapping[str, Any]) -> Flow[Any]:
     """Change. Never sent again once it may have been run.
 
-    :raises InDoubt: it may have been run, and nobody said so
+    :raises OutcomeUnknown: it may have been run, and nobody said so
     """
     return (yield from _operation(path, document, variables, repeatable=False))
 
@@ -103,7 +103,7 @@ def verdict(call: Call, reply: Reply) -> SluiceError | None:
         return _error(call, reply, answer["errors"])
     data = answer.get("data")
     if not isinstance(data, dict) or "data" not in data:
-        return Broken(f"{call} was answered without data", status=reply.status, body=reply.text[:2000])
+        return ServerError(f"{call} was answered without data", status=reply.status, body=reply.text[:2000])
     return None
 
 
@@ -118,14 +118,14 @@ def _answer(reply: Reply) -> dict[str, Any] | None:
 def _plain(call: Call, reply: Reply) -> SluiceError:
     """Something before the API answered, or another server than the API."""
     if reply.status < 300:
-        return Broken(
+        return ServerError(
             f"{call} was answered {reply.status} with something that is not GraphQL; does the connection's host name "
             f"the GraphQL endpoint? It begins: {reply.text!r:.120}",
             status=reply.status,
         )
     error = judge(call, reply)
     assert error is not None  # noqa: S101 - 300 and above always is one
-    if isinstance(error, Broken) and (reply.status == 521 or (reply.status == 503 and _unforwarded(reply.text))):
+    if isinstance(error, ServerError) and (reply.status == 521 or (reply.status == 503 and _unforwarded(reply.text))):
         error.sent = False
     return error
 
@@ -139,7 +139,7 @@ def _error(call: Call, reply: Reply, errors: Any) -> SluiceError:
     extensions = first.get("extensions")
     code = str(extensions.get("code") or "") if isinstance(extensions, dict) else ""
     message, path = str(first.get("message") or "no reason given"), _path(first.get("path"))
-    kind = Broken if re.search(PASSING, message) else CODES.get(code, _by_status(reply.status))
+    kind = ServerError if re.search(PASSING, message) else CODES.get(code, _by_status(reply.status))
     return kind(
         f"{call} was refused: {message[:500]}" + _aside(code, path, errors),
         status=reply.status,
@@ -151,7 +151,7 @@ def _error(call: Call, reply: Reply, errors: Any) -> SluiceError:
 
 
 def _by_status(status: int) -> type[Answered]:
-    return Broken if status >= 500 else REFUSALS.get(status, Refusal)
+    return ServerError if status >= 500 else REFUSALS.get(status, ClientError)
 
 
 def _aside(code: str, path: str, errors: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sluice_provider.apis.base import Kind, Where, segment
 from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of, part
 from sluice_provider.calls.flow import Call, Flow, send
-from sluice_provider.errors import BadInput, Misunderstood, Refusal
+from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
 
 DEFAULT_HOST = "https://api.kaleidoscope.bio"
@@ -80,7 +80,7 @@ def push_by_field_name(
     Records are kept by their key fields, so the same push again updates the same records: the call is repeatable.
     """
     if source_id == "by-field-id":
-        raise BadInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
+        raise InvalidInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
     path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
     body = given(
         key_field_names=list(key_field_names),
@@ -123,7 +123,7 @@ def _push(path: str, body: Raw) -> Flow[str]:
     answer = object_of(reply)
     import_id = answer.get("import_id")
     if not isinstance(import_id, str) or not import_id:
-        raise Misunderstood(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
     return import_id
 
 
@@ -138,7 +138,7 @@ def get_import(import_id: str) -> Flow[Raw]:
     reply = yield from send(Call("GET", f"imports/{segment(import_id, 'import_id')}", repeatable=True))
     answer = object_of(reply)
     if not isinstance(answer.get("is_complete"), bool) or not answer.get("id"):
-        raise Misunderstood(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
     return answer
 
 
@@ -165,7 +165,7 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
         params["is_complete"] = int(is_complete)
     try:
         return (yield from get_list("imports", params))
-    except Refusal as error:
+    except ClientError as error:
         if number == 0 and error.status in (400, 422):
             return []
         raise

@@ -21,7 +21,7 @@ from sluice_provider.apis.kaleidoscope_registration import (
 )
 from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, given, object_of
 from sluice_provider.calls.flow import Call, Flow, send
-from sluice_provider.errors import BadInput, Misunderstood, NotFound, Refusal
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
 
 
@@ -58,12 +58,12 @@ def get_draft_ids(operation_id: str) -> Flow[tuple[str, ...]]:
 def get_staging(operation_id: str) -> Flow[Staging]:
     """What has to be known of a staging table before rows can be staged on it.
 
-    :raises BadInput: the operation has none
+    :raises InvalidInput: the operation has none
     """
     operation = yield from get_operation(operation_id)
     view_id = operation.get("registration_staging_record_view_id")
     if not view_id:
-        raise BadInput(
+        raise InvalidInput(
             f"operation {operation_id} has no registration staging table: its activity definition must have one "
             "(registration_staging_template_view_id)"
         )
@@ -98,7 +98,7 @@ def create_draft_import(operation_id: str, data: Sequence[Mapping[str, Any]]) ->
     reply = yield from send(Call("POST", "imports", json=body, repeatable=True))
     import_id = object_of(reply).get("id")
     if not isinstance(import_id, str) or not import_id:
-        raise Misunderstood(f"POST imports was answered without an id: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"POST imports was answered without an id: {reply.text!r:.200}")
     return import_id
 
 
@@ -143,12 +143,12 @@ def was_run(import_id: str) -> Flow[bool | None]:
 def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
     """Archive drafts (kalbio `clear_drafts`). What is archived stays archived: repeatable.
 
-    :raises Refusal: one of them is pending or submitted
+    :raises ClientError: one of them is pending or submitted
     """
     path = f"operations/{segment(operation_id, 'operation_id')}/clear_draft_records"
     try:
         yield from send(Call("POST", path, json={"record_ids": list(record_ids)}, repeatable=True))
-    except Refusal as error:
+    except ClientError as error:
         # Refused for what an earlier attempt, whose answer was lost, has done already?
         if not error.acted or set(record_ids) & set((yield from get_draft_ids(operation_id))):
             raise

@@ -12,7 +12,7 @@ from typing import Any
 from sluice_provider.apis.base import Kind, Where, segment, vanished
 from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of
 from sluice_provider.calls.flow import Call, Flow, send
-from sluice_provider.errors import BadInput, Misunderstood, NotFound
+from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
@@ -162,25 +162,27 @@ MEMBERS = ("record_id", "status", "data", "error_message")
 def result_record(record: Mapping[str, Any]) -> Raw:
     """A result for one record as the API wants it, from a row: fields that it does not know become its `data`.
 
-    :raises BadInput: it cannot be sent as it is; in words that follow the name of the record
+    :raises InvalidInput: it cannot be sent as it is; in words that follow the name of the record
     """
     found: Raw = {}
     for name in ("record_id", "status"):
         value = record.get(name)
         if not isinstance(value, str) or not value.strip():
             there = ", ".join(map(str, list(record)[:10])) or "no fields at all"
-            raise BadInput(f"must have a {name} that is a text; it has {there}")
+            raise InvalidInput(f"must have a {name} that is a text; it has {there}")
         found[name] = value.strip()
     data = {name: value for name, value in record.items() if name not in MEMBERS}
     if record.get("data") is not None:
         if data:
-            raise BadInput(f"has a field 'data' and, beside it, {', '.join(map(str, data))}: one or the other is meant")
+            raise InvalidInput(
+                f"has a field 'data' and, beside it, {', '.join(map(str, data))}: one or the other is meant"
+            )
         data = record["data"]
     if not isinstance(data, Mapping) or not all(isinstance(name, str) and name for name in data):
-        raise BadInput(f"has a field 'data' that is not an object of named values: {data!r:.60}")
+        raise InvalidInput(f"has a field 'data' that is not an object of named values: {data!r:.60}")
     message = record.get("error_message")
     if message is not None and not isinstance(message, str):
-        raise BadInput(f"has an error_message that is not a text: {message!r:.60}")
+        raise InvalidInput(f"has an error_message that is not a text: {message!r:.60}")
     return {**found, **given(data=dict(data) or None, error_message=message or None)}
 
 
@@ -246,14 +248,14 @@ def _told(message: str, rejections: Sequence[Rejection], count: int) -> str:
 
 def _with_id(answer: Raw, path: str) -> Raw:
     if not isinstance(answer.get("id"), str) or not answer["id"]:
-        raise Misunderstood(f"{path} was answered without an id: {answer!r:.200}")
+        raise UnexpectedResponse(f"{path} was answered without an id: {answer!r:.200}")
     return answer
 
 
 def _entries(path: str) -> Flow[list[Raw]]:
     found = yield from get_list(path)
     if not all(isinstance(entry, dict) and entry.get("id") for entry in found):
-        raise Misunderstood(f"GET {path} answered with an entry that has no id: {found!r:.200}")
+        raise UnexpectedResponse(f"GET {path} answered with an entry that has no id: {found!r:.200}")
     return found
 
 

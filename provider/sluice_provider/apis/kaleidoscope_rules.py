@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 POLICIES = ("fail", "warn", "ignore")
 """For records that the remote turned away."""
 
 
 def check_ids(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is no id"""
+    """:raises InvalidInput: one of these arguments is no id"""
     for name in names:
         value = getattr(task, name)
         if not isinstance(value, str) or not value.strip() or value == "None":
-            raise BadInput(f"{name} must be an id, not {value!r}: was it taken from an XCom that is not there?")
+            raise InvalidInput(f"{name} must be an id, not {value!r}: was it taken from an XCom that is not there?")
 
 
 def check_texts(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is there and no text"""
+    """:raises InvalidInput: one of these arguments is there and no text"""
     for name in names:
         value = getattr(task, name)
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise BadInput(f"{name} must be a text that is not empty, or be left out; it is {value!r}")
+            raise InvalidInput(f"{name} must be a text that is not empty, or be left out; it is {value!r}")
 
 
 def check_lists(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is there and no list of texts, each once"""
+    """:raises InvalidInput: one of these arguments is there and no list of texts, each once"""
     for name in names:
         value = getattr(task, name)
         if value is not None:
@@ -37,24 +37,24 @@ def check_lists(task: Any, *names: str) -> None:
 
 def _check_list(name: str, value: Any) -> None:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
-        raise BadInput(f"{name} must be a list of texts that is not empty, or be left out; it is {value!r:.200}")
+        raise InvalidInput(f"{name} must be a list of texts that is not empty, or be left out; it is {value!r:.200}")
     if not all(isinstance(item, str) and item.strip() for item in value):
-        raise BadInput(f"{name} must hold texts that are not empty only; it is {value!r:.200}")
+        raise InvalidInput(f"{name} must hold texts that are not empty only; it is {value!r:.200}")
     if len(set(value)) < len(value):
-        raise BadInput(f"{name} names one of its items twice: {value!r:.200}")
+        raise InvalidInput(f"{name} names one of its items twice: {value!r:.200}")
 
 
 def check_list_of_ids(task: Any, *names: str) -> None:
-    """:raises BadInput: one of these arguments is there and no list of ids, each once"""
+    """:raises InvalidInput: one of these arguments is there and no list of ids, each once"""
     check_lists(task, *names)
     for name in names:
         value = getattr(task, name) or ()
         if any("," in item or len(item.split()) > 1 for item in value):
-            raise BadInput(f"{name} must hold one id in each text; it is {value!r:.200}")
+            raise InvalidInput(f"{name} must hold one id in each text; it is {value!r:.200}")
 
 
 def check_choice(task: Any, name: str, choices: Sequence[str]) -> None:
-    """:raises BadInput: the argument is none of these words"""
+    """:raises InvalidInput: the argument is none of these words"""
     value = getattr(task, name)
     if value not in choices:
-        raise BadInput(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+        raise InvalidInput(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")

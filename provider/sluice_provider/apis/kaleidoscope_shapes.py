@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluice_provider.calls.flow import Call, Flow, Reply, send
-from sluice_provider.errors import Misunderstood
+from sluice_provider.errors import UnexpectedResponse
 
 SHOWN = 100
 """So many rejected rows of one job are kept; all are counted."""
@@ -28,7 +28,9 @@ def part(raw: Raw, name: str) -> Raw:
 def object_of(reply: Reply) -> Raw:
     answer = reply.json()
     if not isinstance(answer, dict):
-        raise Misunderstood(f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}")
+        raise UnexpectedResponse(
+            f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}"
+        )
     return answer
 
 
@@ -36,5 +38,5 @@ def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[l
     reply = yield from send(Call("GET", path, params=params or {}, repeatable=True))
     answer = reply.json()
     if not isinstance(answer, list):
-        raise Misunderstood(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
     return answer

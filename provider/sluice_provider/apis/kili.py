@@ -16,7 +16,7 @@ from sluice_provider.apis import kili_azure
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.apis.graphql import mutate, query
 from sluice_provider.calls.flow import Aside, Flow, pages
-from sluice_provider.errors import Answered, BadInput, InDoubt, Misunderstood, NotFound, Refusal
+from sluice_provider.errors import Answered, ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
@@ -55,7 +55,7 @@ def get_viewer() -> Flow[Raw]:
     """The user whom the API key belongs to (kili `adapters/authentification.py`)."""
     viewer: Raw | None = yield from query(PATH, "query viewer { data: viewer { id email } }", {})
     if not viewer:
-        raise Misunderstood("the API key is accepted and belongs to nobody")
+        raise UnexpectedResponse("the API key is accepted and belongs to nobody")
     return viewer
 
 
@@ -128,7 +128,7 @@ def list_connections(
 ) -> Flow[list[Raw]]:
     """The connections of a project, of an integration, or of both. Kili has no count of connections."""
     if project_id is None and integration_id is None:
-        raise BadInput("connections are listed by project_id, by cloud_storage_integration_id, or by both")
+        raise InvalidInput("connections are listed by project_id, by cloud_storage_integration_id, or by both")
     document = f"""query dataConnections($where: DataConnectionsWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataConnections(where: $where, first: $first, skip: $skip) {{ {" ".join(fields)} }}
     }}"""
@@ -263,7 +263,7 @@ def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A
     It has no idempotency key: what is asked for twice may be done twice.
     """
     if type not in ("ADD", "REMOVE"):
-        raise BadInput(f"the type of a difference is 'ADD' or 'REMOVE', not {type!r}")
+        raise InvalidInput(f"the type of a difference is 'ADD' or 'REMOVE', not {type!r}")
     document = """mutation validateDataDifferences($where: ValidateDataDifferencesWhere!) {
         data: validateDataDifferences(where: $where) { id }
     }"""
@@ -354,9 +354,9 @@ def _look_difference(connection_id: str, where: Where, conceal: Conceal) -> Flow
         return look.job(JobState.SUCCEEDED, f"{look.to_add} new")
     try:
         yield from compute_differences(connection_id, conceal)
-    except InDoubt:
+    except OutcomeUnknown:
         pass  # the next look shows it, or asks again
-    except Refusal:
+    except ClientError:
         if not (yield from look_at(connection_id)).checking:
             raise
     return look.job(JobState.RUNNING, f"{look.to_add} new")
@@ -378,9 +378,9 @@ def kinds(conceal: Conceal) -> dict[str, Kind]:
 
 
 def given(value: Any, name: str) -> str:
-    """:raises BadInput: for an id that is empty, or that was taken from an XCom that is not there"""
+    """:raises InvalidInput: for an id that is empty, or that was taken from an XCom that is not there"""
     if not isinstance(value, str) or not value.strip() or value == "None":
-        raise BadInput(f"{name} must be a non-empty id, not {value!r}")
+        raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")
     return value
 
 
@@ -402,5 +402,5 @@ def _all(document: str, where: Raw) -> Flow[list[Raw]]:
 
 def _id(raw: Any) -> str:
     if not isinstance(raw, dict) or not raw.get("id"):
-        raise Misunderstood(f"answered without an id: {raw!r:.200}")
+        raise UnexpectedResponse(f"answered without an id: {raw!r:.200}")
     return str(raw["id"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from sluice_provider.errors import BadInput, Broken, NotAllowed, Refusal, SluiceError, Unreachable
+from sluice_provider.errors import ClientError, InvalidInput, PermissionDenied, ServerError, SluiceError, Unreachable
 
 TYPES: Mapping[str, tuple[str, ...]] = {
     "IMAGE": ("image",),
@@ -31,19 +31,21 @@ Blob = tuple[str, "str | None"]
 def payload(connection: Mapping[str, Any], input_type: str, conceal: Callable[[str], object]) -> dict[str, list[str]]:
     """What `computeDifferences` wants to be told of the container. Blocks.
 
-    :raises BadInput: the integration does not let its credentials be read, or no such project can be filled
+    :raises InvalidInput: the integration does not let its credentials be read, or no such project can be filled
     """
     integration = connection["dataIntegration"]
     sas, url = integration.get("azureSASToken"), integration.get("azureConnectionURL")
     for shown in _shown(sas) if sas else ():
         conceal(shown)
     if not sas or not url:
-        raise BadInput(
+        raise InvalidInput(
             f"the integration {integration.get('id')!r} uses Azure service credentials, and its azureSASToken and "
             "azureConnectionURL cannot both be read with this API key"
         )
     if input_type not in TYPES:
-        raise BadInput(f"a project of type {input_type!r} cannot be filled from Azure; it can be {', '.join(TYPES)}")
+        raise InvalidInput(
+            f"a project of type {input_type!r} cannot be filled from Azure; it can be {', '.join(TYPES)}"
+        )
     blobs = _list_blobs(url, sas, connection.get("prefix"))
     return choose(wanted(blobs, connection), TYPES[input_type])
 
@@ -98,7 +100,7 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
         from azure.core.exceptions import AzureError, HttpResponseError
         from azure.storage.blob import ContainerClient
     except ImportError:
-        raise BadInput(
+        raise InvalidInput(
             "the integration uses Azure service credentials, so its container is listed from here, which needs "
             "azure-storage-blob: pip install 'airflow-provider-sluice[azure]'"
         ) from None
@@ -120,16 +122,16 @@ def _split(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     path, _, container = parts.path.strip("/").rpartition("/")
     if parts.scheme not in ("http", "https") or not parts.hostname or not container:
-        raise BadInput("the integration's azureConnectionURL is not the URL of a container")
+        raise InvalidInput("the integration's azureConnectionURL is not the URL of a container")
     return f"{parts.scheme}://{parts.netloc}/{path}".rstrip("/"), container
 
 
 def _refused(container: str, status: int | None, code: str) -> SluiceError:
     words = f"Azure answered {status} to listing the container {container!r}: {code}"
     if status in (401, 403):
-        return NotAllowed(words, status=status)
+        return PermissionDenied(words, status=status)
     if status is not None and status < 500:
-        return Refusal(words, status=status)
-    broken = Broken(words, status=status)
+        return ClientError(words, status=status)
+    broken = ServerError(words, status=status)
     broken.sent = False  # Kili was not asked for anything yet
     return broken

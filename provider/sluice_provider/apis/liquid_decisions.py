@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.body import FilePart, Landing, Multipart
 from sluice_provider.calls.flow import Call, Flow, Reply, send
-from sluice_provider.errors import BadInput, InDoubt, Misunderstood, Refusal, Undone
+from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ Raw = dict[str, Any]
 
 
 def validate_token() -> Flow[None]:
-    """Whether the token is good (wiki "Obtaining a Token"). :raises NotAuthenticated: it is not"""
+    """Whether the token is good (wiki "Obtaining a Token"). :raises AuthenticationFailed: it is not"""
     yield from send(Call("GET", "ls/api/oauth2/validate", repeatable=True))
 
 
@@ -51,7 +51,7 @@ def get_token_info() -> Flow[Raw]:
     reply = yield from send(Call("POST", "ls/api/oauth2/tokenInfo", form={}, repeatable=True))
     answer = reply.json()
     if not isinstance(answer, dict):
-        raise Misunderstood(f"tokenInfo answered with something that is not a JSON object: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"tokenInfo answered with something that is not a JSON object: {reply.text!r:.200}")
     return answer
 
 
@@ -81,8 +81,8 @@ def import_file(
 
     Only what is given is sent. To be asked twice is to import twice: the call is not repeatable.
 
-    :raises Undone: the file or a parameter was rejected at once
-    :raises InDoubt: no answer came, or none that can be understood
+    :raises JobFailed: the file or a parameter was rejected at once
+    :raises OutcomeUnknown: no answer came, or none that can be understood
     """
     fields = _given(
         jobName=job_name,
@@ -110,8 +110,8 @@ def export(
 
     Only what is given is sent: the script's own default for `filters`, the text `0`, is not copied.
 
-    :raises Undone: a parameter was rejected at once
-    :raises InDoubt: no answer came, or none that can be understood
+    :raises JobFailed: a parameter was rejected at once
+    :raises OutcomeUnknown: no answer came, or none that can be understood
     """
     form = _given(
         jobName=job_name,
@@ -131,15 +131,15 @@ def _ask(call: Call, job_name: str) -> Flow[str]:
     try:
         reply = yield from send(call)
         job = job_of(_status(reply))
-    except (InDoubt, Misunderstood) as error:
-        raise InDoubt(f"{error}. If the job was begun, its jobName is {job_name!r}") from None
+    except (OutcomeUnknown, UnexpectedResponse) as error:
+        raise OutcomeUnknown(f"{error}. If the job was begun, its jobName is {job_name!r}") from None
     if job.state.over and job.state is not JobState.SUCCEEDED:
         _ended_at_once(job, job_name)
     return job.id
 
 
 def _ended_at_once(job: Job, job_name: str) -> NoReturn:
-    error = Undone(f"{job_name!r} was not taken on: {job}")
+    error = JobFailed(f"{job_name!r} was not taken on: {job}")
     error.hopeless = job.curable is False
     raise error
 
@@ -171,7 +171,7 @@ def content_type_of(word: str, *, text: str) -> str:
     """
     kind = ALIASES.get(word.strip().casefold())
     if kind is None and "/" not in word:
-        raise BadInput(f"content_type must be 'csv', 'json' or a media type, not {word!r}")
+        raise InvalidInput(f"content_type must be 'csv', 'json' or a media type, not {word!r}")
     return {"json": JSON, "csv": text}.get(kind or "", word.strip())
 
 
@@ -193,7 +193,9 @@ def _given(**members: str | None) -> dict[str, str]:
 
 def _id(job_id: str) -> str:
     if not isinstance(job_id, str) or not job_id.strip() or job_id == "None":
-        raise BadInput(f"job_id must be the id of a job, not {job_id!r}: was it taken from an XCom that is not there?")
+        raise InvalidInput(
+            f"job_id must be the id of a job, not {job_id!r}: was it taken from an XCom that is not there?"
+        )
     return job_id.strip()
 
 
@@ -241,7 +243,7 @@ def _status(reply: Reply) -> Raw:
             return answer
         if _plain(answer["status"]) == "rejected":
             return {**answer, "jobId": "(no id)"}
-    raise Misunderstood(f"answered {reply.status} without a jobId and a status: {reply.text!r:.200}")
+    raise UnexpectedResponse(f"answered {reply.status} without a jobId and a status: {reply.text!r:.200}")
 
 
 def _state(word: str) -> JobState:
@@ -294,7 +296,7 @@ def _cancel(job_id: str, _where: Where) -> Flow[None]:
     """A job that is over already, or not known any more, needs no cancelling."""
     try:
         yield from cancel_job(job_id)
-    except Refusal as error:
+    except ClientError as error:
         if error.status not in (404, 409):
             raise
 

@@ -23,11 +23,11 @@ from sluice_provider.calls.drive import GRANT
 from sluice_provider.calls.flow import retry_after
 from sluice_provider.calls.steps import Step, Steps, Stepwise, Wanted, Work
 from sluice_provider.errors import (
-    BadConnection,
-    Broken,
-    Misunderstood,
-    NotAuthenticated,
-    Throttled,
+    AuthenticationFailed,
+    InvalidConnection,
+    RateLimited,
+    ServerError,
+    UnexpectedResponse,
     Unreachable,
 )
 
@@ -109,29 +109,29 @@ class Grant:
     def token(self, response: httpx.Response) -> tuple[str, float]:
         """The access token and its life in seconds.
 
-        :raises NotAuthenticated: the endpoint said no
-        :raises Broken: the endpoint failed; nothing that the token was wanted for has been sent
-        :raises Throttled: the endpoint is asked too often; likewise
-        :raises Misunderstood: it answered something else
+        :raises AuthenticationFailed: the endpoint said no
+        :raises ServerError: the endpoint failed; nothing that the token was wanted for has been sent
+        :raises RateLimited: the endpoint is asked too often; likewise
+        :raises UnexpectedResponse: it answered something else
         """
         later = retry_after(response.headers)
         if response.status_code >= 500:
-            broken = Broken(
+            broken = ServerError(
                 f"the token endpoint answered {response.status_code}", status=response.status_code, retry_after=later
             )
             broken.sent = False
             raise broken
         if response.status_code == 429:
-            raise Throttled("the token endpoint answered 429: too many requests", status=429, retry_after=later)
+            raise RateLimited("the token endpoint answered 429: too many requests", status=429, retry_after=later)
         if response.status_code >= 300 or self._denied(response):
-            raise NotAuthenticated(
+            raise AuthenticationFailed(
                 f"the token endpoint answered {response.status_code}: {self._words(response)}; "
                 "check the login and the password of the connection",
                 status=response.status_code,
             )
         granted = self._read(response)
         if granted is None:
-            raise Misunderstood("the token endpoint answered without an access_token: is this the right host?")
+            raise UnexpectedResponse("the token endpoint answered without an access_token: is this the right host?")
         return granted
 
     def _read(self, response: httpx.Response) -> tuple[str, float] | None:
@@ -191,7 +191,7 @@ class Iap:
             from google.auth.transport.requests import Request
             from google.oauth2.id_token import fetch_id_token
         except ImportError:
-            raise BadConnection(
+            raise InvalidConnection(
                 "the connection names an IAP audience, which needs google-auth: "
                 "pip install 'airflow-provider-sluice[iap]'"
             ) from None
@@ -200,7 +200,7 @@ class Iap:
         except TransportError as error:
             raise Unreachable(f"getting an IAP token: {type(error).__name__}", sent=False) from None
         except (GoogleAuthError, ValueError) as error:
-            raise NotAuthenticated(f"no IAP token for audience {self.audience}: {type(error).__name__}") from None
+            raise AuthenticationFailed(f"no IAP token for audience {self.audience}: {type(error).__name__}") from None
         return token
 
 

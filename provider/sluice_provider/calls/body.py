@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import IO, Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sluice_provider.errors import BadInput, Unreachable
+from sluice_provider.errors import InvalidInput, Unreachable
 
 PIECE = 1 << 20
 """Bytes of a file in memory at a time. Measured: with 64 KiB an upload takes half as long again."""
@@ -24,12 +24,12 @@ PIECE = 1 << 20
 def encode(value: Any) -> bytes:
     """JSON as UTF-8, compact. Dates and times become ISO 8601, UUIDs text, exact decimals numbers.
 
-    :raises BadInput: for a value that has no JSON form (NaN, bytes, an object)
+    :raises InvalidInput: for a value that has no JSON form (NaN, bytes, an object)
     """
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadInput(f"has no JSON form: {error}") from error
+        raise InvalidInput(f"has no JSON form: {error}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -129,11 +129,11 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"{text!r:.60} cannot be sent as text: {error.reason}") from None
+        raise InvalidInput(f"{text!r:.60} cannot be sent as text: {error.reason}") from None
 
 
 def _pieces(file: FilePart) -> Iterator[bytes]:
-    """:raises BadInput: the file is gone, or is not as long as was announced; then nothing whole was sent
+    """:raises InvalidInput: the file is gone, or is not as long as was announced; then nothing whole was sent
     :raises Unreachable: its storage failed; likewise
     """
     count = 0
@@ -145,11 +145,11 @@ def _pieces(file: FilePart) -> Iterator[bytes]:
                     break
                 yield piece
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise BadInput(f"{file.shown}: cannot be read: {type(error).__name__}") from None
+        raise InvalidInput(f"{file.shown}: cannot be read: {type(error).__name__}") from None
     except OSError as error:
         raise Unreachable(f"reading {file.shown}: {type(error).__name__}: {error}", sent=False) from None
     if file.size is not None and count != file.size:
-        raise BadInput(f"{file.shown}: changed while it was sent: it is not of {file.size} bytes any more")
+        raise InvalidInput(f"{file.shown}: changed while it was sent: it is not of {file.size} bytes any more")
 
 
 # --- in -------------------------------------------------------------------------------------------------------------

@@ -23,13 +23,13 @@ from urllib.parse import urljoin, urlsplit
 
 from sluice_provider.errors import (
     REFUSALS,
-    Broken,
-    InDoubt,
-    Misunderstood,
-    Refusal,
+    ClientError,
+    OutcomeUnknown,
+    RateLimited,
+    ServerError,
     SluiceError,
-    Throttled,
     TimedOut,
+    UnexpectedResponse,
     Unreachable,
 )
 
@@ -113,7 +113,7 @@ class Reply(NamedTuple):
             content = json.loads(self.body)
             return _storable(content) if re.search(rb"\\u(0000|[dD][89a-fA-F])", self.body) else content
         except (ValueError, RecursionError) as error:
-            raise Misunderstood(
+            raise UnexpectedResponse(
                 f"answered {self.status} with something that is not JSON: {self.text!r:.200}"
             ) from error
 
@@ -173,7 +173,7 @@ def send(call: Call, patience: Patience | None = None, verdict: Judge | None = N
     """Make one call, again where that is safe and may help, and return its good reply.
 
     :param verdict: what this remote means by a reply, where it is not what all mean (`judge`)
-    :raises InDoubt: the call is not repeatable, may have reached the remote, and was never answered
+    :raises OutcomeUnknown: the call is not repeatable, may have reached the remote, and was never answered
     """
     patience = patience or Patience()
     started = time.monotonic()
@@ -186,7 +186,7 @@ def send(call: Call, patience: Patience | None = None, verdict: Judge | None = N
         if not _passing(error):
             raise error
         if _may_have_acted(error) and not call.repeatable:
-            raise InDoubt(f"{call} was sent and not answered, so it may have been done: {error}") from error
+            raise OutcomeUnknown(f"{call} was sent and not answered, so it may have been done: {error}") from error
         delay = patience.delay(error, attempt, time.monotonic() - started)
         if delay is None:
             raise error
@@ -212,7 +212,7 @@ def _no_file(call: Call, reply: Reply) -> SluiceError | None:
     if call.into is None or call.lands(reply.status, reply.headers):
         return None
     kind = reply.headers.get("content-type", "") or "nothing"
-    return Misunderstood(
+    return UnexpectedResponse(
         f"{call} answered {reply.status} with {kind} and not with the file: is a login in front of it?"
     )
 
@@ -222,11 +222,11 @@ def _moved(reply: Reply) -> bool:
 
 
 def _passing(error: SluiceError) -> bool:
-    return isinstance(error, (Unreachable, Broken, Throttled))
+    return isinstance(error, (Unreachable, ServerError, RateLimited))
 
 
 def _may_have_acted(error: SluiceError) -> bool:
-    return isinstance(error, (Unreachable, Broken)) and error.sent
+    return isinstance(error, (Unreachable, ServerError)) and error.sent
 
 
 def judge(call: Call, reply: Reply) -> SluiceError | None:
@@ -234,12 +234,12 @@ def judge(call: Call, reply: Reply) -> SluiceError | None:
     if reply.status < 300:
         return None
     if reply.status < 400:
-        return Refusal(
+        return ClientError(
             f"{call} answered {reply.status}, a redirect: does the connection's host name the API itself, "
             "with the right scheme, and is no login page in front of it?",
             status=reply.status,
         )
-    kind = Broken if reply.status >= 500 else REFUSALS.get(reply.status, Refusal)
+    kind = ServerError if reply.status >= 500 else REFUSALS.get(reply.status, ClientError)
     code, words = _words(reply)
     return kind(
         f"{call} answered {reply.status}" + (f": {words}" if words else ""),
@@ -318,7 +318,7 @@ def pages(page: Callable[[int], Flow[list[T]]], size: int, first: int = 1) -> Fl
 def token_pages(page: Callable[[str | None], Flow[tuple[list[T], str | None]]]) -> Flow[list[T]]:
     """All items of a listing whose pages name the next one by a token; an empty page is not the last.
 
-    :raises Misunderstood: a token came twice, so that this would never end
+    :raises UnexpectedResponse: a token came twice, so that this would never end
     """
     items: list[T] = []
     seen: set[str] = set()
@@ -329,7 +329,7 @@ def token_pages(page: Callable[[str | None], Flow[tuple[list[T], str | None]]]) 
         if not token:
             return items
         if token in seen:
-            raise Misunderstood("the listing leads back to a page that was read before")
+            raise UnexpectedResponse("the listing leads back to a page that was read before")
         seen.add(token)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
 
-from sluice_provider.errors import BadConnection
+from sluice_provider.errors import InvalidConnection
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -86,12 +86,12 @@ class Fields(NamedTuple):
 
     def need(self, name: str, value: str | None, label: str) -> str:
         if not value or not value.strip():
-            raise BadConnection(f"connection {self.conn_id!r}: the field {label} ({name}) is empty")
+            raise InvalidConnection(f"connection {self.conn_id!r}: the field {label} ({name}) is empty")
         return value.strip()
 
-    def bad(self, name: str, what: str) -> BadConnection:
+    def bad(self, name: str, what: str) -> InvalidConnection:
         """Names the field and never its value, which may be a secret."""
-        return BadConnection(f"connection {self.conn_id!r}: {name} {what}")
+        return InvalidConnection(f"connection {self.conn_id!r}: {name} {what}")
 
 
 class Site(NamedTuple):
@@ -139,7 +139,7 @@ def _context(ca_bundle: str) -> SSLContext:
 
 
 def site(fields: Fields, *, default_host: str, user_agent: str) -> Site:
-    """:raises BadConnection: naming the field that cannot be used"""
+    """:raises InvalidConnection: naming the field that cannot be used"""
     headers = {"User-Agent": user_agent, "Accept": "application/json", **_extra_headers(fields)}
     return Site(
         base_url=base_url(fields, default_host),

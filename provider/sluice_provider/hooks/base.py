@@ -25,7 +25,7 @@ from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.drive import adrive, announce, drive
 from sluice_provider.calls.flow import Flow, Pause
 from sluice_provider.calls.site import Fields, Site, site
-from sluice_provider.errors import BadConnection, BadInput, Misunderstood, SluiceError, Throttled
+from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
 from sluice_provider.runtime import compat
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SluiceHook(BaseHook):
 
     def _heed(self, pause: Pause, *, task: bool) -> None:
         announce(pause)
-        if isinstance(pause.cause, Throttled):
+        if isinstance(pause.cause, RateLimited):
             metrics.throttled(self.system, task=task)
 
     def get_conn(self) -> httpx.Client:
@@ -159,9 +159,9 @@ class SluiceHook(BaseHook):
         return httpx.AsyncClient(**self._options(fields))
 
     def kind(self, name: str) -> Kind:
-        """:raises Misunderstood: for a kind of job that this version does not know"""
+        """:raises UnexpectedResponse: for a kind of job that this version does not know"""
         if name not in self.kinds:
-            raise Misunderstood(f"{self.system} has no jobs of kind {name!r}, as far as this version knows")
+            raise UnexpectedResponse(f"{self.system} has no jobs of kind {name!r}, as far as this version knows")
         return self.kinds[name]
 
     def interrupt(self) -> None:
@@ -213,13 +213,13 @@ def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
 
 
 def fields_of(conn: Connection) -> Fields:
-    """:raises BadConnection: its extra is not a JSON object"""
+    """:raises InvalidConnection: its extra is not a JSON object"""
     try:
         extra = json.loads(conn.extra) if conn.extra else {}
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
-        raise BadConnection(f"connection {conn.conn_id!r}: extra is not a JSON object")
+        raise InvalidConnection(f"connection {conn.conn_id!r}: extra is not a JSON object")
     return Fields(conn.conn_id, conn.host, conn.port or None, conn.login, conn.password, extra)
 
 
@@ -231,7 +231,7 @@ def mask(secret: str) -> None:
 def hook_for(system: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
     """The hook of a system by its name: the only place that finds classes by text.
 
-    :raises BadInput: for a name that this version does not know
+    :raises InvalidInput: for a name that this version does not know
     """
     from importlib import import_module
 
@@ -239,7 +239,7 @@ def hook_for(system: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
 
     known = BY_NAME.get(system)
     if known is None:
-        raise BadInput(f"no system is called {system!r}; this version knows {', '.join(BY_NAME)}")
+        raise InvalidInput(f"no system is called {system!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
     return hook.for_work(conn_id or known.default_conn_id, where)

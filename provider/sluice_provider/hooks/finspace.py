@@ -15,7 +15,7 @@ from sluice_provider.apis.base import Kind, Where
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.sigv4 import SigV4
 from sluice_provider.calls.site import Fields, Site, base_url
-from sluice_provider.errors import BadConnection, Broken, NotAuthenticated, Throttled, Unreachable
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, SluiceHook, call, mask
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _amazon(fields: Fields) -> Iterator[None]:
         import botocore.exceptions as aws
         from airflow.providers.amazon.aws.hooks import base_aws  # noqa: F401 - is it there?
     except ImportError:
-        raise BadConnection(
+        raise InvalidConnection(
             "FinSpace needs the Amazon provider: pip install 'airflow-provider-sluice[finspace]'"
         ) from None
     try:
@@ -202,7 +202,7 @@ def _amazon(fields: Fields) -> Iterator[None]:
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise Unreachable(f"getting AWS credentials: {type(error).__name__}", sent=False) from None
     except (aws.BotoCoreError, NotImplementedError, TypeError, AttributeError) as error:
-        raise BadConnection(
+        raise InvalidConnection(
             f"connection {fields.conn_id!r} cannot be used: {type(error).__name__}: {error!s:.300}"
         ) from None
 
@@ -214,9 +214,9 @@ def _refused(fields: Fields, error: Any) -> Exception:
     code, words = str(told.get("Code", "")), str(told.get("Message", ""))[:300]
     message = f"connection {fields.conn_id!r}: {error.operation_name} answered {status}: {words} ({code})"
     if isinstance(status, int) and status >= 500:
-        broken = Broken(message, status=status, code=code)
+        broken = ServerError(message, status=status, code=code)
         broken.sent = False
         return broken
     if status == 429 or "Throttl" in code:
-        return Throttled(message, status=status, code=code)
-    return NotAuthenticated(message, status=status, code=code)
+        return RateLimited(message, status=status, code=code)
+    return AuthenticationFailed(message, status=status, code=code)

@@ -11,7 +11,7 @@ from sluice_provider.apis.base import Kind
 from sluice_provider.calls.auth import Bearer, Grant
 from sluice_provider.calls.flow import Flow
 from sluice_provider.calls.site import Fields, Site
-from sluice_provider.errors import Misunderstood, Refusal
+from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import SluiceHook, call, mask
 
 
@@ -63,7 +63,7 @@ class LiquidDecisionsHook(SluiceHook):
         yield from liquid_decisions.validate_token()
         try:
             who = yield from liquid_decisions.get_token_info()
-        except (Refusal, Misunderstood):
+        except (ClientError, UnexpectedResponse):
             return "Connected: the token is valid."
         return f"Connected to community {who.get('community')!r} as {who.get('userId')!r}."
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sluice_provider import metrics
-from sluice_provider.errors import BadInput, InDoubt, Refusal, SluiceError, Undone
+from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, SluiceError
 from sluice_provider.journal import Entry, Intent, Journal, Part, Story, digest
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Asking:
     def _withdraw(self, error: SluiceError, before: Intent | None) -> None:
         """This asking did nothing. That settles no doubt about an earlier one with the same key, unless it ended at
         once, which has used the key up."""
-        if isinstance(error, Undone):
+        if isinstance(error, JobFailed):
             self.entry.round += 1
             before = None
         self.entry.intent = before
@@ -123,7 +123,7 @@ def _share(phase: str, start: int, size: int) -> str:
 
 
 def _nothing_done(error: SluiceError) -> bool:
-    done_nothing = isinstance(error, (Refusal, BadInput, Undone)) or not getattr(error, "sent", True)
+    done_nothing = isinstance(error, (ClientError, InvalidInput, JobFailed)) or not getattr(error, "sent", True)
     return done_nothing and not error.acted
 
 
@@ -132,7 +132,7 @@ def in_doubt(asking: Asking, intent: Intent, called: str = "") -> None:
 
     :param called: what a person finds the work by
     """
-    raise InDoubt(
+    raise OutcomeUnknown(
         f"{asking.entry.phase} was asked for at {iso(intent.at)} ({called or f'key {intent.key}'}) and the answer is "
         "not known: look whether it is there; then clear this task to ask again, or mark it as success"
     )

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sluice_provider import metrics
 from sluice_provider.apis.base import cancel
 from sluice_provider.calls.flow import Age
-from sluice_provider.errors import BadInput, InDoubt, Misunderstood, SluiceError, TimedOut, Undone, Unreachable
+from sluice_provider.errors import (
+    InvalidInput,
+    JobFailed,
+    OutcomeUnknown,
+    SluiceError,
+    TimedOut,
+    UnexpectedResponse,
+    Unreachable,
+)
 from sluice_provider.jobs import JobRef, JobState, Outcome, Work, read_event
 from sluice_provider.journal import Entry, Journal, Part, Story
 from sluice_provider.operators.asking import Asking, Phase, iso
@@ -69,10 +77,10 @@ class JobOperator(Waiting):
     # --- what a system adds
 
     def check(self) -> None:
-        """Judge the rendered arguments. :raises BadInput: before anything is sent"""
+        """Judge the rendered arguments. :raises InvalidInput: before anything is sent"""
 
     def fingerprint(self) -> str:
-        """Of everything that makes this piece of work this piece of work. :raises BadInput: for unusable input"""
+        """Of everything that makes this piece of work this piece of work. :raises InvalidInput: for unusable input"""
         raise NotImplementedError
 
     def plan(self, story: Story) -> Phase | None:
@@ -80,7 +88,7 @@ class JobOperator(Waiting):
         raise NotImplementedError
 
     def judge(self, phase: Phase, work: Work) -> None:
-        """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
+        """Look into work that the remote calls succeeded. :raises JobFailed: if it is not good enough"""
 
     def bring(self, phase: Phase, work: Work) -> dict[str, Any]:
         """Bring home what work that ended well has made, and tell of it in a few words of JSON for the journal.
@@ -122,7 +130,7 @@ class JobOperator(Waiting):
             journal = Journal(context)
             story = journal.read()
             if story is None:
-                raise Misunderstood("the trigger died and the journal of this task is gone")
+                raise UnexpectedResponse("the trigger died and the journal of this task is gone")
             self._resume(context, journal, story)
             trouble: SluiceError | None
             if "timeout" in reason.casefold():
@@ -180,7 +188,7 @@ class JobOperator(Waiting):
     def _fingerprint(self, old: Story | None) -> str:
         try:
             return self.fingerprint()
-        except BadInput as error:
+        except InvalidInput as error:
             if old is None or not old.entries or not all(entry.whole for entry in old.entries):
                 raise
             self.log.warning("The input cannot be read any more, but all of it was handed over before: %s", error)
@@ -203,7 +211,7 @@ class JobOperator(Waiting):
         story = journal.begin(self.fingerprint())
         phase = self.plan(story)
         if outcome is None or phase is None or not phase.last or phase.kind != outcome.job.kind:
-            raise Misunderstood("the journal of this task is gone, and the event does not tell what was asked for")
+            raise UnexpectedResponse("the journal of this task is gone, and the event does not tell what was asked for")
         self.log.warning("The journal of this task is gone; going on with what the trigger watched")
         entry = story.entry(phase.name)
         entry.parts, entry.whole = [Part(job_id) for job_id in outcome.job.ids], True
@@ -257,7 +265,7 @@ class JobOperator(Waiting):
                 metrics.count("job.in_doubt", asking.ref)
                 phase.doubt(asking, entry.intent)
             phase.ask(asking)
-        except InDoubt:
+        except OutcomeUnknown:
             if entry.intent is not None:
                 entry.intent = entry.intent._replace(told=True)
                 journal.write(story)
@@ -325,10 +333,10 @@ def times(entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _undone(system: str, kind: str, work: Work) -> Undone:
+def _undone(system: str, kind: str, work: Work) -> JobFailed:
     """A retry asks again, which is only worth it where the remote does not say that it would end the same way."""
     hopeless = work.curable is False
     then = "a retry would end the same way" if hopeless else "the next try asks again for what ended badly"
-    error = Undone(f"{system} {kind} ended badly: {work}; {then}")
+    error = JobFailed(f"{system} {kind} ended badly: {work}; {then}")
     error.hopeless = hopeless
     return error

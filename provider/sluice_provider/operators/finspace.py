@@ -10,7 +10,7 @@ from sluice_provider.apis import finspace_rules as rules
 from sluice_provider.apis.finspace import ChangeRequest, delete, put
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.flow import Age
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.journal import Entry, Story, digest
 from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.operators.asking import Asking, Phase
@@ -49,8 +49,8 @@ class FinSpaceCreateChangesetOperator(JobOperator):
     :param plan_only: judge the requests, write the plan into the log, and ask for nothing; `dry_run()` does the same
     :param aws_conn_id: Airflow connection id, of type `aws`
     :param region_name: instead of the connection's (templated)
-    :raises BadInput: before anything is sent, naming the request's index and the rule
-    :raises Undone: a changeset failed, in the service's words; not retried where a new one would fail the same way
+    :raises InvalidInput: before anything is sent, naming the request's index and the rule
+    :raises JobFailed: a changeset failed, in the service's words; not retried where a new one would fail the same way
     """
 
     system = "finspace"
@@ -99,7 +99,7 @@ class FinSpaceCreateChangesetOperator(JobOperator):
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
         most = self.max_requests_per_changeset
         if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rules.MOST_REQUESTS:
-            raise BadInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
+            raise InvalidInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
 
     def fingerprint(self) -> str:
         requests = [dict(request) for request in self.change_requests]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluice_provider.apis import kaleidoscope_drafts as api
 from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_lists
-from sluice_provider.errors import BadInput, InDoubt, TooLarge, Unreachable
+from sluice_provider.errors import InvalidInput, OutcomeUnknown, TooLarge, Unreachable
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
@@ -56,9 +56,9 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
     :param batch_size: records in one import at the most
     :param max_bytes: bytes of one request at the most; a remote that refuses it as too large gets half of it
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises BadInput: before anything is sent, naming the record or the line
+    :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: the remote turned rows away
-    :raises Undone: an import failed
+    :raises JobFailed: an import failed
     """
 
     phase = "stage"
@@ -94,7 +94,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
     def check(self) -> None:
         check_ids(self, "operation_id")
         if self.key_field_names is None:
-            raise BadInput("key_field_names must name the key fields in the records")
+            raise InvalidInput("key_field_names must name the key fields in the records")
         check_lists(self, "key_field_names")
         check_choice(self, "on_rejected_rows", POLICIES)
         check_sizes(self.batch_size, self.max_bytes)
@@ -120,15 +120,15 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
             content.update(judged(self._source, place, record, self.key_field_names, self.max_bytes) + b"\n")
             fields.update(record)
         if not fields:
-            raise BadInput(f"{self._source.name}: there are no records to stage")
+            raise InvalidInput(f"{self._source.name}: there are no records to stage")
         return content.hexdigest(), sorted(fields - set(self.key_field_names))
 
     def _staging(self, asking: Asking) -> api.Staging:
-        """:raises BadInput: the records have fields that the staging table has not"""
+        """:raises InvalidInput: the records have fields that the staging table has not"""
         staging = asking.run(api.get_staging(self.operation_id))
         unknown = [name for name in self._read[1] if name not in staging.fields]
         if unknown:
-            raise BadInput(
+            raise InvalidInput(
                 f"{self._source.name}: {', '.join(map(repr, unknown))}: neither key fields nor data fields of the "
                 f"staging table, which has {', '.join(sorted(staging.fields)) or 'none'}"
             )
@@ -167,7 +167,7 @@ class KaleidoscopeStageDraftsOperator(OperationOperator):
             flow = api.run_draft_import(import_id, self.key_field_names, self._read[1], staging, replaced)
             try:
                 asking.send(flow, start, size, key=import_id)
-            except InDoubt as error:
+            except OutcomeUnknown as error:
                 self.log.warning("%s; looking what became of it", error)
                 if self._was_run(asking):
                     return

@@ -10,7 +10,7 @@ from sluice_provider.apis import kaleidoscope_files as api
 from sluice_provider.apis.kaleidoscope_rules import check_ids, check_list_of_ids, check_texts
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.operators.asking import iso
@@ -45,7 +45,7 @@ class FetchOperator(Waiting):
         self.result: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Judge the rendered arguments. :raises BadInput: before anything is asked"""
+        """Judge the rendered arguments. :raises InvalidInput: before anything is asked"""
         raise NotImplementedError
 
     def landing(self) -> Landing:
@@ -119,7 +119,7 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     :param file_name: what the event calls the file; without it, its id (templated)
     :param operation_id: the operation that the file belongs to; scopes the download (templated)
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises BadInput: before anything is asked
+    :raises InvalidInput: before anything is asked
     :raises NotFound: there is no such file
     """
 
@@ -155,11 +155,11 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         check_ids(self, "file_id")
         check_texts(self, "operation_id")
         if (self.destination is None) == (self.path is None):
-            raise BadInput("give either destination, a folder, or path, the very path of the file")
+            raise InvalidInput("give either destination, a folder, or path, the very path of the file")
         if self.path is not None and self.file_name is not None:
-            raise BadInput("file_name goes with destination: path says already what the file will be called")
+            raise InvalidInput("file_name goes with destination: path says already what the file will be called")
         if self.destination is not None and not str(self.destination).strip():
-            raise BadInput("destination must be the path or URL of a folder, and is empty")
+            raise InvalidInput("destination must be the path or URL of a folder, and is empty")
         self.landing()
 
     def landing(self) -> Landing:
@@ -207,7 +207,7 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         "entity_field_sorts": ...}`, each a list of `{"field_id", "filter_type", ...}` or `{"field_id", "descending"}`
         (templated)
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises BadInput: before anything is asked
+    :raises InvalidInput: before anything is asked
     """
 
     template_fields: Sequence[str] = (
@@ -261,7 +261,9 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         check_texts(self, "record_view_id", "operation_id", "program_id", "search_text")
         check_list_of_ids(self, "record_set_ids", "identifier_ids", "view_field_ids")
         if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
-            raise BadInput(f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}")
+            raise InvalidInput(
+                f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
+            )
         self.landing()
 
     def landing(self) -> Landing:

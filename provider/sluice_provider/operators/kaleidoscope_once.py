@@ -13,7 +13,7 @@ from sluice_provider.apis.base import trace
 from sluice_provider.apis.kaleidoscope_rules import check_ids
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import Conflict, InDoubt, Unreachable
+from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, lineage
 from sluice_provider.links import KaleidoscopeLink
@@ -141,7 +141,7 @@ class OnceOperator(OperationOperator):
             return True
         try:
             job_id = asking.send(self.request(asking))
-        except InDoubt as error:
+        except OutcomeUnknown as error:
             self.log.warning("%s; looking what became of it", error)
             return self._found(asking)
         except Conflict:

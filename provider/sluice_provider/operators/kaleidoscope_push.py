@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluice_provider.apis import kaleidoscope
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import BadInput, TooLarge
+from sluice_provider.errors import InvalidInput, TooLarge
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import Story, digest
 from sluice_provider.lineage import Name, file_dataset, lineage
@@ -56,9 +56,9 @@ class KaleidoscopePushOperator(JobOperator):
     :param batch_size: records in one request at the most
     :param max_bytes: bytes of one request at the most; a remote that refuses it as too large gets half of it
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises BadInput: before anything is sent, naming the record or the line
+    :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: the remote turned rows away
-    :raises Undone: an import failed
+    :raises JobFailed: an import failed
     """
 
     system = "kaleidoscope"
@@ -119,32 +119,32 @@ class KaleidoscopePushOperator(JobOperator):
         self._check_keys()
         self._check_ids()
         if self.on_rejected_rows not in ("fail", "warn", "ignore"):
-            raise BadInput(f"on_rejected_rows must be 'fail', 'warn' or 'ignore', not {self.on_rejected_rows!r}")
+            raise InvalidInput(f"on_rejected_rows must be 'fail', 'warn' or 'ignore', not {self.on_rejected_rows!r}")
         check_sizes(self.batch_size, self.max_bytes)
 
     def _check_keys(self) -> None:
         if bool(self.key_field_names) == bool(self.key_field_ids):
-            raise BadInput("give either key_field_names or key_field_ids: the fields that identify a record")
+            raise InvalidInput("give either key_field_names or key_field_ids: the fields that identify a record")
         for name in ("key_field_names", "key_field_ids", "add_fields_to_record_view_ids", "record_view_ids"):
             value = getattr(self, name)
             if value is None:
                 continue
             if isinstance(value, str) or not all(isinstance(item, str) and item.strip() for item in value):
-                raise BadInput(f"{name} must be a list of texts, not {value!r}")
+                raise InvalidInput(f"{name} must be a list of texts, not {value!r}")
             if len(set(value)) < len(value):
-                raise BadInput(f"{name} names one of its items twice: {value!r}")
+                raise InvalidInput(f"{name} names one of its items twice: {value!r}")
 
     def _check_ids(self) -> None:
         by_id = {"source_id", "record_view_id", "add_fields_to_record_view_ids"} if self.key_field_ids else set()
         for name in ("source_id", "operation_id", "program_id", "record_view_id", "set_name"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise BadInput(f"{name} must be a text that is not empty, or be left out; it is {value!r}")
+                raise InvalidInput(f"{name} must be a text that is not empty, or be left out; it is {value!r}")
         for name in sorted(by_id):
             if getattr(self, name) is not None:
-                raise BadInput(f"{name} goes with key_field_names only: the API takes none with field ids")
+                raise InvalidInput(f"{name} goes with key_field_names only: the API takes none with field ids")
         if self.record_view_id is not None and self.operation_id is None:
-            raise BadInput("record_view_id needs an operation_id: the view belongs to an operation")
+            raise InvalidInput("record_view_id needs an operation_id: the view belongs to an operation")
 
     # --- input
 
@@ -172,7 +172,7 @@ class KaleidoscopePushOperator(JobOperator):
             content.update(judged(self._source, place, record, self._keys, self.max_bytes) + b"\n")
             count += 1
         if not count:
-            raise BadInput(f"{self._source.name}: there are no records to push")
+            raise InvalidInput(f"{self._source.name}: there are no records to push")
         self.log.info("%d records in %s are fit to be sent", count, self._source.name)
         return digest([self._keys, bool(self.key_field_names), self._target, self.conn_id, content.hexdigest()])
 

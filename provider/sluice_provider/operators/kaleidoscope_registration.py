@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kaleidoscope_registration as api
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
-from sluice_provider.errors import Conflict, InDoubt
+from sluice_provider.errors import Conflict, OutcomeUnknown
 from sluice_provider.jobs import judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.operators.kaleidoscope_once import OnceOperator
@@ -46,7 +46,7 @@ class KaleidoscopeRegisterFileOperator(RegistrationOperator):
         `fail`, or register it `again`; a registration that failed is never reused
     :param kaleidoscope_conn_id: Airflow connection id
     :raises Conflict: it is registered already, with `if_registered="fail"`
-    :raises Undone: the registration failed; with the registrar's errors on single records
+    :raises JobFailed: the registration failed; with the registrar's errors on single records
     """
 
     phase = "register"
@@ -117,7 +117,7 @@ class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
         registration that failed always fails the task
     :param kaleidoscope_conn_id: Airflow connection id
     :raises RowsRejected: the dry run turned drafts away
-    :raises Undone: the submission failed; with the registrar's errors on single drafts
+    :raises JobFailed: the submission failed; with the registrar's errors on single drafts
     """
 
     phase = "submit"
@@ -167,7 +167,7 @@ class KaleidoscopeSubmitDraftsOperator(RegistrationOperator):
             self.operation_id, note.get("before", "").split(), self.record_ids, validation=bool(self.validate_only)
         )
         if len(found) > 1:
-            raise InDoubt(
+            raise OutcomeUnknown(
                 f"the answer to a submission was lost, and operation {self.operation_id} has {len(found)} new ones "
                 f"that may be ours ({', '.join(found[:5])}): somebody else submits there, too. Wait for the right one "
                 "by KaleidoscopeRegistrationSensor and mark this task as success, or clear it to submit again"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluice_provider.apis import kaleidoscope_registration as api
 from sluice_provider.apis.kaleidoscope_rules import check_choice, check_ids, check_lists, check_texts
 from sluice_provider.calls.body import encode
-from sluice_provider.errors import BadInput, Conflict, InDoubt, Undone
+from sluice_provider.errors import Conflict, InvalidInput, JobFailed, OutcomeUnknown
 from sluice_provider.jobs import JobState, judge_rejections
 from sluice_provider.journal import digest
 from sluice_provider.lineage import Name, file_dataset
@@ -36,7 +36,7 @@ class RegistrarOperator(OnceOperator):
 
     def check(self) -> None:
         if (self.file_id is None) == (self.submission_id is None):
-            raise BadInput("give either file_id or submission_id: what the webhook's event names")
+            raise InvalidInput("give either file_id or submission_id: what the webhook's event names")
         check_ids(self, "operation_id", "submission_id" if self.file_id is None else "file_id")
         check_texts(self, "message")
 
@@ -166,9 +166,9 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
     :param if_ended: what to do when the registration is over before results were sent: `fail`, or `send` them
     :param wait_for_completion: wait until the remote has worked the results in; else return when it has accepted them
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises BadInput: before anything is sent, naming the record or the line
+    :raises InvalidInput: before anything is sent, naming the record or the line
     :raises Conflict: the registration has its results already
-    :raises Undone: the registration failed though success was reported, with `wait_for_completion`
+    :raises JobFailed: the registration failed though success was reported, with `wait_for_completion`
     """
 
     phase = "results"
@@ -238,11 +238,11 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
             try:
                 result = api.result_record(_with_data(record))
                 encode(result)
-            except BadInput as error:
-                raise BadInput(f"{source.name}: {place} {error}") from None
+            except InvalidInput as error:
+                raise InvalidInput(f"{source.name}: {place} {error}") from None
             before = places.setdefault(result["record_id"], place)
             if before != place:
-                raise BadInput(f"{source.name}: {place} and {before} are both for record {result['record_id']!r}")
+                raise InvalidInput(f"{source.name}: {place} and {before} are both for record {result['record_id']!r}")
             yield result
 
     def fingerprint(self) -> str:
@@ -280,7 +280,7 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
     def find(self, note: Mapping[str, str]) -> Flow[str | None]:
         now = yield from self.registration()
         if now["id"] != note["registration_id"]:
-            raise InDoubt(
+            raise OutcomeUnknown(
                 f"the answer to the results was lost, and file {self.file_id} was registered again meanwhile, "
                 f"as {now['id']}: look whether {note['registration_id']} has its results; clear this task to send them "
                 "to the new one, or mark it as success"
@@ -294,7 +294,7 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RegistrarOperator):
         del phase
         judge_rejections(work, "warn", self.log)
         if work.state is JobState.FAILED and self.status == "success":
-            error = Undone(f"success was reported, and the registration failed: {work}")
+            error = JobFailed(f"success was reported, and the registration failed: {work}")
             error.hopeless = True  # the results were delivered, and are not sent again
             raise error
 
@@ -315,4 +315,4 @@ def _with_data(record: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return {**record, "data": json.loads(data)}
     except ValueError:
-        raise BadInput(f"has a field 'data' that is not a JSON object: {data!r:.60}") from None
+        raise InvalidInput(f"has a field 'data' that is not a JSON object: {data!r:.60}") from None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sluice_provider.calls.body import encode
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.batches import Batch, batches
 from sluice_provider.sources.opening import Source
 
@@ -15,31 +15,31 @@ ENVELOPE = 4096
 
 
 def check_sizes(batch_size: Any, max_bytes: Any) -> None:
-    """:raises BadInput: no batch can be made by these limits"""
+    """:raises InvalidInput: no batch can be made by these limits"""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise BadInput(f"batch_size must be a whole number above 0, not {batch_size!r}")
+        raise InvalidInput(f"batch_size must be a whole number above 0, not {batch_size!r}")
     if max_bytes <= 2 * ENVELOPE:
-        raise BadInput(f"max_bytes must be above {2 * ENVELOPE}, not {max_bytes!r}")
+        raise InvalidInput(f"max_bytes must be above {2 * ENVELOPE}, not {max_bytes!r}")
 
 
 def judged(source: Source, place: str, record: Mapping[str, Any], keys: Sequence[str], max_bytes: int) -> bytes:
     """The row as it will be sent.
 
-    :raises BadInput: it cannot be, naming the row
+    :raises InvalidInput: it cannot be, naming the row
     """
     where = f"{source.name}: {place}"
     missing = [name for name in keys if record.get(name) is None or record[name] == ""]
     if missing:
         there = ", ".join(map(str, list(record)[:10])) or "no fields at all"
-        raise BadInput(f"{where} has no {', '.join(missing)}, a key field; it has {there}")
+        raise InvalidInput(f"{where} has no {', '.join(missing)}, a key field; it has {there}")
     if not all(isinstance(name, str) and name for name in record):
-        raise BadInput(f"{where} has a field without a name")
+        raise InvalidInput(f"{where} has a field without a name")
     try:
         text = encode(record)
-    except BadInput as error:
-        raise BadInput(f"{where} {error}") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{where} {error}") from None
     if len(text) > max_bytes - ENVELOPE:
-        raise BadInput(f"{where} takes {len(text)} bytes, more than max_bytes allows")
+        raise InvalidInput(f"{where} takes {len(text)} bytes, more than max_bytes allows")
     return text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.apis import kili
-from sluice_provider.errors import BadInput, Conflict, InDoubt, NotFound, OverLimit, Undone
+from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, OutcomeUnknown, SafetyLimitExceeded
 from sluice_provider.journal import Entry, Intent, Story, digest
 from sluice_provider.operators.asking import Asking, Phase
 from sluice_provider.operators.kili_phases import ROUNDS, KiliOperator, alike
@@ -82,11 +82,11 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
         for name in ("selected_folders", "include", "exclude"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, str) or not all(isinstance(each, str) for each in value)):
-                raise BadInput(f"{name} must be a list of texts, not {value!r}")
+                raise InvalidInput(f"{name} must be a list of texts, not {value!r}")
         if self.prefix is not None and (not self.prefix.endswith("/") or "*" in self.prefix):
-            raise BadInput(f"prefix must be one path that ends in a slash, without a star, not {self.prefix!r}")
+            raise InvalidInput(f"prefix must be one path that ends in a slash, without a star, not {self.prefix!r}")
         if self.if_exists not in ("reuse", "fail", "add"):
-            raise BadInput(f"if_exists must be 'reuse', 'fail' or 'add', not {self.if_exists!r}")
+            raise InvalidInput(f"if_exists must be 'reuse', 'fail' or 'add', not {self.if_exists!r}")
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class KiliAddCloudStorageConnectionOperator(KiliOperator):
         arguments = (self.project_id, self.cloud_storage_integration_id)
         try:
             asking.send(kili.add_connection(*arguments, **self._settings))
-        except InDoubt as error:
+        except OutcomeUnknown as error:
             self.log.warning("%s; looking whether it was done", error)
             if not self._find(asking):
                 raise
@@ -208,8 +208,8 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         are gone, as when the bucket is empty or cannot be reached, the task fails before anything is changed
     :param verify: compute the differences once more at the end, so that `left` is what Kili found then
     :param kili_conn_id: Airflow connection id
-    :raises OverLimit: more would be removed than `max_removed` allows
-    :raises Undone: Kili does not apply all that it found, though asked three times
+    :raises SafetyLimitExceeded: more would be removed than `max_removed` allows
+    :raises JobFailed: Kili does not apply all that it found, though asked three times
     """
 
     template_fields: Sequence[str] = (
@@ -249,7 +249,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         if self.cloud_storage_connection_id is not None:
             kili.given(self.cloud_storage_connection_id, "cloud_storage_connection_id")
             if pair != (None, None):
-                raise BadInput("give a cloud_storage_connection_id, or project_id and cloud_storage_integration_id")
+                raise InvalidInput("give a cloud_storage_connection_id, or project_id and cloud_storage_integration_id")
         else:
             for name in ("project_id", "cloud_storage_integration_id"):
                 kili.given(getattr(self, name), name)
@@ -257,9 +257,11 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         if limit is None:
             return
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0:
-            raise BadInput(f"max_removed must be a number from 0, or a fraction from 0.0 to 1.0, not {limit!r}")
+            raise InvalidInput(f"max_removed must be a number from 0, or a fraction from 0.0 to 1.0, not {limit!r}")
         if isinstance(limit, float) and limit > 1:
-            raise BadInput(f"max_removed as a fraction is at the most 1.0, not {limit!r}; a number of assets is whole")
+            raise InvalidInput(
+                f"max_removed as a fraction is at the most 1.0, not {limit!r}; a number of assets is whole"
+            )
 
     def fingerprint(self) -> str:
         ids = (self.cloud_storage_connection_id, self.project_id, self.cloud_storage_integration_id)
@@ -315,7 +317,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         if not ids:
             raise NotFound(f"there is no cloud storage connection of {pair}")
         if len(ids) > 1:
-            raise BadInput(f"there are {len(ids)} connections of {pair}: choose one of {', '.join(ids[:10])}")
+            raise InvalidInput(f"there are {len(ids)} connections of {pair}: choose one of {', '.join(ids[:10])}")
         return ids[0]
 
     def _applying(self, story: Story, name: str, *, last: bool) -> Phase:
@@ -337,7 +339,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
                 return
             try:
                 asking.send(kili.validate_differences(connection_id, kind))
-            except InDoubt as error:
+            except OutcomeUnknown as error:
                 self.log.warning("%s; watching whether it was done", error)
                 asking.found(connection_id)
 
@@ -368,12 +370,12 @@ class KiliSyncCloudStorageOperator(KiliOperator):
         left = counts["expected"] - counts["applied"] if phase.kind == "apply" else 0
         if left and phase.name.endswith(_suffix(ROUNDS)):
             asked = f"Kili was asked {ROUNDS} times to {phase.where['type']}"
-            error = Undone(f"{asked} and did not do all of it: {work}, {left} left")
+            error = JobFailed(f"{asked} and did not do all of it: {work}, {left} left")
             error.hopeless = True  # a retry would find the same; clearing the task begins anew
             raise error
 
     def _guard(self, removed: int, assets: int) -> None:
-        """:raises OverLimit: unless nothing is going to be removed anyway"""
+        """:raises SafetyLimitExceeded: unless nothing is going to be removed anyway"""
         limit = self.max_removed
         if limit is None or not removed:
             return
@@ -382,7 +384,7 @@ class KiliSyncCloudStorageOperator(KiliOperator):
             return
         words = f"{removed} of {assets} assets would be removed, and max_removed is {limit!r}"
         if not self._dry:
-            raise OverLimit(f"{words}: nothing was removed. Is the bucket complete, and can Kili reach it?")
+            raise SafetyLimitExceeded(f"{words}: nothing was removed. Is the bucket complete, and can Kili reach it?")
         self.log.warning("%s: without dry_run this would fail", words)
 
     # --- the end

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis import kili
 from sluice_provider.assets import dataset_of, uri
-from sluice_provider.errors import InDoubt, Refusal
+from sluice_provider.errors import ClientError, OutcomeUnknown
 from sluice_provider.hooks.base import mask
 from sluice_provider.journal import Intent, Story
 from sluice_provider.lineage import lineage
@@ -60,9 +60,9 @@ class KiliOperator(JobOperator):
                 asking.note(last_check=self.hook.run(kili.look_at(connection_id)).last_check)
                 try:
                     asking.send(kili.compute_differences(connection_id, mask))
-                except (InDoubt, Refusal) as error:
+                except (OutcomeUnknown, ClientError) as error:
                     # Whether it has begun can be seen; that it has is also why Kili may refuse to begin once more.
-                    if attempt + 1 == ROUNDS or (isinstance(error, Refusal) and not begun(asking)):
+                    if attempt + 1 == ROUNDS or (isinstance(error, ClientError) and not begun(asking)):
                         raise
                     self.log.warning("%s; looking whether it was done", error)
 

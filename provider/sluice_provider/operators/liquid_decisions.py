@@ -13,7 +13,7 @@ from sluice_provider.apis import liquid_decisions
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.calls.body import FilePart
 from sluice_provider.calls.site import base_url
-from sluice_provider.errors import BadInput, InDoubt
+from sluice_provider.errors import InvalidInput, OutcomeUnknown
 from sluice_provider.hooks.base import mask
 from sluice_provider.jobs import JobState
 from sluice_provider.journal import Story, digest
@@ -52,9 +52,9 @@ class _BatchOperator(JobOperator):
             value = getattr(self, name)
             optional = name in ("notification_email", "content_type")
             if not (value is None and optional) and (not isinstance(value, str) or not value.strip()):
-                raise BadInput(f"{name} must be a text that is not empty, not {value!r}")
+                raise InvalidInput(f"{name} must be a text that is not empty, not {value!r}")
         if self.on_unknown_outcome not in ("fail", "resubmit"):
-            raise BadInput(f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r}")
+            raise InvalidInput(f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r}")
 
     def request(self, job_name: str) -> Flow[str]:
         """What asks for the job."""
@@ -77,7 +77,7 @@ class _BatchOperator(JobOperator):
         name = self.marked(asking.key)
         try:
             job_id = asking.send(self.request(name))
-        except InDoubt as error:
+        except OutcomeUnknown as error:
             error.hopeless = self.on_unknown_outcome == "fail"
             raise
         self.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
@@ -140,8 +140,8 @@ class LiquidDecisionsImportOperator(_BatchOperator):
     :param on_unknown_outcome: when the remote was asked and no answer came: fail without a retry, or let the next try
         ask again, which imports twice if the first asking did arrive
     :param liquid_decisions_conn_id: Airflow connection id
-    :raises BadInput: before anything is sent
-    :raises Undone: the job was rejected, failed, or was cancelled
+    :raises InvalidInput: before anything is sent
+    :raises JobFailed: the job was rejected, failed, or was cancelled
     """
 
     kind = "import"
@@ -198,7 +198,7 @@ class LiquidDecisionsImportOperator(_BatchOperator):
         """As the import wants it."""
         word = self.content_type or KINDS_OF_FILE.get(self._blob.suffix)
         if word is None:
-            raise BadInput(f"file: {self._blob.name} does not say by its name what it is; content_type must")
+            raise InvalidInput(f"file: {self._blob.name} does not say by its name what it is; content_type must")
         return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
 
     def fingerprint(self) -> str:
@@ -261,8 +261,8 @@ class LiquidDecisionsExportOperator(_BatchOperator):
     :param on_unknown_outcome: when the remote was asked and no answer came: fail without a retry, or let the next try
         ask again
     :param liquid_decisions_conn_id: Airflow connection id
-    :raises BadInput: before anything is sent
-    :raises Undone: the job was rejected, failed, or was cancelled
+    :raises InvalidInput: before anything is sent
+    :raises JobFailed: the job was rejected, failed, or was cancelled
     """
 
     kind = "export"
@@ -314,14 +314,14 @@ class LiquidDecisionsExportOperator(_BatchOperator):
     def check(self) -> None:
         super().check()
         if self.sql_query and self.filters and not self.prefer_query:
-            raise BadInput(
+            raise InvalidInput(
                 "give either sql_query or filters: the remote disregards filters beside a query; "
                 "prefer_query=True says that this is meant"
             )
         if self.filters is not None and not isinstance(self.filters, (str, Mapping)):
-            raise BadInput(f"filters must be a dict, or the text of one, not a {type(self.filters).__name__}")
+            raise InvalidInput(f"filters must be a dict, or the text of one, not a {type(self.filters).__name__}")
         if self.filters_style not in ("json", "python"):
-            raise BadInput(f"filters_style must be 'json' or 'python', not {self.filters_style!r}")
+            raise InvalidInput(f"filters_style must be 'json' or 'python', not {self.filters_style!r}")
         if self.destination is not None:
             Landing(str(self.destination), "probe")
         _ = self._arguments

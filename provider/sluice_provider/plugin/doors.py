@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sluice_provider.calls.site import Fields
-from sluice_provider.errors import BadConnection
+from sluice_provider.errors import InvalidConnection
 from sluice_provider.hooks.base import fields_of, mask
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.runtime.compat.server import secrets_backends
@@ -53,7 +53,7 @@ class Door(NamedTuple):
 def door(fields: Fields) -> Door | None:
     """None for a connection that receives nothing.
 
-    :raises BadConnection: naming the field that cannot be used
+    :raises InvalidConnection: naming the field that cannot be used
     """
     secret = fields.text("webhook_secret")
     if not secret:
@@ -133,7 +133,7 @@ def _look_up(conn_id: str) -> Door | None:
         for secret in fields.secrets():
             mask(secret)
         return door(fields)
-    except BadConnection as error:
+    except InvalidConnection as error:
         log.error("No webhooks are received: %s", error)
         return None
 

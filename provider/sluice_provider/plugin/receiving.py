@@ -39,13 +39,13 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from sluice_provider.errors import (
-    BadInput,
+    AuthenticationFailed,
     Conflict,
-    Misunderstood,
-    NotAuthenticated,
+    InvalidInput,
     NotFound,
     SluiceError,
     TooLarge,
+    UnexpectedResponse,
 )
 from sluice_provider.plugin.acting import Done, NotReady, act
 from sluice_provider.plugin.doors import Door, Doors, Limits
@@ -144,7 +144,7 @@ class Receiver:
             glance(door.seal, headers, time.time())
             body = await _body(request)
             verify(door.seal, headers, body, time.time())
-        except NotAuthenticated as error:
+        except AuthenticationFailed as error:
             raise self._turned_away(HTTPStatus.UNAUTHORIZED, str(error), door.conn_id) from None
         except ClientDisconnect:
             raise self._turned_away(HTTPStatus.BAD_REQUEST, "its sender hung up", door.conn_id) from None
@@ -212,9 +212,9 @@ def _read(request: Request, body: bytes) -> Announcement:
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "its Content-Type is not application/json")
     try:
         return announced(body)
-    except Misunderstood as error:
+    except UnexpectedResponse as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
-    except BadInput as error:
+    except InvalidInput as error:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 

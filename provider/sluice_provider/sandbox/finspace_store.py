@@ -9,7 +9,7 @@ import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.sandbox.finspace_tree import Folders, Undone
+from sluice_provider.sandbox.finspace_tree import Folders, JobFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,10 +132,10 @@ class Store:
         changeset.modified = changeset.ends
         try:
             if changeset.fate:
-                raise Undone(changeset.fate, "The sandbox was told to let this changeset fail")
+                raise JobFailed(changeset.fate, "The sandbox was told to let this changeset fail")
             denied = self._stage.settings.denied_bucket
             self.folders.apply(changeset.environment, changeset.database, changeset.requests, denied)
             changeset.state = COMPLETED
-        except Undone as undone:
+        except JobFailed as undone:
             changeset.state = FAILED
             changeset.error = {"errorType": undone.kind, "errorMessage": undone.message[:1000]}

@@ -23,7 +23,7 @@ BUCKET = "sluice-market-data"
 DAYS = ("2026.02.27", "2026.02.28", "2026.03.01", "2026.03.02", "2026.03.03", "2026.03.04")
 
 
-class Undone(Exception):
+class JobFailed(Exception):
     """A changeset fails: the service's error type, a whole sentence, and its message."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -77,7 +77,7 @@ class Folders:
     def apply(self, environment: str, name: str, requests: Sequence[Mapping[str, Any]], denied: str) -> None:
         """All of the changes in their order, or none.
 
-        :raises Undone: in the words of the service's `errorInfo`
+        :raises JobFailed: in the words of the service's `errorInfo`
         """
         old, new = self.database(environment, name), self.root / "next"
         shutil.rmtree(new, ignore_errors=True)
@@ -91,7 +91,7 @@ class Folders:
                 else:
                     _delete(new, request["dbPath"])
             except OSError as error:  # a folder where a file is, a name that is too long
-                raise Undone(INVALID, f"{request['dbPath']}: {error.strerror}") from None
+                raise JobFailed(INVALID, f"{request['dbPath']}: {error.strerror}") from None
         shutil.rmtree(old, ignore_errors=True)
         old.parent.mkdir(parents=True, exist_ok=True)
         new.rename(old)
@@ -99,7 +99,7 @@ class Folders:
     def _put(self, database: Path, s3_path: str, db_path: str, denied: str) -> None:
         bucket, _, key = s3_path.removeprefix("s3://").partition("/")
         if bucket == denied:
-            raise Undone(NOT_PERMITTED, f"Access denied for {s3_path}")
+            raise JobFailed(NOT_PERMITTED, f"Access denied for {s3_path}")
         source = _inside(self.s3, f"{bucket}/{key}")
         target = _inside(database, db_path)
         if s3_path.endswith("/") and source.is_dir():
@@ -108,7 +108,7 @@ class Folders:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
         else:
-            raise Undone(NOT_FOUND, f"S3 path not found: {s3_path}")
+            raise JobFailed(NOT_FOUND, f"S3 path not found: {s3_path}")
 
 
 def _delete(database: Path, db_path: str) -> None:
@@ -133,7 +133,7 @@ def _inside(root: Path, path: str) -> Path:
     """No path leads out of its folder."""
     found = (root / path.strip("/")).resolve()
     if not found.is_relative_to(root.resolve()):
-        raise Undone(INVALID, f"Path is not allowed: {path}")
+        raise JobFailed(INVALID, f"Path is not allowed: {path}")
     return found
 
 

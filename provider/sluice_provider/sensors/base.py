@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from sluice_provider.calls.flow import Cadence
-from sluice_provider.errors import SluiceError, Undone, Unreachable
+from sluice_provider.errors import JobFailed, SluiceError, Unreachable
 from sluice_provider.jobs import JobRef, JobState, Work, read_event
 from sluice_provider.journal import Journal, Story
 from sluice_provider.progress import take_over
@@ -41,7 +41,7 @@ class JobSensor(Waiting, BaseSensorOperator):
     # --- what a system adds
 
     def check(self) -> None:
-        """Judge the rendered arguments. :raises BadInput: before anything is sent"""
+        """Judge the rendered arguments. :raises InvalidInput: before anything is sent"""
 
     def reference(self) -> JobRef:
         """What is waited for."""
@@ -52,7 +52,7 @@ class JobSensor(Waiting, BaseSensorOperator):
         return {}
 
     def judge(self, work: Work) -> None:
-        """Look into work that the remote calls succeeded. :raises Undone: if it is not good enough"""
+        """Look into work that the remote calls succeeded. :raises JobFailed: if it is not good enough"""
 
     # --- what Airflow calls
 
@@ -159,7 +159,7 @@ class JobSensor(Waiting, BaseSensorOperator):
                 self.tell_end(story, work)
                 self.try_to_write(journal, story)
             if work.state is not JobState.SUCCEEDED:
-                error = Undone(f"{self.system} {self.reference().kind} ended badly: {work}")
+                error = JobFailed(f"{self.system} {self.reference().kind} ended badly: {work}")
                 error.hopeless = work.curable is not True  # another look will find the same
                 raise error
             self.judge(work)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope_drafts import get_draft_ids
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
-from sluice_provider.errors import BadInput, SluiceError
+from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.jobs import JobRef, JobState, Work, judge_rejections
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.sensors.base import JobSensor
@@ -78,7 +78,7 @@ class KaleidoscopeRegistrationSensor(_OperationSensor):
     def check(self) -> None:
         super().check()
         if (self.file_id is None) == (self.submission_id is None):
-            raise BadInput("give either file_id or submission_id")
+            raise InvalidInput("give either file_id or submission_id")
         check_ids(self, "submission_id" if self.file_id is None else "file_id")
 
     def reference(self) -> JobRef:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kili import given, look_at
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
 from sluice_provider.sensors.base import JobSensor
@@ -47,7 +47,7 @@ class KiliCloudStorageIntegrationSensor(JobSensor):
     def check(self) -> None:
         given(self.cloud_storage_integration_id, "cloud_storage_integration_id")
         if self.status not in STATUSES:
-            raise BadInput(f"status must be one of {', '.join(STATUSES)}, not {self.status!r}")
+            raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, not {self.status!r}")
 
     def reference(self) -> JobRef:
         return JobRef(self.system, "integration", (self.cloud_storage_integration_id,), {"status": self.status})
@@ -94,7 +94,7 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     :param cloud_storage_connection_id: the connection's id (templated)
     :param minimum: so many new files at the least
     :param kili_conn_id: Airflow connection id
-    :raises BadInput: `mode="reschedule"` on an Airflow without a task state store
+    :raises InvalidInput: `mode="reschedule"` on an Airflow without a task state store
     """
 
     kind = "difference"
@@ -106,12 +106,12 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     def check(self) -> None:
         super().check()
         if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
-            raise BadInput(f"minimum must be a whole number above 0, not {self.minimum!r}")
+            raise InvalidInput(f"minimum must be a whole number above 0, not {self.minimum!r}")
 
     def execute(self, context: Context) -> Any:
         if self.mode == "reschedule" and not self.deferrable and context.get("task_state_store") is None:
             with fail_for_good(True):
-                raise BadInput(
+                raise InvalidInput(
                     "mode='reschedule' would never end here, as this Airflow has no task state store (3.3 has) and "
                     "forgets at each reschedule when the wait began: use deferrable=True or mode='poke'"
                 )

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.opening import without_secrets
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Blob:
 
     def __init__(self, path: Any, argument: str) -> None:
         if (not isinstance(path, (str, PathLike)) and not hasattr(path, "fs")) or not str(path).strip():
-            raise BadInput(f"{argument} must be the path or URL of a file, not {path!r}")
+            raise InvalidInput(f"{argument} must be the path or URL of a file, not {path!r}")
         self._path = str(path).strip()
         self._argument = argument
         self.name = without_secrets(self._path)
@@ -54,14 +54,14 @@ class Blob:
     def size(self) -> int | None:
         """Bytes, or None where the storage does not tell.
 
-        :raises BadInput: there is no such file, or it is empty
+        :raises InvalidInput: there is no such file, or it is empty
         """
         with self._judged():
             if self._there.is_dir():
-                raise BadInput(f"{self._argument}: {self.name} is a directory")
+                raise InvalidInput(f"{self._argument}: {self.name} is a directory")
             size = self._there.size()
         if size == 0:
-            raise BadInput(f"{self._argument}: {self.name} is empty")
+            raise InvalidInput(f"{self._argument}: {self.name} is empty")
         return None if size is None else int(size)
 
     def open(self) -> IO[bytes]:
@@ -72,21 +72,21 @@ class Blob:
     def local(self) -> Path | None:
         """Where it is on this machine; None where it is far away.
 
-        :raises BadInput: there is no such file
+        :raises InvalidInput: there is no such file
         """
         if self._there.protocol not in LOCAL:
             return None
         path = Path(self._there.path)
         if path.is_dir():
-            raise BadInput(f"{self._argument}: {self.name} is a directory")
+            raise InvalidInput(f"{self._argument}: {self.name} is a directory")
         if not path.is_file():
-            raise BadInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker")
+            raise InvalidInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker")
         return path
 
     def fetch(self, into: Path) -> tuple[int, str]:
         """Copy it to this machine, and tell its size and its SHA-256.
 
-        :raises BadInput: it cannot be read
+        :raises InvalidInput: it cannot be read
         """
         with self._judged(), self.open() as stream, Tally(into.open("wb")) as copy:
             while piece := stream.read(PIECE):
@@ -96,18 +96,18 @@ class Blob:
     def text(self) -> str:
         """All of a small file.
 
-        :raises BadInput: it cannot be read, or is not text
+        :raises InvalidInput: it cannot be read, or is not text
         """
         with self._judged(), self.open() as stream:
             try:
                 return stream.read().decode("utf-8-sig")
             except UnicodeDecodeError as error:
-                raise BadInput(f"{self._argument}: {self.name} is not UTF-8 text ({error.reason})") from None
+                raise InvalidInput(f"{self._argument}: {self.name} is not UTF-8 text ({error.reason})") from None
 
     def fingerprint(self) -> str:
         """What changes when the content does: the store's own checksum, or one that is made by reading it all.
 
-        :raises BadInput: there is no such file, or it is empty
+        :raises InvalidInput: there is no such file, or it is empty
         """
         size = self.size
         with self._judged():
@@ -116,7 +116,7 @@ class Blob:
             return f"{size} {kept or self._read_through()}"
 
     def sha256(self) -> str:
-        """:raises BadInput: it cannot be read"""
+        """:raises InvalidInput: it cannot be read"""
         with self._judged():
             return self._read_through()
 
@@ -136,9 +136,9 @@ class Blob:
         try:
             yield
         except FileNotFoundError:
-            raise BadInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker") from None
+            raise InvalidInput(f"{self._argument}: {self.name}: there is no such file, seen from this worker") from None
         except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-            raise BadInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
+            raise InvalidInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
 
 
 class Tally:
@@ -178,11 +178,11 @@ class Landing:
 
     def __init__(self, directory: str, filename: str, argument: str = "destination") -> None:
         if not filename or filename in (".", "..") or "/" in filename or "\\" in filename:
-            raise BadInput(f"{argument}: {filename!r} is not the name of a file in a folder")
+            raise InvalidInput(f"{argument}: {filename!r} is not the name of a file in a folder")
         self._argument = argument
         self._there = storage_path(directory, argument) / filename
         if self._there.protocol not in LOCAL and any(each in self._there.path for each in "*?["):
-            raise BadInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
+            raise InvalidInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
         # A name of its own: what a zombie or a second run writes at the same time must not get into this one's file.
         self._temporary = self._there.parent / f".{filename}.{uuid4().hex[:8]}.part"
         self._tally: Tally | None = None
@@ -203,14 +203,14 @@ class Landing:
         return str(self._there)
 
     def begin(self) -> IO[bytes]:
-        """:raises BadInput: nothing can be written there"""
+        """:raises InvalidInput: nothing can be written there"""
         try:
             if not self._there.parent.exists():
                 self._there.parent.mkdir(parents=True, exist_ok=True)
             self._tally = Tally(cast("IO[bytes]", self._temporary.open("wb")))
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             shown = without_secrets(str(self._there.parent))
-            raise BadInput(f"{self._argument}: {shown}: cannot be written to: {type(error).__name__}") from None
+            raise InvalidInput(f"{self._argument}: {shown}: cannot be written to: {type(error).__name__}") from None
         return cast("IO[bytes]", self._tally)
 
     def keep(self) -> None:
@@ -226,17 +226,17 @@ class Landing:
 def split_path(path: Any, argument: str) -> tuple[str, str]:
     """The folder and the name of a file that is to be written.
 
-    :raises BadInput: it is no path of a file
+    :raises InvalidInput: it is no path of a file
     """
     text = str(path).strip() if isinstance(path, (str, PathLike)) or hasattr(path, "fs") else ""
     folder, slash, name = text.rpartition("/")
     if not name or name in (".", "..") or folder.endswith(":/"):
-        raise BadInput(f"{argument} must be the path or URL of a file to write, not {path!r}")
+        raise InvalidInput(f"{argument} must be the path or URL of a file to write, not {path!r}")
     return (folder or slash or "."), name
 
 
 def storage_path(path: str, argument: str) -> ObjectStoragePath:
-    """:raises BadInput: no storage that this worker knows is meant"""
+    """:raises InvalidInput: no storage that this worker knows is meant"""
     from airflow.sdk import ObjectStoragePath
 
     try:
@@ -244,7 +244,7 @@ def storage_path(path: str, argument: str) -> ObjectStoragePath:
         _ = there.fs
     except (ValueError, ImportError) as error:
         words = str(error).replace(path, without_secrets(path))
-        raise BadInput(
+        raise InvalidInput(
             f"{argument}: cannot be reached on this worker, is a library for it installed? {words}"
         ) from None
     return there

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 ROWS = 1000
 
@@ -16,7 +16,7 @@ def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise BadInput("Parquet needs pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
+        raise InvalidInput("Parquet needs pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
     number = 0
     try:
         for batch in ParquetFile(stream).iter_batches(batch_size=ROWS):
@@ -24,4 +24,4 @@ def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
                 number += 1
                 yield f"row {number}", {name: value for name, value in row.items() if value is not None}
     except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot hold
-        raise BadInput(f"after row {number}: not a readable Parquet file: {error}") from None
+        raise InvalidInput(f"after row {number}: not a readable Parquet file: {error}") from None

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import IO, Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import columns, text
 
 Located = tuple[str, Mapping[str, Any]]
@@ -39,7 +39,7 @@ class Listed:
     def __iter__(self) -> Iterator[Located]:
         for number, record in enumerate(self._records, 1):
             if not isinstance(record, Mapping):
-                raise BadInput(f"record {number} is a {type(record).__name__}; every record must be a dict")
+                raise InvalidInput(f"record {number} is a {type(record).__name__}; every record must be a dict")
             yield f"record {number}", record
 
 
@@ -64,7 +64,7 @@ class File:
         self._compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
         kind = (suffixes[:-1] if self._compression else suffixes)[-1:]
         if not kind or kind[0] not in READERS:
-            raise BadInput(
+            raise InvalidInput(
                 f"{self.name!r} does not say by its name what it is; known are {', '.join(READERS)}, "
                 f"each also compressed ({', '.join(COMPRESSIONS)})"
             )
@@ -74,16 +74,16 @@ class File:
         try:
             with self._open() as stream:
                 yield from self._read(stream)
-        except BadInput as error:
-            raise BadInput(f"{self.name}: {error}") from None
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.name}: {error}") from None
         except FileNotFoundError:
-            raise BadInput(f"{self.name}: there is no such file, seen from this worker") from None
+            raise InvalidInput(f"{self.name}: there is no such file, seen from this worker") from None
         except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-            raise BadInput(f"{self.name}: cannot be read: {type(error).__name__}") from None
+            raise InvalidInput(f"{self.name}: cannot be read: {type(error).__name__}") from None
         except (EOFError, OSError, LZMAError, zlib.error) as error:
             if not _damaged(error):
                 raise
-            raise BadInput(f"{self.name}: is damaged, or not what its name says: {error}") from None
+            raise InvalidInput(f"{self.name}: is damaged, or not what its name says: {error}") from None
 
     def _open(self) -> IO[bytes]:
         from airflow.sdk import ObjectStoragePath
@@ -92,7 +92,7 @@ class File:
             return cast("IO[bytes]", ObjectStoragePath(self.path).open("rb", compression=self._compression))
         except (ValueError, ImportError) as error:
             words = str(error).replace(self.path, self.name)
-            raise BadInput(f"cannot be opened on this worker, is a library for it installed? {words}") from None
+            raise InvalidInput(f"cannot be opened on this worker, is a library for it installed? {words}") from None
 
 
 def _damaged(error: Exception) -> bool:
@@ -111,18 +111,18 @@ def without_secrets(path: str) -> str:
 def open_source(records: Any) -> Source:
     """
     :param records: a sequence of dicts, or the path or URL of a file
-    :raises BadInput: for anything else
+    :raises InvalidInput: for anything else
     """
     if isinstance(records, (str, PathLike)) or hasattr(records, "joinpath"):  # Airflow's ObjectStoragePath is neither
         path = str(records).strip()
         if path[:1] in ("[", "{"):
-            raise BadInput(
+            raise InvalidInput(
                 "records is the text of a list, not a list: hand over the task's output itself "
                 "(records=upstream.output) or set render_template_as_native_obj=True on the DAG"
             )
         if not path:
-            raise BadInput("records is empty: give a list of dicts, or the path or URL of a file")
+            raise InvalidInput("records is empty: give a list of dicts, or the path or URL of a file")
         return File(path)
     if isinstance(records, Mapping) or not isinstance(records, Sequence):
-        raise BadInput(f"records must be a list of dicts, or a path or URL, not a {type(records).__name__}")
+        raise InvalidInput(f"records must be a list of dicts, or a path or URL, not a {type(records).__name__}")
     return Listed(records)

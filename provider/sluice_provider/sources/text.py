@@ -8,7 +8,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import IO, Any
 
-from sluice_provider.errors import BadInput
+from sluice_provider.errors import InvalidInput
 
 Located = tuple[str, dict[str, Any]]
 
@@ -23,9 +23,9 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         try:
             decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise BadInput(f"line {number} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+            raise InvalidInput(f"line {number} is not UTF-8 text ({error.reason} at byte {error.start})") from None
         if "\0" in decoded:
-            raise BadInput(f"line {number} holds a NUL byte: this is not a text file")
+            raise InvalidInput(f"line {number} holds a NUL byte: this is not a text file")
         yield decoded
 
 
@@ -40,10 +40,10 @@ def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
             if not cells:
                 continue
             if len(cells) != len(names):
-                raise BadInput(f"line {rows.line_num} has {len(cells)} cells, the header has {len(names)}")
+                raise InvalidInput(f"line {rows.line_num} has {len(cells)} cells, the header has {len(names)}")
             yield f"line {rows.line_num}", {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
     except csv.Error as error:
-        raise BadInput(f"line {rows.line_num} is not CSV: {error}") from None
+        raise InvalidInput(f"line {rows.line_num} is not CSV: {error}") from None
 
 
 def read_tsv(stream: IO[bytes]) -> Iterator[Located]:
@@ -52,11 +52,11 @@ def read_tsv(stream: IO[bytes]) -> Iterator[Located]:
 
 def _header(cells: list[str] | None) -> list[str]:
     if not cells:
-        raise BadInput("line 1 is empty: a header with the field names must stand there")
+        raise InvalidInput("line 1 is empty: a header with the field names must stand there")
     names = [cell.strip() for cell in cells]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise BadInput(f"line 1 names a field twice: {', '.join(map(repr, doubled))}")
+        raise InvalidInput(f"line 1 names a field twice: {', '.join(map(repr, doubled))}")
     return names
 
 
@@ -67,7 +67,7 @@ def read_json_lines(stream: IO[bytes]) -> Iterator[Located]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"line {number} is not JSON: {error}") from None
+            raise InvalidInput(f"line {number} is not JSON: {error}") from None
         yield f"line {number}", _record(value, number)
 
 
@@ -75,7 +75,7 @@ def read_json(stream: IO[bytes]) -> Iterator[Located]:
     """One JSON list of objects, decoded object by object."""
     text = _Window(stream)
     if text.skip(" \t\r\n") != "[":
-        raise BadInput(f"line {text.line} does not begin a JSON list of objects")
+        raise InvalidInput(f"line {text.line} does not begin a JSON list of objects")
     text.take(1)
     while (mark := text.skip(" \t\r\n")) != "]":
         line = text.line
@@ -84,17 +84,19 @@ def read_json(stream: IO[bytes]) -> Iterator[Located]:
         if mark == ",":
             text.take(1)
             if text.skip(" \t\r\n") == "]":
-                raise BadInput(f"line {text.line}: a comma stands before the end of the list")
+                raise InvalidInput(f"line {text.line}: a comma stands before the end of the list")
         elif mark != "]":
-            raise BadInput(f"line {text.line}: expected a comma or the end of the list, found {mark or 'the end'!r}")
+            raise InvalidInput(
+                f"line {text.line}: expected a comma or the end of the list, found {mark or 'the end'!r}"
+            )
     text.take(1)
     if text.skip(" \t\r\n"):
-        raise BadInput(f"line {text.line}: something follows the end of the list")
+        raise InvalidInput(f"line {text.line}: something follows the end of the list")
 
 
 def _record(value: Any, line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadInput(f"line {line} is a JSON {type(value).__name__}; every record must be an object")
+        raise InvalidInput(f"line {line} is a JSON {type(value).__name__}; every record must be an object")
     return value
 
 
@@ -132,10 +134,10 @@ class _Window:
                 value, end = self._json.raw_decode(self._text, self._at)
             except ValueError as error:
                 if len(self._text) - self._at > LONGEST or not self._more(size):
-                    raise BadInput(f"line {self.line}: no whole JSON value begins here: {error}") from None
+                    raise InvalidInput(f"line {self.line}: no whole JSON value begins here: {error}") from None
                 size *= 2
             except RecursionError:
-                raise BadInput(f"line {self.line}: the value that begins here is nested too deeply") from None
+                raise InvalidInput(f"line {self.line}: the value that begins here is nested too deeply") from None
             else:
                 self.take(end - self._at)
                 return value
@@ -148,6 +150,6 @@ class _Window:
         try:
             fresh = self._decoder.decode(block, final=self._ended)
         except UnicodeDecodeError as error:
-            raise BadInput(f"after line {self.line}: not UTF-8 text ({error.reason})") from None
+            raise InvalidInput(f"after line {self.line}: not UTF-8 text ({error.reason})") from None
         self._text, self._at = self._text[self._at :] + fresh, 0
         return not self._ended

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from sluice_provider.errors import BadInput, Conflict, Misunderstood
+from sluice_provider.errors import Conflict, InvalidInput, UnexpectedResponse
 from sluice_provider.sources.names import plain_name
 
 SYSTEM = "kaleidoscope"
@@ -82,20 +82,20 @@ class Announcement(NamedTuple):
 def announced(body: bytes) -> Announcement:
     """What a delivery's body says.
 
-    :raises Misunderstood: it is not a JSON object
-    :raises BadInput: a field is missing or malformed, naming the field
+    :raises UnexpectedResponse: it is not a JSON object
+    :raises InvalidInput: a field is missing or malformed, naming the field
     """
     fields = _fields(body)
     event = _text(fields, "event", "event_type", "event_name", "type")
     if event not in EVENTS:
-        raise BadInput(f"event is {_shown(event)}, which is none of {', '.join(EVENTS)}")
+        raise InvalidInput(f"event is {_shown(event)}, which is none of {', '.join(EVENTS)}")
     operation_id = _id(fields, "operation_id")
     if operation_id is None:
-        raise BadInput("operation_id is missing")
+        raise InvalidInput("operation_id is missing")
     wanted = "file_id" if event == SUBMITTED else "submission_id"
     found = _id(fields, wanted)
     if found is None:
-        raise BadInput(f"{wanted} is missing, which {event} must have")
+        raise InvalidInput(f"{wanted} is missing, which {event} must have")
     name = _text(fields, "file_name", "filename") if event == SUBMITTED else None
     return Announcement(
         event,
@@ -111,9 +111,9 @@ def _fields(body: bytes) -> Raw:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
-        raise Misunderstood("its body is not JSON") from None
+        raise UnexpectedResponse("its body is not JSON") from None
     if not isinstance(fields, dict):
-        raise Misunderstood("its body is not a JSON object")
+        raise UnexpectedResponse("its body is not a JSON object")
     inner = fields.get("data", fields.get("payload"))
     return {**inner, **fields} if isinstance(inner, dict) else fields
 
@@ -123,7 +123,7 @@ def _value(fields: Raw, *names: str) -> Any:
     for name in names:
         given = [fields[spelling] for spelling in (name, _camel(name)) if fields.get(spelling) is not None]
         if len(given) > 1 and given[0] != given[1]:
-            raise BadInput(f"{names[0]} is there twice, with different values")
+            raise InvalidInput(f"{names[0]} is there twice, with different values")
         if given:
             return given[0]
     return None
@@ -137,7 +137,7 @@ def _camel(name: str) -> str:
 def _text(fields: Raw, *names: str) -> str | None:
     value = _value(fields, *names)
     if value is not None and not isinstance(value, str):
-        raise BadInput(f"{names[0]} must be text")
+        raise InvalidInput(f"{names[0]} must be text")
     return value
 
 
@@ -151,7 +151,7 @@ def _ids(fields: Raw, name: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise BadInput(f"{name} must be a list of ids")
+        raise InvalidInput(f"{name} must be a list of ids")
     return tuple(_checked(each, name) for each in value)
 
 
@@ -159,7 +159,9 @@ def _checked(value: Any, name: str) -> str:
     """An id goes into paths and logs: letters, digits, dashes and underscores, as ids everywhere are."""
     right = isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isascii()
     if not right or not value.replace("-", "").replace("_", "").isalnum():
-        raise BadInput(f"{name} must be an id of at most {LONGEST_ID} letters, digits, - and _, not {_shown(value)}")
+        raise InvalidInput(
+            f"{name} must be an id of at most {LONGEST_ID} letters, digits, - and _, not {_shown(value)}"
+        )
     return str(value)
 
 

@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sluice_provider.errors import BadConnection, NotAuthenticated
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection
 
 PLAIN = "plain"
 HMAC = "hmac"
@@ -46,42 +46,42 @@ class Seal(NamedTuple):
 
 
 def seal(conn_id: str, secret: str, signing: str = "", header: str = "") -> Seal:
-    """:raises BadConnection: for a secret or a way of signing that cannot be used"""
+    """:raises InvalidConnection: for a secret or a way of signing that cannot be used"""
     if len(secret) < SHORTEST or not secret.isascii() or not secret.isprintable():
-        raise BadConnection(
+        raise InvalidConnection(
             f"connection {conn_id!r}: webhook_secret must be {SHORTEST} printable ASCII characters or more; "
             "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes a good one"
         )
     if signing not in ("", PLAIN, HMAC):
-        raise BadConnection(f"connection {conn_id!r}: webhook_signing must be empty, {PLAIN!r} or {HMAC!r}")
+        raise InvalidConnection(f"connection {conn_id!r}: webhook_signing must be empty, {PLAIN!r} or {HMAC!r}")
     if header and not signing:
-        raise BadConnection(f"connection {conn_id!r}: webhook_header needs webhook_signing, {PLAIN!r} or {HMAC!r}")
+        raise InvalidConnection(f"connection {conn_id!r}: webhook_header needs webhook_signing, {PLAIN!r} or {HMAC!r}")
     return Seal(secret, signing, header.lower())
 
 
 def glance(seal: Seal, headers: Mapping[str, str], now: float) -> None:
     """Judge the headers, of lower-case names, before the body is read. For a plain secret this is everything.
 
-    :raises NotAuthenticated: saying what is wrong, and nothing of the secret
+    :raises AuthenticationFailed: saying what is wrong, and nothing of the secret
     """
     if _signed(seal, headers):
         _check_time(headers, now)
         return
     given = headers.get(seal.header or SECRET_HEADER)
     if given is None:
-        raise NotAuthenticated("it brings neither a secret nor a signature")
+        raise AuthenticationFailed("it brings neither a secret nor a signature")
     if not _same(given, seal.secret):
-        raise NotAuthenticated("its secret is wrong")
+        raise AuthenticationFailed("its secret is wrong")
 
 
 def verify(seal: Seal, headers: Mapping[str, str], body: bytes, now: float) -> None:
-    """:raises NotAuthenticated: saying what is wrong, and nothing of the secret"""
+    """:raises AuthenticationFailed: saying what is wrong, and nothing of the secret"""
     glance(seal, headers, now)
     if not _signed(seal, headers):
         return
     right = signature(seal.secret, headers[TIMESTAMP_HEADER], body)  # once: a stranger may send a thousand to compare
     if not any(_same(one.strip(), right) for one in headers[seal.header or SIGNATURE_HEADER].split(",")):
-        raise NotAuthenticated("its signature is wrong")
+        raise AuthenticationFailed("its signature is wrong")
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -93,7 +93,7 @@ def _signed(seal: Seal, headers: Mapping[str, str]) -> bool:
     """Whether the delivery is to be judged by a signature."""
     if seal.signing:
         if seal.signing == HMAC and (seal.header or SIGNATURE_HEADER) not in headers:
-            raise NotAuthenticated("it is not signed")
+            raise AuthenticationFailed("it is not signed")
         return seal.signing == HMAC
     return SIGNATURE_HEADER in headers
 
@@ -101,9 +101,11 @@ def _signed(seal: Seal, headers: Mapping[str, str]) -> bool:
 def _check_time(headers: Mapping[str, str], now: float) -> None:
     text = headers.get(TIMESTAMP_HEADER, "")
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**63))):
-        raise NotAuthenticated("its signature has no timestamp in whole seconds since 1970")
+        raise AuthenticationFailed("its signature has no timestamp in whole seconds since 1970")
     if abs(now - int(text)) > WINDOW:
-        raise NotAuthenticated(f"its timestamp is more than {WINDOW:.0f} s away from now: replayed, or a wrong clock")
+        raise AuthenticationFailed(
+            f"its timestamp is more than {WINDOW:.0f} s away from now: replayed, or a wrong clock"
+        )
 
 
 def _same(given: str, right: str) -> bool:
