@@ -21,7 +21,7 @@ help: ## Show this list
 
 install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
 
-demo: $(VENV)/installed-demo ## Run the example DAGs in a real Airflow against the pretended remotes
+demo: $(VENV)/installed-demo ## Run the example DAGs in a real Airflow against mock services
 	@$(BIN)/python tools/demo.py $(ARGS)
 
 test: install ## Run the tests

@@ -55,7 +55,7 @@ def serve(answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_CONNECT = _answer  # noqa: N815 - the library's names
+        do_GET = do_POST = do_PATCH = do_CONNECT = _answer  # noqa: N815 - the library's names
 
         def log_message(self, *_: Any) -> None:
             """Nothing."""

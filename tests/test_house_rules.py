@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from functools import cache
@@ -24,33 +25,36 @@ LONGEST_FUNCTION = 50
 # --- the map
 
 DATA = {"jobs", "errors"}
-DOWN_TO_HOOKS = {"metrics", "hooks", "apis", "calls", "systems", *DATA}
+AIRFLOW = {"runtime/compat"}
+DOWN_TO_HOOKS = {"metrics", "hooks", "apis", "calls", "systems", *AIRFLOW, *DATA}
 DOWN_TO_JOURNAL = {"triggers", "progress", "journal", *DOWN_TO_HOOKS}
 DOWN_TO_WAITING = {"waiting", "sources", "links", "lineage", "assets", *DOWN_TO_JOURNAL}
 
 MAY_KNOW = {
     "errors": set(),
     "systems": set(),
+    "runtime/compat": set(),
+    "runtime": AIRFLOW,
     "jobs": {"errors"},
     "calls": {"errors"},
     "apis": {"calls", *DATA},
     "webhooks": {"sources", *DATA},
-    "events": {"webhooks", *DATA},
+    "events": {"webhooks", *AIRFLOW, *DATA},
     "hooks": DOWN_TO_HOOKS,
-    "journal": DATA,
-    "sources": DATA,
-    "files": {"sources", "apis", "calls", *DATA},
-    "links": DATA,
-    "lineage": DATA,
-    "metrics": DATA,
-    "assets": set(),
-    "progress": {"journal", "metrics", *DATA},
+    "journal": {*AIRFLOW, *DATA},
+    "sources": {*AIRFLOW, *DATA},
+    "files": {"sources", "apis", "calls", *AIRFLOW, *DATA},
+    "links": {*AIRFLOW, *DATA},
+    "lineage": {*AIRFLOW, *DATA},
+    "metrics": {*AIRFLOW, *DATA},
+    "assets": AIRFLOW,
+    "progress": {"journal", "metrics", *AIRFLOW, *DATA},
     "triggers": {"progress", "journal", *DOWN_TO_HOOKS},
     "watchers": {"webhooks", *DOWN_TO_HOOKS},
     "waiting": DOWN_TO_JOURNAL,
     "operators": DOWN_TO_WAITING,
     "sensors": DOWN_TO_WAITING,
-    "plugin": {"webhooks", "hooks", "calls", "systems", "links", "journal", "progress", *DATA},
+    "plugin": {"webhooks", "hooks", "calls", "systems", "links", "journal", "progress", *AIRFLOW, *DATA},
     "sandbox": set(),
     "testing": {"sandbox"},
 }
@@ -80,12 +84,32 @@ BUT = {"httpx": {"sandbox/webhooks.py"}}
 """The modules that may all the same. The sandbox serves and so needs no client, except for the webhooks it sends; what
 our own client does with httpx has no part in receiving them, and so no misreading of it can be shared here."""
 
+COMPAT = "runtime/compat/"
+OTHER_PROVIDERS = ("airflow.providers.amazon.", "airflow.providers.openlineage.")
+NOT_YET = {
+    "journal.py",
+    "operators/base.py",
+    "operators/kaleidoscope_files.py",
+    "operators/retry.py",
+    "progress.py",
+    "sensors/base.py",
+    "sensors/kili.py",
+    "triggers.py",
+    "waiting.py",
+}
+"""Modules that still import what Airflow does not promise."""
+
 ROOMS_OF_SYSTEMS = ("apis", "hooks", "operators", "sensors", "sandbox")
 
 
 def room_of(path):
-    """The first part of a module's name below the package."""
-    return path.relative_to(HOME).with_suffix("").parts[0]
+    """Where on the map a module of the package is."""
+    return room_named(path.relative_to(HOME).with_suffix("").parts)
+
+
+def room_named(parts):
+    """The first parts of a module's name below the package: two where the map has a room in a room."""
+    return "/".join(parts[:2]) if "/".join(parts[:2]) in MAY_KNOW else parts[0]
 
 
 def shown(path, line):
@@ -122,7 +146,7 @@ def test_no_arrow_goes_up():
             package, *rest = name.split(".")
             if package != "sluice_provider" or not rest or rest[0] == "__version__":
                 continue
-            if rest[0] not in {room_of(path), *MAY_KNOW.get(room_of(path), ())}:
+            if room_named(rest) not in {room_of(path), *MAY_KNOW.get(room_of(path), ())}:
                 broken.append(f"{shown(path, line)} imports {name}")
     assert broken == []
 
@@ -153,6 +177,50 @@ def test_the_map_is_read_right():
     found = {name for path in MODULES for name, _ in imports_of(path)}
     assert {"airflow.sdk.BaseHook", "httpx", "sluice_provider.errors.SluiceError"} <= found
     assert len(MODULES) > 30
+
+
+def unpromised_by_airflow(path):
+    """Every import of what is Airflow's and not a name of `airflow.sdk`, also by its name in a text."""
+    promised = {f"airflow.sdk.{name}" for name in import_module("airflow.sdk").__all__}
+    texts = [(n.value, n.lineno) for n in nodes_of(path) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    modules = [(text, line) for text, line in texts if re.fullmatch(r"airflow(\.\w+)+", text)]
+    for name, line in [*imports_of(path), *modules]:
+        if name.split(".")[0] == "airflow" and name not in promised and not name.startswith(OTHER_PROVIDERS):
+            yield name, line
+
+
+def version_checks(path):
+    """Every place that tries an import of Airflow's, or looks into one of its signatures."""
+    for node in nodes_of(path):
+        if isinstance(node, ast.Try) and any("ImportError" in ast.dump(each) for each in node.handlers):
+            for statement in node.body:
+                if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("airflow."):
+                    yield statement.module, node.lineno
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "inspect.signature":
+            yield "inspect.signature", node.lineno
+
+
+@pytest.mark.parametrize("rule", [unpromised_by_airflow, version_checks])
+def test_one_place_depends_on_the_version_of_airflow(rule):
+    """A new one changes only that. Other providers promise what they promise."""
+    broken = {
+        (shown(path, line), name)
+        for path in MODULES
+        for name, line in rule(path)
+        if not path.relative_to(HOME).as_posix().startswith((COMPAT, *NOT_YET)) and not name.startswith(OTHER_PROVIDERS)
+    }
+    assert broken == set()
+    assert any(list(rule(path)) for path in (HOME / COMPAT).glob("*.py")), "the rule sees nothing"
+
+
+def test_those_that_may_still_depend_on_it_do():
+    """Whoever has been cleaned up is taken off the list."""
+    assert [name for name in sorted(NOT_YET) if not list(unpromised_by_airflow(HOME / name))] == []
+
+
+def test_rooms_without_airflow_do_not_know_what_depends_on_it():
+    """By no way around."""
+    assert [room for room in MAY_KNOW if room in WITHOUT["airflow"] and not AIRFLOW.isdisjoint(MAY_KNOW[room])] == []
 
 
 def test_nobody_but_airflow_loads_operators():

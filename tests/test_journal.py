@@ -7,9 +7,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from sluice_provider.journal import KEY, VERSION, Entry, Intent, Journal, Part, Story, digest
 
 from sluice_provider.errors import UnexpectedResponse
-from sluice_provider.journal import KEY, VERSION, Entry, Intent, Journal, Part, Story, digest
 
 
 class Store:

@@ -14,12 +14,12 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
-
 from processes import Program, clean_environment, free_ports
+from retrying_client import RetryingClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ class Standalone:
         self.url = f"http://127.0.0.1:{port}"
         self.env = clean_environment() | settings(self.home, self.dags, port, log_ports) | dict(env or {})
         self._program: Program | None = None
-        self._client = httpx.Client(base_url=f"{self.url}/api/v2/", timeout=30, trust_env=False)
+        self._client = RetryingClient("Airflow", f"{self.url}/api/v2/", gone=self._ended)
 
     def __enter__(self) -> Standalone:
         try:
@@ -94,6 +94,9 @@ class Standalone:
         """Say whether Airflow is still there."""
         return self._program is not None and self._program.running
 
+    def _ended(self) -> bool:
+        return self._program is not None and not self._program.running
+
     def tail(self, lines: int = 30) -> str:
         """Return the last lines Airflow wrote."""
         return self._program.tail(lines) if self._program else ""
@@ -132,11 +135,8 @@ class Standalone:
         return self.wait(f"run {run_id} of {dag_id} to be {' or '.join(states)}", look, timeout)
 
     def _healthy(self) -> bool | None:
-        try:
-            health = self._client.get("monitor/health")
-        except httpx.TransportError:
-            return None
-        if health.status_code != httpx.codes.OK:
+        health = self._client.probe("monitor/health")
+        if health is None or not health.is_success:
             return None
         return all(part["status"] == "healthy" for part in health.json().values()) or None
 
@@ -151,22 +151,15 @@ class Standalone:
 
     def get(self, path: str, **query: Any) -> Json:
         """GET below /api/v2."""
-        return self._json(self._client.get(path, params=query))
+        return self._client.get(path, query)
 
     def post(self, path: str, body: Json) -> Json:
         """POST below /api/v2."""
-        return self._json(self._client.post(path, json=body))
+        return self._client.post(path, body)
 
     def patch(self, path: str, body: Json) -> Json:
         """PATCH below /api/v2."""
-        return self._json(self._client.patch(path, json=body))
-
-    def _json(self, reply: httpx.Response) -> Json:
-        if reply.is_error:
-            asked = f"{reply.request.method} {reply.request.url}"
-            raise StandaloneError(f"{asked} was answered {reply.status_code}: {reply.text[:2000]}")
-        content: Json = reply.json()
-        return content
+        return self._client.patch(path, body)
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run a DAG."""
@@ -177,9 +170,16 @@ class Standalone:
         self.patch(f"dags/{dag_id}", {"is_paused": True})
 
     def trigger(self, dag_id: str, conf: Json | None = None, *, logical_date: datetime | None = None) -> str:
-        """Start a run, and return its id. With a logical date, the run has the data interval that belongs to it."""
-        body: Json = {"logical_date": logical_date.isoformat() if logical_date else None, "conf": conf or {}}
-        run_id: str = self.post(f"dags/{dag_id}/dagRuns", body)["dag_run_id"]
+        """Start one run, and return its id. With a logical date, the run has the data interval that belongs to it.
+
+        The id is chosen here: so the run can be looked for when Airflow's answer is lost, and is never started twice.
+        """
+        run_id = f"manual__{uuid.uuid4()}"
+        date = logical_date.isoformat() if logical_date else None
+        body: Json = {"dag_run_id": run_id, "logical_date": date, "conf": conf or {}}
+        self._client.create(
+            f"dags/{dag_id}/dagRuns", body, lambda: self._client.find(f"dags/{dag_id}/dagRuns/{run_id}")
+        )
         return run_id
 
     def run(self, dag_id: str, run_id: str) -> Json:
@@ -199,10 +199,8 @@ class Standalone:
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what a task left under a key, or None."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        reply = self._client.get(path, params={"map_index": map_index, "deserialize": True})
-        if reply.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return self._json(reply)["value"]
+        found = self._client.find(path, {"map_index": map_index, "deserialize": True})
+        return found["value"] if found else None
 
     def xcoms(self, dag_id: str, run_id: str) -> list[tuple[str, Any]]:
         """Return everything the tasks of a run have left so far, as pairs of key and value."""

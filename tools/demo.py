@@ -1,4 +1,4 @@
-"""`make demo`: run every example DAG in a real Airflow against the pretended remotes, and show what happens.
+"""`make demo`: run every example DAG in a real Airflow against mock services, and show what happens.
 
 Nothing is reached over the network and nothing is left behind: the sandbox and Airflow listen on loopback, keep what
 they write in a temporary folder, and end with this program. Every DAG with the tag `demo` takes part.
@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from airflow_standalone import OVER, Standalone, StandaloneError
 from processes import Program, clean_environment, free_ports
+from retrying_client import RequestFailedError, RetryingClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ STATUS = ("status", "import_status")  # under one of these a remote job keeps it
 
 
 class Sandbox:
-    """The pretended remotes, as a program of their own."""
+    """The mock services, as a program of their own."""
 
     def __init__(self, home: Path, job_seconds: float) -> None:
         (port,) = free_ports(1)
@@ -57,7 +57,7 @@ class Sandbox:
         self.url = f"http://127.0.0.1:{port}"
         settings = ["--settings", json.dumps({"job_seconds": job_seconds})]
         self.program = Program([*self._command, *settings], log=home / "sandbox.log", env=self._env)
-        self._client = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
+        self._client = RetryingClient("The sandbox", self.url, timeout=10, gone=lambda: not self.program.running)
 
     def __enter__(self) -> Sandbox:
         return self
@@ -82,8 +82,7 @@ class Sandbox:
 
     def state(self) -> Json:
         """Return what the remotes hold."""
-        state: Json = self._client.get("/control/state", params={"records": "0"}).raise_for_status().json()
-        return state
+        return self._client.get("/control/state", {"records": "0"})
 
     def jobs(self) -> dict[str, str]:
         """Return the state of every remote job by its id."""
@@ -92,10 +91,17 @@ class Sandbox:
     def hand_in(self, folder: Path, url: str, secret: str) -> None:
         """Let somebody register every file of a folder, and let webhooks tell of it at this address."""
         settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac", "webhook_duplicates": 1}
-        self._client.post("/control/settings", json=settings).raise_for_status()
+        patient = {"webhook_retries": 20}  # Airflow may be busy for longer than a minute
+        self._client.post("/control/settings", {**settings, **patient}, idempotent=True)
         for path in sorted(folder.glob("*.*")):
             file = {"file_name": path.name, "base64": base64.b64encode(path.read_bytes()).decode()}
-            self._client.post("/control/kaleidoscope/registrations", json=file).raise_for_status()
+            self._client.create("/control/kaleidoscope/registrations", file, partial(self._registration, path.name))
+
+    def _registration(self, file_name: str) -> Json | None:
+        """Return the registration of the file with this name, if there is one."""
+        state = self.state()["kaleidoscope"]
+        ids = {file["id"] for file in state["files"] if file["name"] == file_name}
+        return next((each for each in state["registrations"] if each["file_id"] in ids), None)
 
     def telling(self) -> bool:
         """Say whether a webhook is still on its way."""
@@ -103,7 +109,7 @@ class Sandbox:
 
     def trees(self) -> dict[str, Json]:
         """Return the files of every remote that keeps files, by the name of what keeps them."""
-        return dict(trees_in(self._client.get("/control/state").raise_for_status().json()))
+        return dict(trees_in(self._client.get("/control/state")))
 
 
 @dataclass
@@ -340,13 +346,17 @@ def demo(home: Path, args: argparse.Namespace) -> int:
     started = time.monotonic()
     with Sandbox(home, args.job_seconds) as sandbox:
         sandbox.wait()
-        print(f"Sandbox with the pretended remotes: {sandbox.url}")
+        print(f"Sandbox with the mock services: {sandbox.url}")
         print("Starting Airflow, which takes about 20 seconds")
         secret = secrets.token_urlsafe(32)
         env = receiving(sandbox.connections(), secret)
         with Standalone(args.dags, env=env, home=home / "airflow") as airflow:
             print(f"Airflow: {airflow.url}, ready after {time.monotonic() - started:.0f} s")
-            fine = run_all(airflow, sandbox, secret, args.timeout)
+            try:
+                fine = run_all(airflow, sandbox, secret, args.timeout)
+            except RequestFailedError as error:
+                wrote = f"Airflow wrote last:\n{airflow.tail()}\nThe sandbox wrote last:\n{sandbox.program.tail()}"
+                raise StandaloneError(f"{error}\n{wrote}") from error
             print(
                 f"\n{'Every DAG succeeded' if fine else 'Not every DAG succeeded'}, {time.monotonic() - started:.0f} s"
             )
@@ -378,7 +388,7 @@ def main(argv: Sequence[str]) -> int:
             home = args.keep or Path(temporary)
             home.mkdir(parents=True, exist_ok=True)
             return demo(home.resolve(), args)
-    except StandaloneError as error:
+    except (StandaloneError, RequestFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider.runtime import compat
+
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
 
@@ -26,24 +28,24 @@ log = logging.getLogger(__name__)
 
 def count(name: str, ref: JobRef, **tags: str) -> None:
     """Count one, from a task."""
-    _tell(_task_stats, "incr", f"sluice.{name}", tags=_tags(ref, tags))
+    _tell(compat.task_stats, "incr", f"sluice.{name}", tags=_tags(ref, tags))
 
 
 def finished(ref: JobRef, state: str, seconds: float) -> None:
     """A job is over, so many seconds after it was asked for."""
     count("job.finished", ref, state=state)
     took = timedelta(seconds=max(0.0, seconds))
-    _tell(_task_stats, "timing", "sluice.job.duration", took, tags=_tags(ref, {"state": state}))
+    _tell(compat.task_stats, "timing", "sluice.job.duration", took, tags=_tags(ref, {"state": state}))
 
 
 def looked(ref: JobRef) -> None:
     """One look at a job, from the triggerer."""
-    _tell(_server_stats, "incr", "sluice.status_check", tags=_tags(ref, {}))
+    _tell(compat.server_stats, "incr", "sluice.status_check", tags=_tags(ref, {}))
 
 
 def throttled(system: str, *, task: bool) -> None:
     """A remote asked to be called less often."""
-    _tell(_task_stats if task else _server_stats, "incr", "sluice.rate_limited", tags={"system": system})
+    _tell(compat.task_stats if task else compat.server_stats, "incr", "sluice.rate_limited", tags={"system": system})
 
 
 def _tell(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str]) -> None:
@@ -56,19 +58,3 @@ def _tell(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str
 
 def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:
     return {"system": ref.system, "kind": ref.kind, **more}
-
-
-def _task_stats() -> Any:
-    from airflow.providers.common.compat.sdk import Stats
-
-    return Stats
-
-
-def _server_stats() -> Any:
-    """The triggerer and the API server have a copy of their own, and only that one is set up there."""
-    from importlib import import_module
-
-    try:
-        return import_module("airflow.observability.stats").Stats
-    except ImportError:
-        return import_module("airflow.stats").Stats

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from sluice_provider.calls.flow import Age, no_sooner
 from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
@@ -23,6 +21,7 @@ from sluice_provider.jobs.model import Changes, JobRef, Outcome, Verdict, Work
 from sluice_provider.jobs.polling import JobPoller, cancel
 from sluice_provider.progress import LEG_KEY, ProgressPublisher, place_of
 from sluice_provider.runtime import compat
+from sluice_provider.runtime.compat import BaseTrigger, TriggerEvent
 from sluice_provider.runtime.evidence import task_state
 
 LONGEST_KILL = 25.0

@@ -18,12 +18,15 @@ from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.providers.common.compat.sdk import AirflowException
-from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-
 from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.runtime.compat import (
+    AirflowException,
+    AirflowRuntimeError,
+    BaseEventTrigger,
+    TriggerEvent,
+    asset_state_store,
+)
 from sluice_provider.webhooks.kaleidoscope import (
     EVENTS,
     SUBMITTED,
@@ -34,7 +37,7 @@ from sluice_provider.webhooks.kaleidoscope import (
 from sluice_provider.webhooks.telling import Teller
 
 if TYPE_CHECKING:
-    from airflow.triggers.shared_stream import SharedStreamProducer
+    from sluice_provider.runtime.compat import SharedStreamProducer
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +141,7 @@ class Subscription:
 
     def __init__(self, trigger: KaleidoscopeRegistrationTrigger) -> None:
         self._trigger = trigger
-        self._store: Any = trigger.asset_state_store if hasattr(trigger, "asset_state_store") else None
+        self._store = asset_state_store(trigger)
         self._recalled = False
         self.teller = Teller(trigger.kaleidoscope_conn_id, trigger.repeat_after)
         self.poll_interval = trigger.poll_interval
@@ -227,7 +230,7 @@ async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Regis
 
 def _producer(conn_id: str, subscribed: Mapping[int, Subscription]) -> SharedStreamProducer:
     """One stream of looks for all watchers of a connection; made here, as Airflow before 3.3 has no such class."""
-    from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+    from sluice_provider.runtime.compat import AdvanceItem, SharedStreamProducer
 
     class Producer(SharedStreamProducer):
         async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:

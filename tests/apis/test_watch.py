@@ -6,11 +6,11 @@ import pytest
 
 from faces import play
 from sluice_provider.apis.base import segment
-from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
 from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name
 from sluice_provider.calls.flow import wait
 from sluice_provider.errors import InvalidInput, NotFound, PermissionDenied
 from sluice_provider.jobs import Job, JobRef, JobState
+from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
 

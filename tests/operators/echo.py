@@ -13,14 +13,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
-
-from sluice_provider.jobs.polling import JobType, Where
-from sluice_provider.calls.flow import Call, Flow, send
-from sluice_provider.hooks.base import SluiceHook, call
-from sluice_provider.jobs import Job, JobState
 from sluice_provider.journal import Story, digest
 from sluice_provider.operators.asking import Asking, Phase, in_doubt
 from sluice_provider.operators.base import JobOperator
+
+from sluice_provider.calls.flow import Call, Flow, send
+from sluice_provider.hooks.base import SluiceHook, call
+from sluice_provider.jobs import Job, JobState
+from sluice_provider.jobs.polling import JobType, Where
 from sluice_provider.systems import System
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from operators.kili_life import PICTURES, death, lost
-from sluice_provider.jobs.polling import GRACE
 from sluice_provider.errors import AuthenticationFailed, JobFailed, OutcomeUnknown, PermissionDenied
+from sluice_provider.jobs.polling import GRACE
 
 pytestmark = pytest.mark.airflow
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sluice_provider.journal import LINES, Story
 
 from operators.life import ELEMENTS
-from sluice_provider.journal import LINES, Story
 from sluice_provider.progress import KEY
 
 pytestmark = pytest.mark.airflow

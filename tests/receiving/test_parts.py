@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from types import SimpleNamespace
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from sluice_provider.calls.site import Fields
 from sluice_provider.errors import InvalidConnection, ServerError, Unreachable
-from sluice_provider.plugin import doors
+from sluice_provider.plugin import doors, receiving
 from sluice_provider.plugin.doors import Bucket, Doors, Limits, door
 from sluice_provider.plugin.looks import Place, Shared
 
@@ -199,3 +203,62 @@ def test_strangers_do_not_use_up_what_the_sender_has():
     assert limits.take("k", known=True) == 0.0
     assert limits.take("k", known=True) > 0
     assert limits.take("other", known=False) == 0.0
+
+
+SENDER, STRANGER = SECRET, "wrong-but-long-enough"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What the rate limiter takes for the time. It stands still unless a test moves it."""
+    now = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(doors, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+@pytest.fixture
+def receiver(monkeypatch):
+    """The receiver's routes. Connection k receives, and Kaleidoscope lists nothing: what is taken ends in 409."""
+
+    async def look(_place):
+        return []
+
+    monkeypatch.setattr(doors, "_look_up", lambda conn_id: door(fields(webhook_dag_id="files")))
+    monkeypatch.setattr(receiving, "look", look)
+    app = FastAPI()
+    app.include_router(receiving.create_router())
+    return app
+
+
+def knock(app, secret, times):
+    """Deliver something so often. Return the statuses, and how long those who came too often are to wait."""
+    event = {"event": "registration_submitted", "operation_id": "op-1", "file_id": "f-1", "file_name": "plate.csv"}
+    headers = {"Content-Type": "application/json", "X-Sluice-Secret": secret}
+
+    async def scenario():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://airflow") as client:
+            posts = (
+                client.post("/webhooks/kaleidoscope/k", content=json.dumps(event), headers=headers)
+                for _ in range(times)
+            )
+            return [await each for each in posts]
+
+    answers = asyncio.run(scenario())
+    statuses = [answer.status_code for answer in answers]
+    return statuses, {answer.headers.get("Retry-After") for answer in answers if answer.status_code == 429}
+
+
+@pytest.mark.parametrize(("secret", "status", "burst", "rate"), [(SENDER, 409, 300, 100), (STRANGER, 401, 20, 5)])
+def test_a_sender_gone_wild_is_slowed_down(receiver, clock, secret, status, burst, rate):
+    """And told when to come back; what it was told 429 for is taken then."""
+    assert knock(receiver, secret, burst + 7) == ([status] * burst + [429] * 7, {"1"})
+    clock.seconds += 1.0
+    assert knock(receiver, secret, rate + 7) == ([status] * rate + [429] * 7, {"1"})
+    clock.seconds += 3600.0
+    assert knock(receiver, secret, burst + 1)[0] == [status] * burst + [429]
+
+
+def test_a_sender_does_not_wait_for_strangers(receiver, clock):
+    """However many of these have come too often at the same moment."""
+    assert knock(receiver, STRANGER, 100)[0] == [401] * 20 + [429] * 80
+    assert knock(receiver, SENDER, 1)[0] == [409]

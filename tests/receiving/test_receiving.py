@@ -284,23 +284,13 @@ def test_an_api_that_cannot_be_asked_means_come_back(server, sandbox, fault):
 
 def test_strangers_are_slowed_down_and_the_sender_is_not(server, sandbox):
     """However often somebody knocks in vain."""
-    body = registered(sandbox)
+    body, started = registered(sandbox), time.monotonic()
     answers = together([lambda: post(server, body, secret="wrong-but-long-enough") for _ in range(60)])
     statuses = [answer.status_code for answer in answers]
-    assert set(statuses) == {401, 429}
+    assert set(statuses) <= {401, 429}
+    assert statuses.count(401) <= 20 + 5 * (time.monotonic() - started)
     assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 429)
     assert post(server, body).status_code == 200
-
-
-def test_a_sender_gone_wild_is_slowed_down(server, sandbox):
-    """And told when to come back; what it was told 429 for is taken then."""
-    body = registered(sandbox)
-    answers = together([lambda: post(server, {**body, "file_id": "f"}) for _ in range(1200)], at_once=32)
-    busy = [answer for answer in answers if answer.status_code == 429]
-    assert {answer.status_code for answer in answers} == {409, 429}
-    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in busy)
-    time.sleep(1.5)
-    assert outcome(post(server, body)) == "started"
 
 
 def test_only_posts_are_taken(server, sandbox):

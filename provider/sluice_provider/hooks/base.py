@@ -26,6 +26,7 @@ from sluice_provider.calls.flow import Flow, Pause
 from sluice_provider.calls.site import Fields, Site, site
 from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
 from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.runtime import compat
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -189,15 +190,10 @@ class SluiceHook(BaseHook):
         return self._fields
 
     async def afields(self) -> Fields:
-        fields = fields_of(await self._aget_connection())
+        fields = fields_of(await self.aget_connection(self.conn_id))
         for secret in fields.secrets():
             await asyncio.to_thread(mask, secret)
         return fields
-
-    async def _aget_connection(self) -> Connection:
-        if hasattr(BaseHook, "aget_connection"):
-            return await self.aget_connection(self.conn_id)
-        return await asyncio.to_thread(self.get_connection, self.conn_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """For the button in the Airflow UI: what was found, or what is wrong, in one plain sentence."""
@@ -229,9 +225,7 @@ def fields_of(conn: Connection) -> Fields:
 
 def mask(secret: str) -> None:
     """Keep a secret out of every log of this process and of its supervisor."""
-    from airflow.sdk.log import mask_secret
-
-    mask_secret(secret)
+    compat.mask_secret(secret)
 
 
 def hook_for(system: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:

@@ -121,7 +121,7 @@ class FinSpaceHook(SluiceHook):
     # --- no connection is a connection: the machine's own credentials
 
     def fields(self) -> Fields:
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+        from sluice_provider.runtime.compat import AirflowNotFoundException
 
         try:
             return super().fields()
@@ -130,7 +130,7 @@ class FinSpaceHook(SluiceHook):
             return self._fields
 
     async def afields(self) -> Fields:
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+        from sluice_provider.runtime.compat import AirflowNotFoundException
 
         try:
             return await super().afields()

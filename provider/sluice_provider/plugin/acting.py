@@ -40,8 +40,9 @@ def act(door: Door, event: Any) -> Done:
 
     :raises NotReady: nothing was started, and later it may be
     """
-    from airflow.providers.common.compat.sdk import AirflowException
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+    from sluice_provider.runtime.compat import AirflowException
 
     dag_id = door.dag_for(event["event"])
     if not dag_id and not door.asset:
@@ -64,11 +65,13 @@ def run_id_of(event: Any) -> str:
 
 def _run(dag_id: str, event: Any) -> Done:
     """A run of a paused DAG is queued, and begins when the DAG is unpaused."""
-    from airflow.api.common.trigger_dag import trigger_dag
-    from airflow.exceptions import DagRunAlreadyExists
-    from airflow.models.dag import DagModel
-    from airflow.utils.session import create_session
-    from airflow.utils.types import DagRunTriggeredByType
+    from sluice_provider.runtime.compat.server import (
+        DagModel,
+        DagRunAlreadyExists,
+        DagRunTriggeredByType,
+        create_session,
+        trigger_dag,
+    )
 
     run_id = run_id_of(event)
     try:
@@ -92,11 +95,10 @@ def _run(dag_id: str, event: Any) -> Done:
 
 def _tell(asset: str, event: Any) -> Done:
     """Airflow stores URIs in a form of its own, which its own class makes."""
-    from airflow.assets.manager import asset_manager
-    from airflow.models.asset import AssetEvent, AssetModel
     from airflow.sdk import Asset
-    from airflow.utils.session import create_session
     from sqlalchemy import or_, select, update
+
+    from sluice_provider.runtime.compat.server import AssetEvent, AssetModel, asset_manager, create_session
 
     key = event["id"]
     with create_session(scoped=False) as session:
@@ -129,8 +131,9 @@ def _tell(asset: str, event: Any) -> Done:
 
 def _heard(session: Any, event_id: int) -> bool:
     """Whether a run was noted down for it. Airflow drops an event that no DAG takes at this moment."""
-    from airflow.models.asset import PartitionedAssetKeyLog
     from sqlalchemy import select
+
+    from sluice_provider.runtime.compat.server import PartitionedAssetKeyLog
 
     noted = select(PartitionedAssetKeyLog.id).where(PartitionedAssetKeyLog.asset_event_id == event_id).limit(1)
     return session.scalar(noted) is not None

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.common.dagbag import create_dag_bag
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from sluice_provider.plugin import jobs_api, receiving
+from sluice_provider.runtime.compat.server import create_dag_bag, get_auth_manager
 
 STATIC = Path(__file__).parent / "static"
 

@@ -19,6 +19,7 @@ from sluice_provider.calls.site import Fields
 from sluice_provider.errors import InvalidConnection
 from sluice_provider.hooks.base import fields_of, mask
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.runtime.compat.server import secrets_backends
 from sluice_provider.webhooks.kaleidoscope import EVENTS
 from sluice_provider.webhooks.verify import Seal, seal
 
@@ -139,9 +140,7 @@ def _look_up(conn_id: str) -> Door | None:
 
 def _search(conn_id: str) -> Any:
     """Airflow's own search takes a place that cannot be asked for one that has no such connection."""
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-
-    for place in ensure_secrets_backend_loaded():
+    for place in secrets_backends():
         if conn := place.get_connection(conn_id=conn_id):
             return conn
     return None

@@ -6,13 +6,16 @@ import re
 import time
 from typing import Annotated, Any, Literal
 
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import ReadableTIFilterDep, requires_access_dag
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from sluice_provider.plugin import jobs_store
 from sluice_provider.plugin.jobs_view import Wanted, detail, overview
+from sluice_provider.runtime.compat.server import (
+    DagAccessEntity,
+    ReadableTIFilterDep,
+    SessionDep,
+    requires_access_dag,
+)
 
 State = Literal[
     "running",

@@ -11,14 +11,13 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from sqlalchemy import Text, and_, case, cast, func, null, or_, select
 from sqlalchemy.orm import aliased
 
 from sluice_provider.journal import KEY
 from sluice_provider.plugin.jobs_view import TASK_OVER, Row, card_in
 from sluice_provider.progress import KEY as PROGRESS_KEY
+from sluice_provider.runtime.compat.server import TaskInstance, XComModel, task_state_store_model
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -46,20 +45,12 @@ def place(*, store: bool | None = None) -> Place:
     """
     :param store: journals are in the task state store; found out when not given
     """
-    table = _store() if store is not False else None
+    table = task_state_store_model() if store is not False else None
     if table is not None:
         return Place(table, table.id, func.substr(table.value, 1, HEAD), table.value, table.updated_at)
     table = aliased(XComModel)
     # PostgreSQL sorts the names in it, so the card may be anywhere.
     return Place(table, null().label("id"), cast(table.value, Text), cast(table.value, Text), table.timestamp)
-
-
-def _store() -> Any:
-    try:
-        from airflow.models.task_state_store import TaskStateStoreModel
-    except ImportError:
-        return None
-    return TaskStateStoreModel
 
 
 def newest(

@@ -17,7 +17,7 @@ from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk.definitions.context import Context
+    from airflow.sdk import Context
 
 MOST_LINEAGE_IDS = 100
 

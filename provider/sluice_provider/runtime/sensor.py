@@ -23,7 +23,7 @@ from sluice_provider.runtime.run import JobRun
 from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
-    from airflow.sdk.definitions.context import Context
+    from airflow.sdk import Context
 
 PHASE = "wait"
 
@@ -168,9 +168,9 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
         """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us."""
         try:
             yield
-        except (compat.fail_exception(), compat.sensor_timeout()) as error:
+        except (compat.AirflowFailException, compat.AirflowSensorTimeout) as error:
             if not self.soft_fail:
                 raise
-            raise compat.skip_exception()(f"skipped, as soft_fail says: {error}") from error
+            raise compat.AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
         except TimedOut as error:
-            raise compat.sensor_timeout()(str(error)) from error
+            raise compat.AirflowSensorTimeout(str(error)) from error

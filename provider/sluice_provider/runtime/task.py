@@ -68,7 +68,7 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
         yield
     except SluiceError as error:
         if wanted and error.hopeless:
-            raise compat.fail_exception()(f"{type(error).__name__}: {error}") from error
+            raise compat.AirflowFailException(f"{type(error).__name__}: {error}") from error
         raise
 
 
