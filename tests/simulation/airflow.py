@@ -56,11 +56,11 @@ class TaskInstance:
 
     def end(self, ti_id: int, state: str, *, retry: bool = True) -> bool:
         """A process reports its end, or Airflow misses its heartbeats. What comes from an old try is ignored."""
-        if ti_id != self.id:
-            return False
-        if self.state == "restarting":
+        if self.state == "restarting":  # whichever process it was: the executor has seen it end
             self.state = "scheduled"
             return True
+        if ti_id != self.id:
+            return False
         if self.state not in ("running", "deferred"):
             return False
         if state == "failed" and retry and self.try_number <= self.max_tries:

@@ -40,7 +40,7 @@ from sluice_provider.jobs.model import JobRef, Outcome, Verdict, read_event
 from sluice_provider.jobs.polling import cancel
 from sluice_provider.jobs.record import JobRecord, digest
 from sluice_provider.jobs.spec import JobSpec
-from sluice_provider.jobs.storage import RecordStorage
+from sluice_provider.jobs.storage import KEY, RecordStorage
 
 Process = Generator[float, None, None]
 
@@ -66,6 +66,7 @@ class Scenario(NamedTuple):
     :param check: tells what is wrong with what the service holds in the end
     :param settings: of the sandbox
     :param prepare: what is there before
+    :param foreign: the service has jobs that are not the task's
     """
 
     name: str
@@ -77,6 +78,7 @@ class Scenario(NamedTuple):
     options: Options = Options()
     durable: bool = True
     cancel_on_kill: bool = True
+    foreign: bool = False
 
 
 class Simulation:
@@ -95,7 +97,7 @@ class Simulation:
         self.story: list[str] = []
         self.result: dict[str, Any] | None = None
         self.record: JobRecord | None = None
-        self.cancel_evidence = 0
+        self.unstoppable = False
         self._queue: list[tuple[float, int, Process]] = []
         self._numbers = count()
         self._alive: set[int] = set()
@@ -119,14 +121,17 @@ class Simulation:
                 self._push(next(process), number, process)
             except StopIteration:
                 continue
-        self._settle()
         if not self.ti.over:
             return [f"the task did not end: it is {self.ti.state} and nothing goes on"]
-        return [*self._check_running(), *self._check_cancelled(), *self.scenario.check(self)]
+        self._land()
+        wrong = [*self._check_running(), *self._check_cancelled()]
+        self.world.advance(3600.0)  # the service finishes what it was given
+        return [*wrong, *self.scenario.check(self)]
 
-    def _settle(self) -> None:
-        """Late requests land, and the service finishes what it was given."""
-        self.world.advance(3600.0)
+    def _land(self) -> None:
+        """Late requests arrive."""
+        while (at := self.world.next_landing) is not None:
+            self.world.advance(max(0.0, at - self.world.now))
 
     def _spawn(self, process: Process, after: float = 0.0) -> None:
         self._push(after, next(self._numbers), process)
@@ -193,6 +198,9 @@ class Simulation:
 
     def defer(self, ti_id: int, ref: JobRef, submitted_at: float) -> None:
         if not self.ti.defer(ti_id):
+            # Marked in the very moment in which it deferred: Airflow lets the process end and tells nobody to stop.
+            self.unstoppable = True
+            self.ended(ti_id, "failed", why="it could not defer")
             return
         self._trigger = next(self._numbers)
         trigger = Trigger(self, self._trigger, ti_id, ref, submitted_at)
@@ -213,9 +221,29 @@ class Simulation:
     # --- invariants of all services
 
     def _check_running(self) -> Iterator[str]:
-        """No job is left running unseen. After an hour everything that could end by itself has; what has not, waits
-        for somebody."""
-        yield from ()
+        """No job is left running unseen: whoever opens the page of a task that is over finds it there, and a task that
+        has succeeded has none but those whose place was taken."""
+        going_on = [job for job in self.world.jobs() if not job.over and job.state != "not run"]
+        if not going_on or self.scenario.foreign:
+            return
+        summary = self.ti.store.get(KEY, {}).get("summary", {})
+        record = RecordStorage(Store(self.ti, self.ti.id)).load()
+        replaced = {job.id for job in record.replaced} if record else set()
+        # What was being submitted when its task ended has an unknown outcome, and is shown so.
+        unknown = summary.get("state") in ("outcome_unknown", "submitting") or "" in replaced
+        for job in going_on:
+            if job.id not in replaced and job.id not in (summary.get("ids") or ()) and not unknown:
+                yield f"{job.kind} {job.id} goes on and the record does not know of it ({summary})"
+            elif self.succeeded and self.scenario.options.wait_for_completion and job.id not in replaced and not unknown:
+                yield f"the task succeeded and {job.kind} {job.id} goes on"
+        acts = {"marked failed", "marked success"}
+        only_marked = self.choices.taken and not self.unstoppable and {decision.name for decision in self.choices.taken} <= acts
+        if only_marked and any(not job.cancel_requested and self._cancellable(job.kind) for job in going_on):
+            yield "a user ended the task, nothing else went wrong, and its job goes on"
+
+    def _cancellable(self, kind: str) -> bool:
+        kinds = self.world.hook.kinds
+        return self.scenario.cancel_on_kill and kind in kinds and kinds[kind].cancel is not None
 
     def _check_cancelled(self) -> Iterator[str]:
         """Nothing is cancelled that no user ended."""

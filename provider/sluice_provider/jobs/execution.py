@@ -116,12 +116,14 @@ class Execution:
             event = result
 
     def terminate(self, user_ended: bool, why: str) -> Run:
-        """Told to stop: what there is to do before the end of this process."""
-        pending: Event | None = on.Terminated(time.time(), user_ended, why)
-        while pending is not None and self.record is not None:
-            event, pending = pending, None
-            for action in self._step(event):
-                pending = yield from self._perform(action)
+        """Told to stop: what there is to do before the end of this process.
+
+        :raises SluiceError: the service could not be asked to cancel the job
+        """
+        for action in self._step(on.Terminated(time.time(), user_ended, why)):
+            result = yield from self._perform(action)
+            if isinstance(result, on.StepFailed):
+                raise result.error
         return self._known
 
     def note(self, event: on.StatusSeen) -> list[Action]:

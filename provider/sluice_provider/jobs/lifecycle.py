@@ -417,14 +417,16 @@ class Lifecycle:
     # --- cancelling, and failing
 
     def _cancel_requested(self, record: JobRecord, event: on.CancelRequested) -> Step:
-        if not record.redo:
-            return record, []
         current = self._open(record)[1]._replace(submitted_at=event.now)  # the wait for the end begins now
         return self._wait(record.with_phase(current), None, event.now)
 
     def _terminated(self, record: JobRecord, event: on.Terminated) -> Step:
         """Cancel on evidence that a user ended this very try; else the next try reconnects."""
         current = record.current
+        if current is not None and current.intent is not None and event.user_ended:
+            line = f"{event.why} while a request was not answered: its outcome is unknown"
+            record = record.with_event(event.now, "outcome_unknown", line).with_summary(event.now, state="outcome_unknown")
+            return record, [on.Log("warning", line), on.Save(must=False)]
         if current is None or not current.submissions:
             return record, []
         phase, _ = self._open(record)
@@ -464,8 +466,8 @@ class Lifecycle:
         return record.with_summary(now, **{**described, **submitted_at, **facts})
 
     def _seen(self, record: JobRecord, work: Work, now: float, **facts: Any) -> JobRecord:
-        """Counts of earlier phases stay in the summary."""
-        seen = work.to_json()
+        """Counts of earlier phases stay in the summary. Who wrote the ids may have died before the head."""
+        seen = {**work.to_json(), "ids": tuple(job.id for job in work.jobs)}
         counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
         if record.redo and record.redo.state == "cancelling" and not work.over:
             facts["state"] = "cancelling"
