@@ -87,12 +87,12 @@ LIQUID_DECISIONS = [
         "liquid_decisions",
         _import_spec("fail"),
         _imported,
-        {"job_seconds": 120.0},
+        {"job_seconds": 30.0},
         options=options,
     )
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ] + [
-    Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 60.0}, options=options)
+    Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 20.0}, options=options)
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ]
 
