@@ -199,7 +199,7 @@ class Look(NamedTuple):
 
     @property
     def busy(self) -> str:
-        return "checking" if self.checking else "applying" if self.applying else ""
+        return "computing differences" if self.checking else "applying differences" if self.applying else ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -249,11 +249,18 @@ def compute_differences(connection_id: str, conceal: Conceal = lambda _secret: N
 
     :param conceal: is told the bucket's credentials, should they be needed, before anything is done with them
     """
-    data = yield from _blobs_for(connection_id, conceal)
+    listing = yield from list_for_kili(connection_id, conceal)
+    return (yield from begin_computation(connection_id, listing))
+
+
+def begin_computation(connection_id: str, listing: Raw | None) -> Flow[str]:
+    """
+    :param listing: what `list_for_kili` found, which may take its time
+    """
     document = """mutation computeDifferences(
         $where: DataConnectionIdWhere!, $data: DataConnectionComputeDifferencesPayload
     ) { data: computeDifferences(where: $where, data: $data) { id } }"""
-    variables = {"where": {"id": connection_id}, **({"data": data} if data is not None else {})}
+    variables = {"where": {"id": connection_id}, **({"data": listing} if listing is not None else {})}
     return _id((yield from mutate(PATH, document, variables)))
 
 
@@ -271,8 +278,11 @@ def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A
     return _id((yield from mutate(PATH, document, {"where": where})))
 
 
-def _blobs_for(connection_id: str, conceal: Conceal) -> Flow[Raw | None]:
-    """What is in the bucket, where Kili cannot see for itself (kili `use_cases/cloud_storage/azure.py`)."""
+def list_for_kili(connection_id: str, conceal: Conceal = lambda _secret: None) -> Flow[Raw | None]:
+    """What is in the bucket, where Kili cannot see for itself (kili `use_cases/cloud_storage/azure.py`); else None.
+
+    :param conceal: as in `compute_differences`
+    """
     about = "dataIntegration { id platform azureIsUsingServiceCredentials }"
     integration = (yield from get_connection(connection_id, (about,))).get("dataIntegration") or {}
     if integration.get("platform") != "Azure" or not integration.get("azureIsUsingServiceCredentials"):
@@ -285,30 +295,30 @@ def _blobs_for(connection_id: str, conceal: Conceal) -> Flow[Raw | None]:
     return listing
 
 
-# --- the kinds of work ----------------------------------------------------------------------------------------------
+# --- the types of job ------------------------------------------------------------------------------------------------
 
 
-def _look_idle(connection_id: str, _where: Where) -> Flow[Job]:
-    """Neither checking nor applying, whoever asked for it."""
+def _get_connection_status(connection_id: str, _where: Where) -> Flow[Job]:
+    """Over when it is idle: it neither computes nor applies differences, whoever requested that."""
     look = yield from look_at(connection_id)
     return look.job(JobState.RUNNING, look.busy) if look.busy else look.job(JobState.SUCCEEDED, "idle")
 
 
-def _look_check(connection_id: str, where: Where) -> Flow[Job]:
-    """Computed: `isChecking` is raised some time after the asking, so its being down says nothing until `lastCheck` is
-    another than it was before."""
+def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
+    """Over when computed: `isChecking` is raised some time after the request, so its being down says nothing until
+    `lastCheck` is another than it was before."""
     look = yield from look_at(connection_id)
     if look.checking:
-        return look.job(JobState.RUNNING, "checking")
+        return look.job(JobState.RUNNING, look.busy)
     if look.last_check == where["last_check"]:
-        return look.job(JobState.MISSING, "not begun", "nothing was computed since it was asked for")
+        return look.job(JobState.MISSING, "not begun", "nothing was computed since it was requested")
     if look.total and not (look.to_add or look.to_remove):
         return look.job(JobState.MISSING, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
-    return look.job(JobState.SUCCEEDED, "checked")
+    return look.job(JobState.SUCCEEDED, "computed")
 
 
-def _look_apply(connection_id: str, where: Where) -> Flow[Job]:
-    """Applied: judged by the connection's own assets, as the project's may come and go for other reasons."""
+def _get_application_status(connection_id: str, where: Where) -> Flow[Job]:
+    """Over when applied, judged by the connection's own assets, as the project's may come and go for other reasons."""
     look = yield from look_at(connection_id)
     adding, expected = where["type"] == "ADD", int(where["expected"])
     moved = max(0, (look.assets - int(where["assets"])) * (1 if adding else -1))
@@ -330,22 +340,22 @@ def _came_to_an_end(job: Job) -> Job:
     return job._replace(state=JobState.SUCCEEDED)
 
 
-def _look_integration(integration_id: str, where: Where) -> Flow[Job]:
+def _get_integration_status(integration_id: str, where: Where) -> Flow[Job]:
     found = yield from get_integration(integration_id)
     status = str(found.get("status"))
     return Job(integration_id, JobState.SUCCEEDED if status == where["status"] else JobState.RUNNING, status)
 
 
-def _look_added(connection_id: str, _where: Where) -> Flow[Job]:
+def _get_added_status(connection_id: str, _where: Where) -> Flow[Job]:
     """A connection that can be looked at is there."""
     look = yield from look_at(connection_id)
     return look.job(JobState.SUCCEEDED, "there")
 
 
-def _look_difference(connection_id: str, where: Where, conceal: Conceal) -> Flow[Job]:
-    """Enough that is new. Kili compares only when asked to, so every look that finds too little asks again.
+def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -> Flow[Job]:
+    """Enough that is new. Kili compares only when asked to, so every status check that finds too little requests it.
 
-    What was computed before the wait began does not count: it may be old. What was computed before this look does.
+    What was computed before the wait began does not count: it may be old. What was computed since does.
     """
     look = yield from look_at(connection_id)
     if look.busy:
@@ -355,7 +365,7 @@ def _look_difference(connection_id: str, where: Where, conceal: Conceal) -> Flow
     try:
         yield from compute_differences(connection_id, conceal)
     except OutcomeUnknown:
-        pass  # the next look shows it, or asks again
+        pass  # the next status check shows it, or requests it again
     except ClientError:
         if not (yield from look_at(connection_id)).checking:
             raise
@@ -365,13 +375,13 @@ def _look_difference(connection_id: str, where: Where, conceal: Conceal) -> Flow
 def kinds(conceal: Conceal) -> dict[str, JobType]:
     """Nothing of this can be cancelled: the API has no call for it."""
     return {
-        "connection": JobType("connection", _look_added),
-        "idle": JobType("connection", _look_idle),
-        "check": JobType("computation of differences", _look_check),
-        "apply": JobType("application of differences", _look_apply, on_not_found=_came_to_an_end),
-        "integration": JobType("integration", _look_integration),
+        "added_connection": JobType("connection", _get_added_status),
+        "connection": JobType("connection", _get_connection_status),
+        "computation": JobType("computation of differences", _get_computation_status),
+        "application": JobType("application of differences", _get_application_status, on_not_found=_came_to_an_end),
+        "integration": JobType("integration", _get_integration_status),
         "difference": JobType(
-            "difference", lambda each, where: _look_difference(each, where, conceal), fixed_interval=True
+            "difference", lambda each, where: _get_difference_status(each, where, conceal), fixed_interval=True
         ),
     }
 

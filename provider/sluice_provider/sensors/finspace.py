@@ -8,13 +8,13 @@ from typing import Any
 from sluice_provider.apis import finspace
 from sluice_provider.apis import finspace_rules as rules
 from sluice_provider.jobs import JobRef
-from sluice_provider.sensors.base import JobSensor
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
-class FinSpaceChangesetSensor(JobSensor):
+class FinSpaceChangesetSensor(RemoteJobSensor):
     """Wait until a changeset of a kdb database is over. Returns its id, state and counts.
 
-    COMPLETED and FAILED end it; every other status is under way, and so is a changeset that is not known yet. A failed
+    COMPLETED and FAILED end it; every other status is under way, and so is a changeset that is not found yet. A failed
     one fails the sensor in the service's own words: without a retry, unless it says that a new changeset may cure it.
 
     Rests on GetKxChangeset of API version 2021-03-12.
@@ -26,7 +26,9 @@ class FinSpaceChangesetSensor(JobSensor):
     :param region_name: instead of the connection's (templated)
     """
 
-    system = "finspace"
+    __supports_durable_execution = True
+
+    service = "finspace"
     conn_arg = "aws_conn_id"
     template_fields: Sequence[str] = ("environment_id", "database_name", "changeset_id", "aws_conn_id", "region_name")
 
@@ -47,13 +49,30 @@ class FinSpaceChangesetSensor(JobSensor):
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
-    def check(self) -> None:
-        rules.check_database(self.environment_id, self.database_name)
-        rules.CHANGESET_ID.check("changeset_id", self.changeset_id)
-
     @property
     def where(self) -> Mapping[str, str]:
         return finspace.where(self.environment_id, self.database_name, self.region_name)
 
+    def job(self) -> WatchedJob:
+        return _Changeset(self.changeset_id, self.where)
+
+
+class _Changeset(WatchedJob):
+    """A changeset that somebody else submitted."""
+
+    service = "finspace"
+
+    def __init__(self, changeset_id: str, where: Mapping[str, str]) -> None:
+        self._changeset_id = changeset_id
+        self._where = where
+
+    def validate(self) -> None:
+        rules.check_database(self._where["environment_id"], self._where["database_name"])
+        rules.CHANGESET_ID.check("changeset_id", self._changeset_id)
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        return self._where
+
     def reference(self) -> JobRef:
-        return JobRef(self.system, "changeset", (self.changeset_id,), self.where)
+        return JobRef(self.service, "changeset", (self._changeset_id,), self._where)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis.kili import given, look_at
+from sluice_provider.apis import kili as api
 from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
-from sluice_provider.sensors.base import JobSensor
-from sluice_provider.waiting import fail_for_good
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+from sluice_provider.runtime.task import fail_for_good
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from sluice_provider.calls.flow import Flow
+
 STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
 
 
-class KiliCloudStorageIntegrationSensor(JobSensor):
+class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
     """Wait until a cloud storage integration has a status.
 
     Rests on `cloud_storage_integrations` of the vendor's client (kili `presentation/client/cloud_storage.py`).
@@ -28,7 +30,9 @@ class KiliCloudStorageIntegrationSensor(JobSensor):
     :param kili_conn_id: Airflow connection id
     """
 
-    system = "kili"
+    __supports_durable_execution = True
+
+    service = "kili"
     template_fields: Sequence[str] = ("cloud_storage_integration_id", "kili_conn_id")
 
     def __init__(
@@ -44,24 +48,38 @@ class KiliCloudStorageIntegrationSensor(JobSensor):
         self.cloud_storage_integration_id = cloud_storage_integration_id
         self.status = status
 
-    def check(self) -> None:
-        given(self.cloud_storage_integration_id, "cloud_storage_integration_id")
-        if self.status not in STATUSES:
-            raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, not {self.status!r}")
+    def job(self) -> WatchedJob:
+        return _Integration(self.cloud_storage_integration_id, self.status)
+
+
+class _Integration(WatchedJob):
+    """An integration that is to have a status."""
+
+    service = "kili"
+
+    def __init__(self, integration_id: str, status: str) -> None:
+        self._integration_id = integration_id
+        self._status = status
+
+    def validate(self) -> None:
+        api.given(self._integration_id, "cloud_storage_integration_id")
+        if self._status not in STATUSES:
+            raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, not {self._status!r}")
 
     def reference(self) -> JobRef:
-        return JobRef(self.system, "integration", (self.cloud_storage_integration_id,), {"status": self.status})
+        return JobRef(self.service, "integration", (self._integration_id,), {"status": self._status})
 
 
-class KiliCloudStorageConnectionSensor(JobSensor):
-    """Wait until nothing is going on at a cloud storage connection: neither checking nor applying.
+class KiliCloudStorageConnectionSensor(RemoteJobSensor):
+    """Wait until a cloud storage connection is idle: Kili neither computes nor applies its differences.
 
     :param cloud_storage_connection_id: the connection's id (templated)
     :param kili_conn_id: Airflow connection id
     """
 
-    system = "kili"
-    kind = "idle"
+    __supports_durable_execution = True
+
+    service = "kili"
     template_fields: Sequence[str] = ("cloud_storage_connection_id", "kili_conn_id")
     operator_extra_links = (KiliLink(),)
 
@@ -70,26 +88,38 @@ class KiliCloudStorageConnectionSensor(JobSensor):
         self.kili_conn_id = kili_conn_id
         self.cloud_storage_connection_id = cloud_storage_connection_id
 
-    def check(self) -> None:
-        given(self.cloud_storage_connection_id, "cloud_storage_connection_id")
+    def job(self) -> WatchedJob:
+        return _Connection(self.cloud_storage_connection_id)
 
-    def note(self) -> dict[str, str]:
+
+class _Connection(WatchedJob):
+    """A connection that is to be idle."""
+
+    service = "kili"
+
+    def __init__(self, connection_id: str) -> None:
+        self._connection_id = connection_id
+
+    def validate(self) -> None:
+        api.given(self._connection_id, "cloud_storage_connection_id")
+
+    def note(self) -> Flow[Mapping[str, str]]:
         """The project, for the link, and when differences were computed last before the wait."""
-        look = self.hook.run(look_at(self.cloud_storage_connection_id))
+        look = yield from api.look_at(self._connection_id)
         return {"project_id": look.project_id, "last_check": look.last_check}
 
     def reference(self) -> JobRef:
-        return JobRef(self.system, self.kind, (self.cloud_storage_connection_id,))
+        return JobRef(self.service, "connection", (self._connection_id,))
 
 
 class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     """Wait until the bucket holds something that the project does not, for DAGs that label what arrives.
 
-    Kili compares bucket and project only when asked to, so each look that finds too little asks it to, unless it is at
-    it already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
+    Kili compares bucket and project only when told to, so each status check that finds too little tells it to, unless
+    it is at it already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
 
-    `mode="reschedule"` needs Airflow 3.3: only in its task state store is it remembered from one look to the next which
-    differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
+    `mode="reschedule"` needs Airflow 3.3: only in its task state store is it remembered from one status check to the
+    next which differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
 
     :param cloud_storage_connection_id: the connection's id (templated)
     :param minimum: so many new files at the least
@@ -97,18 +127,14 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     :raises InvalidInput: `mode="reschedule"` on an Airflow without a task state store
     """
 
-    kind = "difference"
+    __supports_durable_execution = True
 
     def __init__(self, *, minimum: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.minimum = minimum
 
-    def check(self) -> None:
-        super().check()
-        if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
-            raise InvalidInput(f"minimum must be a whole number above 0, not {self.minimum!r}")
-
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: Context) -> dict[str, Any]:
+        """:raises InvalidInput: it would never end"""
         if self.mode == "reschedule" and not self.deferrable and context.get("task_state_store") is None:
             with fail_for_good(True):
                 raise InvalidInput(
@@ -117,5 +143,21 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
                 )
         return super().execute(context)
 
+    def job(self) -> WatchedJob:
+        return _Difference(self.cloud_storage_connection_id, self.minimum)
+
+
+class _Difference(_Connection):
+    """A connection that is to have something new."""
+
+    def __init__(self, connection_id: str, minimum: int) -> None:
+        super().__init__(connection_id)
+        self._minimum = minimum
+
+    def validate(self) -> None:
+        super().validate()
+        if isinstance(self._minimum, bool) or not isinstance(self._minimum, int) or self._minimum < 1:
+            raise InvalidInput(f"minimum must be a whole number above 0, not {self._minimum!r}")
+
     def reference(self) -> JobRef:
-        return super().reference()._replace(where={"minimum": str(self.minimum)})
+        return JobRef(self.service, "difference", (self._connection_id,), {"minimum": str(self._minimum)})
