@@ -519,7 +519,7 @@ class Clock:
         import airflow.sdk.bases.sensor
 
         from sluice_provider import progress
-        from sluice_provider.calls import auth, flow
+        from sluice_provider.calls import auth, drive, flow
         from sluice_provider.hooks import base as hooks
         from sluice_provider.jobs import execution
         from sluice_provider.operators import kaleidoscope_files
@@ -530,6 +530,7 @@ class Clock:
             for module in (
                 progress,
                 auth,
+                drive,
                 flow,
                 hooks,
                 execution,

@@ -1,6 +1,6 @@
 """Runs many schedules, and prints the shortest one that breaks an invariant, step by step.
 
-    python -m simulation.explore --service kili --schedules 10000 --seed 1
+python -m simulation.explore --service kili --schedules 10000 --seed 1
 """
 
 from __future__ import annotations

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from simulation.simulation import Scenario, Simulation
+from simulation.world import World
+from sluice_provider.apis import finspace, kili
+from sluice_provider.apis.finspace_jobs import ChangesetJob
+from sluice_provider.apis.kili_add_jobs import AddConnectionJob
+from sluice_provider.apis.kili_sync_jobs import SyncJob
 from sluice_provider.apis.liquid_decisions_jobs import CancelJob, ExportJob, ImportJob
 from sluice_provider.calls.body import FilePart
 from sluice_provider.jobs.lifecycle import Options
+from sluice_provider.sandbox.finspace_store import ENVIRONMENT
+from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
 
 POKE, DEFER, SUBMIT_ONLY = Options(), Options(deferrable=True), Options(wait_for_completion=False)
 
@@ -87,13 +95,126 @@ LIQUID_DECISIONS = [
         "liquid_decisions",
         _import_spec("fail"),
         _imported,
-        {"job_seconds": 30.0},
+        {"job_seconds": 15.0},
         options=options,
     )
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ] + [
-    Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 20.0}, options=options)
+    Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 8.0}, options=options)
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ]
 
-SCENARIOS: dict[str, list[Scenario]] = {"liquid_decisions": LIQUID_DECISIONS}
+# --- Kili
+
+ADDED = ("cats/one.png", "cats/two.png")
+SETTINGS = {
+    "selected_folders": None,
+    "prefix": "cats/",
+    "include": None,
+    "exclude": None,
+    "is_json_processing_enabled": None,
+}
+
+
+def _add_spec(_sim: Simulation) -> AddConnectionJob:
+    return AddConnectionJob(
+        project_id=PROJECT,
+        integration_id=INTEGRATION,
+        settings=SETTINGS,
+        if_exists="reuse",
+        compute_differences=True,
+        conceal=lambda _secret: None,
+    )
+
+
+def _one_connection(sim: Simulation) -> Iterator[str]:
+    ours = [each for each in sim.world.connections() if each.id != CONNECTION]
+    if len(ours) > 1:
+        yield f"there are {len(ours)} connections of the same kind"
+    if sim.succeeded and [each.id for each in ours] != [sim.result["connection_id"]]:  # type: ignore[index]
+        yield "the task succeeded and its connection is not there"
+    if sim.succeeded and ours and ours[0].last_check is None:
+        yield "the task succeeded and the differences were not computed"
+
+
+def _sync_spec(sim: Simulation) -> SyncJob:
+    return SyncJob(
+        connection_id=sim.world.connections()[-1].id,
+        project_id=None,
+        integration_id=None,
+        remove=False,
+        dry_run=False,
+        max_removed=None,
+        verify=False,
+        conceal=lambda _secret: None,
+    )
+
+
+def _synchronised(sim: Simulation) -> Iterator[str]:
+    connection = sim.world.connections()[-1]
+    if len(set(connection.assets)) < len(connection.assets):
+        yield f"assets were added twice: {connection.assets}"
+    if sim.succeeded and set(connection.assets) != set(ADDED):
+        yield f"the task succeeded and the assets are {connection.assets}"
+
+
+def _with_connection(world: World) -> None:
+    world.run(kili.add_connection(PROJECT, INTEGRATION, prefix="cats/"))
+
+
+KILI = [
+    Scenario(f"{name}, {how}", "kili", spec, check, {"job_seconds": 4.0}, prepare, options=options)
+    for name, spec, check, prepare in (
+        ("add", _add_spec, _one_connection, lambda _world: None),
+        ("synchronise", _sync_spec, _synchronised, _with_connection),
+    )
+    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+]
+
+# --- FinSpace
+
+CHANGES = [
+    finspace.put("s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/"),
+    finspace.put("s3://sluice-market-data/hdb/sym", "/"),
+    finspace.delete("/2026.03.01/"),
+]
+
+
+def _changes_spec(_sim: Simulation) -> ChangesetJob:
+    return ChangesetJob(
+        environment_id=ENVIRONMENT,
+        database_name="markets",
+        change_requests=CHANGES,
+        client_token=None,
+        most_requests=2,
+        ensure_database=False,
+        plan_only=False,
+        region_name=None,
+    )
+
+
+def _changed(sim: Simulation) -> Iterator[str]:
+    made = [job for job in sim.world.jobs() if job.state != "FAILED"]
+    for content, count in Counter(job.content for job in made).items():
+        if count > sim.asked:
+            yield f"{count} changesets of {content}, and the user asked {sim.asked} times"
+    if sim.succeeded:
+        if [job.content[0][0] for job in made][-2:] != ["PUT", "DELETE"]:
+            yield f"the task succeeded and its changesets are {[job.content for job in made]}"
+        if {path for _, path in sim.world.files()} != {"/sym"}:
+            yield f"the task succeeded and the files are {sorted(sim.world.files())}"
+    starts = [(job.started_at, job.content) for job in made]
+    if starts != sorted(starts, key=lambda each: each[0]):
+        yield "changesets overtook each other"
+
+
+FINSPACE = [
+    Scenario(f"changesets, {how}", "finspace", _changes_spec, _changed, {"job_seconds": 6.0}, options=options)
+    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+]
+
+SCENARIOS: dict[str, list[Scenario]] = {
+    "kili": KILI,
+    "liquid_decisions": LIQUID_DECISIONS,
+    "finspace": FINSPACE,
+}

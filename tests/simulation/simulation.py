@@ -234,10 +234,14 @@ class Simulation:
         for job in going_on:
             if job.id not in replaced and job.id not in (summary.get("ids") or ()) and not unknown:
                 yield f"{job.kind} {job.id} goes on and the record does not know of it ({summary})"
-            elif self.succeeded and self.scenario.options.wait_for_completion and job.id not in replaced and not unknown:
+            elif (
+                self.succeeded and self.scenario.options.wait_for_completion and job.id not in replaced and not unknown
+            ):
                 yield f"the task succeeded and {job.kind} {job.id} goes on"
         acts = {"marked failed", "marked success"}
-        only_marked = self.choices.taken and not self.unstoppable and {decision.name for decision in self.choices.taken} <= acts
+        only_marked = (
+            self.choices.taken and not self.unstoppable and {decision.name for decision in self.choices.taken} <= acts
+        )
         if only_marked and any(not job.cancel_requested and self._cancellable(job.kind) for job in going_on):
             yield "a user ended the task, nothing else went wrong, and its job goes on"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, aclosing, closing
 from typing import Any, TypeVar
@@ -170,6 +171,7 @@ class _Awaited:
 
 def _request(client: httpx.Client | httpx.AsyncClient, call: Call, body: Any) -> tuple[httpx.Request, Any]:
     """The request, and how it is authenticated."""
+    _check_in_time(call)
     content, headers = _content(call, body)
     # httpx would write a space as "+", which not every remote reads, and which signatures do not cover.
     query = urlencode(call.params, safe="-_.~", quote_via=quote)
@@ -185,6 +187,13 @@ def _request(client: httpx.Client | httpx.AsyncClient, call: Call, body: Any) ->
     plain = {*PLAIN, *(name.lower() for name in (*headers, *call.headers))}
     request.headers = httpx.Headers([(name, text) for name, text in request.headers.items() if name in plain])
     return request, None
+
+
+def _check_in_time(call: Call) -> None:
+    """:raises Unreachable: the process stood still for too long, and a newer one may have sent the same"""
+    if call.send_before is not None and time.time() > call.send_before:
+        words = f"{call} was not sent: too much time has passed since it was written down that it would be"
+        raise Unreachable(words, sent=False)
 
 
 def _content(call: Call, body: Any) -> tuple[Any, dict[str, str]]:

@@ -65,6 +65,7 @@ class Call(NamedTuple):
     :param repeatable: the remote ends in the same state when it gets this call twice
     :param name: what it is, where method and path do not tell
     :param moved: a redirect led here
+    :param send_before: seconds since 1970; after that it is not sent any more
     """
 
     method: str
@@ -79,6 +80,7 @@ class Call(NamedTuple):
     read_timeout: float = 0.0
     name: str = ""
     moved: bool = False
+    send_before: float | None = None
 
     def lands(self, status: int, headers: Mapping[str, str]) -> bool:
         """Whether the body of this reply goes to `into`: it is the file, all of it, and not the page of a login that a

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sluice_provider.calls.flow import Age, Call, Flow, wait
-from sluice_provider.errors import SluiceError, TooLarge, Unreachable
+from sluice_provider.errors import SluiceError, TooLarge
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
@@ -375,20 +375,14 @@ def watch(
 
 
 def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
-    """The flow, whose calls are not made after this time.
-
-    :raises Unreachable: the process stood still for too long; nothing was sent
-    """
+    """The flow, whose calls are not sent after this time."""
     answer: Any = None
     while True:
         try:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        if isinstance(step, Call) and time.time() > until:
-            answer = Unreachable("not sent: too much time has passed since this request was written down", sent=False)
-            continue
         try:
-            answer = yield step
+            answer = yield step._replace(send_before=until) if isinstance(step, Call) else step
         except SluiceError as error:
             answer = error

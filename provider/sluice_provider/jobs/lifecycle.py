@@ -157,7 +157,7 @@ class Lifecycle:
         current = record.current
         if current is None or (current.intent is not None and current.intent.reported):
             return self._begin_anew(record, now, actions, "The task was cleared")
-        if current.intent is not None:
+        if current.intent is not None and not self._open(record)[0].grouped:
             return record, [*actions, on.Save(), on.Reconcile()]
         if current.submissions:
             return record._replace(turn=Turn(reconnecting=True)), [*actions, on.Save(), on.Poll()]
@@ -319,7 +319,7 @@ class Lifecycle:
             return self._fail(record, Unreachable(words), event.now)
         line = f"Submitting again: {why}"
         record = record.with_event(event.now, "outcome_unknown", line)
-        if record.redo:
+        if record.redo and not isinstance(effect, Repeat):
             return self._redo(record, event.now, [])
         return record, [on.Log("warning", line), on.Save(), on.Prepare()]
 
