@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-ui lint types bench clean
+.PHONY: help install demo test test-ui lint types simulate bench clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
@@ -36,6 +36,9 @@ lint: $(VENV)/installed-dev ## Check style and formatting
 
 types: $(VENV)/installed-dev ## Check types
 	@$(BIN)/mypy $(ARGS)
+
+simulate: $(VENV)/installed-dev ## Explore schedules of failures; ARGS="--service kili --schedules 100000 --seed 7"
+	@cd tests && ../$(BIN)/python -m simulation.explore $(ARGS)
 
 bench: $(VENV)/installed-dev ## Measure
 	@$(BIN)/python tools/bench.py $(ARGS)

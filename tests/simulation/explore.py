@@ -12,7 +12,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from simulation.scenarios import SCENARIOS
-from simulation.simulation import Scenario, Simulation
+from simulation.schedule import Scenario, Simulation
 from simulation.world import World
 
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from simulation.simulation import Scenario, Simulation
+from simulation.schedule import Scenario, Simulation
 from simulation.world import World
 from sluice_provider.apis import finspace, kili
 from sluice_provider.apis.finspace_jobs import ChangesetJob
 from sluice_provider.apis.kili_add_jobs import AddConnectionJob
 from sluice_provider.apis.kili_sync_jobs import SyncJob
-from sluice_provider.apis.liquid_decisions_jobs import CancelJob, ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions_jobs import ExportJob, ImportJob
 from sluice_provider.calls.body import FilePart
 from sluice_provider.jobs.lifecycle import Options
 from sluice_provider.sandbox.finspace_store import ENVIRONMENT
@@ -77,16 +77,6 @@ def _exported(sim: Simulation) -> Iterator[str]:
     jobs = {job.id: job for job in sim.world.jobs() if job.kind == "export"}
     if sim.succeeded and not jobs[sim.result["job_id"]].over:  # type: ignore[index]
         yield "the task succeeded and its export is not over"
-    if sim.ti.state == "failed" and not sim.ti.user_ended and "outcome is unknown" in " ".join(sim.story):
-        yield "an export whose outcome is unknown failed the task"
-
-
-def _job_is_seen(sim: Simulation) -> Iterator[str]:
-    yield from ()
-
-
-def _cancel_spec(sim: Simulation) -> CancelJob:
-    return CancelJob(next(job.id for job in sim.world.jobs() if job.mark == "somebody's"))
 
 
 LIQUID_DECISIONS = [
@@ -97,6 +87,7 @@ LIQUID_DECISIONS = [
         _imported,
         {"job_seconds": 15.0},
         options=options,
+        can_be_asked=False,
     )
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ] + [

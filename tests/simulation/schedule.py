@@ -19,11 +19,11 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-from simulation.airflow import Rejected, Store, TaskInstance
 from simulation.choices import Choices
+from simulation.task_instance import Rejected, Store, TaskInstance
 from simulation.world import LOST_AFTER, LOST_BEFORE, OK, REFUSED, START, Fate, World, late, status, throttled
 from sluice_provider.calls.flow import Aside, Call, Pause, no_sooner
-from sluice_provider.errors import SluiceError, TimedOut
+from sluice_provider.errors import OutcomeUnknown, SluiceError, TimedOut
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import evidence
 from sluice_provider.jobs.execution import (
@@ -67,6 +67,7 @@ class Scenario(NamedTuple):
     :param settings: of the sandbox
     :param prepare: what is there before
     :param foreign: the service has jobs that are not the task's
+    :param can_be_asked: what became of a request can always be found out, or does not matter: no task fails for it
     """
 
     name: str
@@ -79,6 +80,7 @@ class Scenario(NamedTuple):
     durable: bool = True
     cancel_on_kill: bool = True
     foreign: bool = False
+    can_be_asked: bool = True
 
 
 class Simulation:
@@ -95,6 +97,7 @@ class Simulation:
         self.world = World(scenario.service, seed, **scenario.settings)
         self.ti = TaskInstance(retries=2)
         self.story: list[str] = []
+        self.wrong: list[str] = []
         self.result: dict[str, Any] | None = None
         self.record: JobRecord | None = None
         self.unstoppable = False
@@ -124,7 +127,7 @@ class Simulation:
         if not self.ti.over:
             return [f"the task did not end: it is {self.ti.state} and nothing goes on"]
         self._land()
-        wrong = [*self._check_running(), *self._check_cancelled()]
+        wrong = [*self.wrong, *self._check_running(), *self._check_cancelled()]
         self.world.advance(3600.0)  # the service finishes what it was given
         return [*wrong, *self.scenario.check(self)]
 
@@ -147,9 +150,22 @@ class Simulation:
     def _schedule_try(self, after: float) -> Process:
         yield after
         if self.ti.state in ("scheduled", "up_for_retry"):
+            if self.ti.store and self.choices.opportunity(["rolled back"]):
+                self._rolled_back()
             ti_id = self.ti.begin_try()
             self.tell(f"try {self.ti.try_number} begins")
             self._spawn(Worker(self, ti_id).start())
+
+    def _rolled_back(self) -> None:
+        """A newer version of the package wrote the record, with fields and lines of which this one does not know."""
+        self.tell("the package is rolled back: the record was written by a newer version")
+        head = self.ti.store.get(KEY)
+        if head is not None:
+            opened = [{**phase, "priority": 7} for phase in head["open"]]
+            self.ti.store[KEY] = {**head, "version": 99, "region": "eu", "open": opened}
+        for key, value in self.ti.store.items():
+            if "_log_" in key:
+                self.ti.store[key] = [*value, "checksum"]
 
     def ended(self, ti_id: int, state: str, *, retry: bool = True, why: str = "") -> None:
         """A process has reported its end, or Airflow has missed it."""
@@ -349,9 +365,8 @@ class Worker(Acting):
         clears = (sim.ti.clear_number, sim.ti.max_tries)
         fingerprint = digest(self.spec.fingerprint())
         seed = digest([clears, fingerprint])[:32]
-        record = self.storage.load()
         event = on.Started(sim.world.now, fingerprint, clears, seed)
-        yield from self._leg(self.execution.run(record, event))
+        yield from self._leg(lambda: self.execution.run(self.storage.load(), event))
 
     def resume(self, payload: Any, died: str) -> Process:
         sim = self.sim
@@ -365,14 +380,14 @@ class Worker(Acting):
             _, error = read_event(payload)
             restart = str(error) if error is not None and not isinstance(error, TimedOut) else ""
             event = on.Resumed(sim.world.now, None if restart else error, restart)
-        yield from self._leg(self.execution.run(record, event))
+        yield from self._leg(lambda: self.execution.run(record, event))
 
     # --- from its beginning to its end
 
-    def _leg(self, run: Any) -> Process:
+    def _leg(self, run: Callable[[], Any]) -> Process:
         sim = self.sim
         try:
-            record = yield from self._effects(run)
+            record = yield from self._effects(run())
             result = self.spec.manifest(record)
         except Died:
             return
@@ -380,9 +395,14 @@ class Worker(Acting):
             return
         except SluiceError as error:
             sim.tell(f"the try fails: {type(error).__name__}: {error}"[:300])
+            if isinstance(error, OutcomeUnknown) and sim.scenario.can_be_asked:
+                sim.wrong.append(f"the task fails though its job can be found: {error}")
             sim.ended(self.ti_id, "failed", retry=not error.hopeless)
         except Rejected as error:
             sim.tell(f"the try fails: {error}")
+            sim.ended(self.ti_id, "failed")
+        except Exception as error:  # noqa: BLE001 - whatever nobody foresaw
+            sim.wrong.append(f"the try fails with {error!r}")
             sim.ended(self.ti_id, "failed")
         else:
             if self.ti_id == sim.ti.id and sim.ti.state == "running":

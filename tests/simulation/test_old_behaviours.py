@@ -1,0 +1,109 @@
+"""The simulation finds what was measured to go wrong in the first version: each old behaviour is put back for a moment."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+
+from simulation.explore import explore
+from simulation.scenarios import SCENARIOS
+from sluice_provider.apis import kili_add_jobs, liquid_decisions_jobs
+from sluice_provider.errors import OutcomeUnknown
+from sluice_provider.jobs import events, evidence, lifecycle, storage
+from sluice_provider.jobs.record import PhaseRecord
+from sluice_provider.jobs.spec import Found, NoEffect, Unknown
+
+MOST = 3_000
+
+
+@contextmanager
+def any_signal_is_a_users():
+    """`on_kill` cancels at any SIGTERM: platform stops, lost heartbeats, a superseded try."""
+    with mock.patch.object(evidence, "of_try", lambda _state: evidence.Evidence(True, "told to stop")):
+        yield
+
+
+@contextmanager
+def looks_once():
+    """A retry after a death looks once, and adds at once if it sees nothing."""
+
+    def search(look, _intent):
+        found = yield from look()
+        return NoEffect() if found is None else Found(found)
+
+    with mock.patch.object(kili_add_jobs, "search", search):
+        yield
+
+
+@contextmanager
+def fails_without_a_look():
+    """The living process that loses an answer fails for good."""
+    submission_failed = lifecycle.Lifecycle._submission_failed
+
+    def failing(self, record, event):
+        if event.error.maybe_applied and not self._open(record)[0].grouped:
+            return self._fail(record, OutcomeUnknown(str(event.error)), event.now)
+        return submission_failed(self, record, event)
+
+    with mock.patch.dict(lifecycle._STEPS, {events.SubmissionFailed: failing}):
+        yield
+
+
+@contextmanager
+def lost_export_is_final():
+    """An export whose answer was lost fails the task, though an export changes nothing."""
+
+    def unknown(_self, intent):
+        return Unknown(OutcomeUnknown(f"{intent.key} was submitted and no answer came"))
+
+    with mock.patch.object(liquid_decisions_jobs.ExportJob, "unknown", unknown):
+        yield
+
+
+@contextmanager
+def every_state_but_deferred_is_a_users():
+    """The trigger's `on_kill` takes every state but "deferred" for a user's act."""
+
+    def of_deferral(state, _leg, _deferred_at):
+        return evidence.Evidence(state != "deferred", f"the task is {state}")
+
+    with mock.patch.object(evidence, "of_deferral", of_deferral):
+        yield
+
+
+@contextmanager
+def unknown_fields_are_errors():
+    """`Entry(**data)`: a field that a newer version has written fails every try."""
+
+    read = storage.phase_from_json
+
+    def strict(data):
+        if isinstance(data, dict) and (strange := set(data) - set(PhaseRecord._fields) - {"submitted"}):
+            raise TypeError(f"unexpected keyword argument {strange.pop()!r}")
+        return read(data)
+
+    with mock.patch.object(storage, "phase_from_json", strict):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "old"),
+    [
+        ("liquid_decisions", "import", any_signal_is_a_users),
+        ("kili", "add", looks_once),
+        ("kili", "add", fails_without_a_look),
+        ("liquid_decisions", "export", lost_export_is_final),
+        ("liquid_decisions", "import, deferred", every_state_but_deferred_is_a_users),
+        ("finspace", "changesets", unknown_fields_are_errors),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_an_old_behaviour_is_found(service, name, old):
+    """Within so many schedules; the shortest one that shows it is printed."""
+    scenarios = [each for each in SCENARIOS[service] if each.name.startswith(name)]
+    with old():
+        found = explore(scenarios, MOST)
+    assert found.failure is not None
+    print(f"found after {found.schedules} schedules\n{found.failure}")
