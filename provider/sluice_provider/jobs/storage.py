@@ -135,7 +135,7 @@ class RecordStorage:
             "fingerprint": record.fingerprint,
             "clears": list(record.clears),
             "seed": record.seed,
-            "redo": record.redo and record.redo._asdict(),
+            "redo": record.redo and {**record.redo._asdict(), "clears": list(record.redo.clears)},
             "open": [
                 {**phase_to_json(phase), "submitted": len(phase.submissions)}
                 for phase in record.phases
