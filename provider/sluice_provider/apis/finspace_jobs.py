@@ -95,16 +95,18 @@ class ChangesetJob(JobSpec):
     def next_phase(self, record: JobRecord) -> Phase | None:
         """The changeset after those that have ended, which tell by their sizes where it begins."""
         ended = [phase for phase in record.phases if phase.outcome]
-        start = sum(phase.size for phase in ended)
-        if start >= len(self.change_requests):
+        start = sum(map(self._size, ended))
+        if start >= len(self.change_requests) and record.current is None:
             return None
         name = f"changeset-{len(ended) + 1}"
         return _CreateChangeset(self, name, start, self._requests(start, record.phase(name)))
 
+    def _size(self, phase: PhaseRecord) -> int:
+        """As it was submitted: the limit may have been changed since."""
+        return phase.size or (phase.intent.size if phase.intent else 0) or self._most_requests
+
     def _requests(self, start: int, phase: PhaseRecord) -> Sequence[Mapping[str, Any]]:
-        """As many as were submitted; the limit may have been changed since."""
-        size = phase.size or (phase.intent.size if phase.intent else 0) or self._most_requests
-        return self.change_requests[start : start + size]
+        return self.change_requests[start : start + self._size(phase)]
 
     # --- the end
 

@@ -154,16 +154,23 @@ class Lifecycle:
     # --- a clear: the user wants it done again, and once
 
     def _redo(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
-        current = record.current
-        if current is None or (current.intent is not None and current.intent.reported):
-            return self._begin_anew(record, now, actions, "The task was cleared")
+        assert record.redo is not None  # noqa: S101 - a broken step, not bad input
+        current, why = record.current, "The task was cleared"
+        failed = record.summary.get("state") == "failed"
+        if current is None:
+            between_phases = record.phases and not failed and self._next_phase(record) is not None
+            return self._keep(record, now, actions) if between_phases else self._begin_anew(record, now, actions, why)
         if current.intent is not None and not self._open(record)[0].grouped:
+            if current.intent.reported or record.fingerprint != record.redo.fingerprint:
+                # A request with other input can neither be found by this input nor repeated with it.
+                return self._begin_anew(record, now, actions, why)
             return record, [*actions, on.Save(), on.Reconcile()]
         if current.submissions:
-            return record._replace(turn=Turn(reconnecting=True)), [*actions, on.Save(), on.Poll()]
+            turn = Turn(reconnecting=True, failed=failed)
+            return record._replace(turn=turn), [*actions, on.Save(), on.Poll()]
         if len(record.phases) > 1:
             return self._keep(record, now, actions)
-        return self._begin_anew(record, now, actions, "The task was cleared")
+        return self._begin_anew(record, now, actions, why)
 
     def _keep(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
         """What goes on cannot be cancelled, so it is what the user gets."""
@@ -171,12 +178,15 @@ class Lifecycle:
         if record.fingerprint != record.redo.fingerprint:
             return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
         record = record._replace(redo=None, clears=record.redo.clears)
-        line = "The task was cleared while its job went on: reconnecting to that job"
+        line = "The task was cleared in the middle of its work: continuing with the next phase"
+        if record.current is not None:
+            line = "The task was cleared while its job went on: reconnecting to that job"
         return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
 
     def _polled_to_redo(self, record: JobRecord, redo: Redo, work: Work, now: float) -> Step:
         phase, current = self._open(record)
-        reconnecting, record = record.turn.reconnecting, record._replace(turn=Turn())
+        turn, record = record.turn, record._replace(turn=Turn())
+        not_good_enough = turn.failed and work.state in self._success_states
         if not current.complete:
             return record, [on.Save(), on.Prepare()]
         if work.over and redo.state == "cancelling" and work.state is not JobState.CANCELLED:
@@ -184,11 +194,11 @@ class Lifecycle:
             record = record._replace(redo=None, clears=redo.clears)
             step, actions = self._over(record, phase, work, now)
             return step, [on.Log("warning", line), *actions]
-        if work.over and phase.last:
+        if work.over and (phase.last or not_good_enough):
             return self._begin_anew(record, now, [], f"The task was cleared ({work})", work)
         if work.over or not self._cancellable(phase.kind):
             return self._keep(record, now, [])
-        if redo.state == "cancelling" and not reconnecting:
+        if redo.state == "cancelling" and not turn.reconnecting:
             return self._wait(record, work, now)
         record = record._replace(redo=redo._replace(state="cancelling")).with_summary(now, state="cancelling")
         line = f"The task was cleared while its job ran: cancelling {_some(current.ids)}, then submitting again"
@@ -339,7 +349,8 @@ class Lifecycle:
 
     def _reconnected(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
         if self._options.watch_only:
-            return self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
+            step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
+            return step, [on.Publish(), *more]
         line = f"Reconnecting to {_some(record.phase(phase.name).ids)}: {work}"
         record = record.with_event(now, "reconnected", str(work))
         record, actions = self._without_failed(record, phase, work, now)

@@ -93,12 +93,14 @@ class Turn(NamedTuple):
     :param submissions: how often this unit was submitted by this process
     :param repeated: the intent is older than this submission: a refusal of this one does not settle it
     :param error: what ended the wait; raised if the work is not over after all
+    :param failed: an earlier try told the user that this work has failed
     """
 
     reconnecting: bool = False
     submissions: int = 0
     repeated: bool = False
     error: SluiceError | None = None
+    failed: bool = False
 
 
 class HistoryEvent(NamedTuple):

@@ -1,5 +1,5 @@
-"""The skeleton of all sensors: waiting for a job that somebody else submitted, in the worker (poke, reschedule) or in the
-triggerer. The same lifecycle as operators, whose job is found instead of submitted."""
+"""The skeleton of all sensors: waiting for a job that somebody else submitted, in the worker (poke, reschedule) or in
+the triggerer. The same lifecycle as operators, whose job is found instead of submitted."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _Watched(Phase):
         note = NOTHING if record.submissions else (yield from self._spec.note())
         return Prepared(found=unit.content, locator=note)
 
-    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
+    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:  # noqa: ARG002 - never called
         raise AssertionError("a sensor submits nothing")
 
 
