@@ -7,10 +7,9 @@ Every fact rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sluice_provider.apis.base import segment
-from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of, part
+from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, Rows, get_list, given, object_of, part, rows_of
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
@@ -64,7 +63,7 @@ def get_record_views() -> Flow[list[Raw]]:
 
 def push_by_field_name(
     key_field_names: Sequence[str],
-    data: Sequence[Mapping[str, Any]],
+    data: Rows,
     source_id: str | None = None,
     operation_id: str | None = None,
     program_id: str | None = None,
@@ -85,7 +84,7 @@ def push_by_field_name(
     path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
     body = given(
         key_field_names=list(key_field_names),
-        data=list(data),
+        data=rows_of(data),
         operation_id=operation_id,
         program_id=program_id,
         record_view_id=record_view_id,
@@ -98,7 +97,7 @@ def push_by_field_name(
 
 def push_by_field_id(
     key_field_ids: Sequence[str],
-    data: Sequence[Mapping[str, Any]],
+    data: Rows,
     operation_id: str | None = None,
     program_id: str | None = None,
     record_view_ids: Sequence[str] | None = None,
@@ -110,7 +109,7 @@ def push_by_field_id(
     """
     body = given(
         key_field_ids=list(key_field_ids),
-        data=list(data),
+        data=rows_of(data),
         record_view_ids=list(record_view_ids or []),
         operation_id=operation_id,
         program_id=program_id,

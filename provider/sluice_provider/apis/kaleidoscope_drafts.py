@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sluice_provider.apis.base import segment
 from sluice_provider.apis.kaleidoscope import get_activities, get_data_fields, get_import, get_record_views
@@ -19,7 +19,7 @@ from sluice_provider.apis.kaleidoscope_registration import (
     get_registration_submissions,
     patient,
 )
-from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, given, object_of
+from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, Rows, given, object_of, rows_of
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
@@ -84,13 +84,13 @@ def _draft_ids(operation: Raw) -> tuple[str, ...]:
 # --- staging, which is an import in two steps -----------------------------------------------------------------------
 
 
-def create_draft_import(operation_id: str, data: Sequence[Mapping[str, Any]]) -> Flow[str]:
+def create_draft_import(operation_id: str, data: Rows) -> Flow[str]:
     """Hand rows over, and return the id of the import that will stage them once it is run.
 
     Until then they are no drafts, so another import that is never run does no harm: the call is repeatable.
     """
     body = {
-        "data_json": list(data),
+        "data_json": rows_of(data),
         "attrs": {},
         "operation_id": operation_id,
         "is_draft": True,
@@ -136,7 +136,10 @@ def run_draft_import(
 
 def was_run(import_id: str) -> Flow[bool | None]:
     """Whether an import was ever run, by what can be seen of it; None where nothing can be seen."""
-    raw = yield from get_import(import_id)
+    try:
+        raw = yield from get_import(import_id)
+    except NotFound:  # by a replica that lags
+        return None
     begun = raw["is_complete"] or raw.get("started_at") or raw.get("import_status") not in (None, "", "created")
     return True if begun else None
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sluice_provider.apis.base import segment
-from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, get_list, given, object_of
+from sluice_provider.apis.kaleidoscope_shapes import SHOWN, Raw, Rows, get_list, given, object_of, rows_of
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.jobs import Job, JobState, Rejection
@@ -59,7 +59,7 @@ def submit_results(
     status: str,
     message: str | None = None,
     key_field_names: Sequence[str] | None = None,
-    records: Sequence[Mapping[str, Any]] | None = None,
+    records: Rows | None = None,
 ) -> Flow[None]:
     """Report what became of a file's records (kalbio `submit_results`).
 
@@ -122,7 +122,7 @@ def submit_submission_results(
     status: str,
     message: str | None = None,
     key_field_names: Sequence[str] | None = None,
-    records: Sequence[Mapping[str, Any]] | None = None,
+    records: Rows | None = None,
 ) -> Flow[None]:
     """Report what became of a submission's drafts (kalbio `submit_submission_results`).
 
@@ -144,7 +144,7 @@ def _results(
     status: str,
     message: str | None,
     key_field_names: Sequence[str] | None,
-    records: Sequence[Mapping[str, Any]] | None,
+    records: Rows | None,
 ) -> Raw:
     """Up to kalbio 0.3.0 an error's message is `error_message`, since 0.4.0 it is `message`: both say it."""
     return given(
@@ -152,7 +152,7 @@ def _results(
         message=message,
         error_message=message if status == "error" else None,
         key_field_names=None if key_field_names is None else list(key_field_names),
-        records=None if records is None else list(records),
+        records=None if records is None else rows_of(records),
     )
 
 
@@ -170,7 +170,7 @@ def result_record(record: Mapping[str, Any]) -> Raw:
         value = record.get(name)
         if not isinstance(value, str) or not value.strip():
             there = ", ".join(map(str, list(record)[:10])) or "no fields at all"
-            raise InvalidInput(f"must have a {name} that is a text; it has {there}")
+            raise InvalidInput(f"must have a {name} that is a string; it has {there}")
         found[name] = value.strip()
     data = {name: value for name, value in record.items() if name not in MEMBERS}
     if record.get("data") is not None:
@@ -183,7 +183,7 @@ def result_record(record: Mapping[str, Any]) -> Raw:
         raise InvalidInput(f"has a field 'data' that is not an object of named values: {data!r:.60}")
     message = record.get("error_message")
     if message is not None and not isinstance(message, str):
-        raise InvalidInput(f"has an error_message that is not a text: {message!r:.60}")
+        raise InvalidInput(f"has an error_message that is not a string: {message!r:.60}")
     return {**found, **given(data=dict(data) or None, error_message=message or None)}
 
 
@@ -303,7 +303,7 @@ def get_registration(operation_id: str, file_id: str | None = None, submission_i
 AFTER_RESULTS = ("submitted", "validated", "validation_failed", "completed", "failed")
 
 
-def took_results(before: Mapping[str, str], now: Raw) -> bool:
+def took_results(before: Mapping[str, Any], now: Raw) -> bool:
     """Whether results have arrived since. With them a registration goes on to another word, or at least is updated.
 
     :param before: `status` and `updated_at` from before they were sent
@@ -342,11 +342,11 @@ def _missing(job_id: str, message: str) -> Job:
     return Job(job_id, JobState.MISSING, AWAITED, message)
 
 
-def _told_once(job_id: str, where: Where) -> Flow[Job]:
-    """What is said in one call is over when it was answered: nothing is left to look at."""
+def _reported(job_id: str, where: Where) -> Flow[Job]:
+    """A status is reported in one call, and that is over when it was answered: nothing is left to poll."""
     del where
     yield from ()
-    return Job(job_id, JobState.SUCCEEDED, "told")
+    return Job(job_id, JobState.SUCCEEDED, "reported")
 
 
 def patient(job: Job) -> Job:
@@ -359,6 +359,6 @@ KINDS: Mapping[str, JobType] = {
     "submission": JobType("submission", _look_at_submission),
     "registered_file": JobType("registration of file", _look_at_file, on_not_found=patient),
     "awaited_submission": JobType("submission", _look_at_submission, on_not_found=patient),
-    "status": JobType("status", _told_once),
+    "status": JobType("status", _reported),
 }
 """None of them can be cancelled: the API has no call for it. An id may be of a registration, a submission or a file."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sluice_provider.calls.body import EncodedRows
 from sluice_provider.calls.flow import Call, Flow, Reply, send
 from sluice_provider.errors import UnexpectedResponse
 
@@ -12,6 +13,14 @@ SHOWN = 100
 """So many rejected rows of one job are kept; all are counted."""
 
 Raw = dict[str, Any]
+
+Rows = Sequence[Mapping[str, Any]] | EncodedRows
+"""Rows to be sent, perhaps encoded before."""
+
+
+def rows_of(data: Rows) -> Any:
+    """Rows as a member of a body."""
+    return data if isinstance(data, EncodedRows) else list(data)
 
 
 def given(**members: Any) -> Raw:

@@ -109,8 +109,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     two of the same name do not replace each other.
 
     Returns `{"system", "state", "operation_id", "file_id", "file_name", "path", "bytes", "sha256", "content_type",
-    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
-    same as their event's extra.
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets
+    get the same as their event's extra.
 
     Rests on `download_file` of the vendor's client (kalbio `files.py`).
 
@@ -190,8 +190,8 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     The file is there whole or not at all: it is written under a temporary name and renamed at the end.
 
     Returns `{"system", "state", "entity_slice_id", "operation_id", "path", "bytes", "sha256", "content_type",
-    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets get the
-    same as their event's extra.
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets
+    get the same as their event's extra.
 
     Rests on `pull_data` of the vendor's client (kalbio `exports.py`).
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids
 from sluice_provider.jobs import JobRef, Work, judge_rejections
+from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.sensors.base import JobSensor
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
-class KaleidoscopeImportSensor(JobSensor):
+class KaleidoscopeImportSensor(RemoteJobSensor):
     """Wait until an import in Kaleidoscope is over. Returns its id, state and counts.
 
     Rests on `get_import` of the vendor's client (kalbio `imports.py`).
 
     :param import_id: the import's id (templated)
-    :param on_rejected_rows: what to do when the remote turned rows away: fail, warn or ignore
+    :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
     """
 
-    system = "kaleidoscope"
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
     template_fields: Sequence[str] = ("import_id", "kaleidoscope_conn_id")
     operator_extra_links = (KaleidoscopeLink(),)
 
@@ -37,8 +41,24 @@ class KaleidoscopeImportSensor(JobSensor):
         self.import_id = import_id
         self.on_rejected_rows = on_rejected_rows
 
-    def reference(self) -> JobRef:
-        return JobRef(self.system, "import", (self.import_id,))
+    def job(self) -> WatchedJob:
+        return _Import(self.import_id, self.on_rejected_rows)
 
-    def judge(self, work: Work) -> None:
+
+class _Import(WatchedJob):
+    service = "kaleidoscope"
+
+    def __init__(self, import_id: str, on_rejected_rows: str) -> None:
+        self.import_id = import_id
+        self.on_rejected_rows = on_rejected_rows
+
+    def validate(self) -> None:
+        check_ids(self, "import_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
+
+    def reference(self) -> JobRef:
+        return JobRef(self.service, "import", (self.import_id,))
+
+    def check_result(self, phase: Phase, work: Work) -> None:
+        del phase
         judge_rejections(work, self.on_rejected_rows, self.log)

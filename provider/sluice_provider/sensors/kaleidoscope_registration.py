@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope_drafts import get_draft_ids
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_list_of_ids
+from sluice_provider.calls.flow import Flow
 from sluice_provider.errors import InvalidInput, SluiceError
-from sluice_provider.jobs import JobRef, JobState, Work, judge_rejections
+from sluice_provider.jobs import JobRef, Work, judge_rejections
+from sluice_provider.jobs.record import NOTHING
+from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.sensors.base import JobSensor
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+
+VALID = "the others are valid"
+"""What became of all records that were not rejected."""
 
 
-class _OperationSensor(JobSensor):
-    """What both have in common: an operation, and a policy for records that were turned away."""
-
-    system = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
-
-    kaleidoscope_conn_id: str
-    operation_id: str
-    on_rejected_rows: str
-
-    def check(self) -> None:
-        check_ids(self, "operation_id")
-        check_choice(self, "on_rejected_rows", POLICIES)
-
-    def judge(self, work: Work) -> None:
-        judge_rejections(work, self.on_rejected_rows, self.log, "the others have a good verdict")
-
-    def _end(self, work: Work) -> dict[str, Any]:
-        if work.state is not JobState.SUCCEEDED:
-            judge_rejections(work, "warn", self.log)
-        return {**super()._end(work), "status": work.jobs[0].word}
-
-
-class KaleidoscopeRegistrationSensor(_OperationSensor):
+class KaleidoscopeRegistrationSensor(RemoteJobSensor):
     """Wait until a registration in Kaleidoscope is over: of a file, or of a submission of drafts.
 
     A file that is not registered yet, and a submission that is not there yet, are waited for. Of a file that was
     registered several times, the last registration counts. A registration that failed fails the sensor; where it was a
-    dry run and turned drafts away, `on_rejected_rows` says what that means.
+    dry run and rejected drafts, `on_rejected_rows` says what that means.
 
     Returns `{"ids", "state", "status", "records", "rejected"}`: the id of the registration or submission, and `records`
     of a submission only.
@@ -52,10 +35,14 @@ class KaleidoscopeRegistrationSensor(_OperationSensor):
     :param operation_id: the experiment or cycle (templated)
     :param file_id: the file ... (templated)
     :param submission_id: ... or the submission (templated)
-    :param on_rejected_rows: what to do when a dry run turned drafts away: fail, warn or ignore
+    :param on_rejected_rows: what to do when a dry run rejected drafts: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
     """
 
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
+    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "file_id", "submission_id", "kaleidoscope_conn_id")
 
     def __init__(
@@ -75,23 +62,14 @@ class KaleidoscopeRegistrationSensor(_OperationSensor):
         self.submission_id = submission_id
         self.on_rejected_rows = on_rejected_rows
 
-    def check(self) -> None:
-        super().check()
-        if (self.file_id is None) == (self.submission_id is None):
-            raise InvalidInput("give either file_id or submission_id")
-        check_ids(self, "submission_id" if self.file_id is None else "file_id")
-
-    def reference(self) -> JobRef:
-        where = {"operation_id": self.operation_id}
-        if self.file_id is not None:
-            return JobRef(self.system, "registered_file", (self.file_id,), where)
-        return JobRef(self.system, "awaited_submission", (str(self.submission_id),), where)
+    def job(self) -> WatchedJob:
+        return _Registration(self.operation_id, self.file_id, self.submission_id, self.on_rejected_rows)
 
 
-class KaleidoscopeDraftsSensor(_OperationSensor):
+class KaleidoscopeDraftsSensor(RemoteJobSensor):
     """Wait until drafts of an operation in Kaleidoscope have a verdict each.
 
-    Returns `{"ids", "state", "status", "drafts", "rejected", ...}`, with a count for each of the remote's words.
+    Returns `{"ids", "state", "status", "drafts", "rejected", ...}`, with a count for each of Kaleidoscope's words.
 
     Rests on `get_draft_statuses` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
@@ -99,10 +77,14 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
     :param record_ids: the drafts; without it, all drafts of the operation: those that are there when the wait begins,
         and those that are staged meanwhile. Drafts that were registered before leave no trace (templated)
     :param validate_only: the verdicts of a dry run are what is waited for; else those of the registration
-    :param on_rejected_rows: what to do when drafts were turned away: fail, warn or ignore
+    :param on_rejected_rows: what to do when drafts were rejected: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
     """
 
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
+    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
 
     def __init__(
@@ -122,18 +104,64 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
         self.validate_only = validate_only
         self.on_rejected_rows = on_rejected_rows
 
-    def check(self) -> None:
-        super().check()
-        check_list_of_ids(self, "record_ids")
+    def job(self) -> WatchedJob:
+        return _Drafts(self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows)
 
-    def note(self) -> dict[str, str]:
-        if self.record_ids is not None:
-            return {}
-        try:
-            return {"seen": " ".join(self.hook.run(get_draft_ids(self.operation_id)))}
-        except SluiceError as error:
-            self.log.warning("Which drafts are there could not be noted, the looks will tell: %s", error)
-            return {}
+
+class _Registration(WatchedJob):
+    """Of a file, or of a submission of drafts."""
+
+    service = "kaleidoscope"
+
+    def __init__(
+        self, operation_id: str, file_id: str | None, submission_id: str | None, on_rejected_rows: str
+    ) -> None:
+        self.operation_id = operation_id
+        self.file_id = file_id
+        self.submission_id = submission_id
+        self.on_rejected_rows = on_rejected_rows
+
+    def validate(self) -> None:
+        check_ids(self, "operation_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
+        if (self.file_id is None) == (self.submission_id is None):
+            raise InvalidInput("give either file_id or submission_id")
+        check_ids(self, "submission_id" if self.file_id is None else "file_id")
+
+    def reference(self) -> JobRef:
+        where = {"operation_id": self.operation_id}
+        if self.file_id is not None:
+            return JobRef(self.service, "registered_file", (self.file_id,), where)
+        return JobRef(self.service, "awaited_submission", (str(self.submission_id),), where)
+
+    def check_result(self, phase: Phase, work: Work) -> None:
+        del phase
+        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
+
+    def explain_failure(self, work: Work) -> None:
+        judge_rejections(work, "warn", self.log)
+
+    def result(self, work: Work) -> dict[str, Any]:
+        return {**super().result(work), "status": work.jobs[0].word}
+
+
+class _Drafts(WatchedJob):
+    """All drafts of an operation, or some of them."""
+
+    service = "kaleidoscope"
+
+    def __init__(
+        self, operation_id: str, record_ids: Sequence[str] | None, validate_only: bool, on_rejected_rows: str
+    ) -> None:
+        self.operation_id = operation_id
+        self.record_ids = record_ids
+        self.validate_only = validate_only
+        self.on_rejected_rows = on_rejected_rows
+
+    def validate(self) -> None:
+        check_ids(self, "operation_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
+        check_list_of_ids(self, "record_ids")
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
@@ -141,4 +169,24 @@ class KaleidoscopeDraftsSensor(_OperationSensor):
             where["record_ids"] = " ".join(self.record_ids)
         if self.validate_only:
             where["validation"] = "yes"
-        return JobRef(self.system, "drafts", (self.operation_id,), where)
+        return JobRef(self.service, "drafts", (self.operation_id,), where)
+
+    def note(self) -> Flow[Mapping[str, str]]:
+        """Which drafts are there when the wait begins: they leave the table when they are registered."""
+        if self.record_ids is not None:
+            return NOTHING
+        try:
+            return {"seen": " ".join((yield from get_draft_ids(self.operation_id)))}
+        except SluiceError as error:
+            self.log.warning("Which drafts are there could not be seen; the status checks will tell: %s", error)
+            return NOTHING
+
+    def check_result(self, phase: Phase, work: Work) -> None:
+        del phase
+        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
+
+    def explain_failure(self, work: Work) -> None:
+        judge_rejections(work, "warn", self.log)
+
+    def result(self, work: Work) -> dict[str, Any]:
+        return {**super().result(work), "status": work.jobs[0].word}

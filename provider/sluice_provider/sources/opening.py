@@ -65,7 +65,7 @@ class File:
         kind = (suffixes[:-1] if self._compression else suffixes)[-1:]
         if not kind or kind[0] not in READERS:
             raise InvalidInput(
-                f"{self.name!r} does not say by its name what it is; known are {', '.join(READERS)}, "
+                f"{self.name!r} has an unsupported file extension; supported are {', '.join(READERS)}, "
                 f"each also compressed ({', '.join(COMPRESSIONS)})"
             )
         self._read = READERS[kind[0]]
