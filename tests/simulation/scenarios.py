@@ -9,14 +9,20 @@ from typing import Any
 
 from simulation.schedule import Scenario, Simulation
 from simulation.world import World
-from sluice_provider.apis import finspace, kili
+from sluice_provider.apis import finspace, kaleidoscope_drafts, kili
 from sluice_provider.apis.finspace_jobs import ChangesetJob
+from sluice_provider.apis.kaleidoscope_drafts_jobs import StageDraftsJob
+from sluice_provider.apis.kaleidoscope_push_jobs import PushJob, Target
+from sluice_provider.apis.kaleidoscope_registration_jobs import RegisterFileJob, SubmitDraftsJob
 from sluice_provider.apis.kili_add_jobs import AddConnectionJob
 from sluice_provider.apis.kili_sync_jobs import SyncJob
 from sluice_provider.apis.liquid_decisions_jobs import ExportJob, ImportJob
 from sluice_provider.calls.body import FilePart
 from sluice_provider.jobs.lifecycle import Options
+from sluice_provider.operators.kaleidoscope_rows import RowsOnce, with_keys
 from sluice_provider.sandbox.finspace_store import ENVIRONMENT
+from sluice_provider.sandbox.kaleidoscope_store import OPERATION
+from sluice_provider.sandbox.kaleidoscope_workspace import FIRST_FILE
 from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
 
 POKE, DEFER, SUBMIT_ONLY = Options(), Options(deferrable=True), Options(wait_for_completion=False)
@@ -204,7 +210,99 @@ FINSPACE = [
     for how, options in (("in the worker", POKE), ("deferred", DEFER))
 ]
 
+# --- Kaleidoscope
+
+ROWS = [{"symbol": symbol, "name": f"Element {symbol}"} for symbol in ("H", "He", "Li", "Be", "B", "C")]
+COMPOUNDS = [{"name": name} for name in ("Aspirin", "Ibuprofen", "Paracetamol")]
+
+
+def _rows(records: Any, key: str) -> RowsOnce:
+    return RowsOnce(records, with_keys([key]), 900_000)
+
+
+def _push_spec(_sim: Simulation) -> PushJob:
+    target = Target(["symbol"], None, None, None, None, None, None, None, None)
+    return PushJob(_rows(ROWS, "symbol"), target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
+
+
+def _pushed(sim: Simulation) -> Iterator[str]:
+    there = {key[0] for key in sim.world.pushes()}
+    if sim.succeeded and not {row["symbol"] for row in ROWS} <= there:
+        yield f"the task succeeded and only {sorted(there)} arrived"
+    if sim.succeeded and sum(sim.result[name] for name in ("created", "updated", "skipped")) != len(ROWS):
+        yield f"the result does not count each row once: {sim.result}"
+
+
+def _stage_spec(_sim: Simulation) -> StageDraftsJob:
+    return StageDraftsJob(
+        _rows(COMPOUNDS, "name"),
+        operation_id=OPERATION,
+        key_field_names=["name"],
+        replace_existing=False,
+        on_rejected_rows="fail",
+        batch_size=2,
+        max_bytes=900_000,
+    )
+
+
+def _staged(sim: Simulation) -> Iterator[str]:
+    for key, count in Counter(draft.key for draft in sim.world.drafts()).items():
+        if count > sim.asked:
+            yield f"{count} drafts of {key}, and the user asked {sim.asked} times"
+    if sim.succeeded and len({draft.key for draft in sim.world.drafts()}) < len(COMPOUNDS):
+        yield f"the task succeeded and the drafts are {sim.world.drafts()}"
+
+
+def _submit_spec(_sim: Simulation) -> SubmitDraftsJob:
+    return SubmitDraftsJob(operation_id=OPERATION, record_ids=None, validate_only=True, on_rejected_rows="warn")
+
+
+def _with_drafts(world: World) -> None:
+    import_id = world.run(kaleidoscope_drafts.create_draft_import(OPERATION, COMPOUNDS))
+    staging = world.run(kaleidoscope_drafts.get_staging(OPERATION))
+    world.run(kaleidoscope_drafts.run_draft_import(import_id, ["name"], ["name"], staging))
+    world.advance(60.0)
+
+
+def _submitted(sim: Simulation) -> Iterator[str]:
+    if len(sim.world.cases()) > sim.asked:
+        yield f"{len(sim.world.cases())} submissions, and the user asked {sim.asked} times"
+    if sim.succeeded and sim.world.cases()[-1].id != sim.result["submission_id"]:  # type: ignore[index]
+        yield f"the task succeeded and the submissions are {sim.world.cases()}"
+
+
+def _register_spec(_sim: Simulation) -> RegisterFileJob:
+    return RegisterFileJob(operation_id=OPERATION, file_id=FIRST_FILE, if_registered="reuse")
+
+
+def _registered(sim: Simulation) -> Iterator[str]:
+    if len(sim.world.cases()) > 1:
+        yield f"the file was registered {len(sim.world.cases())} times"
+    if sim.succeeded and not sim.world.cases():
+        yield "the task succeeded and the file is not registered"
+
+
+KALEIDOSCOPE = [
+    Scenario(
+        f"{name}, {how}",
+        "kaleidoscope",
+        spec,
+        check,
+        {"job_seconds": 4.0, "registrar": "completes"},
+        prepare,
+        options=options,
+    )
+    for name, spec, check, prepare in (
+        ("push", _push_spec, _pushed, lambda _world: None),
+        ("stage drafts", _stage_spec, _staged, lambda _world: None),
+        ("submit drafts", _submit_spec, _submitted, _with_drafts),
+        ("register a file", _register_spec, _registered, lambda _world: None),
+    )
+    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+]
+
 SCENARIOS: dict[str, list[Scenario]] = {
+    "kaleidoscope": KALEIDOSCOPE,
     "kili": KILI,
     "liquid_decisions": LIQUID_DECISIONS,
     "finspace": FINSPACE,

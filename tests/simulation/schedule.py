@@ -152,7 +152,7 @@ class Simulation:
         if self.ti.state in ("scheduled", "up_for_retry"):
             if self.ti.store and self.choices.opportunity(["rolled back"]):
                 self._rolled_back()
-            ti_id = self.ti.begin_try()
+            ti_id, self.result = self.ti.begin_try(), None
             self.tell(f"try {self.ti.try_number} begins")
             self._spawn(Worker(self, ti_id).start())
 
