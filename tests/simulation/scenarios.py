@@ -291,6 +291,7 @@ KALEIDOSCOPE = [
         {"job_seconds": 4.0, "registrar": "completes"},
         prepare,
         options=options,
+        repeatable=name == "push",
     )
     for name, spec, check, prepare in (
         ("push", _push_spec, _pushed, lambda _world: None),

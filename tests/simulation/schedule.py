@@ -66,7 +66,7 @@ class Scenario(NamedTuple):
     :param check: tells what is wrong with what the service holds in the end
     :param settings: of the sandbox
     :param prepare: what is there before
-    :param foreign: the service has jobs that are not the task's
+    :param repeatable: a request that was sent twice does no harm, so nobody has to know of the first one's job
     :param can_be_asked: what became of a request can always be found out, or does not matter: no task fails for it
     """
 
@@ -79,7 +79,7 @@ class Scenario(NamedTuple):
     options: Options = Options()
     durable: bool = True
     cancel_on_kill: bool = True
-    foreign: bool = False
+    repeatable: bool = False
     can_be_asked: bool = True
 
 
@@ -240,7 +240,7 @@ class Simulation:
         """No job is left running unseen: whoever opens the page of a task that is over finds it there, and a task that
         has succeeded has none but those whose place was taken."""
         going_on = [job for job in self.world.jobs() if not job.over and job.state != "not run"]
-        if not going_on or self.scenario.foreign:
+        if not going_on:
             return
         summary = self.ti.store.get(KEY, {}).get("summary", {})
         record = RecordStorage(Store(self.ti, self.ti.id)).load()
@@ -248,11 +248,10 @@ class Simulation:
         # What was being submitted when its task ended has an unknown outcome, and is shown so.
         unknown = summary.get("state") in ("outcome_unknown", "submitting") or "" in replaced
         for job in going_on:
-            if job.id not in replaced and job.id not in (summary.get("ids") or ()) and not unknown:
+            known = job.id in (summary.get("ids") or ())
+            if not known and not unknown and job.id not in replaced and not self.scenario.repeatable:
                 yield f"{job.kind} {job.id} goes on and the record does not know of it ({summary})"
-            elif (
-                self.succeeded and self.scenario.options.wait_for_completion and job.id not in replaced and not unknown
-            ):
+            elif self.succeeded and known and self.scenario.options.wait_for_completion:
                 yield f"the task succeeded and {job.kind} {job.id} goes on"
         acts = {"marked failed", "marked success"}
         only_marked = (
