@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import bench_record
 import bench_uploads
 import sluice_provider
 from sluice_provider.systems import SYSTEMS
@@ -159,4 +160,5 @@ if __name__ == "__main__":
     imports()
     reading()
     pushing()
+    bench_record.recording()
     bench_uploads.uploading()

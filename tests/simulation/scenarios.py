@@ -160,7 +160,7 @@ def _with_connection(world: World) -> None:
 
 
 KILI = [
-    Scenario(f"{name}, {how}", "kili", spec, check, {"job_seconds": 4.0}, prepare, options=options)
+    Scenario(f"{name}, {how}", "kili", spec, check, {"job_seconds": 2.0}, prepare, options=options)
     for name, spec, check, prepare in (
         ("add", _add_spec, _one_connection, lambda _world: None),
         ("synchronise", _sync_spec, _synchronised, _with_connection),
@@ -206,7 +206,7 @@ def _changed(sim: Simulation) -> Iterator[str]:
 
 
 FINSPACE = [
-    Scenario(f"changesets, {how}", "finspace", _changes_spec, _changed, {"job_seconds": 6.0}, options=options)
+    Scenario(f"changesets, {how}", "finspace", _changes_spec, _changed, {"job_seconds": 3.0}, options=options)
     for how, options in (("in the worker", POKE), ("deferred", DEFER))
 ]
 

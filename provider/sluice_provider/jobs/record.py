@@ -253,7 +253,7 @@ def phase_from_json(data: Any) -> PhaseRecord | None:
     """None for what is no phase."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
-    known = {"name", "submitted_at", "attempt", "intent", "complete", "outcome", "trigger_restarts"}
+    known = {*PhaseRecord._fields, "submitted"}
     outcome = data.get("outcome")
     return PhaseRecord(
         name=data["name"],

@@ -1,0 +1,288 @@
+"""The record as it is written: it comes back as it was, whatever broke off, and no write grows with the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sluice_provider.errors import UnexpectedResponse
+from sluice_provider.jobs.record import (
+    VERSION,
+    Intent,
+    JobRecord,
+    PhaseRecord,
+    Redo,
+    ReplacedJob,
+    Submission,
+)
+from sluice_provider.jobs.storage import HISTORY_PIECES, KEY, LOG_KEY, STATE_KEY, RecordStorage
+
+SAMPLES = Path(__file__).parent / "records"
+MOST_OF_A_WRITE = 16 * 1024
+
+
+class Store:
+    """As Airflow's task state store: it keeps JSON text. It may refuse everything after so many writes."""
+
+    def __init__(self, kept=None):
+        self.kept = dict(kept or {})
+        self.writes = []
+        self.left = None
+
+    def get(self, key):
+        return json.loads(self.kept[key]) if key in self.kept else None
+
+    def set(self, key, value):
+        if self.left == 0:
+            raise OSError("the API is away")
+        self.left = None if self.left is None else self.left - 1
+        self.kept[key] = json.dumps(value)
+        self.writes.append((key, len(self.kept[key])))
+
+
+def saved(*records, store=None):
+    """The store after these records were saved by one process."""
+    store = store or Store()
+    storage = RecordStorage(store)
+    for record in records:
+        storage.save(record)
+    return store
+
+
+FULL = JobRecord(
+    fingerprint="print",
+    clears=(1, 3),
+    seed="seed",
+    phases=(
+        PhaseRecord(
+            "one",
+            100.0,
+            submissions=(Submission("a", 0, 2), Submission("b", 2, 2)),
+            complete=True,
+            outcome={"state": "succeeded", "counts": {"rows": 4}, "at": 110.0, "outputs": {"files": ["x"]}},
+            facts={"before": ["p", "q"]},
+            locator={"project_id": "7"},
+        ),
+        PhaseRecord(
+            "two",
+            attempt=1,
+            submissions=(Submission("c"),),
+            intent=Intent("key", 120.0, 1, 3, reported=True),
+            facts={"before": []},
+            trigger_restarts=2,
+        ),
+    ),
+    replaced=(ReplacedJob("old", "cancelled", 5), ReplacedJob("", "outcome_unknown")),
+    redo=Redo("cancelling", "other print", (2, 7), "other seed"),
+    summary={"state": "running", "ids": ["c"], "id_count": 1, "counts": {}, "message": "so far so good"},
+).with_event(100.0, "submitting", "one, 1 to 2")
+
+
+def test_it_comes_back_as_it_was():
+    """Every field of it."""
+    loaded = RecordStorage(saved(FULL)).load()
+    assert loaded._replace(summary={}) == FULL._replace(summary={})
+    assert loaded.summary["message"] == "so far so good"
+
+
+def test_what_is_not_there_is_none():
+    """A first try finds nothing."""
+    assert RecordStorage(Store()).load() is None
+
+
+def test_what_is_no_record_says_what_to_do():
+    """Somebody has edited it beyond reading."""
+    for value in ("nonsense", {"summary": {}}, [1], 7):
+        with pytest.raises(UnexpectedResponse, match="delete 'sluice_record'"):
+            RecordStorage(Store({KEY: json.dumps(value)})).load()
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)
+def test_samples_of_every_version_can_be_read(path):
+    """Records that were written once stay readable: the intents, ids and outcomes in them decide what is done."""
+    sample = json.loads(path.read_text())
+    record = RecordStorage(Store({key: json.dumps(value) for key, value in sample["store"].items()})).load()
+    assert record.fingerprint == sample["expected"]["fingerprint"]
+    phases = {
+        phase.name: {
+            "ids": list(phase.ids),
+            "size": phase.size,
+            "complete": phase.complete,
+            "intent": phase.intent and phase.intent.key,
+            "state": (phase.outcome or {}).get("state"),
+        }
+        for phase in record.phases
+    }
+    assert phases == sample["expected"]["phases"]
+
+
+def test_there_is_a_sample_of_this_version():
+    """Whoever raises the version adds one."""
+    assert (SAMPLES / f"version_{VERSION}.json").is_file()
+
+
+def test_fields_of_a_newer_version_are_kept():
+    """A rollback of the package loses nothing, and burns no retries."""
+    store = saved(FULL)
+    head = json.loads(store.kept[KEY])
+    head.update(version=99, region="eu")
+    head["open"][0]["priority"] = 7
+    store.kept[KEY] = json.dumps(head)
+    storage = RecordStorage(store)
+    record = storage.load()
+    assert record.phase("two").intent.key == "key"
+    storage.save(record.with_event(200.0, "status", "on"))
+    storage.save(record.with_summary(201.0, state="cancelling"))
+    head = json.loads(store.kept[KEY])
+    assert (head["region"], head["open"][0]["priority"]) == ("eu", 7)
+
+
+@pytest.mark.parametrize("writes", range(8))
+def test_a_writing_that_breaks_off_leaves_a_record_that_decides_right(writes):
+    """Wherever a process dies, an id that was written is known, and an intent without one is not lost."""
+    intent = FULL.with_phase(FULL.phase("two")._replace(intent=Intent("next", 130.0, 4, 1, reported=False)))
+    store = saved(intent)
+    answered = intent.phase("two")._replace(intent=None, submissions=(*FULL.phase("two").submissions, Submission("d")))
+    store.left = writes
+    storage = RecordStorage(store)
+    storage.load()
+    try:
+        storage.save(intent.with_phase(answered).with_event(131.0, "submitted", "d").with_summary(131.0, state="x"))
+    except OSError:
+        pass
+    store.left = None
+    phase = RecordStorage(store).load().phase("two")
+    assert (phase.intent is None) == ("d" in phase.ids)
+
+
+def test_a_save_that_failed_is_made_up_for():
+    """By the next one, and nothing is written twice."""
+    store = Store()
+    storage = RecordStorage(store)
+    storage.save(FULL)
+    phase = FULL.phase("two")._replace(submissions=(Submission("c"), Submission("d")))
+    for left in (0, 1, 2):
+        store.left = left
+        with pytest.raises(OSError, match="away"):
+            storage.save(FULL.with_phase(phase).with_summary(1.0, state=f"try {left}"))
+    store.left = None
+    storage.save(FULL.with_phase(phase).with_summary(1.0, state="done"))
+    assert RecordStorage(store).load().phase("two").ids == ("c", "d")
+
+
+def test_work_begun_anew_does_not_mix_with_the_old():
+    """Pieces of the old log are left over and ignored."""
+    many = FULL.phase("one")._replace(submissions=tuple(Submission(f"{number:040}") for number in range(1000)))
+    store = saved(FULL.with_phase(many))
+    storage = RecordStorage(store)
+    storage.load()
+    storage.save(JobRecord("print", (2, 7), "new seed").with_phase(PhaseRecord("one", submissions=(Submission("n"),))))
+    assert RecordStorage(store).load().phase("one").ids == ("n",)
+
+
+def test_parts_that_were_submitted_again_replace_the_old_ones():
+    """Of several parts one had failed."""
+    store = Store()
+    storage = RecordStorage(store)
+    phase = PhaseRecord("one", submissions=(Submission("a", 0, 1), Submission("b", 1, 1)))
+    record = JobRecord("print", seed="seed").with_phase(phase)
+    storage.save(record)
+    storage.save(record.with_phase(phase._replace(submissions=(Submission("b", 1, 1),), attempt=1)))
+    storage.save(record.with_phase(phase._replace(submissions=(Submission("b", 1, 1), Submission("c", 0, 1)), attempt=1)))
+    assert RecordStorage(store).load().phase("one").ids == ("b", "c")
+
+
+# --- sizes
+
+
+def pushed(batches, group):
+    """A push of so many batches, written after each `group` of them."""
+    store = Store()
+    storage = RecordStorage(store)
+    record = JobRecord("print", seed="seed")
+    phase = PhaseRecord("push")
+    for start in range(0, batches, group):
+        new = [Submission(f"{number:036}", number * 1000, 1000) for number in range(start, start + group)]
+        phase = phase._replace(submissions=(*phase.submissions, *new))
+        record = record.with_phase(phase).with_event(float(start), "submitted", f"push, {start}")
+        storage.save(record.with_summary(float(start), state="running", ids=phase.ids, counts={"sent": phase.size}))
+    return store
+
+
+@pytest.mark.parametrize("group", [1, 10, 100])
+def test_what_a_batch_costs_does_not_grow(group):
+    """Not with the number of batches before it."""
+    few, many = (sum(size for _, size in pushed(batches, group).writes) / batches for batches in (2_000, 8_000))
+    assert many < few * 1.2
+
+
+@pytest.mark.parametrize("batches", [10, 1_000, 10_000])
+def test_no_write_is_large(batches):
+    """Whatever the size of the job."""
+    assert max(size for _, size in pushed(batches, 10).writes) <= MOST_OF_A_WRITE
+    assert max(map(len, pushed(batches, batches).kept.values())) <= MOST_OF_A_WRITE
+
+
+def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
+    """A thousand ids that were there before, a service that talks without end, a job that changes all the time."""
+    record = FULL.with_phase(
+        FULL.phase("two")._replace(facts={"before": [f"{number:036}" for number in range(5_000)]}, locator={})
+    )
+    record = record.with_summary(1.0, message="x" * 1_000_000, service_status="\0" * 9_000, ids=["i" * 100] * 1_000)
+    store = Store()
+    storage = RecordStorage(store)
+    for number in range(2_000):
+        record = record.with_event(float(number), "status", f"{number} " + "\N{SNOWMAN}" * 1_000)
+    storage.save(record)
+    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    assert RecordStorage(store).load().phase("two").facts == record.phase("two").facts
+    assert len([key for key in store.kept if "history" in key]) <= HISTORY_PIECES
+
+
+def test_many_phases_do_not_fill_the_head():
+    """Those that have ended are in the log."""
+    store = Store()
+    storage = RecordStorage(store)
+    record = JobRecord("print", seed="seed")
+    for number in range(1_000):
+        outcome = {"state": "succeeded", "counts": {"put": 32}, "at": 1.0, "outputs": {}}
+        phase = PhaseRecord(f"changeset-{number}", submissions=(Submission(f"{number:026}"),), complete=True)
+        record = record.with_phase(phase._replace(outcome=outcome))
+        storage.save(record)
+    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    assert len(RecordStorage(store).load().phases) == 1_000
+
+
+def test_one_tiny_value_tells_the_state():
+    """For a page that groups jobs in SQL."""
+    assert json.loads(saved(FULL).kept[STATE_KEY]) == "running"
+
+
+def test_nothing_is_written_that_has_not_changed():
+    """A second save of the same record costs nothing."""
+    store = Store()
+    storage = RecordStorage(store)
+    storage.save(FULL)
+    before = len(store.writes)
+    storage.save(FULL)
+    assert len(store.writes) == before
+
+
+def test_for_the_page_only():
+    """With durable=False nothing is written that a retry could go on from."""
+    store = Store()
+    RecordStorage(store, summary_only=True).save(FULL)
+    assert set(json.loads(store.kept[KEY])) == {"summary", "history"}
+    assert not any(key.startswith(LOG_KEY) for key in store.kept)
+    assert RecordStorage(store, summary_only=True).load() is None
+
+
+def test_secrets_are_taken_out_of_every_text():
+    """A service may repeat what it was sent."""
+    store = Store()
+    storage = RecordStorage(store, lambda text: text.replace("hunter2", "***"))
+    record = FULL.with_event(1.0, "error", "no: hunter2").with_summary(1.0, message="hunter2", service_status="hunter2")
+    storage.save(record)
+    assert "hunter2" not in json.dumps(store.kept)
