@@ -49,7 +49,7 @@ class Kili:
 
     @property
     def asked(self) -> list[str]:
-        """What Kili was asked to do and began: CHECK, ADD, REMOVE."""
+        """What Kili was told to do and began: CHECK, ADD, REMOVE."""
         return self.connection()["asked"]
 
     @property
@@ -98,6 +98,22 @@ def lost(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: st
         if means(request, name, **where) and next(left) > 0:
             kili.trouble(drop=drop)
         return original(client, request, **options)
+
+    with mock.patch.object(httpx.Client, "send", send):
+        yield
+
+
+@contextmanager
+def answered_badly(name: str, status: int, body: bytes = b"", **where: str) -> Iterator[None]:
+    """The first such mutation is run, and answered like this all the same."""
+    original, left = httpx.Client.send, [httpx.Response(status, content=body)]
+
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not left or not means(request, name, **where):
+            return original(client, request, **options)
+        original(client, request, **options).read()
+        left[0].request = request
+        return left.pop()
 
     with mock.patch.object(httpx.Client, "send", send):
         yield
