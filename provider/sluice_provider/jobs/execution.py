@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sluice_provider.calls.flow import Age, Call, Flow, wait
+from sluice_provider.calls.flow import Age, Call, Flow, Pause, wait
 from sluice_provider.errors import SluiceError, TooLarge, Unreachable
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
@@ -373,7 +373,8 @@ def watch(
 
 
 def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
-    """The flow, whose calls are not made after this time.
+    """The flow, whose calls are not made after this time. One that would pause for longer ends with the pause's cause,
+    so that a service's own words, and when it wants to be called again, are not lost.
 
     :raises Unreachable: the process stood still for too long; nothing was sent
     """
@@ -383,6 +384,9 @@ def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Pause) and step.cause is not None and time.time() + step.seconds > until:
+            flow.close()
+            raise step.cause
         if isinstance(step, Call) and time.time() > until:
             answer = Unreachable("not sent: too much time has passed since this request was written down", sent=False)
             continue
