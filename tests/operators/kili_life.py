@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -92,11 +92,18 @@ def mutation_in(request: dict[str, Any]) -> str:
 @contextmanager
 def lost(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: str) -> Iterator[None]:
     """The answer to such mutations is lost ("after"), or they never arrive ("before")."""
+    with lost_to(kili, name, times, where, drop=drop):
+        yield
+
+
+@contextmanager
+def lost_to(kili: Kili, name: str, times: int = 1, where: Mapping[str, str] = {}, **fault: Any) -> Iterator[None]:
+    """Such mutations meet with trouble."""
     original, left = httpx.Client.send, count(times, -1)
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         if means(request, name, **where) and next(left) > 0:
-            kili.trouble(drop=drop)
+            kili.trouble(**fault)
         return original(client, request, **options)
 
     with mock.patch.object(httpx.Client, "send", send):

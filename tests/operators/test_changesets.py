@@ -224,7 +224,7 @@ WRONG = {
     "too long": ({"change_requests": [delete("/" + "x" * 1024 + "/")]}, "1 to 1025 characters"),
     "not S3": ({"change_requests": [put("https://b/k", "/")]}, r"\[0\]: s3Path"),
     "bucket only": ({"change_requests": [put("s3://bucket", "/")]}, r"\[0\]: s3Path"),
-    "XCom that is not there": ({"environment_id": "None"}, "the text 'None'"),
+    "XCom that is not there": ({"environment_id": "None"}, "the string 'None'"),
     "blank environment": ({"environment_id": " "}, "environment_id"),
     "long environment": ({"environment_id": "e" * 33}, "1 to 32 characters"),
     "database": ({"database_name": "_x_"}, "database_name"),
