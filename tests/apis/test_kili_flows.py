@@ -127,7 +127,10 @@ def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
     """Checking, then applying, each some time after the asking."""
     sluice_sandbox.settings(job_seconds=100, flag_delay=10)
     me = ids["connection_id"]
-    for flow, word in ((kili.compute_differences(me), "checking"), (kili.validate_differences(me, "ADD"), "applying")):
+    for flow, word in (
+        (kili.compute_differences(me), "computing differences"),
+        (kili.validate_differences(me, "ADD"), "applying differences"),
+    ):
         run(flow)
         assert run(kili.look_at(me)).busy == ""
         sluice_sandbox.advance(20)
@@ -331,11 +334,11 @@ def test_where_the_endpoint_is(host, port, base, web):
 
     hook, conn = KiliHook(), fields(host=host, port=port)
     assert hook.place(conn).base_url == base
-    link = hook.job_url("check", "c", {"project_id": "p/1"}, conn)
+    link = hook.job_url("computation", "c", {"project_id": "p/1"}, conn)
     assert link == f"{web or base.removesuffix('/api/label/v2/')}/label/projects/p%2F1/"
     other = fields(host=host, port=port, extra={"web_url": "https://people/"})
-    assert hook.job_url("check", "c", {"project_id": "p"}, other) == "https://people/label/projects/p/"
-    assert hook.job_url("check", "c", {}, conn) == ""
+    assert hook.job_url("computation", "c", {"project_id": "p"}, other) == "https://people/label/projects/p/"
+    assert hook.job_url("computation", "c", {}, conn) == ""
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "two words", "line\nbreak", "schlüssel"])

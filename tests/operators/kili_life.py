@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -49,7 +49,7 @@ class Kili:
 
     @property
     def asked(self) -> list[str]:
-        """What Kili was asked to do and began: CHECK, ADD, REMOVE."""
+        """What Kili was told to do and began: CHECK, ADD, REMOVE."""
         return self.connection()["asked"]
 
     @property
@@ -92,12 +92,35 @@ def mutation_in(request: dict[str, Any]) -> str:
 @contextmanager
 def lost(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: str) -> Iterator[None]:
     """The answer to such mutations is lost ("after"), or they never arrive ("before")."""
+    with lost_to(kili, name, times, where, drop=drop):
+        yield
+
+
+@contextmanager
+def lost_to(kili: Kili, name: str, times: int = 1, where: Mapping[str, str] = {}, **fault: Any) -> Iterator[None]:
+    """Such mutations meet with trouble."""
     original, left = httpx.Client.send, count(times, -1)
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         if means(request, name, **where) and next(left) > 0:
-            kili.trouble(drop=drop)
+            kili.trouble(**fault)
         return original(client, request, **options)
+
+    with mock.patch.object(httpx.Client, "send", send):
+        yield
+
+
+@contextmanager
+def answered_badly(name: str, status: int, body: bytes = b"", **where: str) -> Iterator[None]:
+    """The first such mutation is run, and answered like this all the same."""
+    original, left = httpx.Client.send, [httpx.Response(status, content=body)]
+
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not left or not means(request, name, **where):
+            return original(client, request, **options)
+        original(client, request, **options).read()
+        left[0].request = request
+        return left.pop()
 
     with mock.patch.object(httpx.Client, "send", send):
         yield

@@ -1,4 +1,4 @@
-"""Changesets from a task: what is asked for, once, in order; what a retry makes of it; what is refused before."""
+"""Changesets from a task: what is submitted, once, in order; what a retry makes of it; what is refused before."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import re
 import pytest
 from airflow.sdk import get_current_context
 
+from operators.late import late, standing_still
 from operators.life import Died
-from sluice_provider.errors import AuthenticationFailed, Conflict, InvalidInput, JobFailed, NotFound, RateLimited
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    Conflict,
+    InvalidInput,
+    JobFailed,
+    NotFound,
+    RateLimited,
+    Unreachable,
+)
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
 
 pytestmark = pytest.mark.airflow
@@ -91,8 +100,8 @@ def killed():
 
 @WAYS
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
-def test_a_changeset_is_asked_for_and_awaited(change, kdb, deferrable, word):
-    """Asked for once, under way by any name, and the result tells what it changed."""
+def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
+    """Submitted once, under way by any name, and the result tells what it changed."""
     kdb.sandbox.settings(job_seconds=20, changeset_status=word)
     life = change(deferrable=deferrable).go()
     assert life.state == "success", life.error
@@ -119,8 +128,8 @@ def test_long_lists_become_several_changesets(change, kdb, deferrable):
     assert len(set(kdb.tokens)) == 3
     assert life.result["changeset_ids"] == kdb.changesets
     assert [each["put"] for each in life.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
-    phases = [(entry["phase"], entry["parts"][0][1:]) for entry in life.journal["entries"]]
-    assert phases == [("changeset-1", [0, 2]), ("changeset-2", [2, 2]), ("changeset-3", [4, 1])]
+    phases = [(phase.name, phase.submissions[0][1:]) for phase in life.record.phases]
+    assert phases == [("changeset-1", (0, 2)), ("changeset-2", (2, 2)), ("changeset-3", (4, 1))]
 
 
 def test_thirty_two_is_the_limit(change, kdb):
@@ -185,7 +194,7 @@ def test_mapped_tasks_have_tokens_of_their_own(airflow, kdb):
 # --- dry runs
 
 
-def test_a_dry_run_asks_for_nothing(change, kdb):
+def test_a_dry_run_submits_nothing(change, kdb):
     """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
     life = change(change_requests=SYMS, max_requests_per_changeset=3, plan_only=True).go()
     assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
@@ -215,7 +224,7 @@ WRONG = {
     "too long": ({"change_requests": [delete("/" + "x" * 1024 + "/")]}, "1 to 1025 characters"),
     "not S3": ({"change_requests": [put("https://b/k", "/")]}, r"\[0\]: s3Path"),
     "bucket only": ({"change_requests": [put("s3://bucket", "/")]}, r"\[0\]: s3Path"),
-    "XCom that is not there": ({"environment_id": "None"}, "the text 'None'"),
+    "XCom that is not there": ({"environment_id": "None"}, "the string 'None'"),
     "blank environment": ({"environment_id": " "}, "environment_id"),
     "long environment": ({"environment_id": "e" * 33}, "1 to 32 characters"),
     "database": ({"database_name": "_x_"}, "database_name"),
@@ -238,21 +247,21 @@ def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
 # --- nothing twice
 
 
-def test_the_token_is_written_down_before_asking(change, kdb):
-    """Who dies before asking leaves word of the token, which the next try uses."""
+def test_the_token_is_written_down_before_it_is_used(change, kdb):
+    """Who dies before submitting leaves word of the token, which the next try uses."""
     life = change()
     with life.death("before submitting"):
         life.go()
-    [entry] = life.journal["entries"]
+    token = life.phase.intent.key
     assert kdb.creations == []
     life.retry()
-    assert kdb.tokens == [entry["intent"]["key"]]
+    assert kdb.tokens == [token]
     assert len(kdb.tokens[0]) <= 64
 
 
 @WAYS
-def test_in_doubt_the_token_is_used_again(change, kdb, clock, deferrable):
-    """Dead between asking and hearing: within the token's life the same request gives the same changeset."""
+def test_an_unknown_outcome_is_settled_by_the_same_token(change, kdb, clock, deferrable):
+    """Dead between request and answer: within the token's life the same request gives the same changeset."""
     life = change(deferrable=deferrable)
     with life.death("after submitting"):
         life.go()
@@ -264,7 +273,7 @@ def test_in_doubt_the_token_is_used_again(change, kdb, clock, deferrable):
     assert life.result["changeset_ids"] == kdb.changesets
     assert len(kdb.changesets) == 1
     assert kdb.listings() == []
-    assert life.said("WARNING", "same client token")
+    assert life.said("WARNING", "which gives the same changeset")
 
 
 @WAYS
@@ -282,11 +291,11 @@ def test_after_ten_minutes_the_changeset_is_looked_for(change, kdb, clock, defer
     assert life.result["changeset_ids"] == mine
     assert len(kdb.changesets) == 2
     assert len(kdb.listings()) == 1
-    assert life.said("WARNING", "going on with it", mine[0])
+    assert life.said("WARNING", "The request took effect: continuing with", mine[0])
 
 
-def test_after_ten_minutes_what_is_not_there_is_asked_for(change, kdb, clock):
-    """Dead before asking, and the same changes made by somebody else long ago: neither keeps it from being done."""
+def test_after_ten_minutes_what_is_not_there_is_submitted(change, kdb, clock):
+    """Dead before submitting, and the same changes made by somebody else long ago: neither keeps it from being done."""
     change().go()
     clock.move(100)
     life = change()
@@ -297,7 +306,7 @@ def test_after_ten_minutes_what_is_not_there_is_asked_for(change, kdb, clock):
     assert life.state == "success"
     assert len(kdb.changesets) == 2
     assert life.result["changeset_ids"] == kdb.changesets[1:]
-    assert life.said("WARNING", "it is not there")
+    assert life.said("WARNING", "the request had no effect")
 
 
 def test_a_token_does_not_grow_younger(change, kdb, clock):
@@ -325,7 +334,7 @@ def test_a_failed_changeset_is_not_taken_for_the_lost_one(change, kdb, clock):
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_a_lost_answer_is_asked_for_again_at_once(change, kdb, drop):
+def test_a_lost_answer_is_settled_at_once(change, kdb, drop):
     """The same token, in the same try, and one changeset."""
     kdb.sandbox.faults([{"method": "POST", "path": "/changesets", "drop": drop}])
     life = change().go()
@@ -375,7 +384,7 @@ def test_not_waiting_awaits_all_but_the_last(change, kdb):
     assert [len(each["changeRequests"]) for each in kdb.creations] == [2, 2, 1]
 
 
-def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
+def test_a_refusal_does_not_settle_an_older_request(change, kdb, clock):
     """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
     life = change()
     with life.death("after submitting"):
@@ -389,13 +398,133 @@ def test_a_refusal_does_not_settle_an_older_doubt(change, kdb, clock):
     assert len(kdb.changesets) == 1
 
 
-def test_cleared_while_it_was_asking(change, kdb):
-    """Killed in the middle and cleared: it goes on, since nobody was told that anything is done or in doubt."""
+def test_cleared_while_it_was_submitting(change, kdb):
+    """Killed in the middle and cleared: it goes on, and nothing is done twice."""
     life = change(change_requests=SYMS, max_requests_per_changeset=3)
     with life.death("after submitting", nth=2):
         life.go()
     life.clear().go()
     assert (life.state, len(kdb.changesets)) == ("success", 2)
+
+
+@WAYS
+@pytest.mark.parametrize("moment", ["end written", "job written", "after submitting", "before submitting"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_cleared_in_the_middle_of_a_chain(change, kdb, deferrable, moment, nth):
+    """It goes on where it was: no changeset is made twice, and none is left out."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
+    with life.death(moment, nth=nth):
+        life.go()
+    life.clear().go()
+    assert life.state == "success", life.error
+    assert life.result["changeset_ids"] == kdb.changesets
+    assert [each["put"] for each in life.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
+    assert "replaced_jobs" not in life.result
+
+
+@WAYS
+def test_cleared_while_a_changeset_of_a_chain_runs(change, kdb, deferrable):
+    """It cannot be cancelled, so the task reconnects to it."""
+    kdb.sandbox.settings(job_seconds=100)
+    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=True).defer()
+    life.fire().leg()
+    assert (life.state, len(kdb.changesets)) == ("deferred", 2)
+    life.args["deferrable"] = deferrable
+    life.clear().go()
+    assert (life.state, len(kdb.changesets)) == ("success", 3)
+    assert life.said("reconnecting to that job")
+
+
+def test_a_chain_that_is_cleared_after_its_end_is_done_again(change, kdb):
+    """Under other tokens, and the result names the changesets of before."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2).go()
+    before = kdb.changesets
+    life.clear().go()
+    assert (life.state, len(set(kdb.tokens))) == ("success", 6)
+    assert life.result["changeset_ids"] == kdb.changesets[3:]
+    assert [each["id"] for each in life.result["replaced_jobs"]] == before
+
+
+def test_a_shorter_list_and_a_clear_in_the_middle(change, kdb):
+    """Other input is other work, also where the changeset that runs is beyond the end of the new list."""
+    life = change(change_requests=SYMS, max_requests_per_changeset=2)
+    with life.death("job written", nth=2):
+        life.go()
+    life.args["change_requests"] = SYMS[:2]
+    life.clear().go()
+    assert (life.state, len(kdb.changesets)) == ("success", 3)
+    assert life.result["changeset_ids"] == kdb.changesets[2:]
+
+
+def test_an_edited_list_after_a_request_without_an_answer(change, kdb):
+    """The old token goes with the old list, so the new list gets another one."""
+    life = change()
+    with life.death("after submitting"):
+        life.go()
+    life.args["change_requests"] = CHANGES[:1]
+    life.clear().go()
+    assert life.state == "success", life.error
+    assert len(kdb.changesets) == len(set(kdb.tokens)) == 2
+    assert life.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
+
+
+@WAYS
+def test_a_forgotten_token_and_a_request_that_lands_late(change, kdb, clock, deferrable):
+    """The token is too old to be sent again, and the request is still under way: the next try waits until it must have
+    landed, and finds it."""
+    life = change(deferrable=deferrable)
+    with late(life, clock, 600, lambda request: request.url.path.endswith("/changesets")):
+        life.go()
+    clock.move(520)
+    life.retry()
+    assert life.state == "success", life.error
+    assert len(kdb.creations) == len(kdb.changesets) == 1
+    assert life.result["changeset_ids"] == kdb.changesets
+
+
+@pytest.mark.parametrize("seconds", [520, 700])
+def test_a_process_that_stood_still_sends_nothing(change, kdb, clock, seconds):
+    """The service may have forgotten the token by then, so that the same request could make a second changeset."""
+    life = change()
+    with standing_still(clock, seconds):
+        life.go()
+    assert (life.state, type(life.error), kdb.creations) == ("up_for_retry", Unreachable, [])
+    life.retry()
+    assert (life.state, len(kdb.changesets)) == ("success", 1)
+
+
+def test_a_repetition_that_stood_still_sends_nothing(change, kdb, clock):
+    """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is looked for instead."""
+    life = change()
+    with life.death("after submitting"):
+        life.go()
+    clock.move(400)
+    with standing_still(clock, 300):
+        life.retry()
+    assert (life.state, len(kdb.creations)) == ("up_for_retry", 1)
+    life.retry()
+    assert (life.state, len(kdb.creations), len(kdb.changesets)) == ("success", 1, 1)
+
+
+def test_ten_thousand_changes_are_quickly_planned():
+    """What comes next is found out in each step, so it must not get dear as the work goes on."""
+    from time import perf_counter
+
+    from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
+
+    args = {"environment_id": ENVIRONMENT, "database_name": "markets"}
+    requests = [put(f"{BUCKET}/sym", f"/c{number}/") for number in range(10_000)]
+    job = FinSpaceCreateChangesetOperator(task_id="t", change_requests=requests, **args).job()
+    record, started = JobRecord(""), perf_counter()
+    while (phase := job.next_phase(record)) is not None:
+        for _ in range(20):
+            job.next_phase(record)
+        [unit] = phase.units(record.phase(phase.name))
+        submissions = (Submission(f"c{unit.start}", unit.start, unit.size),)
+        ended = PhaseRecord(phase.name, 1.0, submissions=submissions, complete=True, outcome={"at": 2.0})
+        record = record.with_phase(ended)
+    assert (len(record.phases), job.manifest(record)["put"]) == (313, 10_000)
+    assert perf_counter() - started < 5
 
 
 @WAYS
@@ -424,8 +553,8 @@ def test_an_authors_token_used_for_other_changes(change, kdb):
     assert "client token was used before" in str(life.error)
 
 
-def test_a_journal_that_is_gone(change, kdb):
-    """What the trigger watched is gone on with."""
+def test_a_record_that_is_gone(change, kdb):
+    """The task goes on with what the trigger watched."""
     life = change(deferrable=True).defer().forget()
     life.fire().leg()
     assert life.state == "success", life.error
@@ -463,7 +592,7 @@ def test_a_failed_changeset(change, kdb, kind, state):
     [({}, "were not found"), ({"denied_bucket": "sluice-market-data"}, "Missing required permission")],
 )
 def test_sources_that_cannot_be_read(change, kdb, settings, kind):
-    """Neither is cured by a retry, and the rest of the list is not asked for."""
+    """Neither is cured by a retry, and the rest of the list is not submitted."""
     kdb.sandbox.settings(**settings)
     life = change(change_requests=[put(f"{BUCKET}/2019.01.01/", "/x/"), *SYMS], max_requests_per_changeset=1).go()
     assert (life.state, type(life.error), len(kdb.changesets)) == ("failed", JobFailed, 1)
@@ -476,7 +605,7 @@ def test_sources_that_cannot_be_read(change, kdb, settings, kind):
 @WAYS
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
-    """RateLimited or broken while asking and while looking: the same token, and one changeset."""
+    """Throttled or broken while submitting and while polling: the same token, and one changeset."""
     kdb.sandbox.faults(
         [
             {"method": "POST", "path": "/changesets", "status": status, "times": 3},
@@ -489,7 +618,7 @@ def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
 
 
 def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
-    """The next try asks again for the same."""
+    """The next try submits the same."""
     kdb.trouble("POST", "/changesets", status=503)
     life = change().go()
     assert life.state == "up_for_retry"
@@ -498,7 +627,7 @@ def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
     assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
 
 
-def test_a_refusal_after_a_lost_answer_leaves_doubt(change, kdb, clock):
+def test_a_refusal_after_a_lost_answer_settles_nothing(change, kdb, clock):
     """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
     kdb.sandbox.faults(
         [
@@ -512,7 +641,7 @@ def test_a_refusal_after_a_lost_answer_leaves_doubt(change, kdb, clock):
     clock.move(700)
     life.retry()
     assert (life.state, len(kdb.changesets)) == ("success", 1)
-    assert life.said("WARNING", "going on with it", kdb.changesets[0])
+    assert life.said("WARNING", "The request took effect: continuing with", kdb.changesets[0])
 
 
 def test_a_full_quota_is_waited_for(change, kdb):
@@ -527,7 +656,7 @@ def test_a_full_quota_is_waited_for(change, kdb):
 
 
 def test_a_changeset_that_is_late(change, kdb):
-    """404 right after the asking is not an end."""
+    """404 right after the submission is not an end."""
     kdb.sandbox.settings(late_changesets=3, job_seconds=0)
     life = change().go()
     assert (life.state, len(kdb.changesets)) == ("success", 1)
@@ -544,11 +673,11 @@ def test_a_skewed_clock(change, kdb, settings):
 
 
 def test_it_cannot_be_cancelled(change, kdb, clock):
-    """The log says so, and the next try goes on with what was asked for."""
+    """The log says so, and the next try reconnects."""
     clock.on_nap = killed
     life = change().go()
     [changeset_id] = kdb.changesets
-    assert life.said("WARNING", "finspace cannot cancel this changeset", changeset_id)
+    assert life.said("WARNING", f"changeset {changeset_id} goes on in the service, and the next try reconnects to it")
     clock.on_nap = lambda: None
     life.retry()
     assert (life.state, kdb.changesets) == ("success", [changeset_id])

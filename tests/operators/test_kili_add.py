@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from operators.kili_life import death, lost
-from sluice_provider.errors import Conflict, InvalidInput, NotFound
+from operators.kili_life import answered_badly, death, lost, lost_to, means
+from operators.late import late, standing_still
+from sluice_provider.errors import Conflict, InvalidInput, NotFound, RateLimited, Unreachable
+from sluice_provider.jobs.polling import GRACE
 
 pytestmark = pytest.mark.airflow
 
@@ -40,7 +42,7 @@ def test_without_computing(add, kili):
 
 
 def test_not_waiting(add, kili):
-    """The computation is asked for, and the task is done."""
+    """The computation is submitted, and the task is done."""
     life = add(wait_for_completion=False).go()
     [made] = connections(kili)
     assert (made["asked"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
@@ -114,17 +116,94 @@ def test_a_death_while_adding_adds_one(add, kili, deferrable, if_exists, moment)
     assert life.result["reused"] is False
 
 
+@WAYS
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_a_lost_answer_adds_one(add, kili, drop):
-    """Where it was done the same try finds it; else the try fails and says so, for a person to look."""
-    life = add()
+def test_a_lost_answer_adds_one(add, kili, clock, deferrable, drop):
+    """Where it was done the same try finds it; else it is added again, once the request must have landed."""
+    life = add(deferrable=deferrable)
     with lost(kili, ADD, drop=drop):
         life.go()
-    assert life.state == ("success" if drop == "after" else "failed")
-    assert len(connections(kili)) == (drop == "after")
-    if drop == "before":
-        assert life.clear().go().state == "success"
-        assert len(connections(kili)) == 1
+    assert (life.state, len(connections(kili))) == ("success", 1)
+    assert kili.mutations.count(ADD) == (2 if drop == "before" else 1)
+    assert (sum(clock.naps) > 0.9 * GRACE) == (drop == "before")
+    assert life.result["reused"] is False
+
+
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"status": 200, "body": b"<html>"}], ids=str)
+def test_a_bad_answer_after_the_work_was_done_adds_one(add, kili, fault):
+    """A gateway may fail on the way back: the task looks, finds the connection, and succeeds."""
+    life = add(retries=0)
+    with answered_badly(ADD, **fault):
+        life.go()
+    assert life.state == "success", life.error
+    [made] = connections(kili)
+    assert (life.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
+    assert life.said("WARNING", "The request took effect: continuing with", made["id"])
+
+
+@WAYS
+@pytest.mark.parametrize("if_exists", ["reuse", "add", "fail"])
+def test_a_request_that_lands_late_adds_one(add, kili, clock, deferrable, if_exists):
+    """The sender died, and its request lands 100 s later, in the middle of the next try, which waits for it."""
+    life = add(deferrable=deferrable, if_exists=if_exists)
+    with late(life, clock, 100, lambda request: means(request, ADD)):
+        life.go()
+    assert connections(kili) == []
+    life.retry()
+    assert life.state == "success", life.error
+    [made] = connections(kili)
+    assert (life.result["connection_id"], life.result["reused"]) == (made["id"], False)
+    assert kili.mutations.count(ADD) == 1
+
+
+def test_a_process_that_stood_still_sends_nothing(add, kili, clock):
+    """A newer try may have found that nothing came of it, and have added the connection."""
+    life = add()
+    with standing_still(clock, 60):
+        life.go()
+    assert (life.state, type(life.error), connections(kili)) == ("up_for_retry", Unreachable, [])
+    assert kili.mutations == []
+    life.retry()
+    assert (life.state, len(connections(kili))) == ("success", 1)
+
+
+def test_a_service_that_wants_to_be_left_alone_is(add, kili):
+    """For longer than an intent is good for: the try ends at once, and Airflow is told when to try again."""
+    life = add()
+    with lost_to(kili, ADD, status=429, headers={"Retry-After": "50"}):
+        life.go()
+    assert (life.state, type(life.error), kili.mutations) == ("up_for_retry", RateLimited, [ADD])
+    assert life.retry_seconds >= 50
+    life.retry()
+    assert (life.state, len(connections(kili))) == ("success", 1)
+
+
+def test_a_clear_before_the_answer_is_known_adds_one(add, kili, clock):
+    """The user did not see that anything was done, and wants one connection."""
+    life = add(if_exists="add")
+    with death(life, "after", ADD):
+        life.go()
+    life.clear().go()
+    assert (life.state, len(connections(kili))) == ("success", 1)
+
+
+def test_a_clear_between_adding_and_computing_goes_on(add, kili):
+    """With `if_exists="add"`, to begin anew would add a second one."""
+    life = add(if_exists="add")
+    with life.death("end written"):
+        life.go()
+    life.clear().go()
+    assert (life.state, len(connections(kili))) == ("success", 1)
+    assert life.said("cleared in the middle of its work")
+
+
+def test_a_clear_after_the_end_does_it_again(add, kili):
+    """That is what the user wants, and the result names what was there before."""
+    life = add(if_exists="add").go()
+    first = life.result["connection_id"]
+    life.clear().go()
+    assert (life.state, len(connections(kili))) == ("success", 2)
+    assert {"id": first, "state": "succeeded"} in life.result["replaced_jobs"]
 
 
 @pytest.mark.parametrize(
@@ -164,4 +243,4 @@ def test_another_connection_is_another_work(add, kili, sluice_connections, monke
         life.go()
     life.retry(kili_conn_id="kili_other")
     assert (life.state, life.result["reused"], len(connections(kili))) == ("success", True, 1)
-    assert life.said("WARNING", "The input is not what it was")
+    assert life.said("WARNING", "The input has changed")

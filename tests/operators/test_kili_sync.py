@@ -201,8 +201,52 @@ def test_bad_arguments_are_told_before_anything_is_sent(sync, kili, args, word):
     assert kili.requests() == []
 
 
+def test_a_restored_bucket_is_looked_at_again_after_clearing(sync, kili):
+    """Not judged by the differences that were computed while it was empty."""
+    sync().go()
+    files = {name: (kili.bucket / name).read_bytes() for name in PICTURES}
+    kili.empty()
+    life = sync(delete_extraneous_files=True, max_removed=1).go()
+    assert isinstance(life.error, SafetyLimitExceeded)
+    for name, content in files.items():
+        (kili.bucket / name).write_bytes(content)
+    life.clear().go()
+    assert (life.state, kili.assets, life.result["to_remove"]) == ("success", PICTURES, 0)
+
+
+@WAYS
+@pytest.mark.parametrize("nth", [1, 2], ids=["found", "computed"])
+def test_a_clear_between_two_phases_goes_on(sync, kili, deferrable, nth):
+    """Nothing is done twice."""
+    life = sync(deferrable=deferrable)
+    with life.death("end written", nth=nth):
+        life.go()
+    life.clear().go()
+    assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
+
+
+def test_a_clear_while_files_are_being_added_goes_on(sync, kili):
+    """Kili cannot be stopped, so this is what the user gets."""
+    kili.settings(job_seconds=300)
+    life = sync(deferrable=True).defer()
+    while kili.asked[-1:] != ["ADD"]:
+        life.fire().leg()
+    life.clear().go()
+    assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
+    assert life.said("reconnecting to that job")
+
+
+def test_a_clear_after_the_end_computes_anew(sync, kili):
+    """What is new since is added, and the result tells of the work before."""
+    life = sync().go()
+    kili.put("new.png")
+    life.clear().go()
+    assert (life.state, kili.asked, len(kili.assets)) == ("success", ["CHECK", "ADD", "CHECK", "ADD"], 4)
+    assert (life.result["added"], len(life.result["replaced_jobs"])) == (1, 3)
+
+
 def test_not_waiting_for_the_end(sync, kili):
-    """The last phase is asked for, and the task is done."""
+    """The last phase is submitted, and the task is done."""
     life = sync(wait_for_completion=False).go()
     assert (life.state, life.result["state"], life.result["to_add"]) == ("success", "running", 3)
     assert kili.asked == ["CHECK", "ADD"]
@@ -225,7 +269,7 @@ def test_airflow_knows_the_link():
 
 
 def test_another_connection_is_another_work(sync, kili, sluice_connections, monkeypatch):
-    """What one Airflow connection's Kili was asked for says nothing of another's."""
+    """What one Airflow connection's Kili was told says nothing of another's."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     life = sync()
     with life.death("end written", nth=2):  # find, check
@@ -233,7 +277,7 @@ def test_another_connection_is_another_work(sync, kili, sluice_connections, monk
     life.retry(kili_conn_id="kili_other")
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.asked == ["CHECK", "CHECK", "ADD"]
-    assert life.said("WARNING", "The input is not what it was")
+    assert life.said("WARNING", "The input has changed")
 
 
 def test_lineage(sync, kili, sluice_sandbox):
@@ -247,6 +291,6 @@ def test_lineage(sync, kili, sluice_sandbox):
 
 
 def test_how_far_it_is(sync, kili):
-    """Kili tells how many assets there are, and how many are to come: the card has both."""
-    card = sync().go().journal["card"]
-    assert (card["done"], card["total"]) == (3, 3)
+    """Kili tells how many assets there are, and how many are to come: the summary has both."""
+    summary = sync().go().summary
+    assert (summary["done"], summary["total"]) == (3, 3)

@@ -1,9 +1,9 @@
-"""Waiting for a changeset that somebody else asked for: three modes, one behaviour."""
+"""Waiting for a changeset that somebody else submitted: three modes, one behaviour."""
 
 from __future__ import annotations
 
 import pytest
-from airflow.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from sandbox.signed import Client
 from sluice_provider.errors import AuthenticationFailed, InvalidInput, JobFailed
@@ -19,7 +19,7 @@ SYM = {"changeType": "PUT", "s3Path": "s3://sluice-market-data/hdb/sym", "dbPath
 
 @pytest.fixture
 def fin(sluice_sandbox):
-    """Somebody else, who asks for changesets."""
+    """Somebody else, who submits changesets."""
     return Client(sluice_sandbox)
 
 
@@ -38,7 +38,7 @@ def wait(airflow, fin):
 @EVERY_MODE
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
 def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
-    """Through every word that is not an end; the sensor itself asks for nothing."""
+    """Through every word that is not an end; the sensor itself submits nothing."""
     sluice_sandbox.settings(job_seconds=20, changeset_status=word)
     changeset_id = fin.change(SYM).json()["changesetId"]
     life = wait(changeset_id, **mode).go()
@@ -73,7 +73,7 @@ def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error)
 
 @EVERY_MODE
 def test_bad_weather(fin, wait, sluice_sandbox, mode):
-    """A look that fails in passing is not news."""
+    """A status check that fails in passing is not news."""
     changeset_id = fin.change(SYM).json()["changesetId"]
     sluice_sandbox.faults([{"method": "GET", "path": "changesets/", "status": 503, "times": 12}])
     assert wait(changeset_id, **mode).go().state == "success"

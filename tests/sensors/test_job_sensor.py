@@ -1,9 +1,9 @@
-"""Waiting for a job of Liquid Decisions that somebody else asked for."""
+"""Waiting for a job of Liquid Decisions that somebody else submitted."""
 
 from __future__ import annotations
 
 import pytest
-from airflow.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
 from sluice_provider.sensors.liquid_decisions import LiquidDecisionsJobSensor
@@ -23,13 +23,13 @@ def wait(airflow):
 
 
 def export():
-    """Ask for a job."""
+    """Submit a job."""
     return LiquidDecisionsHook().export("Account", "Out", "application/json")
 
 
 @EVERY_MODE
 def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
-    """Id, state and counts are the result; the sensor itself asks for nothing."""
+    """Id, state and counts are the result; the sensor itself submits nothing."""
     job_id = export()
     life = wait(job_id, **mode).go()
     assert life.state == "success", life.error
@@ -40,7 +40,7 @@ def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
 
 @EVERY_MODE
 def test_a_job_that_ended_badly(wait, sluice_sandbox, mode):
-    """Fails at once, in the remote's own words."""
+    """Fails at once, in the service's own words."""
     sluice_sandbox.settings(fail_jobs=1)
     life = wait(export(), retries=3, **mode).go()
     assert (life.state, type(life.error)) == ("failed", AirflowFailException)

@@ -22,7 +22,7 @@ WAYS = pytest.mark.parametrize(
 
 @pytest.fixture
 def sensor(airflow, kili):
-    """A sensor of a class, looking every ten seconds, for up to an hour."""
+    """A sensor of a class, polling every ten seconds, for up to an hour."""
 
     def begin(kind, **args):
         times = {"poke_interval": 10, "timeout": 3600}
@@ -68,7 +68,7 @@ def test_an_unknown_integration_is_no_endless_wait(sensor, kili, deferrable):
 
 @WAYS
 def test_a_connection_that_is_idle_again(sensor, kili, clock, sluice_connections, way):
-    """Neither checking nor applying."""
+    """It neither computes nor applies differences."""
     from sluice_provider.hooks.kili import KiliHook
 
     kili.settings(job_seconds=300)
@@ -106,8 +106,8 @@ def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
     assert len(clock.naps) >= 5
 
 
-def test_kili_is_not_asked_to_compare_all_the_time(sensor, kili, clock):
-    """Each look compares the whole bucket: `poll_interval` is how often at the most, also while the wait is young."""
+def test_kili_is_not_told_to_compare_all_the_time(sensor, kili, clock):
+    """Each status check compares the whole bucket: `poll_interval` is how often at the most, also at first."""
     clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 3 else None
     args = {"cloud_storage_connection_id": kili.me, "minimum": 5, "deferrable": True, "poll_interval": 50}
     assert sensor(KiliCloudStorageDifferenceSensor, **args).go().state == "success"

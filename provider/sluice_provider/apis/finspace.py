@@ -221,7 +221,7 @@ CURES = {
 
 
 def changeset_job(raw: Raw) -> Job:
-    """A changeset as a job; its counts are of the changes it asked for."""
+    """A changeset as a job; its counts are of the changes it consists of."""
     info = raw.get("errorInfo")
     info = info if isinstance(info, dict) else {}
     kind = str(info.get("errorType") or "")
@@ -242,12 +242,12 @@ def where(environment_id: str, database_name: str, region_name: str | None = Non
     return {**found, "region_name": region_name} if region_name else found
 
 
-def _look(changeset_id: str, place: Where) -> Flow[Job]:
+def _get_status(changeset_id: str, place: Where) -> Flow[Job]:
     raw = yield from get_changeset(place["environment_id"], place["database_name"], changeset_id)
     return changeset_job(raw)
 
 
-KINDS: Mapping[str, JobType] = {"changeset": JobType("changeset", _look)}
+KINDS: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_status)}
 """A changeset cannot be cancelled: the API has no call for it."""
 
 

@@ -31,9 +31,11 @@ class Rule(NamedTuple):
     def check(self, name: str, value: object) -> str:
         """:raises InvalidInput: naming the rule"""
         if not isinstance(value, str):
-            raise InvalidInput(f"{name} must be a text, not {value!r}")
+            raise InvalidInput(f"{name} must be a string, not {value!r}")
         if value == "None":
-            raise InvalidInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
+            raise InvalidInput(
+                f"{name} is the string 'None': it was taken from an XCom or a parameter that is not there"
+            )
         if not self.least <= len(value) <= self.most:
             raise InvalidInput(
                 f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}"
@@ -108,7 +110,7 @@ def check_database(environment_id: object, database_name: object) -> None:
 def check_tags(tags: object) -> None:
     """:raises InvalidInput: naming the tag"""
     if not isinstance(tags, Mapping) or not 1 <= len(tags) <= 50:
-        raise InvalidInput("tags must be a dict of 1 to 50 texts")
+        raise InvalidInput("tags must be a dict of 1 to 50 strings")
     for key, value in tags.items():
         TAG_KEY.check(f"tags: the key {key!r:.140}", key)
         TAG_VALUE.check(f"tags[{key!r}]", value)

@@ -159,7 +159,7 @@ def add_connection(
     exclude: Sequence[str] | None = None,
     is_json_processing_enabled: bool | None = None,
 ) -> Flow[str]:
-    """Use an integration in a project, and return the connection's id. Asked twice, it adds two.
+    """Use an integration in a project, and return the connection's id. Submitted twice, it adds two.
 
     No folders means all of them, an empty list none; `prefix` is one path that ends in a slash; `include` and
     `exclude` are patterns, the latter wins (kili `cloud_storage/mappers.py`).
@@ -267,7 +267,7 @@ def begin_computation(connection_id: str, listing: Raw | None) -> Flow[str]:
 def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A002 - Kili's word
     """Let Kili add what is new (ADD), or remove what is gone (REMOVE); returns the connection's id at once.
 
-    It has no idempotency key: what is asked for twice may be done twice.
+    It has no idempotency key: what is submitted twice may be done twice.
     """
     if type not in ("ADD", "REMOVE"):
         raise InvalidInput(f"the type of a difference is 'ADD' or 'REMOVE', not {type!r}")
@@ -347,13 +347,13 @@ def _get_integration_status(integration_id: str, where: Where) -> Flow[Job]:
 
 
 def _get_added_status(connection_id: str, _where: Where) -> Flow[Job]:
-    """A connection that can be looked at is there."""
+    """A connection that is found is there."""
     look = yield from look_at(connection_id)
     return look.job(JobState.SUCCEEDED, "there")
 
 
 def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -> Flow[Job]:
-    """Enough that is new. Kili compares only when asked to, so every status check that finds too little requests it.
+    """Enough that is new. Kili compares only when told to, so every status check that finds too little requests it.
 
     What was computed before the wait began does not count: it may be old. What was computed since does.
     """

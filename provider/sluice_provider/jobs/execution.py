@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sluice_provider.calls.flow import Age, Call, Flow, wait
+from sluice_provider.calls.flow import Age, Call, Flow, Pause, wait
 from sluice_provider.errors import SluiceError, TooLarge
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
@@ -375,13 +375,17 @@ def watch(
 
 
 def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
-    """The flow, whose calls are not sent after this time."""
+    """The flow, whose calls are not sent after this time. One that would pause for longer ends with the pause's cause,
+    so that a service's own words, and when it wants to be called again, are not lost."""
     answer: Any = None
     while True:
         try:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Pause) and step.cause is not None and time.time() + step.seconds > until:
+            flow.close()
+            raise step.cause
         try:
             answer = yield step._replace(send_before=until) if isinstance(step, Call) else step
         except SluiceError as error:
