@@ -376,6 +376,8 @@ class Lifecycle:
     def _poll_failed(self, record: JobRecord, event: on.PollFailed) -> Step:
         error, turn = event.error, record.turn
         undecided = turn.reconnecting and (record.redo or not self._open(record)[1].complete)
+        if event.final and isinstance(error, TimedOut):
+            error = TimedOut(f"{error}. The job goes on in the service; the next try reconnects to it")
         if event.final or error.hopeless or turn.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed, which says nothing of the job: {error}"
