@@ -253,6 +253,7 @@ class Lifecycle:
             record, actions = self._answered(record, phase, event.submissions[0], event.now)
             return record, [on.Count("job.started"), *actions]
         record = self._with_submissions(record, phase, event.submissions, event.now)
+        record = record.with_phase(_intent_for_the_rest(record.phase(phase.name)))
         actions = [on.Count("job.started") for _ in event.submissions]
         if event.complete:
             step, more = self._all_submitted(record, on.AllSubmitted(event.now))
@@ -525,6 +526,14 @@ def _withdrawn(current: PhaseRecord, error: SluiceError, turn: Turn) -> PhaseRec
     return current if error.maybe_applied or turn.repeated else current._replace(intent=None)
 
 
+def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:
+    """Of a grouped phase, which goes on submitting without another intent."""
+    if current.intent is None or not current.submissions:
+        return current
+    last = current.submissions[-1]
+    return current._replace(intent=current.intent._replace(start=last.start + last.size, size=0))
+
+
 def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | Repeat | SubmitAnew) -> JobRecord:
     """The record before the same thing is submitted once more."""
     if isinstance(effect, Repeat):
@@ -577,7 +586,9 @@ def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str,
 
 
 def _share(phase: str, part: Intent | Submission) -> str:
-    return f"{phase}, {part.start + 1} to {part.start + part.size}" if part.size else phase
+    if part.size:
+        return f"{phase}, {part.start + 1} to {part.start + part.size}"
+    return f"{phase}, {part.start + 1} and later ones" if part.start else phase
 
 
 def _some(ids: tuple[str, ...]) -> str:
