@@ -299,7 +299,7 @@ def test_a_real_import_with_rejected_rows(run, sluice_sandbox):
     """The sandbox turns one of two rows away; the import is over and not failed."""
     sluice_sandbox.settings(rejected_rows=1)
     import_id = run(kal.push_by_field_name(["symbol"], [H, HE]))
-    done = run(kal.KINDS["import"].look(import_id, {}))
+    done = run(kal.KINDS["import"].get_status(import_id, {}))
     assert done.state is JobState.SUCCEEDED
     assert done.counts == {"created": 1, "updated": 0, "skipped": 1, "rejected": 1}
     assert done.rejections[0].row == "H"
@@ -308,7 +308,7 @@ def test_a_real_import_with_rejected_rows(run, sluice_sandbox):
 def test_a_real_import_that_fails(run, sluice_sandbox):
     """As a whole, with a message."""
     sluice_sandbox.settings(fail_imports=1)
-    done = run(kal.KINDS["import"].look(run(kal.push_by_field_name(["symbol"], [H])), {}))
+    done = run(kal.KINDS["import"].get_status(run(kal.push_by_field_name(["symbol"], [H])), {}))
     assert done.state is JobState.FAILED
     assert done.message
     assert held(sluice_sandbox)["records"] == []

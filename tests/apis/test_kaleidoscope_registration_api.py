@@ -7,7 +7,6 @@ import inspect
 import pytest
 
 from faces import asked, play, reply
-from sluice_provider.apis import base
 from sluice_provider.apis import kaleidoscope_drafts as drafts
 from sluice_provider.apis import kaleidoscope_files as files
 from sluice_provider.apis import kaleidoscope_registration as reg
@@ -21,7 +20,7 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
-from sluice_provider.jobs import JobState
+from sluice_provider.jobs import JobState, polling
 from sluice_provider.sources.blobs import Landing
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -373,7 +372,7 @@ def test_registered_drafts_left_the_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
     where = {"operation_id": op, "record_ids": " ".join(staged)}
-    look = drafts.KINDS["drafts"].look
+    look = drafts.KINDS["drafts"].get_status
     assert run(look(op, where)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
     assert run(reg.get_draft_statuses(op)) == []
@@ -408,15 +407,15 @@ def test_a_row_becomes_a_result(row, sent):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({}, "must have a record_id that is a text; it has no fields at all"),
-        ({"id": "r", "status": "ok"}, "must have a record_id that is a text; it has id, status"),
+        ({}, "must have a record_id that is a string; it has no fields at all"),
+        ({"id": "r", "status": "ok"}, "must have a record_id that is a string; it has id, status"),
         ({"record_id": 7, "status": "ok"}, "record_id"),
         ({"record_id": "r"}, "must have a status"),
         ({"record_id": "r", "status": " "}, "must have a status"),
         ({"record_id": "r", "status": "ok", "data": {"a": 1}, "b": 2}, "one or the other"),
         ({"record_id": "r", "status": "ok", "data": [1]}, "not an object"),
         ({"record_id": "r", "status": "ok", "data": {"": 1}}, "not an object"),
-        ({"record_id": "r", "status": "ok", "error_message": 7}, "error_message that is not a text"),
+        ({"record_id": "r", "status": "ok", "error_message": 7}, "error_message that is not a string"),
     ],
 )
 def test_a_row_that_is_no_result(row, words):
@@ -471,7 +470,7 @@ def test_an_export_says_what_it_wants(tmp_path):
 
 
 def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
-    """Remotes answer from replicas that lag: nothing seen at once is not nothing done."""
+    """Services answer from replicas that lag: nothing seen at once is not nothing done."""
     from sluice_provider.calls import flow as flows
 
     class Time:
@@ -488,7 +487,7 @@ def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
         Time.now += seconds
 
     answers = [reply(200)] * 100
-    played = play(base.trace(look, Time.now), *answers, sleep=later)
+    played = play(polling.find_after_lost_response(look, Time.now), *answers, sleep=later)
     assert (played.value, played.error) == (None, None)
-    assert base.GRACE <= sum(played.pauses) <= base.GRACE + 10
-    assert len(play(base.trace(look, Time.now - 500), *answers, sleep=later).calls) == 1
+    assert polling.GRACE <= sum(played.pauses) <= polling.GRACE + 10
+    assert len(play(polling.find_after_lost_response(look, Time.now - 500), *answers, sleep=later).calls) == 1

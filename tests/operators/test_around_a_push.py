@@ -42,7 +42,7 @@ def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
 def test_a_template_that_renders_to_nothing_is_refused(push, remote):
     """Before anything is sent."""
     life = push(operation_id="{{ '' }}").go()
-    assert "operation_id must be a text that is not empty" in str(life.error)
+    assert "operation_id must be a string that is not empty" in str(life.error)
     assert remote.requests() == []
 
 
@@ -75,7 +75,7 @@ def test_a_rendered_list_is_explained(airflow, remote):
 
 
 def test_mapped_tasks_have_their_own_jobs(airflow, remote, clock):
-    """Journal, ids, link and result belong to a map index."""
+    """Record, ids, link and result belong to a map index."""
     run = airflow.run(
         lambda: KaleidoscopePushOperator.partial(
             task_id="push", key_field_names=["symbol"], deferrable=True, retries=1
@@ -178,7 +178,7 @@ def everything(life):
 
 
 def test_nothing_secret_is_kept_or_told(push, remote, sluice_sandbox):
-    """Client secret and tokens are in no XCom, journal, trigger, event, rendered field, error or log."""
+    """Client secret and tokens are in no XCom, record, trigger, event, rendered field, error or log."""
     life = push(deferrable=True).defer()
     event = life.event()
     life.fire(event).leg()

@@ -191,7 +191,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
         ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
         ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
-        ({"operation_id": ""}, "operation_id must be a text"),
+        ({"operation_id": ""}, "operation_id must be a string"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
@@ -289,12 +289,12 @@ def test_an_export_that_is_refused(export):
     [
         ({"entity_slice_id": None}, "entity_slice_id must be an id"),
         ({"path": ""}, "path must be the path or URL of a file to write"),
-        ({"record_set_ids": "a,b"}, "record_set_ids must be a list of texts"),
-        ({"identifier_ids": ["a,b"]}, "identifier_ids must hold one id in each text"),
-        ({"view_field_ids": []}, "view_field_ids must be a list of texts that is not empty"),
+        ({"record_set_ids": "a,b"}, "record_set_ids must be a list of strings"),
+        ({"identifier_ids": ["a,b"]}, "identifier_ids must hold one id in each string"),
+        ({"view_field_ids": []}, "view_field_ids must be a list of strings that is not empty"),
         ({"filters": {"where": 1}}, "filters must be a dict with some of view_field_filters"),
         ({"filters": "x"}, "filters must be a dict"),
-        ({"search_text": " "}, "search_text must be a text"),
+        ({"search_text": " "}, "search_text must be a string"),
     ],
 )
 def test_an_export_that_cannot_be_asked_for(export, desk, args, words):

@@ -16,32 +16,35 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 
 
 def test_the_intent_is_written_down_before_anything_is_sent(push, remote):
-    """Who dies before asking leaves word of what was about to be asked."""
+    """Who dies before submitting leaves word of what was about to be submitted."""
     life = push()
     with life.death("before submitting"):
         life.go()
-    [entry] = life.journal["entries"]
-    assert (entry["intent"]["start"], entry["intent"]["size"]) == (0, 3)
-    assert len(entry["intent"]["key"]) == 32
-    assert (entry["parts"], remote.pushes) == ([], [])
+    [phase] = life.record.phases
+    assert (phase.intent.start, phase.intent.size) == (0, 3)
+    assert len(phase.intent.key) == 32
+    assert (phase.submissions, remote.pushes) == ((), [])
 
 
 def test_the_answer_is_written_down_before_anything_else(push, remote):
-    """Who dies right after the answer leaves the job's id, and no intent that would put it in doubt."""
-    life = push()
+    """Who dies right after an answer leaves the job's id; after the last one, no intent whose outcome is unknown."""
+    life = push(batch_size=2)
     with life.death("job written"):
         life.go()
-    [entry] = life.journal["entries"]
-    assert entry["parts"] == [[remote.imports[0], 0, 3]]
-    assert (entry["intent"], entry["whole"]) == (None, False)
+    assert life.phase.submissions == ((remote.imports[0], 0, 2),)
+    assert not life.phase.complete
+    with life.death("all written"):
+        life.retry()
+    assert [each.id for each in life.phase.submissions] == remote.imports
+    assert (life.phase.intent, life.phase.complete) == (None, True)
     assert remote.looks == 0
 
 
 def test_the_end_is_written_down(push):
-    """State and counts are in the journal, so that a later try needs no remote."""
-    [entry] = push().go().journal["entries"]
-    assert entry["ended"]["state"] == "succeeded"
-    assert entry["ended"]["counts"] == {"created": 3, "updated": 0, "skipped": 0, "rejected": 0}
+    """State and counts are in the record, so that a later try needs no service."""
+    outcome = push().go().phase.outcome
+    assert outcome["state"] == "succeeded"
+    assert outcome["counts"] == {"created": 3, "updated": 0, "skipped": 0, "rejected": 0}
 
 
 @WAYS
@@ -65,13 +68,13 @@ def test_ids_and_link_are_there_while_the_job_runs(push, remote, clock, deferrab
 def test_a_running_job_is_picked_up(push, remote, deferrable):
     """The next try waits for the import of the first."""
     life = push(deferrable=deferrable)
-    with life.death("job written"):
+    with life.death("all written"):
         life.go()
     life.retry()
     assert life.state == "success"
     assert remote.imports == life.result["import_ids"]
     assert remote.records == {"H": 1, "He": 1, "Li": 1}
-    assert life.said("Re-attaching to", remote.imports[0])
+    assert life.said("Reconnecting to", remote.imports[0])
 
 
 @WAYS
@@ -88,21 +91,22 @@ def test_a_job_that_ended_meanwhile_is_finished(push, remote, clock, deferrable)
 
 
 @WAYS
-def test_a_job_that_failed_is_asked_for_again(push, remote, deferrable):
-    """The first try fails in the remote's own words, and the next one begins another import under another key."""
+def test_a_job_that_failed_is_submitted_again(push, remote, deferrable):
+    """The first try fails in the service's own words, and the next one begins another import under another key."""
     remote.settings(fail_imports=1)
     life = push(deferrable=deferrable).go()
     assert isinstance(life.error, JobFailed)
     assert "The import could not be processed" in str(life.error)
-    assert "the next try asks again" in str(life.error)
+    assert "the next try submits again what failed" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 2)
     assert life.result["import_ids"] == remote.imports[1:]
-    assert life.journal["entries"][0]["round"] == 1
-    assert life.said("WARNING", "Asking again for what ended badly", remote.imports[0])
+    assert life.phase.attempt == 1
+    assert life.result["replaced_jobs"] == [{"id": remote.imports[0], "state": "failed"}]
+    assert life.said("WARNING", "Submitting again what failed", remote.imports[0])
 
 
-def test_of_several_parts_only_the_bad_one_is_asked_for_again(push, remote):
+def test_of_several_parts_only_the_failed_one_is_submitted_again(push, remote):
     """What was imported stays imported."""
     remote.settings(fail_imports=1)
     life = push(batch_size=1).go()
@@ -114,31 +118,31 @@ def test_of_several_parts_only_the_bad_one_is_asked_for_again(push, remote):
 
 
 def test_a_job_that_is_not_known_yet_is_waited_for(push, remote, clock):
-    """Right after the asking, an unknown id means that the remote's replicas lag."""
+    """Right after the submission, an unknown id means that replicas of the service lag."""
     remote.settings(job_seconds=0)
     remote.trouble("GET", "imports/", status=404, times=5)
     life = push().go()
     assert (life.state, len(remote.imports), len(clock.naps)) == ("success", 1, 4)
 
 
-def test_a_job_that_vanished_is_asked_for_again(push, remote):
+def test_a_job_that_is_lost_is_submitted_again(push, remote):
     """Later, an unknown id means that it is gone."""
     life = push()
-    with life.death("job written"):
+    with life.death("all written"):
         life.go()
     remote.trouble("GET", f"imports/{remote.imports[0]}", status=404)
     life.retry()
     assert isinstance(life.error, JobFailed)
-    assert "vanished" in str(life.error)
+    assert "lost" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 2)
 
 
-# --- in doubt
+# --- outcome unknown
 
 
-def test_in_doubt_the_records_are_sent_again(push, remote):
-    """Dead between asking and writing down: records are kept by key, so nothing is doubled, and the log says so."""
+def test_after_an_unknown_outcome_the_records_are_sent_again(push, remote):
+    """Dead between submitting and writing down: records are kept by key, so nothing is doubled, and the log says so."""
     life = push()
     with life.death("after submitting"):
         life.go()
@@ -146,10 +150,11 @@ def test_in_doubt_the_records_are_sent_again(push, remote):
     assert life.state == "success"
     assert len(remote.imports) == 2
     assert len(remote.records) == 3
-    assert life.said("WARNING", "sent 3 records and did not learn", "nothing is doubled")
+    assert life.said("WARNING", "The outcome of a request of an earlier try is unknown: push, 1 to 3")
+    assert life.said("WARNING", "Submitting again: Kaleidoscope keeps records by their key fields", "none is doubled")
 
 
-def test_a_lost_answer_is_no_doubt(push, remote):
+def test_a_lost_answer_is_asked_for_again(push, remote):
     """The call may be repeated, so it is, within the same try."""
     remote.faults([{"method": "POST", "path": "push/imports", "drop": "after"}])
     life = push().go()
@@ -158,18 +163,17 @@ def test_a_lost_answer_is_no_doubt(push, remote):
     assert life.result["import_ids"] == remote.imports[1:]
 
 
-def test_a_refusal_leaves_no_doubt(push, remote):
-    """The remote said no, so nothing was begun and nothing is noted as begun."""
+def test_a_refusal_is_a_known_outcome(push, remote):
+    """The service said no, so nothing was begun and nothing is noted as begun."""
     remote.trouble("POST", "push/imports", status=403, times=1)
     life = push().go()
-    [entry] = life.journal["entries"]
-    assert (entry["intent"], entry["parts"]) == (None, [])
+    assert (life.phase.intent, life.phase.submissions) == (None, ())
 
 
 # --- partly done
 
 
-def test_what_was_acknowledged_is_not_pushed_again(push, remote):
+def test_what_was_accepted_is_not_pushed_again(push, remote):
     """Dead after two of three batches: the next try sends the third."""
     life = push(batch_size=1)
     with life.death("job written", nth=2):
@@ -178,10 +182,10 @@ def test_what_was_acknowledged_is_not_pushed_again(push, remote):
     assert life.state == "success"
     assert remote.sent == [["H"], ["He"], ["Li"]]
     assert life.result["import_ids"] == remote.imports
-    assert life.said("Not sending again what was acknowledged before: 2 records")
+    assert life.said("Not submitting again what was accepted before: 2 records")
 
 
-def test_only_the_batch_in_doubt_is_pushed_again(push, remote):
+def test_only_the_batch_whose_outcome_is_unknown_is_pushed_again(push, remote):
     """Dead while the second of three batches was on its way."""
     life = push(batch_size=1)
     with life.death("after submitting", nth=2):
@@ -212,12 +216,12 @@ def test_clearing_a_success_means_again(push, remote, deferrable):
     life.clear().go()
     assert (life.state, len(remote.imports)) == ("success", 2)
     assert life.result["import_ids"] == remote.imports[1:]
-    assert life.said("The task was cleared since")
+    assert life.said("The task was cleared: submitting again")
 
 
 @WAYS
 def test_a_retry_after_a_success_returns_the_result(push, remote, clock, deferrable):
-    """Dead between the end of the import and the end of the task: the same result, without the remote."""
+    """Dead between the end of the import and the end of the task: the same result, without the service."""
     life = push(deferrable=deferrable)
     with life.death("end written"):
         life.go()
@@ -249,8 +253,8 @@ def test_clearing_another_task_means_nothing_to_this_one(airflow, remote):
 
 
 @WAYS
-def test_clearing_a_running_task_picks_its_job_up(push, remote, deferrable):
-    """What runs is what the user wants, once; and from then on a retry is a retry again."""
+def test_clearing_a_running_task_reconnects(push, remote, deferrable):
+    """An import cannot be cancelled, so what runs is what the user gets, once; from then on a retry is a retry again."""
     life = push(deferrable=deferrable)
     with life.death("all written"):
         life.go()
@@ -265,29 +269,29 @@ def test_clearing_a_running_task_picks_its_job_up(push, remote, deferrable):
 
 
 def test_other_input_is_other_work(push, remote):
-    """Changed records begin anew, and the log says what was asked for before."""
+    """Changed records are submitted, and the log and the result say what was submitted before."""
     life = push()
-    with life.death("job written"):
+    with life.death("all written"):
         life.go()
     life.retry(records=[{"symbol": "Be"}])
     assert life.state == "success"
     assert remote.sent == [["H", "He", "Li"], ["Be"]]
     assert life.result["import_ids"] == remote.imports[1:]
-    assert life.said("WARNING", "The input is not what it was", remote.imports[0])
+    assert life.said("WARNING", "The input has changed: submitting again; previously submitted", remote.imports[0])
 
 
 @pytest.mark.parametrize("change", [{"set_name": "Other"}, {"key_field_names": ["name"]}], ids=str)
 def test_another_target_is_other_work(push, remote, change):
     """The same records elsewhere, or under other keys, are not the same."""
     life = push()
-    with life.death("job written"):
+    with life.death("all written"):
         life.go()
     life.retry(**change)
     assert len(remote.imports) == 2
 
 
 def test_input_that_is_gone_is_not_needed_any_more(push, remote, tmp_path):
-    """All of it was handed over, so the wait goes on."""
+    """All of it was submitted, so the wait goes on."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\n")
     life = push(records=str(path))
@@ -300,7 +304,7 @@ def test_input_that_is_gone_is_not_needed_any_more(push, remote, tmp_path):
 
 
 def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):
-    """Half of it was handed over, and nobody knows the other half."""
+    """Half of it was submitted, and nobody knows the other half."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
     life = push(records=str(path), batch_size=1)
@@ -313,18 +317,18 @@ def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):
     assert "no such file" in str(life.error)
 
 
-# --- the first look
+# --- the first status check
 
 
 def test_a_job_that_is_over_at_once_needs_no_triggerer(push, remote):
-    """One look before deferring, and the task is done in its first leg."""
+    """One status check before deferring, and the task is done in its first leg."""
     remote.settings(job_seconds=0)
     life = push(deferrable=True).leg()
     assert (life.state, remote.looks, life.result["created"]) == ("success", 1, 3)
 
 
-def test_what_a_trigger_cannot_carry_is_found_out_before_asking(push, remote):
-    """An argument that is not JSON stops the task while nothing has been asked for."""
+def test_what_a_trigger_cannot_carry_is_found_out_before_submitting(push, remote):
+    """An argument that is not JSON stops the task while nothing has been submitted."""
     life = push(deferrable=True, cancel_on_kill=object()).go()
     assert "JSON serializable" in str(life.error)
     assert remote.pushes == []

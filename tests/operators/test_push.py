@@ -43,15 +43,15 @@ def test_batches_by_bytes(push, remote):
 
 
 def test_a_remote_that_takes_less_gets_halves(push, remote):
-    """413 halves a batch until it fits, in order, and acknowledged halves are in the journal."""
+    """413 halves a batch until it fits, in order, and accepted halves are in the record."""
     remote.settings(body_limit=600)
     records = [{"symbol": f"S{number}", "name": "x" * 200} for number in range(8)]
     life = push(records=records).go()
     taken = [batch for batch in remote.sent if len(batch) <= 2]
     assert [symbol for batch in taken for symbol in batch] == [f"S{number}" for number in range(8)]
     assert (life.state, life.result["created"], len(remote.records)) == ("success", 8, 8)
-    assert [part[1:] for part in life.journal["entries"][0]["parts"]] == [[0, 2], [2, 2], [4, 2], [6, 2]]
-    assert life.said("WARNING", "sending these 8 records in two halves")
+    assert [each[1:] for each in life.phase.submissions] == [(0, 2), (2, 2), (4, 2), (6, 2)]
+    assert life.said("WARNING", "submitting these 8 rows in two halves")
 
 
 def test_one_record_that_is_too_large_fails(push, remote):
@@ -171,7 +171,7 @@ NAMES = {*RESULT, "import_ids", "submitted_at", "ended_at", "seconds", "url"}
 def way(name, life):
     """Run a push to its end in one of the ways it may go."""
     if name == "retried":
-        with life.death("job written"):
+        with life.death("all written"):
             life.go()
         life.retry()
     elif name == "crashed":
@@ -206,7 +206,7 @@ def test_without_waiting_the_result_says_so(push, remote, clock):
 
 @pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
 def test_rejected_rows(push, remote, policy, state):
-    """Some rows are turned away, the others are in, and the author says what that means."""
+    """Some rows are rejected, the others are imported, and the author says what that means."""
     remote.settings(rejected_rows=2)
     life = push(on_rejected_rows=policy, deferrable=True).go()
     assert life.state == state
@@ -238,7 +238,7 @@ BAD = {
     "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
     "not dicts": ({"records": ["H"]}, "record 1 is a str"),
     "empty path": ({"records": " "}, "records is empty"),
-    "unknown file": ({"records": "elements.xlsx"}, "does not say by its name"),
+    "unknown file": ({"records": "elements.xlsx"}, "unsupported file extension"),
     "no file": ({"records": "nowhere/elements.csv"}, "no such file"),
     "no key": ({"records": [{"symbol": "H"}, {"name": "Helium"}]}, "record 2 has no symbol"),
     "null key": ({"records": [{"symbol": None}]}, "record 1 has no symbol"),
@@ -247,25 +247,25 @@ BAD = {
     "large record": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
     "no key fields": ({"key_field_names": None}, "key_field_names"),
     "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
-    "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of texts"),
+    "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of strings"),
     "no key field named": ({"key_field_names": []}, "key_field"),
     "key field twice": ({"key_field_names": ["symbol", "symbol"]}, "twice"),
-    "empty source": ({"source_id": ""}, "source_id must be a text"),
+    "empty source": ({"source_id": ""}, "source_id must be a string"),
     "reserved source": ({"source_id": "by-field-id"}, "source_id cannot be"),
     "source by id": ({**BY_ID, "source_id": SOURCE}, "source_id goes with key_field_names only"),
     "view by id": ({**BY_ID, "record_view_id": VIEW}, "record_view_id goes with key_field_names only"),
     "view without operation": ({"record_view_id": VIEW}, "record_view_id needs an operation_id"),
-    "operation not text": ({"operation_id": 7}, "operation_id must be a text"),
+    "operation not text": ({"operation_id": 7}, "operation_id must be a string"),
     "unknown policy": ({"on_rejected_rows": "shrug"}, "on_rejected_rows must be"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),
     "true batch": ({"batch_size": True}, "batch_size must be"),
-    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be above"),
+    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be a whole number above"),
 }
 
 
 @pytest.mark.parametrize(("args", "words"), BAD.values(), ids=BAD)
 def test_bad_arguments(remote, sluice_connections, args, words):
-    """Refused in words that name what is wrong, before the remote hears of it, and hopeless to try again."""
+    """Refused in words that name what is wrong, before the service hears of it, and not worth another try."""
     operator = KaleidoscopePushOperator(task_id="push", **{"records": ELEMENTS, "key_field_names": ["symbol"], **args})
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
     with pytest.raises(InvalidInput, match=words) as refused:
@@ -297,8 +297,8 @@ def test_bad_durations(name, value):
         KaleidoscopePushOperator(task_id="push", records=ELEMENTS, key_field_names=["symbol"], **{name: value})
 
 
-def test_unknown_ids_are_the_remotes_to_refuse(push, remote):
-    """The remote's own words reach the user, and the task is not tried again."""
+def test_unknown_ids_are_the_services_to_refuse(push, remote):
+    """The service's own words reach the user, and the task is not tried again."""
     life = push(operation_id=UNKNOWN).go()
     assert (life.state, remote.imports) == ("failed", [])
     assert f"Operation {UNKNOWN} not found" in str(life.error)

@@ -33,7 +33,7 @@ class Stubborn(RetryPolicy):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
-def test_what_the_remote_refuses_is_not_tried_again(push, remote, status):
+def test_what_the_service_refuses_is_not_tried_again(push, remote, status):
     """The same request would be refused again, whatever `retries` says."""
     remote.trouble("POST", "push/imports", status=status)
     assert push().go().state == "failed"
@@ -51,19 +51,19 @@ def test_bad_input_is_not_tried_again(push):
 
 
 def test_rejected_rows_are_not_tried_again(push, remote):
-    """The same rows would be turned away again."""
+    """The same rows would be rejected again."""
     remote.settings(rejected_rows=1)
     assert push().go().state == "failed"
 
 
 def test_a_failed_import_is_tried_again(push, remote):
-    """It may have been the remote's bad day."""
+    """It may have been the service's bad day."""
     remote.settings(fail_imports=1)
     life = push().go()
     assert (life.state, life.retry_seconds) == ("up_for_retry", DEFAULT_DELAY)
 
 
-def test_a_remote_that_is_away_is_tried_again(push, remote):
+def test_a_service_that_is_away_is_tried_again(push, remote):
     """With the delay that the author set."""
     remote.trouble("POST", "push/imports", status=503)
     life = push(retry_delay=timedelta(seconds=40)).go()
@@ -71,7 +71,7 @@ def test_a_remote_that_is_away_is_tried_again(push, remote):
 
 
 def test_retry_after_becomes_the_delay_of_the_next_try(push, remote):
-    """A remote that asks for more patience than a request has gets it from Airflow."""
+    """A service that asks for more patience than a request has gets it from Airflow."""
     remote.trouble("POST", "push/imports", status=429, headers={"Retry-After": "1234"})
     life = push().go()
     assert (life.state, life.retry_seconds) == ("up_for_retry", 1234.0)
@@ -122,7 +122,7 @@ def test_mapped_tasks_have_it_too(airflow, remote, policy, state):
 
 def test_the_policy_survives_serialisation():
     """Airflow may store it with the DAG."""
-    from sluice_provider.operators.retry import SluiceRetryPolicy
+    from sluice_provider.runtime.retry import SluiceRetryPolicy
 
     policy = SluiceRetryPolicy.deserialize(SluiceRetryPolicy().serialize())
     assert isinstance(policy, SluiceRetryPolicy)

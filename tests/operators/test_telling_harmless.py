@@ -35,18 +35,16 @@ def broken_metrics(monkeypatch):
 
 
 @pytest.fixture
-def stored(push):
-    """Changes what a task left in its task state store."""
+def stored():
+    """Changes what a task left in its task state store, under one key."""
     from airflow.models.task_state_store import TaskStateStoreModel
     from airflow.utils.session import create_session
     from sqlalchemy import update
 
-    def change(life, **members):
-        journal = {name: told for name, told in {**life.journal, **members}.items() if told is not None}
+    def change(life, key, value):
         with create_session() as session:
-            session.execute(
-                update(TaskStateStoreModel).filter_by(dag_id=life.run.dag_id).values(value=json.dumps(journal))
-            )
+            rows = update(TaskStateStoreModel).filter_by(dag_id=life.run.dag_id, key=key)
+            session.execute(rows.values(value=json.dumps(value)))
 
     return change
 
@@ -60,34 +58,24 @@ def test_metrics_that_raise(push, remote, broken_metrics, args):
     assert (life.state, len(remote.imports)) == ("success", 1), life.error
 
 
-def test_a_journal_of_the_previous_release(push, remote, stored):
-    """It has neither card nor history: the retry goes on with the job."""
-    life = push()
-    with life.death("publishing"):
-        life.go()
-    stored(life, card=None, history=None)
-    life.retry()
-    assert (life.state, len(remote.imports)) == ("success", 1), life.error
-    assert life.journal["card"]["state"] == "succeeded"
-
-
 @pytest.mark.parametrize(
-    "told",
-    [
-        {"history": [[1.0, "asked"], "x", None, ["then", "asked", "y"], [2, "state", 7]], "card": {"counts": None}},
-        {"history": {"0": 1}, "card": ["running"]},
-        {"history": "lost", "card": {"counts": 3, "state": 7}},
-    ],
+    "summary", [None, {"counts": None}, {"counts": 3, "state": 7}, ["running"], "lost"], ids=str
+)
+@pytest.mark.parametrize(
+    "history",
+    [None, "lost", {"0": 1}, [[1.0, "submitted"], "x", None, ["then", "submitted", "y"], [2, "status", 7]]],
     ids=str,
 )
-def test_a_card_and_a_history_that_cannot_be_read(push, remote, stored, told):
+def test_a_summary_and_a_history_that_cannot_be_read(push, remote, stored, summary, history):
     """Somebody edited them, or another version wrote them: what decides is elsewhere."""
     life = push()
     with life.death("publishing"):
         life.go()
-    stored(life, **told)
+    stored(life, "sluice_record", {**life.head, "summary": summary})
+    stored(life, "sluice_record_history_0", history)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1), life.error
+    assert life.summary["state"] == "succeeded"
 
 
 def test_news_that_cannot_be_written(push, remote, monkeypatch):
@@ -97,10 +85,10 @@ def test_news_that_cannot_be_written(push, remote, monkeypatch):
     remote.settings(job_seconds=60)
     original = TaskStateStoreAccessor.set
 
-    def write(self, key, story, **more):
-        if story["card"]["state"] == "running" and story["card"].get("word") == "processing":
+    def write(self, key, value, **more):
+        if key == "sluice_record" and value["summary"].get("service_status") == "processing":
             raise ConnectionError("the API server is away")
-        return original(self, key, story, **more)
+        return original(self, key, value, **more)
 
     monkeypatch.setattr(TaskStateStoreAccessor, "set", write)
     life = push().go()
@@ -120,7 +108,7 @@ def test_progress_that_cannot_be_read(push, remote, monkeypatch, left):
     def get_one(**_):
         if left == "raises":
             raise ConnectionError("the API server is away")
-        return {"history": [["yesterday", "state", "x"], 3, [{}, [], None]]}
+        return {"history": [["yesterday", "status", "x"], 3, [{}, [], None]]}
 
     monkeypatch.setattr(BaseXCom, "get_one", get_one)
     life.fire(event).leg()
@@ -145,13 +133,13 @@ def test_progress_that_hangs(push, remote, monkeypatch):
 
 @pytest.mark.parametrize("args", [{}, DEFERRED], ids=["here", "deferred"])
 def test_secrets_are_taken_out(push, remote, args):
-    """A remote may repeat what it was sent. Airflow masks logs, and a journal is read as it is."""
+    """A service may repeat what it was sent. Airflow masks logs, and a record is read as it is."""
     life = push(**args)
     remote.settings(job_seconds=30)
     remote.trouble("POST", "/push/imports", status=422, times=1, body={"message": f"{SECRET} may not do this"})
     life.go()
-    assert "may not do this" in str(life.journal["history"])
-    assert SECRET not in json.dumps(life.journal)
+    assert "may not do this" in str(life.history("error"))
+    assert SECRET not in "".join(life.written)
 
 
 def test_secrets_are_taken_out_of_progress(push, remote):
@@ -166,8 +154,8 @@ def test_secrets_are_taken_out_of_progress(push, remote):
     assert SECRET not in json.dumps(life.xcom(KEY))
 
 
-def test_a_new_story_is_not_told_over_the_old_one(submit, desk):
-    """The input was another for one try, which failed before it asked: the next goes on with the first one's job."""
+def test_new_work_is_not_written_over_the_old_before_it_begins(submit, desk):
+    """The input was another for one try, which failed before it submitted: the next reconnects to the first job."""
     drafts = desk.stage()
     life = submit()
     with life.death("publishing"):
@@ -182,29 +170,29 @@ def test_a_new_story_is_not_told_over_the_old_one(submit, desk):
     assert (life.state, len(desk.submissions)) == ("success", 1), life.error
 
 
-def test_asked_for_and_left(push, remote):
-    """A task that does not wait leaves the ids and the link of what it asked for."""
+def test_submitted_and_left(push, remote):
+    """A task that does not wait leaves the ids and the link of what it submitted."""
     remote.settings(job_seconds=600)
     life = push(wait_for_completion=False).go()
-    card = life.journal["card"]
+    card = life.summary
     assert life.state == "success"
-    assert (card["state"], card["ids"]) == ("accepted", remote.imports)
+    assert (card["state"], card["ids"]) == ("submitted", remote.imports)
     assert card["url"].endswith(remote.imports[0])
     assert card["counts"]["sent"] == len(ELEMENTS)
 
 
-def test_half_asked_for(push, remote):
-    """The second request is refused: the first one's job goes on there, and the card names it and does not call it
+def test_half_submitted(push, remote):
+    """The second request is refused: the first one's job goes on there, and the summary names it and does not call it
     failed."""
     remote.settings(job_seconds=600)
     remote.trouble("POST", "/push/imports", skip=1, status=422, body={"message": "no"})
     life = push(batch_size=2).go()
-    card = life.journal["card"]
+    card = life.summary
     assert (card["state"], card["ids"]) == ("running", remote.imports)
 
 
 def test_a_sensor_tells_each_state_once(airflow, remote, clock):
-    """However often it comes back to look."""
+    """However often it comes back to poll."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
     from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
@@ -214,18 +202,18 @@ def test_a_sensor_tells_each_state_once(airflow, remote, clock):
     wait = {"import_id": remote.imports[0], "mode": "reschedule", "poke_interval": 60.0}
     life = airflow.life(KaleidoscopeImportSensor, task_id="wait", **wait).go()
     assert life.state == "success", life.error
-    told = [text for _, what, text in life.journal["history"] if what == "state"]
+    told = life.history("status")
     assert len(told) == len(set(told))
 
 
-def test_a_sensor_whose_look_fails_says_nothing_of_the_job(airflow, remote):
+def test_a_sensor_whose_poll_fails_says_nothing_of_the_job(airflow, remote):
     """That it cannot be seen is not that it failed."""
     from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
     remote.trouble("GET", "/imports/", status=403)
     life = airflow.life(KaleidoscopeImportSensor, task_id="wait", import_id=UNKNOWN, poke_interval=60.0).go()
     assert life.state == "failed"
-    assert life.journal["card"]["state"] == "running"
+    assert life.summary["state"] == "running"
 
 
 def test_a_mapped_task_has_news_of_its_own(airflow, remote):
@@ -245,7 +233,7 @@ def test_a_mapped_task_has_news_of_its_own(airflow, remote):
     told = with_index.xcom(KEY)["history"]
     with_index.fire(event).leg()
     assert told
-    assert {text for _, _, text in told} <= {text for _, _, text in with_index.journal["history"]}
+    assert {text for _, _, text in told} <= set(with_index.history("status"))
     assert run.life("push", 1).xcom(KEY) is None
 
 
@@ -256,8 +244,8 @@ def test_what_stops_between_two_phases_is_no_success(sync, kili):
         name.unlink()
     life = sync(delete_extraneous_files=True, max_removed=1).go()
     assert isinstance(life.error, SafetyLimitExceeded)
-    assert life.journal["card"]["state"] == "failed"
-    assert "would be removed" in life.journal["card"]["message"]
+    assert life.summary["state"] == "failed"
+    assert "would be removed" in life.summary["message"]
 
 
 def test_a_death_between_two_phases_is_no_success(sync, kili):
@@ -265,14 +253,14 @@ def test_a_death_between_two_phases_is_no_success(sync, kili):
     life = sync()
     with life.death("end written", nth=2):
         life.go()
-    assert life.journal["card"]["state"] == "running"
+    assert life.summary["state"] == "running"
     life.retry()
-    assert (life.state, life.journal["card"]["state"]) == ("success", "succeeded"), life.error
+    assert (life.state, life.summary["state"]) == ("success", "succeeded"), life.error
 
 
 def test_nothing_to_do_is_a_success(sync, kili):
     """The first phase turned out to be the last."""
     sync().go()
-    card = sync().go().journal["card"]
-    assert (card["state"], card["kind"]) == ("succeeded", "check")
+    card = sync().go().summary
+    assert (card["state"], card["kind"]) == ("succeeded", "computation")
     assert card["submitted_at"] <= card["ended_at"]

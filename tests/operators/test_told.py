@@ -1,13 +1,14 @@
-"""What is told of a job for people: the card, the history, and the progress that the trigger writes down."""
+"""What is told of a job for people: the summary, the history, and the progress that the trigger writes down."""
 
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
-from sluice_provider.journal import LINES, Story
-
 from operators.life import ELEMENTS
+from sluice_provider.jobs.record import JobRecord
+from sluice_provider.jobs.storage import HISTORY_PIECES, RecordStorage
 from sluice_provider.progress import KEY
 
 pytestmark = pytest.mark.airflow
@@ -17,41 +18,40 @@ DEFERRED = {"deferrable": True}
 
 def kinds(life):
     """What happened, in order."""
-    return [what for _, what, _ in life.journal["history"]]
+    return [event.what for event in life.record.history]
 
 
 def test_a_finished_job(push, remote):
-    """Its card says how it ended and what was counted; its history goes from the intent to the end."""
+    """Its summary says how it ended and what was counted; its history goes from the intent to the end."""
     life = push().go()
-    card = life.journal["card"]
-    assert (card["system"], card["kind"], card["noun"]) == ("kaleidoscope", "import", "import")
-    assert (card["state"], card["word"], card["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
+    card = life.summary
+    assert (card["service"], card["kind"], card["noun"]) == ("kaleidoscope", "import", "import")
+    assert (card["state"], card["service_status"], card["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
     assert card["counts"]["sent"] == len(ELEMENTS)
     assert card["ids"] == remote.imports
     assert card["conn_id"] == "kaleidoscope_default"
     assert card["url"].endswith(f"/web/imports/{card['ids'][0]}")
-    assert card["submitted_at"] <= card["ended_at"] <= card["at"] + 1
+    assert card["submitted_at"] <= card["ended_at"] <= card["updated_at"] + 1
     history = kinds(life)
-    assert history[:2] == ["intent", "asked"]
+    assert history[:2] == ["submitting", "submitted"]
     assert history[-1] == "ended"
-    assert set(history[2:-1]) == {"state"}
+    assert set(history[2:-1]) == {"status"}
 
 
 def test_a_deferred_job_tells_how_it_goes_on(push, remote):
-    """The trigger has no journal: it leaves its news in an XCom, and the task that resumes takes them over."""
+    """The trigger has no record: it leaves its news in an XCom, and the task that resumes takes them over."""
     remote.settings(job_seconds=30)
     life = push(**DEFERRED).defer()
-    assert life.journal["card"]["state"] == "running"
+    assert life.summary["state"] == "running"
     assert kinds(life)[-1] == "deferred"
     event = life.event()
     told = life.xcom(KEY)
-    assert (told["state"], told["word"], told["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
+    assert (told["state"], told["service_status"], told["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
     assert told["ids"] == remote.imports
     assert [text.split()[1].strip(",") for _, _, text in told["history"]] == ["created", "processing", "completed"]
     life.fire(event).leg()
-    history = life.journal["history"]
-    assert [text for _, what, text in history if what == "state"] == [text for _, _, text in told["history"]]
-    assert history[-1][1] == "ended"
+    assert life.history("status") == [text for _, _, text in told["history"]]
+    assert kinds(life)[-1] == "ended"
 
 
 def test_a_trigger_that_died_is_not_forgotten(push, remote):
@@ -88,16 +88,16 @@ def test_trouble_with_progress_is_no_trouble(push, remote, monkeypatch):
 
 
 def test_a_task_that_does_not_wait(push, remote):
-    """Hands over, and its card says so: with the ids, and without an end."""
-    card = push(wait_for_completion=False).go().journal["card"]
-    assert (card["state"], card["ids"], card["ended_at"]) == ("accepted", remote.imports, None)
+    """Submits, and its summary says so: with the ids, and without an end."""
+    card = push(wait_for_completion=False).go().summary
+    assert (card["state"], card["ids"], card["ended_at"]) == ("submitted", remote.imports, None)
 
 
 def test_a_failed_job_tells_why(push, remote):
-    """In the remote's own words, and in what the task made of them."""
+    """In the service's own words, and in what the task made of them."""
     remote.settings(fail_imports=1)
     life = push().go()
-    card = life.journal["card"]
+    card = life.summary
     assert card["state"] == "failed"
     assert "could not be processed" in card["message"]
     assert kinds(life)[-2:] == ["ended", "error"]
@@ -107,30 +107,30 @@ def test_rejected_rows_are_told(push, remote):
     """Row by row, up to a limit."""
     remote.settings(rejected_rows=2)
     life = push().go()
-    told = [text for _, what, text in life.journal["history"] if what == "rejected"]
+    told = life.history("rejected")
     assert len(told) == 2
     assert all("invalid_format" in text for text in told)
-    assert life.journal["card"]["state"] == "failed"
+    assert life.summary["state"] == "failed"
 
 
 def test_a_refusal_is_a_failure_without_an_id(push, remote):
-    """Nothing runs there, and the card does not say that it does."""
+    """Nothing runs there, and the summary does not say that it does."""
     remote.trouble("POST", "/push/imports", status=422, body={"message": "no such view"})
     life = push().go()
-    card = life.journal["card"]
+    card = life.summary
     assert (card["state"], card["ids"]) == ("failed", [])
     assert "no such view" in card["message"]
 
 
-def test_a_lost_answer_is_a_doubt(push, remote):
-    """The card of a task that gave up in doubt says so; the next try tells that it was in doubt."""
+def test_a_lost_answer_is_told(push, remote):
+    """The summary of a task that gave up says that the outcome is unknown; the next try goes on from there."""
     remote.trouble("POST", "/push/imports", drop="after", times=99)
     life = push().go()
-    assert life.journal["card"]["state"] == "in_doubt"
+    assert life.summary["state"] == "outcome_unknown"
     remote.faults([])
     life.retry().go()
-    assert "doubt" in kinds(life)
-    assert life.journal["card"]["state"] == "succeeded"
+    assert "outcome_unknown" in kinds(life)
+    assert life.summary["state"] == "succeeded"
 
 
 def test_a_retry_tells_that_it_came_back(push, remote):
@@ -139,29 +139,32 @@ def test_a_retry_tells_that_it_came_back(push, remote):
     with life.death("publishing"):
         life.go()
     life.retry().go()
-    assert "reattached" in kinds(life)
-    assert kinds(life).count("asked") == 1
+    assert "reconnected" in kinds(life)
+    assert kinds(life).count("submitted") == 1
 
 
 def test_a_cleared_task_keeps_its_history(push, remote):
-    """It is asked for again, and what was before can still be read."""
+    """It is submitted again, and what was before can still be read."""
     life = push().go()
     life.clear().go()
-    assert kinds(life).count("asked") == 2
+    assert kinds(life).count("submitted") == 2
 
 
 def test_a_new_trigger_is_told(push, remote):
     """With the reason."""
     life = push(**DEFERRED).defer().crash().leg()
-    assert "mended" in kinds(life)
+    assert "trigger_restarted" in kinds(life)
 
 
 def test_a_history_has_an_end():
     """The first lines stay, and the latest."""
-    story = Story("f", [0, 0])
-    for number in range(3 * LINES):
-        story.tell("state", str(number))
-    texts = [line.text for line in story.history]
-    assert len(texts) == LINES
-    assert texts[0] == "0"
-    assert texts[-1] == str(3 * LINES - 1)
+    stored, record = {}, JobRecord("f", seed="s")
+    storage = RecordStorage(SimpleNamespace(get=stored.get, set=stored.__setitem__))
+    for number in range(3000):
+        record = record.with_event(number, "status", f"{number} {'x' * 100}")
+        storage.save(record)
+    pieces = [value for key, value in stored.items() if "history" in key]
+    texts = [int(text.split()[0]) for piece in pieces for _, _, text in piece]
+    assert len(pieces) == HISTORY_PIECES
+    assert (min(texts), max(texts)) == (0, 2999)
+    assert len(texts) < 1000

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from operators.life import UNKNOWN
-from sluice_provider import waiting
 from sluice_provider.errors import JobFailed, ServerError, TimedOut, UnexpectedResponse, Unreachable
+
+from sluice_provider.jobs import lifecycle
 
 pytestmark = pytest.mark.airflow
 
@@ -17,8 +18,8 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 
 
 @WAYS
-def test_looks_grow_rarer_with_the_age_of_the_job(push, remote, clock, deferrable):
-    """A young job is looked at every second, an old one every tenth of its age."""
+def test_polls_grow_rarer_with_the_age_of_the_job(push, remote, clock, deferrable):
+    """A young job is polled every second, an old one every tenth of its age."""
     remote.settings(job_seconds=200)
     life = push(deferrable=deferrable).go()
     assert life.state == "success"
@@ -39,7 +40,7 @@ def test_the_poll_interval_is_the_longest_pause(push, remote, clock, deferrable)
 
 
 def test_only_news_is_told(push, remote):
-    """A change of the state is one INFO line; a look without news is none."""
+    """A change of the state is one INFO line; a status check without news is none."""
     remote.settings(job_seconds=30)
     life = push().go()
     told = [line.split(" ", 4)[-1].strip() for line in life.log if "INFO kaleidoscope import" in line]
@@ -50,8 +51,8 @@ def test_only_news_is_told(push, remote):
 
 
 @WAYS
-def test_a_look_that_fails_in_passing_is_not_news(push, remote, deferrable):
-    """The remote is away for many requests in the middle of the wait, and the task does not notice."""
+def test_a_poll_that_fails_in_passing_is_not_news(push, remote, deferrable):
+    """The service is away for many requests in the middle of the wait, and the task does not notice."""
     remote.settings(job_seconds=20)
     remote.trouble("GET", "imports/", status=503, times=20, skip=3)
     life = push(deferrable=deferrable, retries=0).go()
@@ -59,18 +60,18 @@ def test_a_look_that_fails_in_passing_is_not_news(push, remote, deferrable):
 
 
 @WAYS
-def test_the_first_look_may_fail_too(push, remote, deferrable):
+def test_the_first_poll_may_fail_too(push, remote, deferrable):
     """Also the one before deferring."""
     remote.trouble("GET", "imports/", drop="before", times=7)
     life = push(deferrable=deferrable, retries=0).go()
     assert (life.state, len(remote.imports)) == ("success", 1)
-    assert life.said("WARNING", "says nothing of the work")
+    assert life.said("WARNING", "says nothing of the job")
 
 
 @WAYS
 def test_the_patience_has_an_end(push, remote, deferrable, monkeypatch):
-    """A remote that stays away fails the try; the next one picks the import up."""
-    monkeypatch.setattr(waiting, "MENDINGS", 1)
+    """A service that stays away fails the try; the next one reconnects to the import."""
+    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 1)
     remote.settings(job_seconds=20)
     remote.trouble("GET", "imports/", status=503)
     life = push(deferrable=deferrable).go()
@@ -80,8 +81,8 @@ def test_the_patience_has_an_end(push, remote, deferrable, monkeypatch):
     assert (life.state, len(remote.imports)) == ("success", 1)
 
 
-def test_the_remote_says_when_to_look_again(push, remote, clock):
-    """Retry-After on a look is obeyed."""
+def test_the_service_says_when_to_poll_again(push, remote, clock):
+    """Retry-After on a status check is obeyed."""
     remote.trouble("GET", "imports/", status=429, headers={"Retry-After": "600"}, times=1, skip=1)
     assert push().go().state == "success"
     assert 600 in clock.naps
@@ -100,8 +101,8 @@ def test_new_credentials_are_picked_up_while_deferred(push, remote, sluice_sandb
 
 
 @WAYS
-def test_the_deadline_counts_from_the_asking(push, remote, clock, deferrable):
-    """However long the task was away, the import is older than allowed, and one look more is taken."""
+def test_the_deadline_counts_from_the_submission(push, remote, clock, deferrable):
+    """However long the task was away, the import is older than allowed, and one status check more is made."""
     remote.settings(job_seconds=1000)
     life = push(timeout=100, deferrable=deferrable)
     with life.death("all written"):
@@ -109,7 +110,7 @@ def test_the_deadline_counts_from_the_asking(push, remote, clock, deferrable):
     clock.move(90)
     life.retry()
     assert isinstance(life.error, TimedOut)
-    assert "goes on there" in str(life.error) or "the limit is 100 s" in str(life.error)
+    assert "The job goes on in the service" in str(life.error)
     assert 8 < sum(clock.naps) < 11
     naps = len(clock.naps)
     life.retry()
@@ -134,16 +135,16 @@ GARBAGE = [
 
 @pytest.mark.parametrize("event", GARBAGE, ids=repr)
 def test_an_unknown_event_is_an_error_while_the_job_runs(push, remote, event):
-    """It says nothing, so the try fails, and the next one picks the import up."""
+    """It says nothing, so the try fails, and the next one reconnects."""
     life = push(deferrable=True).defer().fire(event).leg()
     assert isinstance(life.error, UnexpectedResponse)
-    assert "goes on there" in str(life.error)
+    assert "The job goes on in the service" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
 
 def test_an_unknown_event_does_not_matter_once_the_job_is_over(push, remote, clock):
-    """The remote's word counts, not the event's."""
+    """The service's word counts, not the event's."""
     life = push(deferrable=True).defer()
     clock.move(10)
     life.fire("gibberish").leg()
@@ -151,7 +152,7 @@ def test_an_unknown_event_does_not_matter_once_the_job_is_over(push, remote, clo
 
 
 def test_an_event_that_calls_a_running_job_over_is_not_believed(push, remote):
-    """The job is looked at, found running, and waited for."""
+    """The job is polled, found running, and waited for."""
     life = push(deferrable=True).defer()
     event = {"verdict": "over", "job": life.trigger().job, "message": "all done"}
     assert life.fire(event).leg().state == "deferred"
@@ -160,14 +161,14 @@ def test_an_event_that_calls_a_running_job_over_is_not_believed(push, remote):
 
 
 def test_an_event_of_another_job_is_not_believed(push, remote, clock):
-    """The journal says which job is ours."""
+    """The record says which job is ours."""
     life = push(deferrable=True).defer()
     event = {"verdict": "over", "job": {**life.trigger().job, "ids": [UNKNOWN]}, "message": ""}
     assert life.fire(event).leg().state == "deferred"
     assert life.trigger().job["ids"] == remote.imports
 
 
-def test_a_job_that_failed_is_told_from_the_remote(push, remote):
+def test_how_a_job_failed_is_told_by_the_service(push, remote):
     """The event says that it is over; how it ended is asked."""
     remote.settings(fail_imports=1)
     life = push(deferrable=True).defer().fire().leg()
@@ -175,12 +176,12 @@ def test_a_job_that_failed_is_told_from_the_remote(push, remote):
     assert "failed_row" in str(life.error)
 
 
-def test_without_its_journal_the_task_goes_by_what_was_watched(push, remote):
+def test_without_its_record_the_task_goes_by_what_was_watched(push, remote):
     """A user cleared the state store meanwhile: no second import."""
     life = push(deferrable=True).defer().forget().fire().leg()
     assert (life.state, len(remote.imports)) == ("success", 1)
     assert life.result["import_ids"] == remote.imports
-    assert life.said("WARNING", "journal of this task is gone")
+    assert life.said("WARNING", "The record of this task is gone")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_without_its_journal_the_task_goes_by_what_was_watched(push, remote):
     ["gibberish", {"verdict": "over", "job": {"system": "kaleidoscope", "kind": "walk", "ids": ["1"], "where": {}}}],
     ids=["garbage", "other kind"],
 )
-def test_without_its_journal_and_a_good_event_the_task_fails(push, remote, event):
+def test_without_its_record_and_a_good_event_the_task_fails(push, remote, event):
     """Nothing is left to go by, and nothing is pushed on the off chance."""
     life = push(deferrable=True).defer().forget().fire(event).leg()
     assert isinstance(life.error, UnexpectedResponse)
@@ -199,17 +200,17 @@ def test_without_its_journal_and_a_good_event_the_task_fails(push, remote, event
 
 
 def test_a_trigger_that_crashed_is_replaced(push, remote):
-    """The job is looked at from the worker and waited for again; nothing is pushed."""
+    """The job is polled from the worker and waited for again; nothing is pushed."""
     life = push(deferrable=True).defer().crash().leg()
     assert life.state == "deferred"
-    assert life.said("WARNING", "The trigger ended without a word (Trigger failure)")
+    assert life.said("WARNING", "The trigger ended without an event (Trigger failure)")
     life.fire().leg()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
 
 def test_triggers_that_keep_crashing_are_not_replaced_for_ever(push, remote, monkeypatch):
-    """After so many, the try fails and says why; the next one picks the import up."""
-    monkeypatch.setattr(waiting, "MENDINGS", 3)
+    """After so many, the try fails and says why; the next one reconnects."""
+    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 3)
     remote.settings(job_seconds=1000)
     life = push(deferrable=True).defer()
     for _ in range(3):
@@ -223,7 +224,7 @@ def test_triggers_that_keep_crashing_are_not_replaced_for_ever(push, remote, mon
 
 @pytest.mark.parametrize("breaks", ["crash", "overdue"])
 def test_a_trigger_that_broke_after_the_job_had_ended_does_not_matter(push, remote, clock, breaks):
-    """One look from the worker finds the end."""
+    """One status check from the worker finds the end."""
     life = push(deferrable=True).defer()
     clock.move(10)
     getattr(life, breaks)().leg()
@@ -232,7 +233,7 @@ def test_a_trigger_that_broke_after_the_job_had_ended_does_not_matter(push, remo
 
 @pytest.mark.parametrize("breaks", ["crash", "overdue"])
 def test_a_trigger_that_broke_while_the_job_failed(push, remote, clock, breaks):
-    """One look from the worker finds the failure, in the remote's words."""
+    """One status check from the worker finds the failure, in the service's words."""
     remote.settings(fail_imports=1)
     life = push(deferrable=True).defer()
     clock.move(10)
@@ -258,7 +259,7 @@ def test_the_backstop_is_behind_the_deadline(push):
     assert 1050 < left < 1500
 
 
-def test_a_broken_trigger_without_a_journal_fails(push, remote):
+def test_a_broken_trigger_without_a_record_fails(push, remote):
     """Nothing is left to go by, and nothing is pushed on the off chance."""
     life = push(deferrable=True).defer().forget().crash().leg()
     assert isinstance(life.error, UnexpectedResponse)

@@ -6,8 +6,8 @@ import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from operators.life import ELEMENTS, UNKNOWN
-from sluice_provider import waiting
 from sluice_provider.errors import ServerError, Unreachable
+from sluice_provider.jobs import lifecycle
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
 pytestmark = pytest.mark.airflow
@@ -111,7 +111,7 @@ def test_looks_that_fail_in_passing_are_not_news(asked, wait, remote, mode):
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_the_patience_has_an_end(asked, wait, remote, mode, monkeypatch):
     """A remote that stays away fails the try, which is no verdict on the import: `soft_fail` does not hide it."""
-    monkeypatch.setattr(waiting, "MENDINGS", 1)
+    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 1)
     import_id = asked()
     remote.trouble("GET", "imports/", status=503)
     life = wait(import_id, soft_fail=True, **MODES[mode]).go()

@@ -235,4 +235,4 @@ def test_no_secret_is_told(wait, desk):
     """Not even in what a trigger is given."""
     desk.register()
     life = wait(file_id=desk.file_id, deferrable=True).defer()
-    assert SECRET not in str((life.log, life.trigger().serialize(), life.journal))
+    assert SECRET not in str((life.log, life.trigger().serialize(), life.head, life.record))

@@ -180,7 +180,7 @@ def test_what_may_not_be_read(file):
 def test_names_that_say_nothing(name):
     """Refused before the file is opened, with all that is known."""
     with pytest.raises(
-        InvalidInput, match=r"does not say by its name what it is; known are \.csv, .*compressed \(\.gz"
+        InvalidInput, match=r"has an unsupported file extension; supported are \.csv, .*compressed \(\.gz"
     ):
         File(name)
 

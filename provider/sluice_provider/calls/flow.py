@@ -412,7 +412,7 @@ def wait(
             if over(news):
                 return news
             if late:
-                raise TimedOut(f"not over {age():.0f} s after it was asked for, the limit is {timeout:.0f} s: {news}")
+                raise TimedOut(f"not over {age():.0f} s after it was submitted, the limit is {timeout:.0f} s: {news}")
             pause, why = cadence.pause(age()), f"not over yet: {news}"
         if timeout is not None:
             pause = min(pause, max(0.0, timeout - age()))

@@ -172,7 +172,10 @@ class Execution:
         phase, current = self._open
         units = self._remaining(phase, current)
         while True:
-            unit = units.next()
+            try:
+                unit = units.next()
+            except SluiceError as error:  # the input cannot be read
+                return on.StepFailed(time.time(), error)
             if unit is None:
                 return on.AllSubmitted(time.time())
             try:

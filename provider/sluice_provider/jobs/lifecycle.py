@@ -214,6 +214,7 @@ class Lifecycle:
         replaced = (*old.replaced, *(job for phase in old.phases for job in _replaced(phase, seen)))
         new = JobRecord(old.redo.fingerprint, old.redo.clears, old.redo.seed, replaced=replaced[-MOST_REPLACED:])
         new = new._replace(history=old.history, unknown=old.unknown).with_event(now, "replaced", line)
+        new = new._replace(turn=Turn(before=old if old.redo.state else old._replace(redo=None)))
         return self._continue(new, [*actions, on.Log("warning" if old.submitted != "nothing" else "info", line)])
 
     # --- submitting
@@ -223,7 +224,8 @@ class Lifecycle:
         phase = self._next_phase(record)
         if phase is None:
             if record.summary.get("state") == "running":  # the phase before was not known to be the last one
-                record = record._replace(summary={**record.summary, "state": "succeeded"})
+                ended_at = (record.phases[-1].outcome or {}).get("at")
+                record = record._replace(summary={**record.summary, "state": "succeeded", "ended_at": ended_at})
                 actions = [*actions, on.Save(must=False)]
             return record, [*actions, on.Finish()]
         if not record.phase(phase.name).complete:
@@ -239,7 +241,7 @@ class Lifecycle:
         current = _noted(current, event)._replace(intent=intent)
         record = record.with_phase(current).with_event(event.now, "submitting", _share(phase.name, intent))
         record = self._summary(record, phase, current, event.now, state="submitting", ended_at=None)
-        turn = record.turn._replace(submissions=record.turn.submissions + 1, repeated=repeated)
+        turn = record.turn._replace(submissions=record.turn.submissions + 1, repeated=repeated, before=None)
         return record._replace(turn=turn), [on.Save(), on.Submit()]
 
     def _unit_found(self, record: JobRecord, event: on.UnitFound) -> Step:
@@ -253,6 +255,7 @@ class Lifecycle:
             record, actions = self._answered(record, phase, event.submissions[0], event.now)
             return record, [on.Count("job.started"), *actions]
         record = self._with_submissions(record, phase, event.submissions, event.now)
+        record = record.with_phase(_intent_for_the_rest(record.phase(phase.name)))
         actions = [on.Count("job.started") for _ in event.submissions]
         if event.complete:
             step, more = self._all_submitted(record, on.AllSubmitted(event.now))
@@ -376,6 +379,8 @@ class Lifecycle:
     def _poll_failed(self, record: JobRecord, event: on.PollFailed) -> Step:
         error, turn = event.error, record.turn
         undecided = turn.reconnecting and (record.redo or not self._open(record)[1].complete)
+        if event.final and isinstance(error, TimedOut):
+            error = TimedOut(f"{error}. The job goes on in the service; the next try reconnects to it")
         if event.final or error.hopeless or turn.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed, which says nothing of the job: {error}"
@@ -436,7 +441,9 @@ class Lifecycle:
         current = record.current
         if current is not None and current.intent is not None and event.user_ended:
             line = f"{event.why} while a request was not answered: its outcome is unknown"
-            record = record.with_event(event.now, "outcome_unknown", line).with_summary(event.now, state="outcome_unknown")
+            record = record.with_event(event.now, "outcome_unknown", line).with_summary(
+                event.now, state="outcome_unknown"
+            )
             return record, [on.Log("warning", line), on.Save(must=False)]
         if current is None or not current.submissions:
             return record, []
@@ -455,6 +462,10 @@ class Lifecycle:
         return self._fail(record, event.error, event.now)
 
     def _fail(self, record: JobRecord, error: SluiceError, now: float) -> Step:
+        """Work that was begun anew and has not got as far as submitting anything does not take the place of the work
+        before: the next try may want to go on with that."""
+        if record.turn.before is not None:
+            record = record.turn.before._replace(history=record.history)
         record = record.with_event(now, "error", f"{type(error).__name__}: {error}")
         record = record.with_summary(now, message=str(error), **_state_after(record, error, now))
         return record, [on.Save(must=False), on.Fail(error)]
@@ -523,6 +534,14 @@ def _withdrawn(current: PhaseRecord, error: SluiceError, turn: Turn) -> PhaseRec
     return current if error.maybe_applied or turn.repeated else current._replace(intent=None)
 
 
+def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:
+    """Of a grouped phase, which goes on submitting without another intent."""
+    if current.intent is None or not current.submissions:
+        return current
+    last = current.submissions[-1]
+    return current._replace(intent=current.intent._replace(start=last.start + last.size, size=0))
+
+
 def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | Repeat | SubmitAnew) -> JobRecord:
     """The record before the same thing is submitted once more."""
     if isinstance(effect, Repeat):
@@ -575,7 +594,9 @@ def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str,
 
 
 def _share(phase: str, part: Intent | Submission) -> str:
-    return f"{phase}, {part.start + 1} to {part.start + part.size}" if part.size else phase
+    if part.size:
+        return f"{phase}, {part.start + 1} to {part.start + part.size}"
+    return f"{phase}, {part.start + 1} and later ones" if part.start else phase
 
 
 def _some(ids: tuple[str, ...]) -> str:

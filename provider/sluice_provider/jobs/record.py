@@ -94,6 +94,7 @@ class Turn(NamedTuple):
     :param repeated: the intent is older than this submission: a refusal of this one does not settle it
     :param error: what ended the wait; raised if the work is not over after all
     :param failed: an earlier try told the user that this work has failed
+    :param before: the record whose place this one takes, as soon as anything is submitted
     """
 
     reconnecting: bool = False
@@ -101,6 +102,7 @@ class Turn(NamedTuple):
     repeated: bool = False
     error: SluiceError | None = None
     failed: bool = False
+    before: JobRecord | None = None
 
 
 class HistoryEvent(NamedTuple):

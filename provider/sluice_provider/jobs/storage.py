@@ -170,7 +170,6 @@ class RecordStorage:
 
 def _from_head(head: Mapping[str, Any]) -> JobRecord:
     known = {"summary", "history", "version", "fingerprint", "clears", "seed", "redo", "open"}
-    summary = head.get("summary")
     opened = head.get("open")
     phases = [phase_from_json(each) for each in (opened if isinstance(opened, list) else ())]
     return JobRecord(
@@ -179,9 +178,17 @@ def _from_head(head: Mapping[str, Any]) -> JobRecord:
         seed=str(head.get("seed", "")),
         phases=tuple(phase for phase in phases if phase is not None),
         redo=redo_from_json(head.get("redo")),
-        summary=summary if isinstance(summary, dict) else {},
+        summary=_summary(head.get("summary")),
         unknown={name: value for name, value in head.items() if name not in known},
     )
+
+
+def _summary(data: Any) -> dict[str, Any]:
+    """Nothing is decided by it, so what cannot be read of it stops nobody."""
+    summary = data if isinstance(data, dict) else {}
+    counts = summary.get("counts")
+    counts = {name: int(number(count)) for name, count in counts.items()} if isinstance(counts, dict) else {}
+    return {**summary, "counts": counts}
 
 
 def _settled(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:

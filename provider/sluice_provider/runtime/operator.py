@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -81,20 +83,19 @@ class RemoteJobOperator(RemoteJobTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
-        with fail_for_good(not HAVE_RETRY_POLICY):
-            run = self.__begin(context)
+        with self.__leg(context) as run:
             planned = run.spec.plan()
             return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
-        with fail_for_good(not HAVE_RETRY_POLICY):
-            return self.__end(context, self.__begin(context).resume(event))
+        with self.__leg(context) as run:
+            return self.__end(context, run.resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
-        with fail_for_good(not HAVE_RETRY_POLICY):
-            return self.__end(context, self.__begin(context).resume_after_trigger_death(reason))
+        with self.__leg(context) as run:
+            return self.__end(context, run.resume_after_trigger_death(reason))
 
     def on_kill(self) -> None:
         """Cancel the job if a user ended the task; leave it alone if the platform did."""
@@ -110,15 +111,18 @@ class RemoteJobOperator(RemoteJobTask):
 
     # --- one leg
 
-    def __begin(self, context: Context) -> JobRun:
+    @contextmanager
+    def __leg(self, context: Context) -> Iterator[JobRun]:
+        """However it ends, files are let go of."""
         options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
-        self.__run = JobRun(self, self.job(), context, options)
-        return self.__run
+        with fail_for_good(not HAVE_RETRY_POLICY):
+            self.__run = JobRun(self, self.job(), context, options)
+            with closing(self.__run.spec):
+                yield self.__run
 
     def __end(self, context: Context, record: JobRecord) -> dict[str, Any]:
         assert self.__run is not None  # noqa: S101 - begun before
         spec = self.__run.spec
-        spec.close()
         ids = dict.fromkeys(submission.id for phase in record.phases for submission in phase.submissions)
         self.__ids = list(ids)[:MOST_LINEAGE_IDS]
         self.job_url = self.job_url or str(record.summary.get("url") or "")

@@ -254,7 +254,7 @@ class JobRun:
             conn_id=self._task.conn_id,
             job=ref.to_json(),
             submitted_at=submitted_at,
-            timeout=None if self._options.watch_only else self._options.timeout,
+            timeout=self._options.timeout,
             poll_interval=self._task.poll_interval,
             cancel_on_kill=self._task.cancel_on_kill,
             deferred_at=time.time(),

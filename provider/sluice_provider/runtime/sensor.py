@@ -129,12 +129,12 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
-        with fail_for_good(True):
+        with self.__skipping(), fail_for_good(True):
             return self.__end(self.__begin(context).resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
-        with fail_for_good(True):
+        with self.__skipping(), fail_for_good(True):
             return self.__end(self.__begin(context).resume_after_trigger_death(reason))
 
     # --- one leg
@@ -159,18 +159,20 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     def __end(self, record: JobRecord) -> dict[str, Any]:
         assert self.__run is not None  # noqa: S101 - begun before
+        self.job_url = self.job_url or str(record.summary.get("url") or "")
         result = self.__run.spec.manifest(record)
         self.hook.close()
         return result
 
     @contextmanager
     def __skipping(self) -> Iterator[None]:
-        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us."""
+        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us. A deadline of
+        ours is a sensor's timeout."""
         try:
             yield
-        except (compat.AirflowFailException, compat.AirflowSensorTimeout) as error:
-            if not self.soft_fail:
-                raise
-            raise compat.AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
-        except TimedOut as error:
-            raise compat.AirflowSensorTimeout(str(error)) from error
+        except (compat.AirflowFailException, compat.AirflowSensorTimeout, TimedOut) as error:
+            if self.soft_fail:
+                raise compat.AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
+            if isinstance(error, TimedOut):
+                raise compat.AirflowSensorTimeout(str(error)) from error
+            raise
