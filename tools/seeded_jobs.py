@@ -68,6 +68,7 @@ def summary(service: str, noun: str, state: str, at: float, seconds: float, dice
     """What a record says of its job in short."""
     total = dice.randrange(500, 90_000)
     done = total if state == "succeeded" else int(total * dice.random())
+    known = state != "outcome_unknown"
     over = state in ("succeeded", "failed", "cancelled")
     counts: dict[str, Json] = {
         "kaleidoscope": {"created": done // 2, "updated": done - done // 2, "rejected": done // 400},
@@ -81,13 +82,13 @@ def summary(service: str, noun: str, state: str, at: float, seconds: float, dice
         "conn_id": "aws_default" if service == "finspace" else f"{service}_default",
         "kind": noun,
         "noun": noun,
-        "ids": [] if state == "outcome_unknown" else [str(uuid7())],
+        "ids": [str(uuid7())] if known else [],
         "url": f"https://{service}.example.com/jobs/{dice.randrange(10**6)}" if linked else "",
         "state": state,
         "service_status": STATUSES[service].get(state, ""),
         "message": REASONS.get(state, ""),
-        "counts": counts[service],
-        "done": done if service != "finspace" else None,
+        "counts": counts[service] if known else {},
+        "done": done if known and service != "finspace" else None,
         "total": total if service == "kaleidoscope" else None,
         "submitted_at": at,
         "ended_at": at + seconds if over else None,
