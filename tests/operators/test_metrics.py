@@ -1,4 +1,4 @@
-"""Figures of remote jobs arrive in Airflow's own metrics, by the names and with the tags that are documented."""
+"""Metrics of remote jobs arrive in Airflow's own, by the names and with the tags that are documented."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def figures(monkeypatch):
     return recorder
 
 
-IMPORT = {"system": "kaleidoscope", "kind": "import"}
+IMPORT = {"service": "kaleidoscope", "kind": "import"}
 
 
 def test_a_job_is_counted(push, remote, figures):
-    """Once when it starts, once when it is over, with its looks and its time between."""
+    """Once when it starts, once when it is over, with its status checks and its time between."""
     remote.settings(job_seconds=20)
     push().go()
     assert figures.of("job.started", **IMPORT) == 1
     assert figures.of("job.finished", state="succeeded", **IMPORT) == 1
-    assert figures.of("look", **IMPORT) == remote.looks
+    assert figures.of("status_check", **IMPORT) == remote.looks
     (name, took, tags), *more = [each for each in figures.timed if each[0].startswith("sluice.")]
     assert (name, tags, more) == ("sluice.job.duration", {**IMPORT, "state": "succeeded"}, [])
     assert 20 <= took.total_seconds() < 40
@@ -66,13 +66,13 @@ def test_every_part_is_a_job(push, figures):
     assert figures.of("job.started", **IMPORT) == len(ELEMENTS)
 
 
-def test_looks_of_the_triggerer_are_counted(push, remote, figures):
+def test_status_checks_of_the_triggerer_are_counted(push, remote, figures):
     """Through the copy of the module that is set up there."""
     remote.settings(job_seconds=20)
     life = push(deferrable=True).defer()
-    before = figures.of("look", **IMPORT)
+    before = figures.of("status_check", **IMPORT)
     life.event()
-    assert figures.of("look", **IMPORT) > before
+    assert figures.of("status_check", **IMPORT) > before
 
 
 def test_a_failure_is_counted_by_its_state(push, remote, figures):
@@ -83,20 +83,20 @@ def test_a_failure_is_counted_by_its_state(push, remote, figures):
     assert figures.of("job.finished", state="succeeded", **IMPORT) == 0
 
 
-def test_doubts_and_returns_are_counted(push, remote, figures):
-    """A try that died between asking and hearing, and one that died while waiting."""
+def test_unknown_outcomes_and_reconnects_are_counted(push, remote, figures):
+    """A try that died between the request and its response, and one that died while waiting."""
     life = push()
     with life.death("after submitting"):
         life.go()
     with life.death("publishing"):
         life.retry()
     life.retry()
-    assert figures.of("job.in_doubt", **IMPORT) == 1
-    assert figures.of("job.reattached", **IMPORT) == 1
+    assert figures.of("job.outcome_unknown", **IMPORT) == 1
+    assert figures.of("job.reconnected", **IMPORT) == 1
 
 
-def test_being_throttled_is_counted(push, remote, figures):
-    """Each time that the remote says so, and whatever comes of it."""
+def test_rate_limits_are_counted(push, remote, figures):
+    """Each time that the service says so, and whatever comes of it."""
     remote.trouble("POST", "/push/imports", status=429, times=2)
     push().go()
-    assert figures.of("throttled", system="kaleidoscope") == 2
+    assert figures.of("rate_limited", service="kaleidoscope") == 2
