@@ -33,6 +33,7 @@ from sluice_provider.jobs.record import (
     phase_to_json,
     redo_from_json,
     submission_from_json,
+    summary_from_json,
     summary_to_json,
 )
 
@@ -153,7 +154,6 @@ class RecordStorage:
 
 def _from_head(head: Mapping[str, Any]) -> JobRecord:
     known = {"summary", "history", "version", "fingerprint", "clears", "seed", "redo", "open"}
-    summary = head.get("summary")
     opened = head.get("open")
     phases = [phase_from_json(each) for each in (opened if isinstance(opened, list) else ())]
     return JobRecord(
@@ -162,7 +162,7 @@ def _from_head(head: Mapping[str, Any]) -> JobRecord:
         seed=str(head.get("seed", "")),
         phases=tuple(phase for phase in phases if phase is not None),
         redo=redo_from_json(head.get("redo")),
-        summary=summary if isinstance(summary, dict) else {},
+        summary=summary_from_json(head.get("summary")),
         unknown={name: value for name, value in head.items() if name not in known},
     )
 
