@@ -23,9 +23,9 @@ from sluice_provider.jobs import (
     read_event,
 )
 
-RUNNING, MISSING, OK, BAD, STOPPED = (
+RUNNING, NOT_FOUND, OK, BAD, STOPPED = (
     JobState.RUNNING,
-    JobState.MISSING,
+    JobState.NOT_FOUND,
     JobState.SUCCEEDED,
     JobState.FAILED,
     JobState.CANCELLED,
@@ -55,7 +55,7 @@ def test_the_state_of_several_parts(states):
     if together.over:
         assert together.state is next(worst for worst in (BAD, STOPPED, OK) if worst in states)
     else:
-        assert together.state is (RUNNING if RUNNING in states else MISSING)
+        assert together.state is (RUNNING if RUNNING in states else NOT_FOUND)
 
 
 def test_counts_are_summed():

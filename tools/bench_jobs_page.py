@@ -1,4 +1,4 @@
-"""What a page of the Remote jobs page costs with many jobs, asked through the web application as a browser asks.
+"""What a page of the Remote jobs page costs with many jobs, requested from the web application as a browser does.
 
     python tools/bench_jobs_page.py                          10,000 jobs in SQLite
     python tools/bench_jobs_page.py postgresql+psycopg2://postgres@127.0.0.1/bench --jobs 10000
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ASKED = {
+QUERIES = {
     "a page": "within=all",
     "the last week": "within=7d",
-    "failed": "within=all&state=failed&state=in_doubt",
-    "one system": "within=all&system=kili",
+    "failed": "within=all&state=failed&state=outcome_unknown",
+    "one service": "within=all&service=kili",
     "one DAG, page 3": "within=all&dag=liquid_roundtrip&page=3",
     "the last hour": "within=1h",
 }
@@ -33,13 +33,14 @@ TURNS = 9
 
 
 def measure(url: str, jobs: int) -> None:
-    """Fill the database if it is empty, ask, and print."""
+    """Fill the database if it is empty, send the requests, and print."""
     import httpx
     from airflow import settings
     from airflow.utils.db import initdb
     from sqlalchemy import event, func, select, text
 
     from seeded_jobs import seed
+    from sluice_provider.jobs.storage import KEY
 
     assert settings.engine is not None
     assert settings.Session is not None
@@ -52,15 +53,16 @@ def measure(url: str, jobs: int) -> None:
             session.execute(text("ANALYZE"))  # as the database does by itself after a while
             session.commit()
         held = session.scalar(select(func.count()).select_from(TaskStateStoreModel))
+        jobs = session.scalar(select(func.count()).where(TaskStateStoreModel.key == KEY)) or 0
         size = session.scalar(select(func.sum(func.length(TaskStateStoreModel.value))))
     statements: list[str] = []
     event.listen(settings.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    print(f"{url.partition(':')[0]}: {held} jobs, {(size or 0) / 1e6:.0f} MB of journals")
+    print(f"{url.partition(':')[0]}: {jobs} jobs, {held} values, {(size or 0) / 1e6:.0f} MB")
 
     from fastapi.testclient import TestClient
 
     with TestClient(_app()) as client:
-        for name, query in ASKED.items():
+        for name, query in QUERIES.items():
             seconds, reply = [], httpx.Response(500)
             for _ in range(TURNS):
                 statements.clear()

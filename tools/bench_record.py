@@ -13,7 +13,8 @@ from sluice_provider.calls.flow import Flow
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import execution
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
-from sluice_provider.jobs.polling import JobType
+from sluice_provider.jobs.model import Job, JobState
+from sluice_provider.jobs.polling import JobType, Where
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Unit
 from sluice_provider.jobs.storage import RecordStorage
@@ -88,12 +89,19 @@ class Push(JobSpec):
         return None if record.phase("push").outcome else self._phase
 
 
+def get_status(job_id: str, where: Where) -> Flow[Job]:
+    """Nobody waits for these jobs."""
+    del where
+    return Job(job_id, JobState.RUNNING)
+    yield
+
+
 def push(batches: int, kind: type[Batches]) -> tuple[Counted, float]:
     """Submit so many batches; returns what was written, and CPU seconds."""
     clock, store = Clock(), Counted()
     spec = Push(kind(batches, clock))
     lifecycle = Lifecycle(spec.service, spec.next_phase, Options(wait_for_completion=False))
-    run = execution.Execution(spec, lifecycle, lambda _kind: JobType("import", lambda _id, _where: iter(())))
+    run = execution.Execution(spec, lifecycle, lambda _kind: JobType("import", get_status))
     storage = RecordStorage(store)
     began = time.process_time()
     with mock.patch.object(execution, "time", SimpleNamespace(time=clock.time)):

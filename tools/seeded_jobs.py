@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select
 from uuid6 import uuid7
 
+from sluice_provider.jobs.record import HistoryEvent, JobRecord, PhaseRecord, Submission
+from sluice_provider.jobs.storage import KEY, RecordStorage
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
 Json = dict[str, Any]
+PROGRESS_KEY = "sluice_progress"
 DAY = 86_400.0
 
-# dag, task, system, noun, state of the job, state of the task, weight
+# dag, task, service, noun, state of the job, state of the task, weight
 KINDS = (
     ("nightly_compounds", "push", "kaleidoscope", "import", "succeeded", "success", 30),
     ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "succeeded", "success", 30),
@@ -37,9 +41,9 @@ KINDS = (
     ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "failed", "up_for_retry", 1),
     ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "cancelled", "failed", 1),
     ("nightly_compounds", "push", "kaleidoscope", "import", "running", "failed", 1),
-    ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "in_doubt", "failed", 1),
+    ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "outcome_unknown", "failed", 1),
 )
-WORDS = {
+STATUSES = {
     "kaleidoscope": {"running": "PROCESSING", "succeeded": "COMPLETE", "failed": "ERROR"},
     "liquid_decisions": {"running": "Running", "succeeded": "Complete", "failed": "Error", "cancelled": "Cancelled"},
     "kili": {"running": "EXECUTING", "succeeded": "SUCCESS", "failed": "FAILURE"},
@@ -48,14 +52,23 @@ WORDS = {
 REASONS = {
     "failed": "VALIDATION: s3://landing/2026-11-19/trades.csv: column 'venue' is not in the schema of table trades",
     "cancelled": "cancelled by on-call: the file was delivered twice",
-    "in_doubt": "no answer to the request that was to begin 'Accounts [3f9c02a1be]': look for it, then clear the task",
+    "outcome_unknown": "no response to the request that submits 'Accounts [3f9c02a1be]': check whether Liquid "
+    "Decisions has this job, then mark the task success, or clear it to submit again",
 }
 
 
-def card(system: str, noun: str, state: str, at: float, seconds: float, dice: random.Random) -> Json:
-    """What a journal says of its job in short."""
+class Values(dict[str, Any]):
+    """Keys and values as the task state store keeps them."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+def summary(service: str, noun: str, state: str, at: float, seconds: float, dice: random.Random) -> Json:
+    """What a record says of its job in short."""
     total = dice.randrange(500, 90_000)
     done = total if state == "succeeded" else int(total * dice.random())
+    known = state != "outcome_unknown"
     over = state in ("succeeded", "failed", "cancelled")
     counts: dict[str, Json] = {
         "kaleidoscope": {"created": done // 2, "updated": done - done // 2, "rejected": done // 400},
@@ -63,43 +76,47 @@ def card(system: str, noun: str, state: str, at: float, seconds: float, dice: ra
         "kili": {"added": done // 9, "removed": done // 80},
         "finspace": {},
     }
+    linked = service in ("kaleidoscope", "kili")
     return {
-        "system": system,
-        "conn_id": "aws_default" if system == "finspace" else f"{system}_default",
+        "service": service,
+        "conn_id": "aws_default" if service == "finspace" else f"{service}_default",
         "kind": noun,
         "noun": noun,
-        "ids": [] if state == "in_doubt" else [str(uuid7())],
-        "url": f"https://{system}.example.com/jobs/{dice.randrange(10**6)}"
-        if system in ("kaleidoscope", "kili")
-        else "",
+        "ids": [str(uuid7())] if known else [],
+        "url": f"https://{service}.example.com/jobs/{dice.randrange(10**6)}" if linked else "",
         "state": state,
-        "word": WORDS[system].get(state, ""),
+        "service_status": STATUSES[service].get(state, ""),
         "message": REASONS.get(state, ""),
-        "counts": counts[system],
-        "done": done if system != "finspace" else None,
-        "total": total if system == "kaleidoscope" else None,
-        "asked_at": at,
+        "counts": counts[service] if known else {},
+        "done": done if known and service != "finspace" else None,
+        "total": total if service == "kaleidoscope" else None,
+        "submitted_at": at,
         "ended_at": at + seconds if over else None,
-        "rounds": 0,
-        "at": at + seconds if over else at + 5,
+        "updated_at": at + seconds if over else at + 5,
     }
 
 
-def journal(short: Mapping[str, Any], lines: int = 0) -> Json:
-    """A whole journal around a card."""
-    at = short["asked_at"]
-    history = [[at, "intent", f"about to ask for the {short['noun']}"]]
-    if short["ids"]:
-        history.append([at + 0.4, "asked", f"accepted as {short['ids'][0]}"])
-    history.append([at + 1, "state", short["word"]])
-    history += [[at + 2 + n, "rejected", f"row {n}: mass=heavy: is not a number"] for n in range(lines)]
-    history.append([at + 2 + lines, "deferred", "watched by the triggerer"])
+def record(short: Mapping[str, Any], rejected: int = 0) -> JobRecord:
+    """A whole record around a summary."""
+    at, noun, ids = short["submitted_at"], short["noun"], short["ids"]
+    events = [HistoryEvent(at, "submitting", f"{noun}, 1 to 500")]
+    if ids:
+        events.append(HistoryEvent(at + 0.4, "submitted", f"{noun}, 1 to 500: {ids[0]}"))
+    events.append(HistoryEvent(at + 1, "status", f"{''.join(ids[:1])} {short['service_status']}".strip()))
+    events += [HistoryEvent(at + 2 + n, "rejected", f"row {n}: mass=heavy: is not a number") for n in range(rejected)]
+    events.append(HistoryEvent(at + 2 + rejected, "deferred"))
     if short["ended_at"]:
-        history.append([short["ended_at"], "ended", f"{short['word']} {short['message']}".strip()])
-    entry = {"phase": "import", "asked_at": at, "round": 0, "parts": [[*short["ids"][:1], 0, 500]], "intent": None}
-    entry |= {"whole": True, "ended": None, "mended": 0, "note": {}, "again": False}
-    story = {"version": 1, "fingerprint": "f" * 64, "clearing": [0, 2], "seed": "5" * 64, "entries": [entry]}
-    return {"card": dict(short), **story, "history": history}
+        events.append(HistoryEvent(short["ended_at"], "ended", f"{short['service_status']} {short['message']}".strip()))
+    submissions = tuple(Submission(job_id, 0, 500) for job_id in ids)
+    phase = PhaseRecord(noun, at, submissions=submissions, complete=True)
+    return JobRecord("f" * 64, (0, 2), "5" * 32, (phase,), summary=short, history=tuple(events))
+
+
+def record_values(short: Mapping[str, Any], rejected: int = 0) -> Json:
+    """What a task writes of such a record, by its keys."""
+    written = Values()
+    RecordStorage(written).save(record(short, rejected))
+    return written
 
 
 def seed(
@@ -112,18 +129,18 @@ def seed(
     add_dags(session, sorted({kind[0] for kind in kinds}))
     weights = [kind[-1] for kind in kinds]
     for n in range(count):
-        dag_id, task_id, system, noun, state, task_state, _ = dice.choices(kinds, weights)[0]
-        going_on = state == "running" and task_state == "deferred"
-        at = now - (dice.random() * 1800 if going_on else 900 + dice.random() * (span - 900))
-        short = card(system, noun, state, at, dice.uniform(20, 840), dice)
+        dag_id, task_id, service, noun, state, task_state, _ = dice.choices(kinds, weights)[0]
+        deferred = state == "running" and task_state == "deferred"
+        at = now - (dice.random() * 1800 if deferred else 900 + dice.random() * (span - 900))
+        short = summary(service, noun, state, at, dice.uniform(20, 840), dice)
         run_id = f"scheduled__{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%S}+00:00_{n}"
-        lines = 200 if n % 20 == 7 else dice.randrange(8)
+        rejected = 200 if n % 20 == 7 else dice.randrange(8)
         add_job(
             session,
             (dag_id, run_id, task_id, -1),
-            journal(short, lines),
+            record_values(short, rejected),
             task_state,
-            progress=_progress(short, now, dice) if going_on else None,
+            progress=_progress(short, now, dice) if deferred else None,
         )
         if n % 500 == 499:
             session.flush()
@@ -131,10 +148,12 @@ def seed(
 
 
 def _progress(short: Json, now: float, dice: random.Random) -> Json:
-    told = {name: short[name] for name in ("state", "word", "message", "counts", "done", "total", "ids")}
+    names = ("state", "service_status", "message", "counts", "done", "total", "ids")
+    seen = {name: short[name] for name in names}
     if short["total"]:
-        told["done"] = int(short["total"] * dice.random())
-    return {"at": now - dice.random() * 15, **told, "history": [[now - 20, "state", short["word"]]]}
+        seen["done"] = int(short["total"] * dice.random())
+    history = [[now - 20, "status", f"{short['ids'][0]} {short['service_status']}"]]
+    return {"updated_at": now - dice.random() * 15, **seen, "history": history}
 
 
 def add_dags(session: Session, dags: Sequence[str]) -> None:
@@ -162,57 +181,69 @@ def add_dags(session: Session, dags: Sequence[str]) -> None:
 def add_job(
     session: Session,
     key: tuple[str, str, str, int],
-    story: Any,
+    written: Mapping[str, Any],
     task_state: str | None,
     *,
     progress: Any = None,
     in_xcom: bool = False,
     text: str | None = None,
 ) -> None:
-    """One task instance with its run and journal, as the given text if there is one."""
+    """One task instance with its run and what it wrote, by its keys.
+
+    :param task_state: "gone" for a task that is not there any more
+    :param text: the head, instead of the one that was written
+    """
+    dag_id, run_id, task_id, map_index = key
+    head = written.get(KEY)
+    short = head["summary"] if isinstance(head, dict) else {}
+    submitted, at = _time(short.get("submitted_at", time.time())), _time(short.get("updated_at", time.time()))
+    run_number = _run_number(session, dag_id, run_id, submitted)
+    where = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    if task_state != "gone":
+        _add_task(session, {**where, "state": task_state, "start_date": submitted}, at)
+    where["dag_run_id"] = run_number
+    if in_xcom:
+        _add_xcoms(session, where, written, at)
+    else:
+        texts = {name: json.dumps(value) for name, value in written.items()}
+        _add_states(session, where, texts if text is None else {**texts, KEY: text}, at)
+    if progress is not None:
+        _add_xcoms(session, where, {PROGRESS_KEY: progress}, _time(progress["updated_at"]))
+
+
+def _run_number(session: Session, dag_id: str, run_id: str, at: datetime) -> Any:
+    """The number of this DAG run, which is made if it is not there."""
     from airflow.models.dagrun import DagRun
-    from airflow.models.task_state_store import TaskStateStoreModel
+
+    found = select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    if (number := session.scalar(found)) is not None:
+        return number
+    run = {"dag_id": dag_id, "run_id": run_id, "run_type": "scheduled", "run_after": at, "state": "running"}
+    session.execute(insert(DagRun).values(**run, clear_number=0, span_status="not_started"))
+    return session.scalar(found)
+
+
+def _add_task(session: Session, task: Json, at: datetime) -> None:
     from airflow.models.taskinstance import TaskInstance
+
+    ended = at if task["state"] in ("success", "failed") else None
+    tries = {"try_number": 1, "max_tries": 2, "pool": "default_pool", "pool_slots": 1, "span_status": "not_started"}
+    session.execute(insert(TaskInstance).values(**task, **tries, id=uuid7(), end_date=ended))
+
+
+def _add_xcoms(session: Session, where: Json, written: Mapping[str, Any], at: datetime) -> None:
     from airflow.models.xcom import XComModel
 
-    dag_id, run_id, task_id, map_index = key
-    short = story["card"] if isinstance(story, dict) and "card" in story else {}
-    asked, at = short.get("asked_at", time.time()), short.get("at", time.time())
-    run = select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-    run_number = session.scalar(run)
-    if run_number is None:
-        values = {"dag_id": dag_id, "run_id": run_id, "run_type": "scheduled", "run_after": _time(asked)}
-        session.execute(insert(DagRun).values(**values, state="running", clear_number=0, span_status="not_started"))
-        run_number = session.scalar(run)
-    mine = {"task_id": task_id, "map_index": map_index}
-    if task_state != "gone":
-        values = {
-            "id": uuid7(),
-            "dag_id": dag_id,
-            "run_id": run_id,
-            **mine,
-            "state": task_state,
-            "start_date": _time(asked),
-        }
-        values |= {
-            "end_date": _time(at) if task_state in ("success", "failed") else None,
-            "try_number": 1,
-            "max_tries": 2,
-        }
-        session.execute(
-            insert(TaskInstance).values(**values, pool="default_pool", pool_slots=1, span_status="not_started")
-        )
-    where = {"dag_run_id": run_number, "dag_id": dag_id, "run_id": run_id, **mine}
-    if in_xcom:
-        xcom = {"key": "sluice_journal", "value": story, "timestamp": _time(at)}
-        session.execute(insert(XComModel).values(**where, **xcom))
-    else:
-        value = text if text is not None else json.dumps(story)
-        store = {"key": "sluice_journal", "value": value, "updated_at": _time(at)}
-        session.execute(insert(TaskStateStoreModel).values(**where, **store))
-    if progress is not None:
-        values = {"key": "sluice_progress", "value": progress, "timestamp": _time(progress["at"])}
-        session.execute(insert(XComModel).values(**where, **values))
+    rows = [{**where, "key": name, "value": value, "timestamp": at} for name, value in written.items()]
+    session.execute(insert(XComModel), rows)
+
+
+def _add_states(session: Session, where: Json, texts: Mapping[str, str], at: datetime) -> None:
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    rows = [{**where, "key": name, "value": text, "updated_at": at} for name, text in texts.items()]
+    if rows:
+        session.execute(insert(TaskStateStoreModel), rows)
 
 
 def _time(seconds: float) -> datetime:

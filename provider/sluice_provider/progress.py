@@ -52,7 +52,7 @@ class ProgressPublisher:
 
     def __call__(self, work: Work, news: str) -> None:
         """Called with every look, on the event loop."""
-        metrics.looked(self._ref)
+        metrics.status_checked(self._ref)
         told = work.to_json()
         self._latest = {**told, "service_status": fit(told["service_status"]), "message": fit(told["message"])}
         if news:

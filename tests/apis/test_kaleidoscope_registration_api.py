@@ -378,7 +378,7 @@ def test_registered_drafts_left_the_table(run, op, staged):
     assert run(reg.get_draft_statuses(op)) == []
     job = run(look(op, where))
     assert (job.state, job.counts) == (JobState.SUCCEEDED, {"drafts": 2, "rejected": 0, "completed": 2})
-    assert run(look(op, {"operation_id": op})).state is JobState.MISSING
+    assert run(look(op, {"operation_id": op})).state is JobState.NOT_FOUND
 
 
 # --- results, row by row

@@ -61,7 +61,7 @@ def test_what_has_ended_is_not_asked_for_again():
 
 
 @pytest.mark.parametrize(
-    ("age", "state"), [(0.0, JobState.MISSING), (GRACE - 1, JobState.MISSING), (GRACE, JobState.FAILED)]
+    ("age", "state"), [(0.0, JobState.NOT_FOUND), (GRACE - 1, JobState.NOT_FOUND), (GRACE, JobState.FAILED)]
 )
 def test_an_unknown_id(age, state):
     """Not yet, for two minutes; afterwards it is gone, and that is an end."""

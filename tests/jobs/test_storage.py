@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -148,10 +149,8 @@ def test_a_writing_that_breaks_off_leaves_a_record_that_decides_right(writes):
     store.left = writes
     storage = RecordStorage(store)
     storage.load()
-    try:
+    with suppress(OSError):
         storage.save(intent.with_phase(answered).with_event(131.0, "submitted", "d").with_summary(131.0, state="x"))
-    except OSError:
-        pass
     store.left = None
     phase = RecordStorage(store).load().phase("two")
     assert (phase.intent is None) == ("d" in phase.ids)
@@ -190,7 +189,9 @@ def test_parts_that_were_submitted_again_replace_the_old_ones():
     record = JobRecord("print", seed="seed").with_phase(phase)
     storage.save(record)
     storage.save(record.with_phase(phase._replace(submissions=(Submission("b", 1, 1),), attempt=1)))
-    storage.save(record.with_phase(phase._replace(submissions=(Submission("b", 1, 1), Submission("c", 0, 1)), attempt=1)))
+    storage.save(
+        record.with_phase(phase._replace(submissions=(Submission("b", 1, 1), Submission("c", 0, 1)), attempt=1))
+    )
     assert RecordStorage(store).load().phase("one").ids == ("b", "c")
 
 

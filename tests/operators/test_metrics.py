@@ -1,4 +1,4 @@
-"""Figures of jobs arrive in Airflow's own metrics, by the names and with the tags that are documented."""
+"""Metrics of remote jobs arrive in Airflow's own, by the names and with the tags that are documented."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def figures(monkeypatch):
     return recorder
 
 
-IMPORT = {"system": "kaleidoscope", "kind": "import"}
+IMPORT = {"service": "kaleidoscope", "kind": "import"}
 
 
 def test_a_job_is_counted(push, remote, figures):
@@ -83,8 +83,8 @@ def test_a_failure_is_counted_by_its_state(push, remote, figures):
     assert figures.of("job.finished", state="succeeded", **IMPORT) == 0
 
 
-def test_unknown_outcomes_and_reconnections_are_counted(push, remote, figures):
-    """A try that died between submitting and hearing, and one that died while waiting."""
+def test_unknown_outcomes_and_reconnects_are_counted(push, remote, figures):
+    """A try that died between the request and its response, and one that died while waiting."""
     life = push()
     with life.death("after submitting"):
         life.go()
@@ -99,4 +99,4 @@ def test_rate_limits_are_counted(push, remote, figures):
     """Each time that the service says so, and whatever comes of it."""
     remote.trouble("POST", "/push/imports", status=429, times=2)
     push().go()
-    assert figures.of("rate_limited", system="kaleidoscope") == 2
+    assert figures.of("rate_limited", service="kaleidoscope") == 2

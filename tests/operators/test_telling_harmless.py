@@ -58,9 +58,7 @@ def test_metrics_that_raise(push, remote, broken_metrics, args):
     assert (life.state, len(remote.imports)) == ("success", 1), life.error
 
 
-@pytest.mark.parametrize(
-    "summary", [None, {"counts": None}, {"counts": 3, "state": 7}, ["running"], "lost"], ids=str
-)
+@pytest.mark.parametrize("summary", [None, {"counts": None}, {"counts": 3, "state": 7}, ["running"], "lost"], ids=str)
 @pytest.mark.parametrize(
     "history",
     [None, "lost", {"0": 1}, [[1.0, "submitted"], "x", None, ["then", "submitted", "y"], [2, "status", 7]]],

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+
 from operators.life import ELEMENTS
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.storage import HISTORY_PIECES, RecordStorage
@@ -26,7 +27,11 @@ def test_a_finished_job(push, remote):
     life = push().go()
     card = life.summary
     assert (card["service"], card["kind"], card["noun"]) == ("kaleidoscope", "import", "import")
-    assert (card["state"], card["service_status"], card["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
+    assert (card["state"], card["service_status"], card["counts"]["created"]) == (
+        "succeeded",
+        "completed",
+        len(ELEMENTS),
+    )
     assert card["counts"]["sent"] == len(ELEMENTS)
     assert card["ids"] == remote.imports
     assert card["conn_id"] == "kaleidoscope_default"
@@ -46,7 +51,11 @@ def test_a_deferred_job_tells_how_it_goes_on(push, remote):
     assert kinds(life)[-1] == "deferred"
     event = life.event()
     told = life.xcom(KEY)
-    assert (told["state"], told["service_status"], told["counts"]["created"]) == ("succeeded", "completed", len(ELEMENTS))
+    assert (told["state"], told["service_status"], told["counts"]["created"]) == (
+        "succeeded",
+        "completed",
+        len(ELEMENTS),
+    )
     assert told["ids"] == remote.imports
     assert [text.split()[1].strip(",") for _, _, text in told["history"]] == ["created", "processing", "completed"]
     life.fire(event).leg()

@@ -6,7 +6,6 @@ import pytest
 
 from operators.life import UNKNOWN
 from sluice_provider.errors import JobFailed, ServerError, TimedOut, UnexpectedResponse, Unreachable
-
 from sluice_provider.jobs import lifecycle
 
 pytestmark = pytest.mark.airflow

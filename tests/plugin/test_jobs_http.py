@@ -11,7 +11,7 @@ import pytest
 
 from airflow_api_server import ApiServer
 from plugin.walled import HIDDEN
-from seeded_jobs import add_dags, add_job, card, journal
+from seeded_jobs import add_dags, add_job, record_values, summary
 
 pytestmark = pytest.mark.standalone
 
@@ -26,14 +26,14 @@ AUTH = {
 
 
 def fill(session):
-    """Two DAGs with jobs of different systems, so that each shows in its own count."""
+    """Two DAGs with jobs of different services, so that each shows in its own count."""
     dice = random.Random(1)
     add_dags(session, [*DAGS, "without_jobs"])
-    for number, (dag_id, system) in enumerate(DAGS.items()):
+    for number, (dag_id, service) in enumerate(DAGS.items()):
         for n in range(3):
-            short = card(system, "import", "failed" if number else "running", time.time() - 100 * n - 60, 30, dice)
+            short = summary(service, "import", "failed" if number else "running", time.time() - 100 * n - 60, 30, dice)
             key = (dag_id, RUN if n == 0 else f"run_{n}", "push", -1)
-            add_job(session, key, journal(short, 5), "failed" if number else "deferred")
+            add_job(session, key, record_values(short, 5), "failed" if number else "deferred")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def server():
 
 @pytest.fixture
 def get(server):
-    """Asks as a user."""
+    """Sends a request as a user."""
 
     def ask(who, path, **query):
         with server.log_in(who) if who else server.client() as client:
@@ -81,16 +81,16 @@ def test_who_may_see_all(get, who):
     assert (told["total"], told["dags"]) == (6, sorted(DAGS))
     assert (told["counts"]["running"], told["counts"]["failed"]) == (3, 3)
     alone = get(who, "sluice/api/job", **key(HIDDEN)).raise_for_status().json()
-    assert (alone["job"]["system"], len(alone["history"])) == ("finspace", 9)
+    assert (alone["job"]["service"], len(alone["history"])) == ("finspace", 9)
 
 
 def test_who_may_not_see_a_dag(get):
     """Learns nothing of it: no row, count, name, bar, nor by asking for it in whatever way."""
-    for query in ({}, {"dag": HIDDEN}, {"system": "finspace"}, {"state": "running"}, {"within": "all"}):
+    for query in ({}, {"dag": HIDDEN}, {"service": "finspace"}, {"state": "running"}, {"within": "all"}):
         told = get("wally", "sluice/api/jobs", **query).raise_for_status()
         assert HIDDEN not in told.text
         assert told.json()["counts"]["running"] == 0
-        assert {each["name"]: each["count"] for each in told.json()["systems"]}["finspace"] == 0
+        assert {each["name"]: each["count"] for each in told.json()["services"]}["finspace"] == 0
     assert get("wally", "sluice/api/jobs").json()["total"] == 3
     assert get("wally", "sluice/api/jobs", dag_id=HIDDEN).status_code == 403
     assert get("wally", "sluice/api/job", **key(HIDDEN)).status_code == 403
@@ -125,9 +125,9 @@ def test_a_bad_question(get, query):
 
 def test_filters_and_pages(get):
     """As the page asks."""
-    told = get("vera", "sluice/api/jobs", system="kaleidoscope", page=2, size=2, within="1h").json()
+    told = get("vera", "sluice/api/jobs", service="kaleidoscope", page=2, size=2, within="1h").json()
     assert (told["total"], len(told["jobs"]), told["page"]) == (3, 1, 2)
-    assert (told["going_on"], told["more"], told["unreadable"]) == (False, False, 0)
+    assert (told["active"], told["truncated"], told["unreadable"]) == (False, False, 0)
 
 
 def test_answers_are_not_kept(get):

@@ -7,136 +7,195 @@ from datetime import datetime, timezone
 
 import pytest
 
-from sluice_provider.plugin.jobs_view import STATES, Row, Wanted, detail, look, overview, state_of, web
+from sluice_provider.jobs.record import JobRecord
+from sluice_provider.jobs.storage import KEY, RecordStorage
+from sluice_provider.plugin.jobs_view import STATES, Filters, Row, detail, listed, overview, state_of, web_url
 
 NOW = 1_800_000_000.0
-CARD = {
-    "system": "kaleidoscope",
+SUMMARY = {
+    "service": "kaleidoscope",
     "conn_id": "kaleidoscope_default",
     "kind": "import",
     "noun": "import",
     "ids": ["imp-1"],
+    "id_count": 1,
     "url": "https://kaleidoscope.example.com/imports/imp-1",
     "state": "running",
-    "word": "PROCESSING",
+    "service_status": "PROCESSING",
     "message": "",
     "counts": {"created": 7},
     "done": 7,
     "total": 10,
-    "asked_at": NOW - 60,
+    "submitted_at": NOW - 60,
     "ended_at": None,
-    "rounds": 0,
-    "at": NOW - 50,
+    "updated_at": NOW - 50,
+    "resubmissions": 0,
 }
 
 
-def row(card=CARD, *, history=(), number=0, **fields):
-    """A row whose journal is complete and in the usual order."""
-    journal = json.dumps({"card": card, "version": 1, "entries": [], "history": list(history)})
-    usual = {"task_state": "deferred", "attempt": 1, "attempts": 3, "journal": journal}
+def row(summary=SUMMARY, *, number=0, **fields):
+    """A row whose head is complete and in the usual order."""
+    head = json.dumps({"summary": summary, "history": 0, "version": 1, "fingerprint": "f", "open": []})
+    usual = {"task_state": "deferred", "try_number": 1, "tries": 3, "head": head}
     written = datetime.fromtimestamp(NOW - 50, timezone.utc)
     return Row("a_dag", f"run_{number}", "push", -1, **{"written": written, **usual, **fields})
 
 
-def page(*rows, **wanted):
+def page(*rows, **filters):
     """The page that shows these rows."""
-    return overview(rows, Wanted(**wanted), NOW)
+    return overview(rows, Filters(**filters), NOW)
 
 
-def progress(**news):
+def progress(**fields):
     """What a trigger wrote."""
-    return json.dumps({**{name: CARD[name] for name in ("state", "word", "message", "counts", "ids")}, **news})
+    names = ("state", "service_status", "message", "counts", "ids")
+    return json.dumps({**{name: SUMMARY[name] for name in names}, **fields})
 
 
 # --- one job
 
 
-def test_handed_over():
-    """A task that was not to wait has done its part: nobody is missing there."""
-    assert state_of({"state": "accepted"}, "success") == "accepted"
+def test_what_a_task_writes_is_what_the_page_reads():
+    """The head begins with the summary, which the page finds there without reading on."""
+    written = {}
+    storage = RecordStorage(type("Values", (), {"get": written.get, "set": written.__setitem__})())
+    storage.save(JobRecord("f" * 64, summary={**SUMMARY, "ids": [f"imp-{n}" for n in range(300)]}))
+    head = json.dumps(written[KEY])
+    [job] = page(row(head=head[: head.index("]") + 400]))["jobs"]
+    assert (job["id_count"], job["service_status"], job["resubmissions"]) == (300, "PROCESSING", 0)
+
+
+def test_submitted_and_not_waited_for():
+    """A task that was not to wait has done its part: nothing is orphaned there."""
+    assert state_of({"state": "submitted"}, "success") == "submitted"
 
 
 def test_a_job():
     """Everything that its line shows."""
     [job] = page(row())["jobs"]
     assert (job["title"], job["noun"], job["ids"], job["id_count"]) == ("Kaleidoscope", "import", ["imp-1"], 1)
-    assert (job["state"], job["word"], job["done"], job["total"]) == ("running", "PROCESSING", 7, 10)
+    assert (job["state"], job["service_status"], job["done"], job["total"]) == ("running", "PROCESSING", 7, 10)
     assert (job["dag_id"], job["run_id"], job["task_id"], job["map_index"]) == ("a_dag", "run_0", "push", -1)
-    assert (job["attempt"], job["attempts"], job["task_state"]) == (1, 3, "deferred")
-    assert (job["asked_at"], job["ended_at"], job["at"]) == (NOW - 60, None, NOW - 50)
+    assert (job["try_number"], job["tries"], job["task_state"]) == (1, 3, "deferred")
+    assert (job["submitted_at"], job["ended_at"], job["updated_at"]) == (NOW - 60, None, NOW - 50)
 
 
 def test_newer_progress_is_shown():
-    """The journal of a deferred task is as old as its deferral."""
-    [job] = page(row(progress=progress(at=NOW - 5, done=9, total=10, word="SAVING")))["jobs"]
-    assert (job["done"], job["word"], job["at"], job["asked_at"]) == (9, "SAVING", NOW - 5, NOW - 60)
+    """The record of a deferred task is as old as its deferral."""
+    [job] = page(row(progress=progress(updated_at=NOW - 5, done=9, total=10, service_status="SAVING")))["jobs"]
+    assert (job["done"], job["service_status"], job["updated_at"], job["submitted_at"]) == (
+        9,
+        "SAVING",
+        NOW - 5,
+        NOW - 60,
+    )
 
 
-@pytest.mark.parametrize("at", [NOW - 51, NOW - 50, None, "late", True])
+@pytest.mark.parametrize("at", [NOW - 51, NOW - 50, None, "late", True, 10**400])
 def test_older_progress_is_not_shown(at):
-    """The task resumed since, and its journal knows more; what has no time is no news."""
-    [job] = page(row(progress=progress(at=at, done=3)))["jobs"]
+    """The task resumed since, and its record knows more; what has no time is not newer."""
+    [job] = page(row(progress=progress(updated_at=at, done=3)))["jobs"]
     assert job["done"] == 7
 
 
 @pytest.mark.parametrize("state", ["success", "failed", "skipped", "removed", "upstream_failed"])
-def test_nobody_watches_for_a_task_that_is_over(state):
-    """Its job runs on, as far as anybody knows; it stopped being news when the task ended."""
+def test_orphaned(state):
+    """The task is over and its job was last seen running; nothing is known of it since the task ended."""
     ended = datetime.fromtimestamp(NOW - 20, timezone.utc)
     [job] = page(row(task_state=state, task_ended=ended))["jobs"]
-    assert (job["state"], job["ended_at"]) == ("unwatched", NOW - 20)
+    assert (job["state"], job["ended_at"]) == ("orphaned", NOW - 20)
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "up_for_retry", "queued", "restarting", None])
-def test_a_task_that_is_not_over_watches(state):
-    """Or will, when it is tried again."""
+def test_not_orphaned(state):
+    """The task polls its job, or will when it is tried again."""
     [job] = page(row(task_state=state))["jobs"]
     assert job["state"] == "running"
 
 
 def test_a_job_that_ended_while_its_task_was_ended():
-    """The trigger cancelled it and said so: that is newer than the journal, whatever became of the task."""
-    [job] = page(row(progress=progress(at=NOW - 5, state="cancelled"), task_state="failed"))["jobs"]
+    """The trigger cancelled it and said so: that is newer than the record, whatever became of the task."""
+    [job] = page(row(progress=progress(updated_at=NOW - 5, state="cancelled"), task_state="failed"))["jobs"]
     assert job["state"] == "cancelled"
 
 
-def test_a_job_that_was_asked_to_stop():
-    """The remote still runs it and the trigger, whose task is over, will not look again."""
-    told = progress(at=NOW - 5, history=[[NOW - 6, "cancel", "asked for"]])
+def test_a_job_whose_cancelling_was_requested():
+    """The service still runs it and the trigger, whose task is over, will not poll it again."""
+    posted = progress(updated_at=NOW - 5, history=[[NOW - 6, "cancel", "asked for"]])
     ended = datetime.fromtimestamp(NOW - 7, timezone.utc)
-    shown = page(row(progress=told, task_state="failed", task_ended=ended))
+    shown = page(row(progress=posted, task_state="failed", task_ended=ended))
     assert (shown["jobs"][0]["state"], shown["counts"]["cancelling"]) == ("cancelling", 1)
 
 
-def test_counts_of_the_journal_and_of_the_trigger():
-    """The trigger knows what the remote counts, the journal also what was sent."""
-    card = {**CARD, "counts": {"sent": 9, "created": 1}}
-    [job] = page(row(card, progress=progress(at=NOW - 5, counts={"created": 5})))["jobs"]
+@pytest.mark.parametrize(("task_state", "active"), [("deferred", True), ("up_for_retry", True), ("failed", False)])
+def test_a_job_that_is_being_cancelled(task_state, active):
+    """A task that was cleared waits for the end of its job; one that was ended does not."""
+    shown = page(row({**SUMMARY, "state": "cancelling"}, task_state=task_state))
+    assert (shown["jobs"][0]["state"], shown["jobs"][0]["ended_at"] is None) == ("cancelling", active)
+    assert shown["active"] is active
+
+
+def test_counts_of_the_record_and_of_the_trigger():
+    """The trigger knows what the service counts, the record also what was sent."""
+    summary = {**SUMMARY, "counts": {"sent": 9, "created": 1}}
+    [job] = page(row(summary, progress=progress(updated_at=NOW - 5, counts={"created": 5})))["jobs"]
     assert job["counts"] == {"sent": 9, "created": 5}
 
 
+def pieces(*histories):
+    """The pieces of a history as the database has them, which returns them in any order."""
+    return tuple(json.dumps(list(history)) for history in histories)
+
+
 def test_history_goes_on_in_the_progress():
-    """Lines of the journal, then those of the trigger, by time; what is no line is left out."""
-    history = [[NOW - 60, "intent", "x"], [NOW - 59, "asked", "accepted as imp-1"], "what", [1], [None, "a", "b"]]
-    told = detail(row(history=history, progress=progress(at=NOW - 5, history=[[NOW - 40, "state", "SAVING"]])), NOW)
-    assert [line["what"] for line in told["history"]] == ["intent", "asked", "state"]
-    assert told["job"]["conn_id"] == "kaleidoscope_default"
-    assert told["going_on"] is True
+    """Events of the record, then those of the trigger, by time; what is no event is left out."""
+    first = [[NOW - 60, "submitting", "x"], [NOW - 59, "submitted", "imp-1"], "what", [1], [None, "a", "b"]]
+    posted = progress(updated_at=NOW - 5, history=[[NOW - 40, "status", "SAVING"]])
+    shown = detail(row(history=pieces(first), progress=posted), NOW)
+    assert [event["what"] for event in shown["history"]] == ["submitting", "submitted", "status"]
+    assert shown["job"]["conn_id"] == "kaleidoscope_default"
+    assert shown["active"] is True
 
 
-def test_a_long_history_keeps_its_end():
+def test_history_in_pieces():
+    """In whatever order the database has them; what stands in two of them is shown once."""
+    events = [[NOW + n, "status", f"{n} of 9"] for n in range(9)]
+    posted = progress(updated_at=NOW, history=events[7:])
+    shown = detail(row(history=pieces(events[5:8], events[:3], [], events[3:6]), progress=posted), NOW)
+    assert [[*event.values()] for event in shown["history"]] == events
+
+
+def test_a_history_of_all_its_pieces():
+    """As long as tasks write them: the first piece, which is never overwritten, is shown."""
+    written = {}
+    record = JobRecord("f" * 64, summary=SUMMARY)
+    storage = RecordStorage(type("Values", (), {"get": written.get, "set": written.__setitem__})())
+    for n in range(3000):
+        record = record.with_event(NOW + n, "rejected", f"row {n}")
+    storage.save(record)
+    kept = [json.dumps(value) for key, value in written.items() if key.startswith(f"{KEY}_history_")]
+    shown = detail(row(history=tuple(kept)), NOW)["history"]
+    assert len(kept) == 8
+    assert (shown[0]["text"], shown[-1]["text"]) == ("row 0", "row 2999")
+
+
+def test_a_history_that_is_too_long():
     """What happened last matters most."""
-    history = [[NOW + n, "rejected", f"row {n}"] for n in range(2000)]
-    told = detail(row(history=history), NOW)["history"]
-    assert len(told) == 500
-    assert told[-1]["text"] == "row 1999"
+    shown = detail(row(history=pieces([[NOW + n, "rejected", f"row {n}"] for n in range(5000)])), NOW)["history"]
+    assert len(shown) == 2000
+    assert shown[-1]["text"] == "row 4999"
 
 
 # --- suspicion
 
+ANYTHING = (
+    *(None, True, -1, 1e400, float("nan"), 1e300, 10**400, -(10**400), 2**70, 253_402_300_800),
+    *("x" * 9999, "\ud800", "\U0001f9ea\x00", [], [[]], ["\ud800", 7], {}, {"a": {}}, {"\ud800": 10**400}),
+)
+
 
 @pytest.mark.parametrize(
-    "journal",
+    "head",
     [
         "",
         "{",
@@ -145,50 +204,83 @@ def test_a_long_history_keeps_its_end():
         "NaN",
         '"text"',
         "{}",
-        '{"card": ',
-        '{"card": [1]}',
-        '{"card": null, "version": 1}',
-        '{"card": {"state": "running"',
-        '{"version": 1, "entries": []}',
+        '{"summary": ',
+        '{"summary": [1]}',
+        '{"summary": null, "version": 1}',
+        '{"summary": {"state": "running"',
+        '{"summary": {"done": ' + "9" * 5000 + "}}",
+        '{"version": 1, "open": []}',
         "[" * 100_000,
-        '{"card": ' + '{"a":' * 100_000,
+        '{"summary": ' + '{"a":' * 100_000,
     ],
 )
-def test_what_cannot_be_read_is_counted(journal):
+def test_what_cannot_be_read_is_counted(head):
     """And nothing else is lost."""
-    shown = page(row(journal=journal), row(number=1))
+    shown = page(row(head=head), row(number=1))
     assert (shown["total"], shown["unreadable"]) == (1, 1)
-    assert detail(row(journal=journal), NOW)["job"] is None
+    assert detail(row(head=head), NOW)["job"] is None
 
 
-@pytest.mark.parametrize("value", [None, True, -1, 1e400, float("nan"), "x" * 9999, [], [[]], {}, {"a": {}}, 2**70])
-@pytest.mark.parametrize("name", [*CARD])
-def test_a_card_with_anything_in_it(name, value):
-    """Can be shown, and sent as strict JSON."""
-    for told in (page(row({**CARD, name: value})), detail(row({**CARD, name: value}), NOW)):
-        json.dumps(told, allow_nan=False)
-    assert page(row({**CARD, name: value}))["jobs"][0]["state"] in STATES
+def sendable(shown):
+    """Can be sent as strict JSON in UTF-8, as the web application does."""
+    return json.dumps(shown, allow_nan=False, ensure_ascii=False).encode()
 
 
-@pytest.mark.parametrize("name", [*CARD])
-def test_a_card_that_lacks_something(name):
+@pytest.mark.parametrize("value", ANYTHING, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", [*SUMMARY])
+def test_a_summary_with_anything_in_it(name, value):
+    """Can be shown and sent."""
+    for shown in (page(row({**SUMMARY, name: value})), detail(row({**SUMMARY, name: value}), NOW)):
+        assert sendable(shown)
+    assert page(row({**SUMMARY, name: value}))["jobs"][0]["state"] in STATES
+
+
+@pytest.mark.parametrize("name", [*SUMMARY])
+def test_a_summary_that_lacks_something(name):
     """Another version may not have written it."""
-    [job] = page(row({key: value for key, value in CARD.items() if key != name}))["jobs"]
+    [job] = page(row({key: value for key, value in SUMMARY.items() if key != name}))["jobs"]
     assert job["state"] == "running"
 
 
-@pytest.mark.parametrize("text", ["[]", "{", "7", '"x"', '{"at": 1e999}', '{"at": 9e99, "state": [], "history": 7}'])
+@pytest.mark.parametrize("value", ANYTHING, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", ["updated_at", "state", "counts", "done", "history", "ids"])
+def test_a_progress_with_anything_in_it(name, value):
+    """Likewise."""
+    posted = progress(**{"updated_at": NOW - 5, name: value})
+    assert sendable(detail(row(progress=posted), NOW))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "7", '"x"', '{"updated_at": 1e999}', '{"updated_at": 9e99, "state": [], "history": 7}']
+)
 def test_a_strange_progress(text):
-    """Takes nothing from the journal."""
+    """Takes nothing from the record."""
     assert page(row(progress=text))["jobs"][0]["state"] == "running"
-    json.dumps(detail(row(progress=text), NOW), allow_nan=False)
+    assert sendable(detail(row(progress=text), NOW))
 
 
-def test_the_card_may_be_anywhere():
+@pytest.mark.parametrize("value", ANYTHING, ids=lambda value: repr(value)[:20])
+def test_a_history_with_anything_in_it(value):
+    """A piece of any shape, and events with anything at any place."""
+    events = [[value, "status", "a"], [NOW, value, "b"], [NOW, "status", value], [NOW, "status", "c"], value]
+    shown = detail(row(history=("{", "[" * 100_000, json.dumps(value), json.dumps(events))), NOW)
+    assert sendable(shown)
+    assert [NOW, "status", "c"] in [[*event.values()] for event in shown["history"]]
+
+
+def test_the_summary_may_be_anywhere():
     """PostgreSQL sorts the names of an XCom, and an XCom may be JSON within JSON."""
-    journal = json.dumps({"version": 1, "history": [], "card": CARD})
-    assert look(row(journal=journal)).state == "running"
-    assert look(row(journal=json.dumps(journal))).state == "running"
+    head = json.dumps({"version": 1, "history": 0, "summary": SUMMARY})
+    assert listed(row(head=head)).state == "running"
+    assert listed(row(head=json.dumps(head))).state == "running"
+    events = json.dumps([[NOW, "submitted", "imp-1"]])
+    assert len(detail(row(history=(json.dumps(events),)), NOW)["history"]) == 1
+
+
+def test_how_many_jobs():
+    """A summary names the first ids and says how many there are."""
+    [job] = page(row({**SUMMARY, "ids": ["a", "b", "c", "d"], "id_count": 300}))["jobs"]
+    assert (job["ids"], job["id_count"]) == (["a", "b", "c"], 300)
 
 
 @pytest.mark.parametrize(
@@ -208,19 +300,19 @@ def test_the_card_may_be_anywhere():
 )
 def test_only_web_addresses_become_links(url, shown):
     """Whoever may edit the state store must not choose what a click runs."""
-    assert web(url) == shown
+    assert web_url(url) == shown
 
 
 # --- choosing
 
 
 def many():
-    """Jobs of two systems, three states, newest last."""
+    """Jobs of two services, three states, newest last."""
     kinds = [("kili", "running"), ("kili", "failed"), ("finspace", "succeeded")] * 5
-    for n, (system, state) in enumerate(kinds):
+    for n, (service, state) in enumerate(kinds):
         ended = None if state == "running" else NOW - 100 + n
-        card = {**CARD, "system": system, "state": state, "asked_at": NOW - 200 + n, "ended_at": ended}
-        yield row(card, number=n)._replace(dag_id=f"dag_{n % 2}")
+        summary = {**SUMMARY, "service": service, "state": state, "submitted_at": NOW - 200 + n, "ended_at": ended}
+        yield row(summary, number=n)._replace(dag_id=f"dag_{n % 2}")
 
 
 def test_newest_first_in_pages():
@@ -231,7 +323,7 @@ def test_newest_first_in_pages():
 
 
 def test_counts_are_of_all_states():
-    """Choosing one state does not hide how many there are of the others; choosing a system does."""
+    """Choosing one state does not hide how many there are of the others; choosing a service does."""
     shown = page(*many(), states=frozenset({"failed"}))
     assert shown["total"] == 5
     assert {state: count for state, count in shown["counts"].items() if count} == {
@@ -239,41 +331,41 @@ def test_counts_are_of_all_states():
         "failed": 5,
         "succeeded": 5,
     }
-    kili = page(*many(), systems=frozenset({"kili"}))
+    kili = page(*many(), services=frozenset({"kili"}))
     assert (kili["total"], kili["counts"]["succeeded"], kili["counts"]["failed"]) == (10, 0, 5)
 
 
 def test_names_to_choose_from():
-    """All systems that this version knows, others that were met, and every DAG whatever was chosen."""
-    shown = page(*many(), row({**CARD, "system": "echo"}), dags=frozenset({"dag_1"}))
+    """All services that this version knows, others that were met, and every DAG whatever was chosen."""
+    shown = page(*many(), row({**SUMMARY, "service": "echo"}), dags=frozenset({"dag_1"}))
     assert shown["dags"] == ["a_dag", "dag_0", "dag_1"]
     assert shown["total"] == 7
-    systems = {each["name"]: each["count"] for each in shown["systems"]}
-    assert list(systems) == ["kaleidoscope", "kili", "liquid_decisions", "finspace"]
-    assert page(row({**CARD, "system": "echo"}))["systems"][-1] == {"name": "echo", "title": "echo", "count": 1}
+    services = {each["name"]: each["count"] for each in shown["services"]}
+    assert list(services) == ["kaleidoscope", "kili", "liquid_decisions", "finspace"]
+    assert page(row({**SUMMARY, "service": "echo"}))["services"][-1] == {"name": "echo", "title": "echo", "count": 1}
 
 
 def test_since():
-    """A job belongs to a time in which it was going on, however long ago it was asked for."""
-    long_ago = row({**CARD, "asked_at": NOW - 9e5}, number=1)
-    over = row({**CARD, "state": "succeeded", "asked_at": NOW - 9e5, "ended_at": NOW - 8e5}, number=2)
-    just_over = row({**CARD, "state": "succeeded", "asked_at": NOW - 9e5, "ended_at": NOW - 5}, number=3)
+    """A job belongs to a time in which it was active, however long ago it was submitted."""
+    long_ago = row({**SUMMARY, "submitted_at": NOW - 9e5}, number=1)
+    over = row({**SUMMARY, "state": "succeeded", "submitted_at": NOW - 9e5, "ended_at": NOW - 8e5}, number=2)
+    just_over = row({**SUMMARY, "state": "succeeded", "submitted_at": NOW - 9e5, "ended_at": NOW - 5}, number=3)
     shown = page(long_ago, over, just_over, since=NOW - 60)
     assert {job["run_id"] for job in shown["jobs"]} == {"run_1", "run_3"}
 
 
-def test_whether_anything_goes_on():
-    """So that the page knows whether to look again; in what was chosen, not elsewhere."""
-    assert page(*many())["going_on"] is True
-    assert page(*many(), systems=frozenset({"finspace"}))["going_on"] is False
-    assert page()["going_on"] is False
-    just_over = row({**CARD, "state": "failed", "ended_at": NOW - 20})
-    assert page(just_over)["going_on"] is True
-    assert detail(just_over, NOW)["going_on"] is True
-    assert detail(just_over, NOW + 20)["going_on"] is False
+def test_whether_anything_is_active():
+    """So that the page knows whether to ask again; in what was chosen, not elsewhere."""
+    assert page(*many())["active"] is True
+    assert page(*many(), services=frozenset({"finspace"}))["active"] is False
+    assert page()["active"] is False
+    just_over = row({**SUMMARY, "state": "failed", "ended_at": NOW - 20})
+    assert page(just_over)["active"] is True
+    assert detail(just_over, NOW)["active"] is True
+    assert detail(just_over, NOW + 20)["active"] is False
 
 
-def test_the_timeline_shows_the_last_jobs():
+def test_the_timeline_shows_the_latest_jobs():
     """Of those that were chosen, on whichever page one is."""
     shown = page(*many(), states=frozenset({"failed"}), page=2, size=2)
     assert len(shown["timeline"]) == 5

@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from airflow_api_server import ApiServer
-from seeded_jobs import DAY, add_dags, add_job, card, journal, seed
+from seeded_jobs import DAY, add_dags, add_job, record_values, seed, summary
+from sluice_provider.jobs.storage import KEY
 
 pytestmark = [pytest.mark.standalone, pytest.mark.ui]
 
@@ -20,11 +21,20 @@ EVIL = '<img src=x onerror="globalThis.evil = 1">'
 def fill(session):
     """Sixty jobs of twelve hours in four DAGs; older ones: one that somebody has tampered with, and a mapped one."""
     seed(session, int(os.environ.get("SLUICE_UI_JOBS", "60")), span=DAY / 2)
-    add_dags(session, ["tampered", "mapped"])
-    short = card("kaleidoscope", "import", "failed", time.time() - 8 * 86_400, 60, random.Random(1))
-    add_job(session, ("mapped", "run", "push", 3), journal(short), "failed")
-    short |= {"ids": [EVIL], "noun": EVIL, "message": EVIL, "word": EVIL, "url": "javascript:globalThis.evil=1"}
-    add_job(session, ("tampered", "run", "push", -1), journal(short), "failed")
+    add_dags(session, ["tampered", "mapped", "eventful"])
+    short = summary("kaleidoscope", "import", "failed", time.time() - 8 * 86_400, 60, random.Random(1))
+    add_job(session, ("mapped", "run", "push", 3), record_values(short), "failed")
+    short |= {
+        "ids": [EVIL],
+        "noun": EVIL,
+        "message": EVIL,
+        "service_status": EVIL,
+        "url": "javascript:globalThis.evil=1",
+    }
+    add_job(session, ("tampered", "run", "push", -1), record_values(short), "failed")
+    at = short["submitted_at"]
+    written = {f"{KEY}_history_0": [[at + n, what, "text"] for n, what in enumerate(EVENTS)]}
+    add_job(session, ("eventful", "run", "push", -1), {**record_values(short), **written}, "failed")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def server(browser):
 def show(page, server):
     """Logs in as a viewer and opens the page."""
 
-    def look(query="", theme="light", width=1400, until=".sluice-counts"):
+    def open_page(query="", theme="light", width=1400, until=".sluice-counts"):
         page.goto(f"{server.url}/auth/login")
         page.fill("input[name=username]", "vera")
         page.fill("input[name=password]", server.users["vera"])
@@ -50,7 +60,7 @@ def show(page, server):
         page.locator(until).wait_for()
         return page
 
-    return look
+    return open_page
 
 
 def chosen(page):
@@ -81,23 +91,23 @@ def test_it_fits(show, picture, theme, width):
 
 
 def test_filters_are_kept_in_the_address(show):
-    """By state, system, DAG and time; whoever opens the address sees the same, and the browser goes back."""
+    """By state, service, DAG and time; whoever opens the address sees the same, and the browser goes back."""
     page = show()
     page.locator(".sluice-count.sluice-succeeded").click()
     page.wait_for_url("**state=succeeded*")
     only(page, ".sluice-table .sluice-state", "Succeeded")
-    page.get_by_label("System", exact=True).select_option("finspace")
+    page.get_by_label("Service", exact=True).select_option("finspace")
     page.get_by_label("Time", exact=True).select_option("24h")
     page.get_by_label("DAG", exact=True).select_option("daily_partition")
     page.wait_for_url("**dag=daily_partition*")
     only(page, ".sluice-c-task > span > a:first-child", "daily_partition")
-    query = {"state": ["succeeded"], "system": ["finspace"], "within": ["24h"], "dag": ["daily_partition"]}
+    query = {"state": ["succeeded"], "service": ["finspace"], "within": ["24h"], "dag": ["daily_partition"]}
     assert chosen(page) == query
     count = page.locator("tbody tr").count()
     page.reload()
     page.locator("tbody tr").first.wait_for()
     assert page.locator("tbody tr").count() == count > 3
-    assert page.get_by_label("System", exact=True).input_value() == "finspace"
+    assert page.get_by_label("Service", exact=True).input_value() == "finspace"
     page.go_back()
     page.wait_for_function("!location.search.includes('dag=')")
     page.get_by_role("button", name="Clear filters").click()
@@ -117,7 +127,7 @@ def test_pages(show):
 
 
 def test_one_job_that_somebody_tampered_with(show):
-    """What is written in a journal is text: it runs nothing and leads nowhere."""
+    """What is written in a record is text: it runs nothing and leads nowhere."""
     page = show("?within=30d&dag=tampered")
     row = page.locator("tbody tr")
     row.wait_for()
@@ -127,10 +137,10 @@ def test_one_job_that_somebody_tampered_with(show):
     assert page.evaluate("globalThis.evil") is None
 
 
-def test_nothing_like_that(show):
+def test_no_job_matches(show):
     """What was chosen has no jobs: the page says so and offers the way out."""
     page = show("?state=cancelling")
-    page.get_by_text("No job is like that").wait_for()
+    page.get_by_text("No job matches these filters").wait_for()
     page.locator(".sluice-notice").get_by_role("button", name="Clear filters").click()
     page.locator("tbody tr").first.wait_for()
 
@@ -160,27 +170,67 @@ def test_one_of_many_mapped_tasks(show, server):
     page.locator(".sluice-state", has_text="Failed").wait_for()
 
 
-def test_it_looks_again_only_while_somebody_looks(show):
-    """While jobs run it asks every few seconds; hidden, or when nothing goes on, it does not."""
+def test_it_refreshes_only_while_it_is_visible(show):
+    """While jobs run it sends a request every few seconds; hidden, or when no job is active, it does not."""
     page = show()
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if "/sluice/api/" in request.url else None)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url) if "/sluice/api/" in request.url else None)
     page.wait_for_timeout(6000)
-    assert len(asked) >= 1
+    assert len(requests) >= 1
     hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
     page.evaluate(hide % "true" + "document.dispatchEvent(new Event('visibilitychange'))")
-    asked.clear()
+    requests.clear()
     page.wait_for_timeout(6500)
-    assert asked == []
+    assert requests == []
     page.evaluate(hide % "false" + "document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_timeout(1000)
-    assert len(asked) == 1
-    page.get_by_label("System", exact=True).select_option("finspace")
-    page.wait_for_url("**system=finspace")
+    assert len(requests) == 1
+    page.get_by_label("Service", exact=True).select_option("finspace")
+    page.wait_for_url("**service=finspace")
     page.wait_for_timeout(1000)
-    asked.clear()
+    requests.clear()
     page.wait_for_timeout(6000)
-    assert asked == []
+    assert requests == []
+
+
+def test_the_words(show):
+    """Each state, and each fact of a job, by the words of the documentation."""
+    page = show("?within=30d")
+    shown = [each.inner_text() for each in page.locator(".sluice-count span").all()]
+    assert shown == ["Running", "Outcome unknown", "Failed", "Orphaned", "Cancelled", "Succeeded"]
+    heads = [each.inner_text() for each in page.locator("thead th").all()]
+    assert heads == ["State", "Job", "Progress", "Submitted", "Task", "Try", "Last message"]
+    page.locator("tbody tr", has_text="still running").get_by_role("link").nth(-2).click()
+    page.locator(".sluice-facts").wait_for()
+    facts = [each.inner_text() for each in page.locator(".sluice-facts dt").all()]
+    assert facts[:6] == ["Job ID", "Submitted", "Running for", "Last update", "Try", "Connection"]
+    page.locator(".sluice-history li", has_text="Submitting").first.wait_for()
+
+
+EVENTS = {
+    "submitting": "Submitting",
+    "submitted": "Submitted",
+    "deferred": "Deferred",
+    "status": "Status",
+    "reconnected": "Reconnected",
+    "outcome_unknown": "Outcome unknown",
+    "trigger_restarted": "Trigger restarted",
+    "rejected": "Row rejected",
+    "ended": "Ended",
+    "error": "Error",
+    "cancel": "Cancelling",
+    "cleared": "Task cleared",
+    "replaced": "Submitted again",
+    "of_a_newer_version": "of a newer version",
+}
+
+
+def test_the_words_of_a_history(show, server):
+    """Each kind of event has a label; one that this version does not know is shown as it is."""
+    page = show()
+    page.goto(f"{server.url}/dags/eventful/runs/run/tasks/push/plugin/sluice-job")
+    page.locator(".sluice-history li").first.wait_for()
+    assert [each.inner_text() for each in page.locator(".sluice-history b").all()] == list(EVENTS.values())
 
 
 def test_a_login_that_ended(show):

@@ -1,4 +1,4 @@
-"""What a person on call does, in a real browser, with a whole Airflow and the pretended remotes."""
+"""What a person on call does, in a real browser, with a whole Airflow and the sandbox."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def airflow(browser, sandbox, tmp_path_factory):
 def jobs(page, airflow):
     """Opens the page with the remote jobs, by way of Airflow's own menu."""
 
-    def look():
+    def open_page():
         page.goto(f"{airflow.url}/")
         page.get_by_role("button", name="Browse").click()
         page.get_by_role("menuitem", name="Remote jobs").click()
         page.get_by_role("heading", name="Remote jobs").wait_for()
         return page
 
-    return look
+    return open_page
 
 
 def begin(airflow, dag_id):
@@ -115,7 +115,7 @@ def test_a_connection_is_added_and_tested(page, airflow, sandbox):
     ],
 )
 def test_the_form_of_each_type(page, airflow, title, labels):
-    """Has the fields that the remote's own words name."""
+    """Has fields by the names that the service uses."""
     page.goto(f"{airflow.url}/connections")
     page.get_by_role("button", name="Add Connection").click()
     page.get_by_role("combobox").first.click()
@@ -152,38 +152,39 @@ def _deferred(airflow, run_id):
     return [each for each in airflow.task_instances(EXAMPLE, run_id) if each["state"] == "deferred"]
 
 
-def test_one_click_to_the_remote(jobs, airflow, sandbox):
+def test_one_click_to_the_service(jobs, airflow, sandbox):
     """From the list and from the tab, in a new window of the browser."""
     run_id = begin(airflow, "compounds")
     page = jobs()
     row = line(page, run_id, "Running")
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     link = row.get_by_role("link", name=re.compile("Open in Kaleidoscope"))
-    with page.expect_popup() as remote:
+    with page.expect_popup() as popup:
         link.click()
-    remote.value.wait_for_load_state()
-    assert remote.value.url.startswith(sandbox.url)
-    assert job["id"] in remote.value.title()
+    popup.value.wait_for_load_state()
+    assert popup.value.url.startswith(sandbox.url)
+    assert job["id"] in popup.value.title()
     row.get_by_role("link", name="push", exact=True).click()
     page.locator(".sluice-panel").first.wait_for()
-    with page.expect_popup() as remote:
+    with page.expect_popup() as popup:
         page.get_by_role("link", name=re.compile("Open in Kaleidoscope")).click()
-    assert remote.value.url.endswith(job["id"])
+    assert popup.value.url.endswith(job["id"])
 
 
-def test_the_tab_tells_the_story(page, airflow, sandbox, picture):
-    """From the intent to the end, without being loaded again."""
+def test_the_history_of_a_job(page, airflow, sandbox, picture):
+    """From the submission to the end, without being loaded again."""
     [run] = airflow.runs("compounds")
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     page.goto(f"{airflow.url}/dags/compounds/runs/{run['dag_run_id']}/tasks/push")
     page.get_by_role("link", name="Remote job").click()
-    page.locator(".sluice-state", has_text="Succeeded").wait_for()  # as the trigger tells; then the task does
+    page.locator(".sluice-state", has_text="Succeeded").wait_for()  # as the trigger writes; then the task does
     page.locator(".sluice-history li", has_text="Ended").wait_for()
-    told = [each.inner_text() for each in page.locator(".sluice-history li").all()]
-    assert "About to ask" in told[0]
-    assert job["id"] in told[1]
-    assert "Deferred" in " ".join(told)
-    assert "Ended" in told[-1]
+    events = [each.inner_text() for each in page.locator(".sluice-history li").all()]
+    assert "Submitting" in events[0]
+    assert "Submitted" in events[1]
+    assert job["id"] in events[1]
+    assert "Deferred" in " ".join(events)
+    assert "Ended" in events[-1]
     picture("job-tab")
 
 
@@ -199,7 +200,7 @@ def test_a_task_without_a_remote_job(page, airflow):
 
 
 def test_why_a_job_failed(jobs, airflow, sandbox):
-    """In the remote's words, in the list: nobody has to read a log."""
+    """In the service's words, in the list: nobody has to read a log."""
     sandbox.settings(fail_imports=1, job_seconds=1)
     run_id = begin(airflow, "compounds")
     airflow.wait_run("compounds", run_id, timeout=60)
@@ -208,7 +209,7 @@ def test_why_a_job_failed(jobs, airflow, sandbox):
 
 
 def test_a_user_ends_a_deferred_task(page, airflow, sandbox):
-    """Marked as failed in the browser: Liquid Decisions is asked to cancel, and the page tells."""
+    """Marked as failed in the browser: Liquid Decisions is asked to cancel, and the page shows it."""
     sandbox.settings(fail_imports=0, job_seconds=300)
     run_id = begin(airflow, "accounts")
     page.goto(f"{airflow.url}/dags/accounts/runs/{run_id}/tasks/import_accounts/plugin/sluice-job")

@@ -178,7 +178,7 @@ def _look(operation_id: str, where: Where) -> Flow[Job]:
     cleared = set(seen) - set(there) - set(told)
     wanted = [each for each in wanted if each not in cleared]
     if not wanted:
-        return Job(operation_id, JobState.MISSING, AWAITED, "there are no drafts on the operation")
+        return Job(operation_id, JobState.NOT_FOUND, AWAITED, "there are no drafts on the operation")
     return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in where)
 
 

@@ -339,7 +339,7 @@ def _look_at_file(file_id: str, where: Where) -> Flow[Job]:
 
 
 def _missing(job_id: str, message: str) -> Job:
-    return Job(job_id, JobState.MISSING, AWAITED, message)
+    return Job(job_id, JobState.NOT_FOUND, AWAITED, message)
 
 
 def _reported(job_id: str, where: Where) -> Flow[Job]:

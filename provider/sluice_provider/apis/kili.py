@@ -311,9 +311,9 @@ def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
     if look.checking:
         return look.job(JobState.RUNNING, look.busy)
     if look.last_check == where["last_check"]:
-        return look.job(JobState.MISSING, "not begun", "nothing was computed since it was requested")
+        return look.job(JobState.NOT_FOUND, "not begun", "nothing was computed since it was requested")
     if look.total and not (look.to_add or look.to_remove):
-        return look.job(JobState.MISSING, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
+        return look.job(JobState.NOT_FOUND, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
     return look.job(JobState.SUCCEEDED, "computed")
 
 
@@ -330,7 +330,7 @@ def _get_application_status(connection_id: str, where: Where) -> Flow[Job]:
         state = JobState.SUCCEEDED
     else:
         # Not begun yet, or over with less than was expected; a server that does not say which is still at it.
-        state = JobState.RUNNING if look.applying is None else JobState.MISSING
+        state = JobState.RUNNING if look.applying is None else JobState.NOT_FOUND
     done = min(moved, expected)
     return look.job(state, word, message, applied=done, expected=expected)._replace(done=done, total=expected)
 

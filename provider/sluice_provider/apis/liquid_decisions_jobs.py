@@ -92,8 +92,8 @@ class BatchJob(JobSpec):
             OutcomeUnknown(
                 f"{self.kind} {name!r} was submitted at {iso(intent.at)} and no answer came, so it may or may not have "
                 "been accepted; Liquid Decisions cannot be asked for it. Nothing was repeated, and nothing happens by "
-                f"itself. Look in Liquid Decisions for a job whose jobName is {name!r}: if it is there, mark this task as "
-                "success; if it is not there, clear this task to submit again"
+                f"itself. Look in Liquid Decisions for a job whose jobName is {name!r}: if it is there, mark this task "
+                "as success; if it is not there, clear this task to submit again"
             )
         )
 

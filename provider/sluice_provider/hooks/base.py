@@ -132,7 +132,7 @@ class SluiceHook(BaseHook):
     def _heed(self, pause: Pause, *, task: bool) -> None:
         announce(pause)
         if isinstance(pause.cause, RateLimited):
-            metrics.throttled(self.system, task=task)
+            metrics.rate_limited(self.system, task=task)
 
     def get_conn(self) -> httpx.Client:
         """The blocking client, with the connection's address, credentials and settings in place."""

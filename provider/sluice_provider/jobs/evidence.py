@@ -1,9 +1,9 @@
 """Who ended a task? A job is cancelled only if a *user* ended the very try that works for it.
 
-Airflow tells processes to stop for many reasons: a pod is evicted, a deployment replaces workers, three heartbeats were
-lost, a newer try exists, the execution timeout is over, a trigger moves to another triggerer. Then the job is left
-alone, and the next try reconnects. What Airflow says of the task instance is the evidence: failed, succeeded, skipped or
-removed while a process still works for it means that a user marked it so. A clear is recognised by the next try.
+Airflow tells processes to stop for many reasons: a pod is evicted, a deployment replaces workers, three heartbeats
+were lost, a newer try exists, the execution timeout is over, a trigger moves to another triggerer. Then the job is left
+alone, and the next try reconnects. What Airflow says of the task instance is the evidence: failed, succeeded, skipped
+or removed while a process still works for it means that a user marked it so. A clear is recognised by the next try.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ class JobState(str, Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    MISSING = "missing"
+    NOT_FOUND = "not_found"
     """The remote does not know the id: not yet, or no longer."""
 
     @property
     def over(self) -> bool:
-        return self not in (JobState.RUNNING, JobState.MISSING)
+        return self not in (JobState.RUNNING, JobState.NOT_FOUND)
 
 
 class Rejection(NamedTuple):
@@ -101,7 +101,7 @@ class Work(NamedTuple):
     def state(self) -> JobState:
         """Running while any part runs; then the worst of the parts."""
         states = {job.state for job in self.jobs}
-        worst = (JobState.RUNNING, JobState.MISSING, JobState.FAILED, JobState.CANCELLED)
+        worst = (JobState.RUNNING, JobState.NOT_FOUND, JobState.FAILED, JobState.CANCELLED)
         return next((state for state in worst if state in states), JobState.SUCCEEDED)
 
     @property

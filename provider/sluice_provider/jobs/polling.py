@@ -28,7 +28,7 @@ class JobType(NamedTuple):
 
     :param noun: what people call it
     :param get_status: a flow that asks for the status of one id once; `NotFound` from it means that the service does
-        not know the id, and a job that is `MISSING` that there is no trace yet of what was submitted
+        not know the id, and a job that is `NOT_FOUND` that there is no trace yet of what was submitted
     :param cancel: a flow that asks the service to stop it, or None where the service cannot
     :param on_not_found: what it means that there still is no trace of it after `GRACE` seconds
     :param fixed_interval: a status check makes the service work, so also a young job is polled every `poll_interval`
@@ -68,8 +68,8 @@ class JobPoller:
         try:
             job = yield from self._job_type.get_status(job_id, self._ref.where)
         except NotFound as error:
-            job = Job(job_id, JobState.MISSING, "not found", f"the service does not know it: {error}")
-        late = job.state is JobState.MISSING and self._age() >= GRACE
+            job = Job(job_id, JobState.NOT_FOUND, "not found", f"the service does not know it: {error}")
+        late = job.state is JobState.NOT_FOUND and self._age() >= GRACE
         return self._job_type.on_not_found(job) if late else job
 
 

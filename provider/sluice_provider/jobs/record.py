@@ -305,12 +305,19 @@ def events_from_json(told: Any) -> list[HistoryEvent]:
 
 def _is_event(each: Any) -> bool:
     whole = isinstance(each, (list, tuple)) and len(each) == len(HistoryEvent._fields)
-    return whole and isinstance(each[0], (int, float)) and not isinstance(each[0], bool)
+    return whole and not isinstance(each[0], bool) and number(each[0]) == each[0]
 
 
 def number(value: Any) -> float:
     right = isinstance(value, (int, float)) and not isinstance(value, bool) and -1e15 < value < 1e15
     return value if right else 0.0
+
+
+def summary_from_json(data: Any) -> dict[str, Any]:
+    """What can be read of a summary. Nothing is decided by it, so what cannot is left out and stops nobody."""
+    kinds = {"ids": list, "counts": dict}
+    summary = data if isinstance(data, dict) else {}
+    return {name: value for name, value in summary.items() if isinstance(value, kinds.get(name, object))}
 
 
 def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:

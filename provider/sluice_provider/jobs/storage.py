@@ -33,6 +33,7 @@ from sluice_provider.jobs.record import (
     phase_to_json,
     redo_from_json,
     submission_from_json,
+    summary_from_json,
     summary_to_json,
 )
 
@@ -178,17 +179,9 @@ def _from_head(head: Mapping[str, Any]) -> JobRecord:
         seed=str(head.get("seed", "")),
         phases=tuple(phase for phase in phases if phase is not None),
         redo=redo_from_json(head.get("redo")),
-        summary=_summary(head.get("summary")),
+        summary=summary_from_json(head.get("summary")),
         unknown={name: value for name, value in head.items() if name not in known},
     )
-
-
-def _summary(data: Any) -> dict[str, Any]:
-    """Nothing is decided by it, so what cannot be read of it stops nobody."""
-    summary = data if isinstance(data, dict) else {}
-    counts = summary.get("counts")
-    counts = {name: int(number(count)) for name, count in counts.items()} if isinstance(counts, dict) else {}
-    return {**summary, "counts": counts}
 
 
 def _settled(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:

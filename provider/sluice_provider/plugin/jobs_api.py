@@ -1,4 +1,4 @@
-"""Remote jobs as JSON, for the page and the tab. Who may see them is Airflow's to say: whoever may see their tasks."""
+"""Remote jobs as JSON, for the page and the tab. Airflow decides who may see them: whoever may see their tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from sluice_provider.plugin import jobs_store
-from sluice_provider.plugin.jobs_view import Wanted, detail, overview
+from sluice_provider.plugin.jobs_view import Filters, detail, overview
 from sluice_provider.runtime.compat.server import (
     DagAccessEntity,
     ReadableTIFilterDep,
@@ -19,14 +19,14 @@ from sluice_provider.runtime.compat.server import (
 
 State = Literal[
     "running",
-    "asking",
+    "submitting",
     "cancelling",
-    "missing",
-    "in_doubt",
+    "not_found",
+    "outcome_unknown",
     "failed",
-    "unwatched",
+    "orphaned",
     "cancelled",
-    "accepted",
+    "submitted",
     "succeeded",
 ]
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
@@ -42,7 +42,7 @@ def list_jobs(
     session: SessionDep,
     readable: ReadableTIFilterDep,
     response: Response,
-    system: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI makes a new one for each request
+    service: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI makes a new one for each request
     state: Annotated[list[State], Query()] = [],  # noqa: B006
     dag: Annotated[list[str], Query()] = [],  # noqa: B006
     within: str = "7d",
@@ -51,14 +51,14 @@ def list_jobs(
 ) -> dict[str, Any]:
     """One page of jobs, newest first, of the DAGs that the user may read, with counts and names to choose from.
 
-    `within` is a time like 90m, 24h or 7d, or `all`: jobs that were going on in it.
+    `within` is a time like 90m, 24h or 7d, or `all`: jobs that were active in it.
     """
     now = time.time()
     since = _since(within, now)
-    rows, more = jobs_store.newest(session, readable.value or (), since)
-    wanted = Wanted(frozenset(system), frozenset(state), frozenset(dag), since, page, size)
+    rows, truncated = jobs_store.load_jobs(session, readable.value or (), since)
+    filters = Filters(frozenset(service), frozenset(state), frozenset(dag), since, page, size)
     response.headers["Cache-Control"] = "no-store"
-    return {**overview(rows, wanted, now), "more": more, "most": jobs_store.MOST}
+    return {**overview(rows, filters, now), "truncated": truncated, "limit": jobs_store.MOST}
 
 
 @router.get("/job")
@@ -72,7 +72,7 @@ def get_job(
     map_index: int = -1,
 ) -> dict[str, Any]:
     """The job of one task instance with its history; without one, `job` is null."""
-    row = jobs_store.one(session, readable.value or (), (dag_id, run_id, task_id, map_index))
+    row = jobs_store.load_job(session, readable.value or (), (dag_id, run_id, task_id, map_index))
     response.headers["Cache-Control"] = "no-store"
     now = time.time()
     found = {"job": None, "unreadable": False, "history": []} if row is None else detail(row, now)

@@ -1,76 +1,80 @@
 """What the Remote jobs page shows, from what the tasks left in the database: pure functions of rows.
 
 What tasks left is read with suspicion, since another version may have written it and people may edit the task state
-store. What cannot be read is counted and breaks nothing. A journal is long and its card short, so the card comes first
-in it, and of ten thousand journals only the beginning is read.
+store. What cannot be read is counted and breaks nothing. The summary comes first in the head of a record, so of ten
+thousand heads only the beginning is read.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sluice_provider.systems import BY_NAME
 
-UNWATCHED = "unwatched"
+ORPHANED = "orphaned"
 STATES = (
-    *("running", "asking", "cancelling", "missing", "in_doubt", "failed"),
-    *(UNWATCHED, "cancelled", "accepted", "succeeded"),
+    *("running", "submitting", "cancelling", "not_found", "outcome_unknown", "failed"),
+    *(ORPHANED, "cancelled", "submitted", "succeeded"),
 )
 """In the order in which somebody on call wants to know of them."""
-GOING_ON = ("running", "asking", "missing")
-WATCHED = ("running", "asking")
+ACTIVE = ("running", "submitting", "not_found")
+NEEDS_TASK = ("running", "submitting")
+"""In these states a job whose task is over is polled by nobody."""
 TASK_OVER = ("success", "failed", "skipped", "removed", "upstream_failed")
-NEWS = ("at", "state", "word", "message", "counts", "done", "total", "ids")
-"""What a trigger tells of a deferred task's job, which its journal knows only when the task has resumed."""
+PROGRESS_FIELDS = ("updated_at", "state", "service_status", "message", "counts", "done", "total")
+"""What a trigger writes of a deferred task's job, which the record has only once the task has resumed."""
 
-FIRST = '{"card": '
+FIRST = '{"summary": '
 SETTLING = 30.0
-"""So many seconds after a job seems to be over, there may be more news of it: a trigger that was asked to cancel it."""
-LINES = 500
+"""So many seconds after a job seems to be over, it may change: a trigger that was asked to cancel it."""
+MOST_EVENTS = 2000
+"""More than the pieces of a history hold, unless somebody edited them."""
+MOST_COUNTS = 30
 TIMELINE = 80
+LARGEST = 1e15
 
 _DECODER = json.JSONDecoder()
 
 
 class Row(NamedTuple):
-    """A task instance that has a journal, as it is in the database.
+    """A task instance that has a record, as it is in the database.
 
-    :param journal: its beginning, or all of it
-    :param written: when the journal was written last
+    :param head: of the record: its beginning, or all of it
+    :param written: when the head was written last
     :param progress: what the trigger wrote since then, if it did
-    :param attempts: how many there may be
-    :param mapped: what the author calls this one of the mapped task instances
-    :param id: of the journal in its table
+    :param tries: how many there may be
+    :param id: of the head in its table
+    :param history: the pieces of the record's history, where they were asked for
     """
 
     dag_id: str
     run_id: str
     task_id: str
     map_index: int
-    journal: str
+    head: str
     written: datetime
     progress: str | None = None
     task_state: str | None = None
     task_ended: datetime | None = None
-    attempt: int = 0
-    attempts: int = 1
-    mapped: str | None = None
+    try_number: int = 0
+    tries: int = 1
+    rendered_map_index: str | None = None
     id: int | None = None
+    history: tuple[str, ...] = ()
 
 
-class Wanted(NamedTuple):
-    """What somebody asks to see. Nothing named means everything.
+class Filters(NamedTuple):
+    """Which jobs somebody wants to see. An empty set means all.
 
-    :param since: jobs that were going on at this time or later
+    :param since: jobs that were active at this time or later
     """
 
-    systems: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
     states: frozenset[str] = frozenset()
     dags: frozenset[str] = frozenset()
     since: float = 0.0
@@ -78,94 +82,105 @@ class Wanted(NamedTuple):
     size: int = 50
 
 
-class Seen(NamedTuple):
+class ListedJob(NamedTuple):
     """A row that could be read: as much of it as is needed to count it and to choose. Times are in Unix seconds.
 
-    The card is not kept: ten thousand of them would make Python look through all its memory for what nobody uses.
+    The summary is not kept: ten thousand of them would make Python search all its memory for what nobody uses.
     """
 
     row: Row
-    system: str
+    service: str
     state: str
-    asked_at: float
+    submitted_at: float
     ended_at: float | None
 
 
 # --- reading
 
 
-def card_in(journal: str) -> dict[str, Any] | None:
-    """The card of a journal, or None where this text shows none that can be read."""
+def summary_in(head: str) -> dict[str, Any] | None:
+    """The summary in the head of a record, or None where this text has none that can be read."""
     try:
-        if journal.startswith(FIRST):
-            card, _ = _DECODER.raw_decode(journal, len(FIRST))
+        if head.startswith(FIRST):
+            summary, _ = _DECODER.raw_decode(head, len(FIRST))
         else:
-            card = whole(journal).get("card")
+            summary = json_object(head).get("summary")
     except (ValueError, RecursionError):
         return None
-    return card if isinstance(card, dict) and card else None
+    return summary if isinstance(summary, dict) and summary else None
 
 
-def whole(text: str | None) -> dict[str, Any]:
-    """A JSON object, which may have been written as JSON twice; empty where it is none."""
+def parsed(written: str | None) -> Any:
+    """JSON, which may have been written as JSON twice; None where it is none."""
     try:
-        data = json.loads(text or "null")
-        data = json.loads(data) if isinstance(data, str) else data
+        data = json.loads(written or "null")
+        return json.loads(data) if isinstance(data, str) else data
     except (ValueError, RecursionError):
-        return {}
+        return None
+
+
+def json_object(written: str | None) -> dict[str, Any]:
+    data = parsed(written)
     return data if isinstance(data, dict) else {}
 
 
-def look(row: Row) -> Seen | None:
+def listed(row: Row) -> ListedJob | None:
     """None for a row that cannot be read."""
-    card = latest(row)
-    if card is None:
+    summary = current_summary(row)
+    if summary is None:
         return None
-    state = state_of(card, row.task_state)
-    ended_at = instant(card.get("ended_at"))
-    if ended_at is None and state not in GOING_ON:
+    state = state_of(summary, row.task_state)
+    ended_at = timestamp(summary.get("ended_at"))
+    if ended_at is None and not _goes_on(state, row.task_state):
         ended_at = (row.task_ended or row.written).timestamp()
-    asked_at = instant(card.get("asked_at")) or row.written.timestamp()
-    return Seen(row, text(card.get("system"), 100), state, asked_at, ended_at)
+    submitted_at = timestamp(summary.get("submitted_at")) or row.written.timestamp()
+    return ListedJob(row, text(summary.get("service"), 100), state, submitted_at, ended_at)
 
 
-def latest(row: Row) -> dict[str, Any] | None:
-    """The card, with what the trigger has told since; None where it cannot be read."""
-    card = card_in(row.journal)
-    progress = news(card, row.progress) if card is not None and row.progress else {}
-    if card is None or not progress:
-        return card
-    counts = [told["counts"] for told in (card, progress) if isinstance(told.get("counts"), dict)]
-    told = {name: progress[name] for name in NEWS if name in progress}
-    if told.get("state") == "running" and any(line["what"] == "cancel" for line in _lines(progress.get("history"))):
-        told["state"] = "cancelling"
-    return {**card, **told, "counts": {name: value for each in counts for name, value in each.items()}}
+def current_summary(row: Row) -> dict[str, Any] | None:
+    """The summary with what the trigger wrote since; None where it cannot be read."""
+    summary = summary_in(row.head)
+    progress = newer_progress(summary, row.progress) if summary is not None and row.progress else {}
+    if summary is None or not progress:
+        return summary
+    counts = [each["counts"] for each in (summary, progress) if isinstance(each.get("counts"), dict)]
+    newer = {name: progress[name] for name in PROGRESS_FIELDS if name in progress}
+    if newer.get("state") == "running" and any(each["what"] == "cancel" for each in _events(progress.get("history"))):
+        newer["state"] = "cancelling"
+    return {**summary, **newer, "counts": {name: value for each in counts for name, value in each.items()}}
 
 
-def news(card: Mapping[str, Any], progress: str | None) -> dict[str, Any]:
-    """What the trigger wrote, if that is newer than the card."""
-    told = whole(progress)
-    return told if (instant(told.get("at")) or 0.0) > (instant(card.get("at")) or 0.0) else {}
+def newer_progress(summary: Mapping[str, Any], progress: str | None) -> dict[str, Any]:
+    """What the trigger wrote, if that is newer than the summary."""
+    found = json_object(progress)
+    newer = (timestamp(found.get("updated_at")) or 0.0) > (timestamp(summary.get("updated_at")) or 0.0)
+    return found if newer else {}
 
 
-def state_of(card: Mapping[str, Any], task_state: str | None) -> str:
-    """An unknown state is running, like everywhere; and for a task that is over nobody watches a job that runs."""
-    state = card.get("state")
+def state_of(summary: Mapping[str, Any], task_state: str | None) -> str:
+    """An unknown state is running, like everywhere; and when the task is over nobody polls a job that runs."""
+    state = summary.get("state")
     known = state if isinstance(state, str) and state in STATES else "running"
-    return UNWATCHED if known in WATCHED and task_state in TASK_OVER else known
+    return ORPHANED if known in NEEDS_TASK and task_state in TASK_OVER else known
+
+
+def _goes_on(state: str, task_state: str | None) -> bool:
+    """Whether there will be more of a job. One that is being cancelled is waited for as long as its task lives."""
+    return state in ACTIVE or (state == "cancelling" and task_state not in TASK_OVER)
 
 
 def text(value: Any, most: int) -> str:
-    return value[:most] if isinstance(value, str) else ""
+    """What UTF-8 can carry of a string: JSON can name half of a character, and that cannot be sent to a browser."""
+    return value[:most].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def number(value: Any) -> float | None:
-    """A finite number; JSON as Python writes it has others, and none of them can be sent to a browser."""
-    right = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that fits a float; JSON as Python reads it has others, and none of them can be sent to a browser."""
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
     return value if right else None
 
 
-def instant(value: Any) -> float | None:
+def timestamp(value: Any) -> float | None:
     """Unix seconds that a calendar knows."""
     found = number(value)
     return found if found is not None and 0 < found < 250_000_000_000 else None
@@ -173,10 +188,10 @@ def instant(value: Any) -> float | None:
 
 def count(value: Any) -> int | None:
     found = number(value)
-    return int(found) if found is not None and 0 <= found < 2**53 else None
+    return int(found) if found is not None and found >= 0 else None
 
 
-def web(url: Any) -> str:
+def web_url(url: Any) -> str:
     """An address that a browser may follow in one click: `javascript:` is none."""
     try:
         parts = urlsplit(text(url, 4000))
@@ -188,87 +203,92 @@ def web(url: Any) -> str:
 # --- showing
 
 
-def overview(rows: Iterable[Row], wanted: Wanted, now: float) -> dict[str, Any]:
-    """The page: counts and names to choose from, the jobs of one page, and the last jobs as a timeline."""
-    looked = [look(row) for row in rows]
-    seen = [each for each in looked if each is not None and (each.ended_at or now) >= wanted.since]
-    seen.sort(key=lambda each: (each.asked_at, each.row[:4]), reverse=True)
-    of_dags = [each for each in seen if not wanted.dags or each.row.dag_id in wanted.dags]
-    of_systems = [each for each in of_dags if not wanted.systems or each.system in wanted.systems]
-    chosen = [each for each in of_systems if not wanted.states or each.state in wanted.states]
-    start = (wanted.page - 1) * wanted.size
-    found = Counter(each.system for each in of_dags)
-    systems = {**dict.fromkeys(BY_NAME, 0), **found}
-    counts = Counter(each.state for each in of_systems)
+def overview(rows: Iterable[Row], filters: Filters, now: float) -> dict[str, Any]:
+    """The page: counts and names to choose from, the jobs of one page, and the latest jobs as a timeline."""
+    found = [listed(row) for row in rows]
+    recent = [each for each in found if each is not None and (each.ended_at or now) >= filters.since]
+    recent.sort(key=lambda each: (each.submitted_at, each.row[:4]), reverse=True)
+    of_dags = [each for each in recent if not filters.dags or each.row.dag_id in filters.dags]
+    of_services = [each for each in of_dags if not filters.services or each.service in filters.services]
+    chosen = [each for each in of_services if not filters.states or each.state in filters.states]
+    start = (filters.page - 1) * filters.size
+    counts = Counter(each.state for each in of_services)
     return {
         "now": now,
         "total": len(chosen),
-        "page": wanted.page,
-        "size": wanted.size,
+        "page": filters.page,
+        "size": filters.size,
         "counts": {state: counts[state] for state in STATES},
-        "systems": [{"name": name, "title": title(name), "count": systems[name]} for name in systems],
-        "dags": sorted({each.row.dag_id for each in seen}),
-        "going_on": any(goes_on(each, now) for each in of_systems),
-        "unreadable": looked.count(None),
-        "jobs": [job(each) for each in chosen[start : start + wanted.size]],
+        "services": _services(of_dags),
+        "dags": sorted({each.row.dag_id for each in recent}),
+        "active": any(is_active(each, now) for each in of_services),
+        "unreadable": found.count(None),
+        "jobs": [job(each) for each in chosen[start : start + filters.size]],
         "timeline": [_bar(each) for each in chosen[:TIMELINE]],
     }
 
 
-def goes_on(seen: Seen, now: float) -> bool:
-    """Whether it is worth while to look again soon."""
-    return seen.state in GOING_ON or seen.ended_at is None or now - seen.ended_at < SETTLING
+def _services(jobs: Iterable[ListedJob]) -> list[dict[str, Any]]:
+    """Those that this version knows, then others that were found."""
+    counts = {**dict.fromkeys(BY_NAME, 0), **Counter(each.service for each in jobs)}
+    return [{"name": name, "title": title(name), "count": each} for name, each in counts.items()]
+
+
+def is_active(job: ListedJob, now: float) -> bool:
+    """Whether it is worth while to read it again soon."""
+    return job.state in ACTIVE or job.ended_at is None or now - job.ended_at < SETTLING
 
 
 def detail(row: Row, now: float) -> dict[str, Any]:
-    """One job with its history. Its row has the whole journal."""
-    seen = look(row)
-    if seen is None:
+    """One job with its history. Its row has the whole head, and the pieces of the history."""
+    found = listed(row)
+    if found is None:
         return {"job": None, "unreadable": True, "history": []}
-    journal = whole(row.journal)
-    lines = _lines(journal.get("history")) + _lines(news(journal.get("card") or {}, row.progress).get("history"))
-    lines.sort(key=lambda line: line["at"])
-    card = latest(row) or {}
-    shown = {**job(seen), "ids": _ids(card, 200), "conn_id": text(card.get("conn_id"), 250)}
-    return {"job": shown, "unreadable": False, "history": lines[-LINES:], "going_on": goes_on(seen, now)}
+    summary = current_summary(row) or {}
+    shown = {**job(found), "ids": _ids(summary, 20), "conn_id": text(summary.get("conn_id"), 250)}
+    return {"job": shown, "unreadable": False, "history": history(row), "active": is_active(found, now)}
 
 
-def job(seen: Seen) -> dict[str, Any]:
+def history(row: Row) -> list[dict[str, Any]]:
+    """By time. The same event may stand in the record and in what the trigger wrote."""
+    progress = newer_progress(summary_in(row.head) or {}, row.progress)
+    pieces = [*map(parsed, row.history), progress.get("history")]
+    events = {tuple(event.values()): event for piece in pieces for event in _events(piece)}
+    return sorted(events.values(), key=lambda event: event["at"])[-MOST_EVENTS:]
+
+
+def job(found: ListedJob) -> dict[str, Any]:
     """One job, as the page gets it."""
-    row, card = seen.row, latest(seen.row) or {}
-    counts = card.get("counts")
+    row, summary = found.row, current_summary(found.row) or {}
+    ids = _ids(summary, 20)
     return {
-        **_bar(seen),
-        "title": title(seen.system),
-        "noun": text(card.get("noun"), 100) or text(card.get("kind"), 100) or "job",
-        "ids": _ids(card, 3),
-        "id_count": len(_ids(card, 100_000)),
-        "url": web(card.get("url")),
-        "word": text(card.get("word"), 100),
-        "message": text(card.get("message"), 2000),
-        "counts": {
-            text(name, 100): count(value)
-            for name, value in (counts.items() if isinstance(counts, dict) else ())
-            if count(value) is not None
-        },
-        "done": count(card.get("done")),
-        "total": count(card.get("total")) or None,
-        "at": instant(card.get("at")) or row.written.timestamp(),
-        "rounds": count(card.get("rounds")) or 0,
-        "attempt": row.attempt,
-        "attempts": row.attempts,
-        "mapped": row.mapped,
+        **_bar(found),
+        "title": title(found.service),
+        "noun": text(summary.get("noun"), 100) or text(summary.get("kind"), 100) or "job",
+        "ids": ids[:3],
+        "id_count": max(len(ids), count(summary.get("id_count")) or 0),
+        "url": web_url(summary.get("url")),
+        "service_status": text(summary.get("service_status"), 100),
+        "message": text(summary.get("message"), 2000),
+        "counts": _counts(summary.get("counts")),
+        "done": count(summary.get("done")),
+        "total": count(summary.get("total")) or None,
+        "updated_at": timestamp(summary.get("updated_at")) or row.written.timestamp(),
+        "resubmissions": count(summary.get("resubmissions")) or 0,
+        "try_number": row.try_number,
+        "tries": row.tries,
+        "rendered_map_index": row.rendered_map_index,
         "task_state": row.task_state,
     }
 
 
-def _bar(seen: Seen) -> dict[str, Any]:
-    row = seen.row
+def _bar(found: ListedJob) -> dict[str, Any]:
+    row = found.row
     return {
-        "system": seen.system,
-        "state": seen.state,
-        "asked_at": seen.asked_at,
-        "ended_at": seen.ended_at,
+        "service": found.service,
+        "state": found.state,
+        "submitted_at": found.submitted_at,
+        "ended_at": found.ended_at,
         "dag_id": row.dag_id,
         "run_id": row.run_id,
         "task_id": row.task_id,
@@ -276,19 +296,23 @@ def _bar(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _ids(card: Mapping[str, Any], most: int) -> list[str]:
-    ids = card.get("ids")
+def _ids(summary: Mapping[str, Any], most: int) -> list[str]:
+    ids = summary.get("ids")
     return [text(each, 500) for each in ids[:most] if isinstance(each, str)] if isinstance(ids, list) else []
 
 
-def _lines(history: Any) -> list[dict[str, Any]]:
-    return [
-        {"at": line[0], "what": text(line[1], 50), "text": text(line[2], 4000)}
-        for line in (history if isinstance(history, list) else ())
-        if isinstance(line, list) and len(line) == 3 and instant(line[0]) is not None
-    ]
+def _counts(value: Any) -> dict[str, int]:
+    counts = ((name, count(each)) for name, each in (value.items() if isinstance(value, dict) else ()))
+    known = [(text(name, 100), each) for name, each in counts if each is not None]
+    return dict(known[:MOST_COUNTS])
 
 
-def title(system: str) -> str:
-    """The remote's name for people."""
-    return BY_NAME[system].title if system in BY_NAME else system
+def _events(history: Any) -> Iterator[dict[str, Any]]:
+    for event in history if isinstance(history, list) else ():
+        if isinstance(event, list) and len(event) == 3 and timestamp(event[0]) is not None:
+            yield {"at": event[0], "what": text(event[1], 50), "text": text(event[2], 4000)}
+
+
+def title(service: str) -> str:
+    """The service's name for people."""
+    return BY_NAME[service].title if service in BY_NAME else service

@@ -166,8 +166,8 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     @contextmanager
     def __skipping(self) -> Iterator[None]:
-        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us. A deadline of
-        ours is a sensor's timeout."""
+        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us. A deadline
+        of ours is a sensor's timeout."""
         try:
             yield
         except (compat.AirflowFailException, compat.AirflowSensorTimeout, TimedOut) as error:

@@ -1,8 +1,8 @@
-// The page "Remote jobs": what runs on the remotes, how far it is, what failed and why.
+// The page "Remote jobs": what runs in the services, how far it is, what failed and why.
 
 import {
-  amount, CLOCK, dagOf, h, Link, MEANINGS, moment, Notice, plural, Progress, RemoteId, runOf, span, State, STATES,
-  tabOf, useAnswer, useEffect, useRef, useSearchParams,
+  amount, CLOCK, dagOf, differs, h, JobId, Link, MEANINGS, moment, Notice, plural, Progress, runOf,
+  span, State, STATES, tabOf, useAnswer, useEffect, useRef, useSearchParams,
 } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
@@ -14,8 +14,8 @@ const TIMES = {
   all: "All time",
 };
 const USUAL = "7d";
-const RARE = new Set(["asking", "cancelling", "missing", "accepted"]); // shown when there are any
-const NAMES = ["system", "state", "dag", "within", "page"];
+const RARE = new Set(["submitting", "cancelling", "not_found", "submitted"]); // shown when there are any
+const NAMES = ["service", "state", "dag", "within", "page"];
 
 // The address keeps what was chosen, so that it can be sent to somebody.
 function useChoice() {
@@ -56,13 +56,13 @@ function RemoteJobs() {
       h("span", { className: "sluice-muted sluice-when", "aria-live": "off" }, data && freshness(data)),
       h("button", { type: "button", className: "sluice-button", onClick: again, disabled: busy && !data }, "Refresh"),
     ),
-    error && h(Notice, { bad: true }, `${error}. ${data ? "What you see is from before." : ""}`),
+    error && h(Notice, { bad: true }, `${error}. ${data ? "What is shown may be out of date." : ""}`),
     data && h(Body, { data, choice, stale }),
-    !data && !error && h(Notice, null, "Looking …"),
+    !data && !error && h(Notice, null, "Loading …"),
   );
 }
 
-const freshness = (data) => moment(data.now, CLOCK) + (data.going_on ? ", refreshed while jobs are running" : "");
+const freshness = (data) => moment(data.now, CLOCK) + (data.active ? ", refreshes while jobs are running" : "");
 
 function Body({ data, choice, stale }) {
   const nothing = !choice.chosen && Object.values(data.counts).every((count) => !count);
@@ -71,7 +71,7 @@ function Body({ data, choice, stale }) {
     { className: stale ? "sluice-stale" : undefined },
     h(Counts, { data, choice }),
     h(Filters, { data, choice }),
-    data.jobs.length > 0 && h(Timeline, { bars: data.timeline, systems: data.systems, now: data.now }),
+    data.jobs.length > 0 && h(Timeline, { bars: data.timeline, services: data.services, now: data.now }),
     data.jobs.length > 0 ? h(Table, { data }) : h(Empty, { nothing, choice }),
     h(Foot, { data, choice }),
   );
@@ -107,16 +107,17 @@ function Counts({ data, choice }) {
 function Filters({ data, choice }) {
   const one = (name) => choice.params.get(name) ?? "";
   const dags = [...new Set([...data.dags, ...choice.params.getAll("dag")])].sort();
-  const systems = Object.fromEntries(data.systems.map((each) => [each.name, `${each.title} (${amount(each.count)})`]));
+  const titled = (each) => [each.name, `${each.title} (${amount(each.count)})`];
+  const services = Object.fromEntries(data.services.map(titled));
   return h(
     "div",
     { className: "sluice-filters" },
     h(Choice, {
-      label: "System",
-      all: "All systems",
-      options: systems,
-      value: one("system"),
-      on: (v) => choice.choose("system", v),
+      label: "Service",
+      all: "All services",
+      options: services,
+      value: one("service"),
+      on: (v) => choice.choose("service", v),
     }),
     h(Choice, {
       label: "DAG",
@@ -152,8 +153,8 @@ const Choice = ({ label, all, options, value, on }) =>
     ),
   );
 
-const SEEN_TO_END = new Set(["succeeded", "failed", "cancelled"]);
-const HEADS = ["State", "Job", "Progress", "Asked", "Task", "Attempt", "Last message"];
+const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+const HEADS = ["State", "Job", "Progress", "Submitted", "Task", "Try", "Last message"];
 
 const Table = ({ data }) =>
   h(
@@ -168,24 +169,28 @@ const Table = ({ data }) =>
   );
 
 function Line({ job, now }) {
-  const word = job.word && job.word.toLowerCase() !== STATES[job.state].toLowerCase() ? job.word : null;
-  const lasted = span((job.ended_at ?? now) - job.asked_at);
+  const lasted = span((job.ended_at ?? now) - job.submitted_at);
   return h(
     "tr",
     null,
-    h("td", { className: "sluice-c-state" }, h(State, { state: job.state }), word && h("small", null, word)),
+    h(
+      "td",
+      { className: "sluice-c-state" },
+      h(State, { state: job.state }),
+      differs(job) && h("small", null, job.service_status),
+    ),
     h(
       "td",
       { className: "sluice-c-job" },
       h("span", { className: "sluice-what" }, `${job.title} ${job.noun}`),
-      h("small", null, h(RemoteId, { job })),
+      h("small", null, h(JobId, { job })),
     ),
     h("td", { className: "sluice-c-progress" }, h(Progress, { job })),
     h(
       "td",
-      { className: "sluice-c-asked", title: moment(job.asked_at) },
-      `${span(now - job.asked_at)} ago`,
-      h("small", null, job.ended_at === null ? "still going on" : SEEN_TO_END.has(job.state) && `took ${lasted}`),
+      { className: "sluice-c-submitted", title: moment(job.submitted_at) },
+      `${span(now - job.submitted_at)} ago`,
+      h("small", null, job.ended_at === null ? "still running" : ENDED.has(job.state) && `took ${lasted}`),
     ),
     h(
       "td",
@@ -195,22 +200,23 @@ function Line({ job, now }) {
     ),
     h(
       "td",
-      { className: "sluice-c-attempt" },
-      `${job.attempt || 1} of ${job.attempts}`,
-      job.rounds > 0 && h("small", null, `asked ${plural(job.rounds + 1, "time")}`),
+      { className: "sluice-c-try" },
+      `${job.try_number || 1} of ${job.tries}`,
+      job.resubmissions > 0 && h("small", null, plural(job.resubmissions, "resubmission")),
     ),
     h("td", { className: "sluice-c-message" }, h("span", { title: job.message }, job.message)),
   );
 }
 
-const taskName = (job) => (job.map_index < 0 ? job.task_id : `${job.task_id} [${job.mapped ?? job.map_index}]`);
+const taskName = ({ task_id: name, map_index: index, rendered_map_index: rendered }) =>
+  index < 0 ? name : `${name} [${rendered ?? index}]`;
 
 const NOTHING =
-  "No remote jobs in this time. A job is listed here as soon as a task asks Kaleidoscope, Kili, Liquid Decisions or " +
-  "Amazon FinSpace for one: run a DAG that does, or choose a longer time.";
+  "No remote jobs in this time. A job is listed here as soon as a task submits one to Kaleidoscope, Kili, " +
+  "Liquid Decisions or Amazon FinSpace: run a DAG that does, or choose a longer time.";
 
 const Empty = ({ nothing, choice }) =>
-  h(Notice, null, nothing ? NOTHING : "No job is like that. ", !nothing && h(Clear, { choice }));
+  h(Notice, null, nothing ? NOTHING : "No job matches these filters. ", !nothing && h(Clear, { choice }));
 
 function Foot({ data, choice }) {
   const pages = Math.max(1, Math.ceil(data.total / data.size));
@@ -235,8 +241,8 @@ function Foot({ data, choice }) {
       "span",
       { className: "sluice-muted" },
       data.jobs.length > 0 && (pages < 2 ? all : `${amount(first)} to ${amount(last)} of ${all}`),
-      data.more && ` (the ${amount(data.most)} with the latest news; choose a shorter time to see the others)`,
-      data.unreadable > 0 && ` · ${plural(data.unreadable, "journal")} of another version cannot be shown`,
+      data.truncated && ` (the latest ${amount(data.limit)}; choose a shorter time to see the others)`,
+      data.unreadable > 0 && ` · ${plural(data.unreadable, "record")} cannot be read`,
     ),
     pages > 1 &&
       h(

@@ -7,32 +7,32 @@ export const h = React.createElement;
 export const { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } = React;
 export const { useNavigate, useSearchParams } = Router;
 
-export const EVERY = 5000; // ms between two looks while anything is going on
+export const EVERY = 5000; // ms between two requests while any job is active
 
 export const STATES = {
   running: "Running",
-  asking: "Asking",
+  submitting: "Submitting",
   cancelling: "Cancelling",
-  missing: "Missing",
-  in_doubt: "In doubt",
+  not_found: "Not found",
+  outcome_unknown: "Outcome unknown",
   failed: "Failed",
-  unwatched: "Not watched",
+  orphaned: "Orphaned",
   cancelled: "Cancelled",
-  accepted: "Handed over",
+  submitted: "Submitted",
   succeeded: "Succeeded",
 };
 
 export const MEANINGS = {
-  running: "The remote is working on it",
-  asking: "The task is asking the remote for it",
-  cancelling: "The remote was asked to cancel it, and has not done so as far as is known",
-  missing: "The remote does not know the id, not yet or no longer",
-  in_doubt: "No answer came to the request: nobody can know whether the remote has begun",
-  failed: "The remote says that it failed",
-  unwatched: "The task is over, the job was still running when it was last looked at",
+  running: "The service is working on it",
+  submitting: "The task is submitting it to the service",
+  cancelling: "The service was asked to cancel it, and has not confirmed yet",
+  not_found: "The service does not know the job ID: not yet, or no longer",
+  outcome_unknown: "A request got no answer: the service may or may not have started the job",
+  failed: "The service reports that it failed, or it was not accepted",
+  orphaned: "The task is over, and the job was last seen running",
   cancelled: "It was cancelled",
-  accepted: "The remote has accepted it, and the task was not to wait for its end",
-  succeeded: "The remote says that it is done",
+  submitted: "The service accepted it, and the task does not wait for completion",
+  succeeded: "The service reports that it is done",
 };
 
 const style = document.createElement("link");
@@ -40,7 +40,7 @@ style.rel = "stylesheet";
 style.href = new URL("./sluice.css", import.meta.url).href;
 document.head.append(style);
 
-// --- asking our API
+// --- requests to our API
 
 const api = (path, query) => {
   const url = new URL(`../api/${path}`, import.meta.url);
@@ -48,7 +48,7 @@ const api = (path, query) => {
   return url.href;
 };
 
-async function ask(url, signal) {
+async function request(url, signal) {
   const reply = await fetch(url, { credentials: "same-origin", headers: { Accept: "application/json" }, signal });
   if (reply.status === 401) {
     const login = new URL("../../api/v2/auth/login", import.meta.url);
@@ -58,28 +58,28 @@ async function ask(url, signal) {
   }
   const data = await reply.json().catch(() => null);
   if (reply.ok && data) return data;
-  if (reply.status === 403) throw new Error("You may not see the tasks that this is about");
+  if (reply.status === 403) throw new Error("You do not have permission to see these tasks");
   const detail = typeof data?.detail === "string" ? data.detail : data?.detail?.[0]?.msg;
   throw new Error(detail ?? `Airflow answered ${reply.status}`);
 }
 
-// The latest answer. It is asked for again while anything is going on and somebody is looking.
+// The latest answer. It is requested again while any job is active and the page is visible.
 export function useAnswer(path, query) {
   const url = api(path, query);
   const [answer, setAnswer] = useState({ url: "", data: null, error: null });
   const [busy, setBusy] = useState(true);
   const again = useRef(() => {});
   useEffect(() => {
-    let timer, goingOn = true, running = false;
+    let timer, active = true, running = false;
     const stopped = new AbortController();
-    const look = async () => {
+    const load = async () => {
       clearTimeout(timer);
       if (running || stopped.signal.aborted) return;
       running = true;
       setBusy(true);
       try {
-        const data = await ask(url, stopped.signal);
-        goingOn = data.going_on;
+        const data = await request(url, stopped.signal);
+        active = data.active;
         setAnswer({ url, data, error: null });
       } catch (error) {
         if (stopped.signal.aborted) return;
@@ -87,16 +87,16 @@ export function useAnswer(path, query) {
       }
       running = false;
       setBusy(false);
-      if (goingOn && !document.hidden) timer = setTimeout(look, EVERY);
+      if (active && !document.hidden) timer = setTimeout(load, EVERY);
     };
-    const onSight = () => (document.hidden ? clearTimeout(timer) : look());
-    again.current = look;
-    document.addEventListener("visibilitychange", onSight);
-    look();
+    const onVisibility = () => (document.hidden ? clearTimeout(timer) : load());
+    again.current = load;
+    document.addEventListener("visibilitychange", onVisibility);
+    load();
     return () => {
       stopped.abort();
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", onSight);
+      document.removeEventListener("visibilitychange", onVisibility);
     };
   }, [url]);
   return { ...answer, busy, stale: answer.url !== url, again: useCallback(() => again.current(), []) };
@@ -157,7 +157,11 @@ export const State = ({ state, large = false }) =>
     STATES[state] ?? state,
   );
 
-export function RemoteId({ job, most = 1 }) {
+// Whether the service's own word for the state says more than ours.
+export const differs = ({ service_status: status, state }) =>
+  status && status.toLowerCase() !== STATES[state].toLowerCase();
+
+export function JobId({ job, most = 1 }) {
   const rest = job.id_count - Math.min(most, job.ids.length);
   const shown = job.ids.slice(0, most).map((id) => h("code", { key: id, title: id }, id));
   const more = rest > 0 ? h("span", { className: "sluice-muted" }, ` + ${amount(rest)} more`) : null;
@@ -180,14 +184,14 @@ const Away = () =>
     h("path", { d: "M4.5 2H2v8h8V7.5M7 2h3v3M10 2 5.5 6.5", fill: "none", stroke: "currentColor", strokeWidth: 1.3 }),
   );
 
-const told = (job) =>
+const shownCounts = (job) =>
   Object.entries(job.counts)
     .filter(([name, value]) => value > 0 && !name.toLowerCase().endsWith("seconds")) // how long is no progress
     .map(([name, value]) => `${amount(value)} ${words(name)}`);
 
-// A bar where the remote says of how many, a count where it does not.
+// A bar where the service reports a total, a count where it does not.
 export function Progress({ job, most = 2 }) {
-  const counts = told(job);
+  const counts = shownCounts(job);
   const known = job.total !== null && job.done !== null;
   const share = known ? Math.min(1, job.done / job.total) : null;
   const open = job.state === "running" && !known;
@@ -201,7 +205,7 @@ export function Progress({ job, most = 2 }) {
     h(
       "div",
       { className: "sluice-figures" },
-      h("span", null, text || "no figures yet"),
+      h("span", null, text || "no counts yet"),
       percent && h("span", null, percent),
     ),
     known || open

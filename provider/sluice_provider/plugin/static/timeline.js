@@ -1,4 +1,4 @@
-// The last jobs as bars in time, a lane a system; jobs that overlap stand below each other.
+// The latest jobs as bars in time, a lane for each service; jobs that overlap stand below each other.
 
 import { h, moment, span, STATES, tabOf, useLayoutEffect, useNavigate, useRef, useState } from "./parts.js";
 
@@ -21,14 +21,14 @@ function useWidth() {
 }
 
 // Lanes with their bars, each bar with the row below which it does not cover another one.
-function lanesOf(bars, systems, x) {
+function lanesOf(bars, services, x) {
   let top = 0;
-  return systems.flatMap(({ name, title }) => {
-    const mine = bars.filter((bar) => bar.system === name).sort((one, other) => one.asked_at - other.asked_at);
+  return services.flatMap(({ name, title }) => {
+    const mine = bars.filter((bar) => bar.service === name).sort((one, other) => one.submitted_at - other.submitted_at);
     if (!mine.length) return [];
     const ends = [];
     const placed = mine.map((bar) => {
-      const from = x(bar.asked_at), to = Math.max(from + 3, x(bar.ended_at));
+      const from = x(bar.submitted_at), to = Math.max(from + 3, x(bar.ended_at));
       let row = ends.findIndex((end) => end <= from);
       if (row < 0) row = ends.length < DEEP ? ends.length : ends.indexOf(Math.min(...ends));
       ends[row] = to + 2;
@@ -41,27 +41,27 @@ function lanesOf(bars, systems, x) {
   });
 }
 
-export function Timeline({ bars, systems, now }) {
+export function Timeline({ bars, services, now }) {
   const [box, width] = useWidth();
   return h(
     "figure",
-    { className: "sluice-timeline", ref: box, "aria-label": "The last jobs in time" },
-    width > 0 && h(Drawing, { bars, systems, now, width }),
+    { className: "sluice-timeline", ref: box, "aria-label": "The latest jobs over time" },
+    width > 0 && h(Drawing, { bars, services, now, width }),
   );
 }
 
-function Drawing({ bars, systems, now, width }) {
+function Drawing({ bars, services, now, width }) {
   const navigate = useNavigate();
   const whole = bars.map((bar) => ({ ...bar, ended_at: bar.ended_at ?? now, open: bar.ended_at === null }));
   const last = Math.max(...whole.map((bar) => bar.ended_at));
-  const first = Math.min(last - MINUTE, ...whole.map((bar) => bar.asked_at));
+  const first = Math.min(last - MINUTE, ...whole.map((bar) => bar.submitted_at));
   const margin = (last - first) * 0.01, from = first - margin, to = last + margin;
   const x = (time) => LEFT + ((time - from) / (to - from)) * (width - LEFT - 4);
-  const lanes = lanesOf(whole, systems, x);
+  const lanes = lanesOf(whole, services, x);
   const height = lanes.reduce((sum, lane) => sum + lane.height, 0);
   return h(
     "svg",
-    { width, height: height + AXIS, role: "img", "aria-label": `The last ${bars.length} jobs, by system and time` },
+    { width, height: height + AXIS, role: "img", "aria-label": `The latest ${bars.length} jobs, by service and time` },
     ticks(from, to, width).map(({ at, label }) =>
       h(
         "g",
@@ -85,9 +85,9 @@ function Drawing({ bars, systems, now, width }) {
 
 function Bar({ bar, from, to, row, lane, navigate }) {
   const free = (lane.height - (lane.rows * (BAR + GAP) - GAP)) / 2;
-  const lasted = `${bar.open ? "for" : "took"} ${span(bar.ended_at - bar.asked_at)}`;
+  const lasted = `${bar.open ? "for" : "took"} ${span(bar.ended_at - bar.submitted_at)}`;
   const what = `${lane.title}: ${STATES[bar.state]}, ${lasted}`;
-  const lines = [what, `${bar.dag_id} › ${bar.task_id}`, moment(bar.asked_at)];
+  const lines = [what, `${bar.dag_id} › ${bar.task_id}`, moment(bar.submitted_at)];
   return h(
     "rect",
     {
