@@ -13,14 +13,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
-from sluice_provider.journal import Story, digest
-from sluice_provider.operators.asking import Asking, Phase, in_doubt
-from sluice_provider.operators.base import JobOperator
-
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.hooks.base import SluiceHook, call
 from sluice_provider.jobs import Job, JobState
 from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.spec import JobSpec, Phase, for_a_person
+from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.systems import System
 
 if TYPE_CHECKING:
@@ -69,13 +67,49 @@ class EchoHook(SluiceHook):
         return "Hello."
 
 
+# --- what goes into apis/echo_jobs.py
+
+
+class OneEcho(Phase):
+    """One request; Echo cannot be asked what became of it."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__("echo", "echo")
+        self._words = words
+
+    def submit(self, unit: Any, intent: Any, record: Any) -> Flow[str]:
+        return start(self._words, intent.key)
+
+    def reconcile(self, intent: Any, record: Any) -> Flow[Any]:
+        return for_a_person("Echo", "an echo", f"a job with the key {intent.key}", intent)
+        yield
+
+
+class EchoJob(JobSpec):
+    """Words that are echoed."""
+
+    service = "echo"
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def fingerprint(self) -> Any:
+        return [self._words]
+
+    def next_phase(self, record: Any) -> Phase | None:
+        return None if record.phase("echo").outcome else OneEcho(self._words)
+
+    def manifest(self, record: Any) -> dict[str, Any]:
+        return {"ids": list(record.phase("echo").ids)}
+
+
 # --- what goes into operators/echo.py
 
 
-class EchoOperator(JobOperator):
+class EchoOperator(RemoteJobOperator):
     """Have something echoed."""
 
-    system = "echo"
+    service = "echo"
     template_fields = ("words", "echo_conn_id")
 
     def __init__(self, *, words: str, echo_conn_id: str = "echo_default", **kwargs: Any) -> None:
@@ -83,17 +117,8 @@ class EchoOperator(JobOperator):
         self.words = words
         self.echo_conn_id = echo_conn_id
 
-    def fingerprint(self) -> str:
-        return digest(self.words)
-
-    def plan(self, story: Story) -> Phase | None:
-        return None if story.entry("echo").ended else Phase("echo", "echo", self._ask_once, in_doubt)
-
-    def _ask_once(self, asking: Asking) -> None:
-        asking.send(start(self.words, asking.key))
-
-    def manifest(self, story: Story) -> dict[str, Any]:
-        return {"ids": list(story.entry("echo").ids)}
+    def job(self) -> EchoJob:
+        return EchoJob(self.words)
 
 
 # --- the remote

@@ -76,7 +76,7 @@ def test_a_death_while_asking_leaves_the_task_in_doubt(shout, echo, monkeypatch)
     life = shout()
     with life.death("intent written"):
         life.go()
-    key = life.journal["entries"][0]["intent"]["key"]
+    key = life.phase.intent.key
     life.retry()
     assert isinstance(life.error, OutcomeUnknown)
     assert key in str(life.error)
@@ -90,33 +90,53 @@ def test_keys_are_kept_by_retries_and_changed_by_failures(shout, echo, clock):
     assert isinstance(life.error, JobFailed)
     clock.on_nap = ends(echo)
     life.retry()
-    assert (life.state, life.result) == ("success", {"ids": ["2"]})
+    assert (life.state, life.result["ids"]) == ("success", ["2"])
+    assert life.result["replaced_jobs"] == [{"id": "1", "state": "failed"}]
     assert echo.jobs["1"]["key"] != echo.jobs["2"]["key"]
 
 
 # --- the worker is told to stop
 
 
-def test_a_killed_worker_cancels_the_job(shout, echo, clock):
-    """And the next try knows a cancelled job from one to wait for."""
+def marked(life, state):
+    """A user marks the task, and Airflow tells its process to stop."""
+
+    def stop():
+        with life.row() as row:
+            row.state = state
+        killed()
+
+    return stop
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed"])
+def test_a_user_ends_a_running_task(shout, echo, clock, state):
+    """Its job is cancelled, on Airflow's word."""
+    life = shout()
+    clock.on_nap = marked(life, state)
+    life.go()
+    assert echo.states == ["cancelled"]
+    assert life.said("INFO", "the task was", "cancelling echo 1")
+    assert life.history("cancel") != []
+
+
+def test_a_worker_that_is_stopped_leaves_its_job_alone(shout, echo, clock):
+    """A pod is evicted, a deployment replaces workers: the next try reconnects."""
     clock.on_nap = killed
     life = shout().go()
-    assert echo.states == ["cancelled"]
-    assert life.said("INFO", "Asked echo to cancel echo 1")
+    assert echo.states == ["running"]
+    assert life.said("WARNING", "no user ended it", "the next try reconnects")
     clock.on_nap = ends(echo)
-    life.retry()
-    assert (life.state, echo.states) == ("success", ["cancelled", "succeeded"])
-    assert life.said("WARNING", "Asking again for what ended badly: 1")
+    assert life.retry().result == {"ids": ["1"]}
 
 
 def test_a_killed_worker_leaves_the_job_if_told_so(shout, echo, clock):
-    """`cancel_on_kill=False`: the next try picks it up."""
-    clock.on_nap = killed
-    life = shout(cancel_on_kill=False).go()
+    """`cancel_on_kill=False`, whoever ended the task."""
+    life = shout(cancel_on_kill=False)
+    clock.on_nap = marked(life, "failed")
+    life.go()
     assert echo.states == ["running"]
-    assert life.said("WARNING", "as cancel_on_kill says")
-    clock.on_nap = ends(echo)
-    assert life.retry().result == {"ids": ["1"]}
+    assert life.said("WARNING", "cancel_on_kill")
 
 
 def test_a_worker_killed_before_asking_cancels_nothing(shout, echo):
@@ -125,23 +145,13 @@ def test_a_worker_killed_before_asking_cancels_nothing(shout, echo):
     assert echo.jobs == {}
 
 
-def test_a_resumed_worker_knows_what_to_cancel(shout, echo):
-    """After a deferral the operator is a new object; it learns the ids from the journal."""
-    life = shout(deferrable=True).defer()
-    life.fire({"verdict": "over", "job": life.trigger().job}).leg()
-    life.operator.on_kill()
-    assert echo.states == ["cancelled"]
-
-
 def test_kaleidoscope_cannot_cancel(push, remote, clock):
-    """The log says so, and the next try picks the import up."""
-    clock.on_nap = killed
-    life = push().go()
+    """The log says so."""
+    life = push()
+    clock.on_nap = marked(life, "failed")
+    life.go()
     [import_id] = remote.imports
-    assert life.said("WARNING", "kaleidoscope cannot cancel", import_id, "goes on there")
-    clock.on_nap = lambda: None
-    life.retry()
-    assert (life.state, remote.imports) == ("success", [import_id])
+    assert life.said("WARNING", import_id, "goes on in the service, which cannot cancel it")
 
 
 # --- the deferred task is ended
@@ -155,13 +165,34 @@ def end(life, state):
     life.in_triggerer(lambda each: each.on_kill(), trigger)
 
 
-@pytest.mark.parametrize("state", ["failed", "success", "restarting", None], ids=str)
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed"])
 def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
-    """Marked as failed, as success, or cleared."""
+    """A user has marked it."""
     life = shout(deferrable=True).defer()
     end(life, state)
     assert echo.states == ["cancelled"]
-    assert life.said("INFO", "Asked echo to cancel echo 1")
+    assert life.said("INFO", "asked echo to cancel echo 1")
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "queued", "up_for_retry", "restarting", None], ids=str)
+def test_every_other_state_is_no_users_act(shout, echo, state):
+    """The trigger only moves, or the task was cleared, which its next try acts on."""
+    life = shout(deferrable=True).defer()
+    end(life, state)
+    assert echo.states == ["running"]
+    assert life.said("INFO", "Not cancelling")
+
+
+def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
+    """The task has gone on since, and failed by itself; a copy of its trigger is told to stop only now."""
+    life = shout(deferrable=True).defer()
+    trigger = life.trigger()
+    life.fire({"verdict": "timed_out", "job": trigger.job, "message": "late"}).leg()
+    with life.row() as row:
+        row.state = "failed"
+    life.in_triggerer(lambda each: each.on_kill(), trigger)
+    assert echo.states == ["running"]
+    assert life.said("INFO", "Not cancelling", "has gone on since")
 
 
 def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock):
@@ -182,7 +213,7 @@ def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock)
         await trigger.on_kill()
 
     life.in_triggerer(watched_and_killed, trigger)
-    assert [what for _, what, _ in life.xcom("sluice_progress")["history"]] == ["state", "cancel", "state"]
+    assert [what for _, what, _ in life.xcom("sluice_progress")["history"]] == ["status", "cancel", "status"]
     assert life.xcom("sluice_progress")["state"] == "cancelled"
 
 
@@ -191,7 +222,8 @@ def test_cancelling_survives_an_impatient_airflow(shout, echo):
     echo.slow = 0.3
     life = shout(deferrable=True).defer()
     trigger = life.trigger()
-    life.clear()
+    with life.row() as row:
+        row.state = "failed"
 
     async def impatient(trigger):
         killing = asyncio.create_task(trigger.on_kill())
@@ -201,14 +233,6 @@ def test_cancelling_survives_an_impatient_airflow(shout, echo):
 
     life.in_triggerer(impatient, trigger)
     assert echo.states == ["cancelled"]
-
-
-def test_a_trigger_that_only_moves_cancels_nothing(shout, echo):
-    """Airflow 3.3 also calls on_kill when another triggerer takes over: the task is deferred still."""
-    life = shout(deferrable=True).defer()
-    end(life, "deferred")
-    assert echo.states == ["running"]
-    assert life.said("INFO", "Not cancelling")
 
 
 def test_a_trigger_that_cannot_ask_cancels_nothing(shout, echo):
@@ -243,17 +267,19 @@ def test_kaleidoscope_cannot_cancel_while_deferred(push, remote):
     trigger = life.trigger()
     life.clear()
     life.in_triggerer(lambda each: each.on_kill(), trigger)
-    assert life.said("WARNING", "kaleidoscope cannot cancel", remote.imports[0])
+    assert life.said("INFO", remote.imports[0], "kaleidoscope cannot cancel it")
     life.go()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
 
-def test_a_job_cancelled_by_clearing_is_asked_for_again(shout, echo, clock):
-    """Cleared while deferred: the trigger cancels, and the new try does not wait for a cancelled job."""
+def test_a_job_of_a_cleared_task_is_cancelled_by_the_next_try(shout, echo, clock):
+    """Cleared while deferred: the new try knows for certain, cancels, sees it cancelled, and submits again."""
     life = shout(deferrable=True).defer()
     trigger = life.trigger()
     life.clear()
     life.in_triggerer(lambda each: each.on_kill(), trigger)
+    assert echo.states == ["running"]
     clock.on_nap = ends(echo)
     life.go()
     assert (life.state, echo.states) == ("success", ["cancelled", "succeeded"])
+    assert life.result["replaced_jobs"] == [{"id": "1", "state": "cancelled"}]

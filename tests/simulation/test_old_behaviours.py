@@ -1,4 +1,4 @@
-"""The simulation finds what was measured to go wrong in the first version: each old behaviour is put back for a moment."""
+"""The simulation finds what was measured to go wrong in the first version: each old behaviour is put back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 3_000
 @contextmanager
 def any_signal_is_a_users():
     """`on_kill` cancels at any SIGTERM: platform stops, lost heartbeats, a superseded try."""
-    with mock.patch.object(evidence, "of_try", lambda _state: evidence.Evidence(True, "told to stop")):
+    with mock.patch.object(evidence, "of_try", return_value=evidence.Evidence(True, "told to stop")):
         yield
 
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from sluice_provider.apis import liquid_decisions as api
 from sluice_provider.calls.body import FilePart, Landing
 from sluice_provider.calls.flow import Flow
-from sluice_provider.errors import InvalidInput, OutcomeUnknown
+from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs.model import JobState, Work
-from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, iso, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, SubmitAnew, Unit, Unknown
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
+from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, SubmitAnew, Unit, for_a_person
 
 Raw = dict[str, Any]
 
@@ -88,14 +88,7 @@ class BatchJob(JobSpec):
         name = self.job_name_for(intent)
         if self.on_unknown_outcome == "resubmit":
             return SubmitAnew(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
-        return Unknown(
-            OutcomeUnknown(
-                f"{self.kind} {name!r} was submitted at {iso(intent.at)} and no answer came, so it may or may not have "
-                "been accepted; Liquid Decisions cannot be asked for it. Nothing was repeated, and nothing happens by "
-                f"itself. Look in Liquid Decisions for a job whose jobName is {name!r}: if it is there, mark this task "
-                "as success; if it is not there, clear this task to submit again"
-            )
-        )
+        return for_a_person("Liquid Decisions", f"{self.kind} {name!r}", f"a job whose jobName is {name!r}", intent)
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase(self.kind)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from sluice_provider.errors import OutcomeUnknown
 from sluice_provider.jobs.model import JobState
 from sluice_provider.jobs.polling import GRACE, find_after_lost_response
-from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
+from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord, iso
 
 if TYPE_CHECKING:
     from sluice_provider.calls.flow import Flow
@@ -150,6 +150,23 @@ def search(look: Callable[[], Flow[str | None]], intent: Intent, landed: float =
     """
     found = yield from find_after_lost_response(look, intent.at, landed)
     return NoEffect() if found is None else Found(found)
+
+
+def for_a_person(service: str, what: str, where_to_look: str, intent: Intent) -> Unknown:
+    """What `reconcile` ends with where the service cannot be asked, and to submit again could do the work twice.
+
+    :param service: its name for people
+    :param what: was submitted
+    :param where_to_look: for what, as in "a job whose name is 'x'"
+    """
+    return Unknown(
+        OutcomeUnknown(
+            f"{what} was submitted at {iso(intent.at)} and no answer came, so it may or may not have been accepted, and "
+            f"{service} cannot be asked for it. Nothing was repeated, and nothing happens by itself. Look in {service} "
+            f"for {where_to_look}: if it is there, mark this task as success; if it is not there, clear this task to "
+            "submit again"
+        )
+    )
 
 
 class JobSpec:
