@@ -107,7 +107,7 @@ def push(batches: int, kind: type[Batches]) -> tuple[Counted, float]:
     with mock.patch.object(execution, "time", SimpleNamespace(time=clock.time)):
         for effect in run.run(None, on.Started(clock.now, "print", (0, 0), "seed")):
             if isinstance(effect, execution.SaveRecord):
-                storage.save(effect.record)
+                storage.save(effect.record, effect.only)
     return store, time.process_time() - began
 
 

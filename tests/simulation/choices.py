@@ -27,8 +27,8 @@ class Choices:
         self.taken: list[Decision] = []
         self.left = self._random.choice((1, 1, 2, 2, 3, 4))
         self._rate = self._random.choice((0.02, 0.05, 0.1, 0.2))
-        # The first thing goes wrong at some moment of the life of a task, each as likely as any other.
-        self._first = self._random.randrange(0, 80)
+        # The first thing goes wrong at some moment of the life of a task, which may be short or long.
+        self._first = self._random.randrange(self._random.choice((8, 20, 40, 80)))
 
     def opportunity(self, names: Sequence[str]) -> str:
         """What happens now: one of these, or "" for nothing."""

@@ -452,7 +452,7 @@ class Worker(Acting):
     def _save(self, effect: SaveRecord) -> Generator[float, None, None]:
         """Value after value, between which a process may die."""
         try:
-            for key, value in self.storage.changes(effect.record):
+            for key, value in self.storage.changes(effect.record, effect.only):
                 yield 0.01
                 if (name := self.sim.choices.opportunity((*OF_A_SAVE, "dies", "stands still"))) == "api away":
                     self.sim.tell(f"Airflow's API does not take {key}")

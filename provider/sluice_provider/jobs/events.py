@@ -163,9 +163,15 @@ Event = (
 
 
 class Save(NamedTuple):
-    """Write the record. `must` says that nothing may be done before it is written."""
+    """Write the record.
+
+    :param must: nothing may be done before it is written
+    :param only: "intent" or "answer": what is needed to know of one request, once before it and once after it; what is
+        for people is written with the next whole record
+    """
 
     must: bool = True
+    only: str = ""
 
 
 class Log(NamedTuple):

@@ -30,6 +30,7 @@ class SaveRecord(NamedTuple):
 
     record: JobRecord
     must: bool
+    only: str = ""
 
 
 class PublishJob(NamedTuple):
@@ -148,7 +149,7 @@ class Execution:
     # --- actions without an event
 
     def _save(self, action: on.Save) -> Generator[Effect, Any, None]:
-        yield SaveRecord(self._known, action.must)
+        yield SaveRecord(self._known, action.must, action.only)
 
     def _log(self, action: on.Log) -> Generator[Effect, Any, None]:
         getattr(self._spec.log, action.level)("%s", action.text)

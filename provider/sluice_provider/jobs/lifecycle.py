@@ -240,9 +240,10 @@ class Lifecycle:
         intent = Intent(key, before.at if before is not None and repeated else event.now, event.start, event.size)
         current = _noted(current, event)._replace(intent=intent)
         record = record.with_phase(current).with_event(event.now, "submitting", _share(phase.name, intent))
-        record = self._summary(record, phase, current, event.now, state="submitting", ended_at=None)
+        state = "running" if any(each.submissions for each in record.phases) else "submitting"
+        record = self._summary(record, phase, current, event.now, state=state, ended_at=None)
         turn = record.turn._replace(submissions=record.turn.submissions + 1, repeated=repeated, before=None)
-        return record._replace(turn=turn), [on.Save(), on.Submit()]
+        return record._replace(turn=turn), [on.Save(only="intent"), on.Submit()]
 
     def _unit_found(self, record: JobRecord, event: on.UnitFound) -> Step:
         phase, current = self._open(record)
@@ -265,7 +266,7 @@ class Lifecycle:
     def _answered(self, record: JobRecord, phase: Phase, submission: Submission, now: float) -> Step:
         record = self._with_submissions(record, phase, (submission,), now)
         record = record.with_phase(record.phase(phase.name)._replace(intent=None))
-        return record._replace(turn=Turn()), [on.Save(), on.Prepare()]
+        return record._replace(turn=Turn()), [on.Save(only="answer"), on.Prepare()]
 
     def _with_submissions(
         self, record: JobRecord, phase: Phase, submissions: tuple[Submission, ...], now: float

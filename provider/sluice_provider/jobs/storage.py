@@ -101,8 +101,11 @@ class RecordStorage:
 
     # --- writing
 
-    def save(self, record: JobRecord) -> None:
-        for key, value in self.changes(record):
+    def save(self, record: JobRecord, only: str = "") -> None:
+        """
+        :param only: "intent": what is needed to know of a request before it is sent; "answer": what it was answered
+        """
+        for key, value in self.changes(record, only):
             self.write(key, value)
 
     def write(self, key: str, value: Any) -> None:
@@ -110,19 +113,21 @@ class RecordStorage:
         self._values.set(key, value)
         self._written[key] = value
 
-    def changes(self, record: JobRecord) -> Iterator[tuple[str, Any]]:
+    def changes(self, record: JobRecord, only: str = "") -> Iterator[tuple[str, Any]]:
         """What has to be written, in this order. Whoever iterates writes each value before it asks for the next."""
         if self._unfinished is not None:
             self._unfinished()
         self._unfinished = self._take_back()
-        yield from self._changed(STATE_KEY, str(record.summary.get("state") or "submitting"))
         if not self._summary_only:
             before = self._kept if self._kept is not None and self._kept.seed == record.seed else None
             if before is None:
                 self._log.begin(record.seed)
             yield from self._log.append(_log_lines(before, record))
-        yield from self._history.append(record.history, self._clean)
-        yield from self._changed(KEY, self._head(record))
+        if not only:
+            yield from self._history.append(record.history, self._clean)
+        if only != "answer":
+            yield from self._changed(KEY, self._head(record))
+            yield from self._changed(STATE_KEY, str(record.summary.get("state") or "submitting"))
         self._kept, self._unfinished = record, None
 
     def _take_back(self) -> Callable[[], None]:

@@ -179,7 +179,7 @@ class JobRun:
         if self._terminating:
             self._save_beside(effect.record)
         elif effect.must:
-            self._records.save(effect.record)
+            self._records.save(effect.record, effect.only)
         else:
             self._try_to_save(effect.record)
 

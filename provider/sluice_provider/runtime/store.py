@@ -55,7 +55,7 @@ class TaskRecords:
     def load(self) -> JobRecord | None:
         return self._storage.load()
 
-    def save(self, record: JobRecord) -> None:
-        self._storage.save(record)
-        if self._page is not None:
+    def save(self, record: JobRecord, only: str = "") -> None:
+        self._storage.save(record, only)
+        if self._page is not None and not only:
             self._page.save(record)
