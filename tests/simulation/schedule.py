@@ -8,6 +8,7 @@ something may go wrong or be done by a user, as `Choices` decide:
   try begins; or is told to stop by the platform
 - a request is refused, lost before or after it was applied, lands late, or is answered with 5xx or 429
 - Airflow's API does not take a write
+- the wall clock is set, back or forward
 - a user marks the task failed or success, or clears it
 - a trigger dies and is taken over by another triggerer; is held by two; breaks; moves
 """
@@ -49,7 +50,16 @@ MOST_STEPS = 4_000
 LONGEST = 10 * 86400.0
 """Seconds of virtual time after which a task must have ended."""
 
-IN_A_PROCESS = ("dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared")
+IN_A_PROCESS = (
+    "dies",
+    "dies after",
+    "stands still",
+    "told to stop",
+    "marked failed",
+    "marked success",
+    "cleared",
+    "clock",
+)
 IN_A_TRIGGER = ("triggerer dies", "held twice", "breaks", "moves", "marked failed", "marked success", "cleared")
 OF_A_CALL = ("refused", "lost before", "lost after", "late", "502 after", "503 before", "429")
 OF_A_SAVE = ("api away",)
@@ -486,6 +496,11 @@ class Worker(Acting):
             if seconds > 300.0:
                 sim._spawn(self._given_up(), 300.0)
             yield seconds
+        elif name == "clock":
+            # More than this no age can be told by: a late request lands within 90 s and is waited for for 120; a client
+            # token that FinSpace knows for 600 s is used for 510.
+            sim.world.wall_error = sim.choices.either("clock jumps", -80.0, -30.0, 20.0)
+            sim.tell(f"the wall clock jumps: it is wrong by {sim.world.wall_error:.0f} s")
         elif name == "told to stop":
             sim.tell("the platform tells the process to stop")
             yield from self._terminate()

@@ -28,7 +28,7 @@ def test_everything_that_may_go_wrong_does(service):
     found = explore(SCENARIOS[service], 400, seed=1)
     seen = {"dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared"}
     seen |= {"refused", "lost before", "lost after", "late", "502 after", "503 before", "429", "api away"}
-    seen |= {"triggerer dies", "breaks", "moves", "held twice", "rolled back", "airflow cannot be asked"}
+    seen |= {"triggerer dies", "breaks", "moves", "held twice", "rolled back", "airflow cannot be asked", "clock"}
     assert seen <= set(found.faults)
 
 

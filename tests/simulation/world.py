@@ -144,6 +144,7 @@ class World:
         _current = self
         self.service = service
         self.now = START
+        self.wall_error = 0.0  # by how much the wall clock of the provider's machines is wrong
         self.random = random.Random(seed)
         self.log: list[Exchange] = []
         self._late: list[tuple[float, int, str, Arrival]] = []
@@ -360,6 +361,11 @@ def _sleep(seconds: float) -> None:
     _world().advance(seconds)
 
 
+def _wall_time() -> float:
+    """What the provider's machines take for the time of day."""
+    return START if _current is None else _current.now + _current.wall_error
+
+
 def _time() -> float:
     return START if _current is None else _current.now
 
@@ -400,7 +406,7 @@ def _clock_in_force(modules: tuple[ModuleType, ...]) -> Iterator[None]:
 
     global _in_force
     instead: list[tuple[ModuleType, Any]] = [
-        (time, _Instead(time, time=_time, monotonic=_time, sleep=_sleep)),
+        (time, _Instead(time, time=_wall_time, monotonic=_time, sleep=_sleep)),
         (random, _Random()),
         (uuid, _Instead(uuid, uuid4=_uuid4)),
     ]

@@ -33,7 +33,7 @@ TOKEN_LIFE = 600.0
 """Seconds for which the service knows a client token again (API reference, CreateKxChangeset: 10 minutes)."""
 LAST_REPEAT = TOKEN_LIFE - 90.0
 """Seconds after its first use at which a token is sent for the last time, as one attempt may take a minute and more."""
-CLOCKS = 10.0
+CLOCKS = 30.0
 """Seconds by which the service's clock and ours may differ, where changesets are told from older ones by their time."""
 
 Raw = dict[str, Any]
