@@ -12,8 +12,8 @@ pushes the measurements of that day and no others, so a run can be repeated, or 
 - A failed run is retried. If Kaleidoscope has accepted the rows already, the next try reconnects to the import instead
   of pushing them twice.
 
-The rows are passed from task to task by XCom, which is right for a day's worth of small ones. For many, let the first task
-write a file to storage that all workers can read, and return its path.
+The rows are passed from task to task by XCom, which is right for a day's worth of small ones. For many, let the first
+task write a file to storage that all workers can read, and return its path.
 """
 
 from __future__ import annotations

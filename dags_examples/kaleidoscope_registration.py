@@ -8,7 +8,8 @@ all gets a result, too: an error that says why.
 The event is the run's `dag_run.conf`; `events` finds it also where an asset of a watcher has scheduled the run. It was
 confirmed with Kaleidoscope before the run was made, and a webhook that is delivered twice makes one run.
 
-For this the connection has a `webhook_secret`, shared with the sender, and `webhook_dag_id` with the id of this DAG; webhooks go to `https://<airflow>/sluice/webhooks/kaleidoscope/kaleidoscope_default`.
+For this the connection has a `webhook_secret`, shared with the sender, and `webhook_dag_id` with the id of this DAG;
+webhooks go to `https://<airflow>/sluice/webhooks/kaleidoscope/kaleidoscope_default`.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@
     └── JobFailed                 yes    the job failed, or was cancelled
         └── RowsRejected          no     the job ended, but the service rejected rows
 
-`retry` is whether a retry with the same input can help: `not hopeless`. A single error may know better than its class: a
-`JobFailed` is hopeless if the service says that the same job would fail again. A hopeless error ends the task, whatever
-its `retries`.
+`retry` is whether a retry with the same input can help: `not hopeless`. A single error may know better than its class:
+a `JobFailed` is hopeless if the service says that the same job would fail again. A hopeless error ends the task,
+whatever its `retries`.
 
 Every error pickles (Airflow moves exceptions between processes). No message, attribute or chained exception holds a
 secret.
@@ -96,7 +96,7 @@ class Answered(SluiceError):
 
 
 class ClientError(Answered):
-    """The service refused the request (4xx). Nothing was done."""
+    """The service refused the request (4xx)."""
 
     hopeless = True
 
