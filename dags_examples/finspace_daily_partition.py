@@ -5,10 +5,10 @@ A run covers one day, its data interval. From a bucket it puts that day's partit
 enumerates the symbols of all partitions, into a kdb database; then it deletes the partition that has become too old.
 
 - The three changes are one changeset: the database has all of them or none. They are made in the order given.
-- A run can be repeated, or made up for, at any time: to put the same partition again replaces it, and to delete one
+- A run can be repeated, or backfilled, at any time: putting the same partition again replaces it, and deleting one
   that is not there changes nothing. `max_active_runs=1` keeps the days in order.
-- While FinSpace works, the task is deferred and takes up no worker. A try that dies is picked up by the next one: the
-  changeset is asked for under a token that is written down before, so it is never made twice.
+- While FinSpace works, the task is deferred and holds no worker slot. After a failure the next try reconnects to the
+  changeset: it is submitted with a client token that is recorded before, so it is never created twice.
 - A list of more than 32 changes would become several changesets, each awaited before the next.
 
 The environment and the bucket are those of the sandbox; in your own DAG they are your own.

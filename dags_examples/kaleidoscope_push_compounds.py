@@ -4,9 +4,9 @@
 150 compounds out of a JSON Lines file, 40 at a time: each batch is an import of its own in Kaleidoscope, and the task
 waits for all of them.
 
-Then the same rows are pushed again by a task that does not wait. It returns the ids of the imports it started, and
-one sensor for each import waits in its place. Other tasks could do something useful meanwhile. Since records are kept
-by their key, the second push changes nothing.
+Then the same rows are pushed again by a task that does not wait. It returns the ids of the imports that it submitted,
+and one sensor for each import waits in its place. Other tasks could run meanwhile. Since records are kept by their key,
+the second push changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMPOUNDS = Path(__file__).parent / "data" / "compounds.jsonl"
 
 @task
 def imports_of(pushed: dict[str, Any]) -> list[str]:
-    """Name the imports that a push started, for the sensors to be mapped over."""
+    """Return the ids of the imports that a push submitted, for the sensors to be mapped over."""
     ids: list[str] = pushed["import_ids"]
     return ids
 

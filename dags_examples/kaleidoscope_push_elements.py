@@ -4,8 +4,8 @@
 The chemical elements, out of a CSV file, become records in Kaleidoscope. Records are kept by their key, here the
 element's symbol: pushing the table a second time updates the same 118 records.
 
-Kaleidoscope imports in the background. While it does, the task is deferred and takes up no worker; it succeeds when
-the import has, and fails when a row was rejected. What it returns says how many records were created and updated.
+Kaleidoscope imports in the background. While it does, the task is deferred and holds no worker slot; it succeeds when
+the import has, and fails when a row was rejected. Its result has the numbers of records created and updated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @task
 def show(pushed: dict[str, Any]) -> None:
-    """Write the outcome into the log."""
+    """Log the result."""
     log.info("%(pushed)s rows pushed: %(created)s records created, %(updated)s updated", pushed)
 
 

@@ -2,18 +2,18 @@
 ### Push every day what came in that day
 
 A run covers one day, its data interval: from `data_interval_start` up to, but not including, `data_interval_end`. It
-pushes the measurements of that day and no others, so a run can be repeated, or made up for, at any time later.
+pushes the measurements of that day and no others, so a run can be repeated, or backfilled, at any time later.
 
-- `catchup=True` makes up for the days since `start_date`, here three days in March 2026, `max_active_runs=1` one after
+- `catchup=True` backfills the days since `start_date`, here three days in March 2026, `max_active_runs=1` one after
   the other: a sample that was measured again must end with its later value.
 - `CronDataIntervalTimetable` gives a run the day before as its interval. A bare `"@daily"` does not in Airflow 3:
   there both ends of the interval are the same moment.
 - A day on which nothing was measured is skipped: `short_circuit` passes rows on, but not an empty list.
-- A failed run is tried again. When Kaleidoscope had the rows already, the next try picks the import up where it is
-  instead of pushing them twice.
+- A failed run is retried. If Kaleidoscope has accepted the rows already, the next try reconnects to the import instead
+  of pushing them twice.
 
-The rows are handed from task to task, which is right for a day's worth of small ones. For many, let the first task
-write a file to storage that all workers can read, and return its path.
+The rows are passed from task to task by XCom, which is right for a day's worth of small ones. For many, let the first
+task write a file to storage that all workers can read, and return its path.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """
-### Check what is handed in for registration
+### Check what is submitted for registration
 
 Somebody registers a file in Kaleidoscope, which sends a webhook, and the webhook starts a run of this DAG. The file is
-brought here, each row is checked in plain Python, and the verdicts go back to Kaleidoscope. A file that cannot be read
-at all is answered, too: with an error that says why.
+downloaded, each row is checked in plain Python, and the results are sent to Kaleidoscope. A file that cannot be read at
+all gets a result, too: an error that says why.
 
 The event is the run's `dag_run.conf`; `events` finds it also where an asset of a watcher has scheduled the run. It was
 confirmed with Kaleidoscope before the run was made, and a webhook that is delivered twice makes one run.
 
-For this the connection has a `webhook_secret`, which the sender has, too, and `webhook_dag_id` with the name of this
-DAG; webhooks go to `https://<airflow>/sluice/webhooks/kaleidoscope/kaleidoscope_default`.
+For this the connection has a `webhook_secret`, shared with the sender, and `webhook_dag_id` with the id of this DAG;
+webhooks go to `https://<airflow>/sluice/webhooks/kaleidoscope/kaleidoscope_default`.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from sluice_provider.operators.kaleidoscope import (
     KaleidoscopeSubmitRegistrationResultsOperator,
 )
 
-# With more than one worker, a place that all of them reach (s3://...).
+# With more than one worker, storage that all of them reach (s3://...).
 FOLDER = Path(os.environ.get("AIRFLOW_HOME") or tempfile.gettempdir()) / "registrations"
 ATOM = r"[A-Z][a-z]?\d*"
 
 
 class Unreadable(Exception):
-    """The file as a whole is no use."""
+    """No row of the file can be read."""
 
 
 @task(multiple_outputs=True)
 def take(**context: Any) -> dict[str, Any]:
-    """Take the event that this run was started for: which file, of which operation."""
+    """Return the event that started this run: which file, of which operation."""
     found = event(context)
     return {name: found[name] for name in ("operation_id", "file_id", "file_name")}
 
 
 @task(multiple_outputs=True)
 def check(download: dict[str, Any]) -> dict[str, Any]:
-    """Judge the file: a verdict on each of its rows, or an error that says why there can be none."""
+    """Check the file: a result for each of its rows, or an error that says why there is none."""
     with local_copy(download) as path:
         try:
             records = [verdict(row) for row in rows_of(path)]
@@ -78,7 +78,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def verdict(row: dict[str, str]) -> dict[str, Any]:
-    """Judge one row."""
+    """Check one row."""
     if re.fullmatch(f"({ATOM})+", row["formula"] or ""):
         data = {"name": row["name"], "formula": row["formula"]}
         return {"record_id": row["record_id"], "status": "matched", "data": data}

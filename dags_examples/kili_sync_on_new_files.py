@@ -1,12 +1,12 @@
 """
 ### Label what arrives in a bucket
 
-A task draws six plots into a bucket. Kili is connected to the bucket, a sensor waits until Kili sees that there is
-something new, and what is new becomes assets of a project, ready to be labelled. A plot that is gone from the bucket
-is removed from the project too, unless that would be more than half of them: then something is wrong with the bucket.
+A task draws six plots into a bucket. Kili is connected to the bucket, a sensor waits until Kili finds new files, and
+these become assets of a project, ready to be labelled. A plot that is gone from the bucket is removed from the project
+too, unless that would be more than half of them: then something is wrong with the bucket, and the task fails.
 
-Project and integration are parameters of the DAG; their defaults are the sandbox's, whose buckets are folders. Where
-the bucket is, is asked of Kili. With another kind of storage, write the files to its own address (`s3://...`).
+Project and integration are parameters of the DAG; their defaults are the sandbox's, whose buckets are folders. The
+bucket's address is read from Kili. With another kind of storage, write the files to its own address (`s3://...`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def draw(integration_id: str) -> int:
 
 @task
 def show(synchronised: dict[str, Any]) -> None:
-    """Write the outcome into the log."""
+    """Log the result."""
     log.info("%(added)s added, %(removed)s removed, %(assets_after)s assets now: %(url)s", synchronised)
 
 

@@ -1,14 +1,15 @@
 """
 ### Every night: import two files into Liquid Decisions, export what changed that day
 
-The accounts come as CSV, the visits as JSON. Both are streamed, so they may be as large as they like, and imported at
-the same time; Liquid Decisions works in the background, and while it does the tasks are deferred and take up no worker.
+The accounts come as CSV, the visits as JSON. Both are streamed, whatever their size, and imported at the same time;
+Liquid Decisions works in the background, and while it does the tasks are deferred and hold no worker slot.
 
 Then what changed in the data interval of the run is exported. The task waits for the job, fetches its results into a
-folder of that day, each file there whole or not at all, and returns their paths.
+folder of that day, each file whole or not at all, and returns their paths.
 
-- A job's name ends with a mark, like `Accounts [3f9c02a1be]`. Should an answer be lost, so that nobody can know whether
-  the job was begun, the task fails and names it. It is not sent twice: Liquid Decisions would import it twice.
+- A job's name ends with a mark, like `Accounts [3f9c02a1be]`. If the response to an import is lost, its outcome is
+  unknown, and Liquid Decisions cannot be queried for it: the task fails and names the job by this mark. It is not sent
+  again, as that could import it twice. An export changes nothing, so it is submitted again.
 - Files and destination may be anything that Airflow's ObjectStoragePath reaches, such as `s3://bucket/exports`.
 """
 

@@ -1,26 +1,30 @@
 """Every exception of the package, split by who must act.
 
-    SluiceError
-    ├── InvalidInput              the DAG's author: an argument, a record or a file is wrong; nothing was sent
-    │   └── InvalidConnection     whoever keeps the Airflow connection: a field is missing or wrong; nothing was sent
-    ├── Unreachable           nobody answered: network, DNS, TLS, timeout
-    ├── ClientError               the remote said no (4xx), and why
-    │   ├── AuthenticationFailed  401: the credentials are wrong or expired
-    │   ├── PermissionDenied        403: the credentials are known but may not do this
-    │   ├── NotFound          404: an id in the call does not exist there
-    │   ├── Conflict          409: it clashes with what is there already
-    │   ├── TooLarge          413: the request is over the remote's size limit
-    │   └── RateLimited         429: too many requests; `retry_after` says when to come back
-    ├── ServerError                the remote failed (5xx)
-    ├── UnexpectedResponse         an answer, or an event, is not of the promised shape
-    ├── OutcomeUnknown               asked and never answered: the work may or may not have begun
-    ├── SafetyLimitExceeded             going on would go beyond a limit that the author set, so it was not gone on
-    ├── TimedOut              the job outlived its deadline and may still be running
-    └── JobFailed                the job ended badly
-        └── RowsRejected      the job ended, but the remote turned rows away
+    SluiceError                   retry
+    ├── InvalidInput              no     the DAG's author: an argument, a record or a file is wrong; nothing was sent
+    │   └── InvalidConnection     no     a field of the Airflow connection is missing or wrong; nothing was sent
+    ├── Unreachable               yes    no response: network, DNS, TLS, timeout
+    ├── ClientError               no     the service refused the request (4xx), with its reason
+    │   ├── AuthenticationFailed  no     401: the credentials are wrong or expired
+    │   ├── PermissionDenied      no     403: the credentials are valid but may not do this
+    │   ├── NotFound              no     404: an id in the request does not exist there
+    │   ├── Conflict              no     409: the request conflicts with what is there already
+    │   ├── TooLarge              no     413: the request is over the service's size limit
+    │   └── RateLimited           yes    429: too many requests; `retry_after` says when to try again
+    ├── ServerError               yes    the service failed (5xx)
+    ├── UnexpectedResponse        yes    a response, or an event, is not of the documented shape
+    ├── OutcomeUnknown            no     submitted, without a response: the job may or may not have begun
+    ├── SafetyLimitExceeded       no     going on would exceed a limit that the DAG's author set
+    ├── TimedOut                  yes    the job is not over at its deadline, and may still be running
+    └── JobFailed                 yes    the job failed, or was cancelled
+        └── RowsRejected          no     the job ended, but the service rejected rows
 
-Every error pickles (Airflow moves exceptions between processes) and `hopeless` says whether trying the very same
-thing again can be expected to help. No message, attribute or chained exception holds a secret.
+`retry` is whether a retry with the same input can help: `not hopeless`. A single error may know better than its class:
+a `JobFailed` is hopeless if the service says that the same job would fail again. A hopeless error ends the task,
+whatever its `retries`.
+
+Every error pickles (Airflow moves exceptions between processes). No message, attribute or chained exception holds a
+secret.
 """
 
 from __future__ import annotations
@@ -32,13 +36,13 @@ class SluiceError(Exception):
     """The root: catch this to catch everything that this package raises."""
 
     hopeless: bool = False
-    """True when the same call with the same input will fail again, so that a retry only costs time."""
+    """True when the same request with the same input will fail again, so that a retry only costs time."""
 
     retry_after: float | None = None
-    """Seconds after which the remote asked to be called again, if it did."""
+    """Seconds after which the service wants the next request, if it said so."""
 
     acted: bool = False
-    """An earlier attempt of the same call was not answered, so it may have been done, whatever this error says."""
+    """An earlier attempt of the same request got no response, so it may have been applied, whatever this error says."""
 
     @property
     def maybe_applied(self) -> bool:
@@ -48,7 +52,7 @@ class SluiceError(Exception):
 
 
 class InvalidInput(SluiceError, ValueError):
-    """What the author gave cannot be sent. Nothing was sent."""
+    """An argument, a record or a file is wrong. Nothing was sent."""
 
     hopeless = True
 
@@ -58,7 +62,7 @@ class InvalidConnection(InvalidInput):
 
 
 class Unreachable(SluiceError):
-    """Nobody answered. `sent` tells whether the request may have reached the remote."""
+    """No response came. `sent` is whether the request may have reached the service."""
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
@@ -66,9 +70,9 @@ class Unreachable(SluiceError):
 
 
 class Answered(SluiceError):
-    """The remote answered, with a status that is an error. Raised only as one of its kinds.
+    """The service responded with an error status. Raised only as one of its subclasses.
 
-    :param path: which part of the request it is about, for remotes that say so (GraphQL)
+    :param path: which part of the request it is about, for services that say so (GraphQL)
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Answered(SluiceError):
 
 
 class ClientError(Answered):
-    """The remote understood and said no (4xx)."""
+    """The service refused the request (4xx)."""
 
     hopeless = True
 
@@ -106,15 +110,15 @@ class PermissionDenied(ClientError):
 
 
 class NotFound(ClientError):
-    """404: an id in the call is unknown to the remote."""
+    """404: an id in the request does not exist in the service."""
 
 
 class Conflict(ClientError):
-    """409: the call clashes with what the remote already holds."""
+    """409: the request conflicts with what the service already holds."""
 
 
 class TooLarge(ClientError):
-    """413: the request is over the remote's size limit."""
+    """413: the request is over the service's size limit."""
 
 
 class RateLimited(ClientError):
@@ -124,37 +128,37 @@ class RateLimited(ClientError):
 
 
 class ServerError(Answered):
-    """The remote failed (5xx). `sent` is False when it failed before our request could have been acted on."""
+    """The service failed (5xx). `sent` is False when it failed before the request could have been applied."""
 
     sent: bool = True
 
 
 class UnexpectedResponse(SluiceError):
-    """An answer or an event is not of the promised shape."""
+    """A response or an event is not of the documented shape."""
 
 
 class OutcomeUnknown(SluiceError):
-    """The remote was asked and no answer came, so the work may or may not have begun."""
+    """A job was submitted and no response came, so it may or may not have begun. The message says what to look for."""
 
     hopeless = True
 
 
 class SafetyLimitExceeded(SluiceError):
-    """Going on would go beyond a limit that the author set, so it was not gone on. The message names the numbers."""
+    """Going on would exceed a limit that the DAG's author set. The message names the numbers."""
 
     hopeless = True
 
 
 class TimedOut(SluiceError):
-    """The job outlived its deadline. It may still be running: the message says what became of it."""
+    """The job is not over at its deadline. It may still be running: the message says how it was seen last."""
 
 
 class JobFailed(SluiceError):
-    """The job ended badly, in the remote's own words."""
+    """The job failed, or was cancelled; in the service's own words."""
 
 
 class RowsRejected(JobFailed):
-    """The job ended and the remote turned rows away, which the author said must not pass."""
+    """The job ended and the service rejected rows, which `on_rejected_rows` does not let pass."""
 
     hopeless = True
 

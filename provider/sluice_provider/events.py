@@ -6,8 +6,8 @@
             ...
 
 A run that a webhook started directly has its event in `dag_run.conf`; one that an asset scheduled has those of the
-webhook, or of a watcher, in its asset events. An event that was told more than once is there once. One run may still
-be told of something that another run has dealt with: what counts is what the remote says when it is asked.
+webhook, or of a watcher, in its asset events. An event that was delivered more than once is there once. Two runs may
+still get the same event: what counts is the registration's status in the service.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def events(context: Any = None) -> list[RegistrationEvent]:
 def event(context: Any = None) -> RegistrationEvent:
     """The only event of this run.
 
-    :raises InvalidInput: there is none, or there are several, as a watcher may tell of several at once
+    :raises InvalidInput: there is none, or there are several, as a watcher may report several at once
     """
     found = events(context)
     if len(found) != 1:

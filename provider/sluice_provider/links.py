@@ -1,4 +1,4 @@
-"""Extra links on a task, to its job in the remote's own web UI."""
+"""Extra links on a task, to its job in the service's own web UI."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fixtures for the tests of DAGs that use Sluice: `pytest_plugins = ["sluice_provider.testing"]` in a conftest.
 
-`sluice_sandbox` is a pretended remote on a free port, empty at the start of each test, whose clock moves when told to.
+`sluice_sandbox` serves the mock services on a free port, as new for each test, with a clock that a test can advance.
 `sluice_connections` points Airflow's connections at it.
 """
 
@@ -28,7 +28,7 @@ class SandboxClient:
 
     @property
     def url(self) -> str:
-        """Where it is; a remote's base URL is this and its name, as in `/kaleidoscope`."""
+        """Where it is; a service's base URL is this and its name, as in `/kaleidoscope`."""
         return self._sandbox.url
 
     def connections(self) -> dict[str, str]:
@@ -40,7 +40,7 @@ class SandboxClient:
         self._control("POST", "reset")
 
     def faults(self, faults: list[dict[str, Any]]) -> None:
-        """Exactly this trouble from now on; an empty list clears."""
+        """Exactly these faults from now on; an empty list clears."""
         self._control("POST", "faults", json=faults)
 
     def settings(self, **settings: Any) -> dict[str, Any]:
@@ -53,17 +53,17 @@ class SandboxClient:
         self.settings(clock_advance=seconds)
 
     def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
-        """What the remotes were asked, oldest first, without secrets."""
+        """All requests to the services, oldest first, without secrets."""
         seen: list[dict[str, Any]] = self._control("GET", "requests", params={"clear": int(clear)})
         return seen
 
     def state(self, *, records: bool = True) -> dict[str, Any]:
-        """What the remotes hold, and under `credentials` how to get in."""
+        """What the services hold, and under `credentials` how to log in."""
         state: dict[str, Any] = self._control("GET", "state", params={"records": int(records)})
         return state
 
     def register(self, file_name: str, content: str, **more: Any) -> dict[str, Any]:
-        """Somebody uploads a file to Kaleidoscope and registers it; tells `file_id` and `registration`.
+        """Somebody uploads a file to Kaleidoscope and registers it; returns `file_id` and `registration`.
 
         :param more: `record_ids`, `content_type`, or `register=False`, which only uploads it.
         """
@@ -72,7 +72,7 @@ class SandboxClient:
         return told
 
     def stage(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
-        """Somebody stages drafts in Kaleidoscope, each with a `name`; tells `record_ids` and `submission`.
+        """Somebody stages drafts in Kaleidoscope, each with a `name`; returns `record_ids` and `submission`.
 
         :param submit: `registration` or `validation`, which submits them at once.
         """
@@ -81,7 +81,7 @@ class SandboxClient:
         return told
 
     def burst(self, files: int, senders: int) -> list[str]:
-        """So many files are registered at once, their webhooks sent by so many senders; tells the ids of the files."""
+        """So many files are registered at once, their webhooks sent by so many senders; returns the files' ids."""
         asked = {"files": files, "senders": senders}
         told: list[str] = self._control("POST", "kaleidoscope/burst", json=asked)["file_ids"]
         return told

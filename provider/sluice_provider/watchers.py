@@ -49,15 +49,16 @@ SHORTEST = 1.0
 
 
 class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
-    """Tells of registrations and submissions that wait for results.
+    """Reports registrations and submissions that wait for results.
 
     The payload of an event is `{"events": [...]}`, as `sluice_provider.events.events` reads it.
 
-    :param operation_ids: which operations to look at
+    :param operation_ids: which operations to poll
     :param kaleidoscope_conn_id: Airflow connection id
-    :param poll_interval: seconds between two looks
-    :param repeat_after: seconds after which that which nobody has touched is told again; doubled each time, five times
-    :param event_types: only these kinds of events; all of them if left out
+    :param poll_interval: seconds between two polls
+    :param repeat_after: seconds after which a registration that nobody works on is reported again; doubled each time,
+        five times
+    :param event_types: only these types of events; all of them if left out
     """
 
     def __init__(

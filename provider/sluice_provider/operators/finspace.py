@@ -19,14 +19,14 @@ __all__ = ["ChangeRequest", "FinSpaceCreateChangesetOperator", "delete", "put"]
 class FinSpaceCreateChangesetOperator(RemoteJobOperator):
     """Change a kdb database: files are put into it from S3, and deleted from it, in the order given.
 
-    More requests than a changeset takes become several changesets, each awaited before the next. Whatever dies when,
-    no changeset is created twice: each is submitted with a client token that stands in the task's record, and when the
-    service has forgotten the token (after ten minutes) the changeset is looked for among the database's. A task that is
-    cleared between its first changeset and its last goes on; one that is cleared after its end makes all changes again.
+    More requests than a changeset takes become several changesets, each awaited before the next. No changeset is
+    created twice, whatever fails: each is submitted with a client token that is in the task's record, and before the
+    service forgets the token (after ten minutes) the database's changesets are searched instead. A task that is cleared
+    between its first changeset and its last continues; one that is cleared after its end makes all changes again.
 
     Returns `{"system", "state", "environment_id", "database_name", "changeset_ids", "put", "deleted", "changesets",
     "submitted_at", "ended_at", "seconds"}`; `changesets` says what each changed: `{"id", "put": [database paths],
-    "deleted": [database paths]}`. Outlets get the same as their event's extra.
+    "deleted": [database paths]}`. With `plan_only`, `state` is "planned". Outlets get the same as their event's extra.
 
     Rests on CreateKxChangeset and GetKxChangeset of API version 2021-03-12. AWS ended the hosted service on 2026-10-07;
     the connection's `endpoint_url` says who answers instead.
@@ -34,7 +34,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
     :param environment_id: the kdb environment (templated)
     :param database_name: the database in it (templated)
     :param change_requests: dicts in the API's own spelling, `{"changeType": "PUT", "s3Path": "s3://bucket/db/sym",
-        "dbPath": "/"}`, or what `put` and `delete` of this module make (templated)
+        "dbPath": "/"}`, or made by `put` and `delete` of this module (templated)
     :param client_token: instead of the token that the task derives; within ten minutes the service answers the same
         token with the same changeset, also to another task or after a clear (templated)
     :param max_requests_per_changeset: 32 at the most, which is what the service takes

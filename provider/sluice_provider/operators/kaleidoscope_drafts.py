@@ -17,14 +17,15 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
     """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
     them.
 
-    The same rows staged twice are two drafts each, so nothing is ever staged again that may have been: rows are handed
-    over first, which makes no drafts, and then run by the id that Kaleidoscope gave them. When the answer to running is
-    lost, that import is looked at, and run again only if it was not. Rows are read once and checked, into a temporary
-    file on the worker (`TMPDIR`), before the first is sent.
+    The same rows staged twice are two drafts each, so nothing is ever staged again that may have been: rows are
+    uploaded as an import first, which makes no drafts, and the import is then run by its id. If the response to running
+    it is lost, the import's status decides: the same one is run again only if it was not run. Rows are read once and
+    checked, into a temporary file on the worker (`TMPDIR`), before the first is sent.
 
     Returns `{"system", "state", "operation_id", "import_ids", "staged", "replaced", "created", "updated", "skipped",
-    "rejected", "submitted_at", "ended_at", "seconds", "url"}`; with `wait_for_completion=False` the service's counts
-    are missing. Outlets get the same as their event's extra.
+    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` drafts were there
+    before; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get the
+    same as their event's extra.
 
     Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
@@ -41,6 +42,7 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows
     :raises JobFailed: an import failed
+    :raises OutcomeUnknown: whether an import was run cannot be seen
     """
 
     __supports_durable_execution = True

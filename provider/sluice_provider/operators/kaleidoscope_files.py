@@ -1,4 +1,4 @@
-"""Tasks that bring files home from Kaleidoscope. Reading changes nothing there, so a retry just begins again."""
+"""Tasks that download files from Kaleidoscope. Reading changes nothing there, so a retry just downloads again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class FetchOperator(RemoteTask):
-    """What the tasks that bring a file home have in common.
+    """What the tasks that download a file have in common.
 
-    :param retry_policy: Airflow 3.3: by default an error that a retry cannot cure is not retried
+    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried
     """
 
     service = "kaleidoscope"
@@ -46,7 +46,7 @@ class FetchOperator(RemoteTask):
         self.result: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Judge the rendered arguments. :raises InvalidInput: before anything is asked"""
+        """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
         raise NotImplementedError
 
     def landing(self) -> Landing:
@@ -54,11 +54,11 @@ class FetchOperator(RemoteTask):
         raise NotImplementedError
 
     def request(self, landing: Landing) -> Flow[str]:
-        """What brings it there, and tells its content type."""
+        """What downloads it, and returns its content type."""
         raise NotImplementedError
 
     def told(self) -> dict[str, Any]:
-        """What else belongs into the result."""
+        """What else the result has."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class FetchOperator(RemoteTask):
         return self.result
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """OpenLineage asks for this by its name, once the task is over."""
+        """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
         return lineage(
@@ -101,26 +101,26 @@ class FetchOperator(RemoteTask):
 
 
 class KaleidoscopeDownloadFileOperator(FetchOperator):
-    """Bring a file home from Kaleidoscope, streamed, into any folder that ObjectStoragePath reaches.
+    """Download a file from Kaleidoscope, streamed, into any folder that ObjectStoragePath reaches.
 
-    The file is there whole or not at all: it is written under a temporary name and renamed at the end. What somebody
-    called it in Kaleidoscope is never trusted with the path: only the last part of `file_name` is used, cleaned of what
-    could lead elsewhere or deceive, and each file has a folder of its own below `destination`, named by its id, so that
-    two of the same name do not replace each other.
+    The file is there whole or not at all: it is written under a temporary name and renamed at the end. Its name in
+    Kaleidoscope cannot lead out of the folder: only the last part of `file_name` is used, cleaned of misleading
+    characters, and each file has a folder of its own below `destination`, named by its id, so that two of the same name
+    do not replace each other.
 
     Returns `{"system", "state", "operation_id", "file_id", "file_name", "path", "bytes", "sha256", "content_type",
-    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets
-    get the same as their event's extra.
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is; the times
+    are those of the download. Outlets get the same as their event's extra.
 
     Rests on `download_file` of the vendor's client (kalbio `files.py`).
 
     :param file_id: the file (templated)
     :param destination: folder to fetch it into; it becomes `destination/file_id/file_name` ... (templated)
     :param path: ... or the very path to fetch it to (templated)
-    :param file_name: what the event calls the file; without it, its id (templated)
+    :param file_name: the file's name, as in the event; without it, its id (templated)
     :param operation_id: the operation that the file belongs to; scopes the download (templated)
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises InvalidInput: before anything is asked
+    :raises InvalidInput: before anything is requested
     :raises NotFound: there is no such file
     """
 
@@ -185,13 +185,13 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
 
 
 class KaleidoscopeExportRecordsOperator(FetchOperator):
-    """Bring records home from Kaleidoscope as a CSV file, streamed, to any path that ObjectStoragePath reaches.
+    """Download records from Kaleidoscope as a CSV file, streamed, to any path that ObjectStoragePath reaches.
 
     The file is there whole or not at all: it is written under a temporary name and renamed at the end.
 
     Returns `{"system", "state", "entity_slice_id", "operation_id", "path", "bytes", "sha256", "content_type",
-    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is. Outlets
-    get the same as their event's extra.
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is; the times
+    are those of the download. Outlets get the same as their event's extra.
 
     Rests on `pull_data` of the vendor's client (kalbio `exports.py`).
 
@@ -208,7 +208,7 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         "entity_field_sorts": ...}`, each a list of `{"field_id", "filter_type", ...}` or `{"field_id", "descending"}`
         (templated)
     :param kaleidoscope_conn_id: Airflow connection id
-    :raises InvalidInput: before anything is asked
+    :raises InvalidInput: before anything is requested
     """
 
     template_fields: Sequence[str] = (

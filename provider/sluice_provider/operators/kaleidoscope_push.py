@@ -18,11 +18,12 @@ class KaleidoscopePushOperator(RemoteJobOperator):
     """Push records into Kaleidoscope, wait until they are imported, and return what became of them.
 
     Records are kept by their key fields there, so pushing the same again updates and never doubles. They are read once
-    and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent.
+    and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were accepted
+    is recorded about once a second, so after a failure at most about a second of them is sent again.
 
     Returns `{"system", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
-    "ended_at", "seconds", "url"}`; with `wait_for_completion=False` the service's counts are missing. Outlets get the
-    same as their event's extra.
+    "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
+    (`created` to `rejected`) are missing. Outlets get the same as their event's extra.
 
     Rests on `push_data` and `push_data_by_field_id` of the vendor's client (kalbio `imports.py`).
 

@@ -16,7 +16,8 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
     """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return what became
     of it.
 
-    A file that is registered already, and not failed, is not registered again: the task continues with what is there.
+    A file that is registered already, and not failed, is not registered again: the task waits for that registration. If
+    the response is lost, the operation's registrations are searched before the file is registered again.
 
     Returns `{"system", "state", "operation_id", "file_id", "registration_id", "reused", "status", "rejected",
     "submitted_at", "ended_at", "seconds", "url"}`; with `wait_for_completion=False` `status` and `rejected` are
@@ -65,6 +66,8 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
     """Submit drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
     reported, and return what became of them.
 
+    If the response is lost, the operation's submissions are searched before the drafts are submitted again.
+
     Returns `{"system", "state", "operation_id", "validate_only", "submission_id", "status", "records", "rejected",
     "submitted_at", "ended_at", "seconds", "url"}`; with `wait_for_completion=False` `status` and the counts are
     missing. Outlets get the same as their event's extra.
@@ -73,12 +76,13 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
 
     :param operation_id: the experiment or cycle (templated)
     :param record_ids: drafts to submit; without it, all drafts of the operation (templated)
-    :param validate_only: ask the registrar for a verdict on each draft, and register nothing
+    :param validate_only: have the registrar validate each draft, and register nothing
     :param on_rejected_rows: what to do when a dry run rejected drafts: fail (without a retry), warn or ignore; a
         registration that failed always fails the task
     :param kaleidoscope_conn_id: Airflow connection id
     :raises RowsRejected: the dry run rejected drafts
     :raises JobFailed: the submission failed; with the registrar's errors on single drafts
+    :raises OutcomeUnknown: the response was lost, and several new submissions may be this one
     """
 
     __supports_durable_execution = True

@@ -17,9 +17,10 @@ from sluice_provider.runtime.operator import RemoteJobOperator
 
 
 class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
-    """Tell Kaleidoscope how far the registrar is with a file or a submission, and return at once.
+    """Report to Kaleidoscope how far the registrar is with a file or a submission, and return at once.
 
-    A registration that is over by the time that this is found to have been lost is left as it is.
+    If the response is lost, the registration is read, and the status is sent again unless it has arrived or the
+    registration is over.
 
     Returns `{"system", "state", "operation_id", "file_id", "submission_id", "reported", "submitted_at", "ended_at",
     "seconds", "url"}`. Outlets get the same as their event's extra.
@@ -78,12 +79,14 @@ class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
 class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
     """Report to Kaleidoscope what became of the records of a file or a submission.
 
-    Everything is read once and checked before anything is sent. The API takes results in one request. When its answer
-    is lost, the registration is read, and results are sent again only if it has not taken them.
+    Everything is read once and checked before anything is sent. The API takes results in one request. If its response
+    is lost, the registration is read for up to two minutes, and the results are sent again only if they have not
+    arrived.
 
     Returns `{"system", "state", "operation_id", "file_id", "submission_id", "reported", "registration_id", "records",
-    "submitted_at", "url", ...}`; with `wait_for_completion=True` also `status`, Kaleidoscope's word for how the
-    registration ended. Outlets get the same as their event's extra.
+    "submitted_at", "ended_at", "seconds", "url"}`, where only files have a `registration_id`; with
+    `wait_for_completion=True` also `status`, Kaleidoscope's word for how the registration ended, and `rejected`.
+    Outlets get the same as their event's extra.
 
     Rests on `submit_results` and `submit_submission_results` of the vendor's client (kalbio `registration.py`).
 
@@ -102,6 +105,7 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises Conflict: the registration has its results already
     :raises JobFailed: the registration failed though success was reported, with `wait_for_completion`
+    :raises OutcomeUnknown: the response was lost, and the file was registered again meanwhile
     """
 
     __supports_durable_execution = True

@@ -17,8 +17,8 @@ from sluice_provider.runtime.operator import RemoteJobOperator
 class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
     """Use a cloud storage integration in a Kili project. Safe to run again.
 
-    When no answer comes, and when the task dies, the connection is looked for, until the request must have landed; only
-    if it is not there then is it added again.
+    If a request gets no response, the project's connections are listed until it must have landed (two minutes); only if
+    there is no new one then is the connection added again.
 
     Returns `{"system", "state", "connection_id", "project_id", "integration_id", "reused", "to_add", "to_remove",
     "total", "assets", "submitted_at", "ended_at", "seconds", "url"}`; the counts are missing when the differences were
@@ -105,9 +105,9 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
 class KiliSyncCloudStorageOperator(RemoteJobOperator):
     """Bring a Kili project in line with its bucket: add what is new and, if wanted, remove what is gone.
 
-    Kili computes the differences, then applies additions, then removals; each is a phase of its own, at which the next
-    try reconnects, and each is waited for as long as `timeout` allows, judged by the connection's own numbers. A task
-    that is cleared in the middle of it goes on; one that is cleared after its end computes the differences anew.
+    Kili computes the differences, then applies additions, then removals. Each is a phase of its own, to which the next
+    try reconnects, and which may take as long as `timeout`; progress is measured by the connection's own numbers. A
+    task that is cleared before its end continues; one that is cleared after it computes the differences anew.
 
     Returns `{"system", "state", "connection_id", "project_id", "dry_run", "total", "to_add", "to_remove", "added",
     "removed", "left", "assets_before", "assets_after", "submitted_at", "ended_at", "seconds", "url"}`: `total`,
@@ -125,7 +125,7 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
     :param verify: compute the differences once more at the end, so that `left` is what Kili found then
     :param kili_conn_id: Airflow connection id
     :raises SafetyLimitExceeded: more would be removed than `max_removed` allows
-    :raises JobFailed: Kili does not apply all that it found, though told to three times
+    :raises JobFailed: Kili has not applied all differences after three rounds
     """
 
     __supports_durable_execution = True

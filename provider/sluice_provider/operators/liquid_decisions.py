@@ -26,28 +26,30 @@ SUFFIXES = {"application/json": ".json"}
 class LiquidDecisionsImportOperator(RemoteJobOperator):
     """Import a file of items into Liquid Decisions, wait until it is done, and return what became of it.
 
-    The file is streamed, so its size does not matter. To be asked twice is to import twice there, so nothing is ever
-    sent again once it may have arrived; the job's name gets a mark by which a person can find it.
+    The file is streamed, so its size does not matter; if it changes meanwhile, it is never sent whole. A file that is
+    sent twice is imported twice, so nothing is sent again that may have arrived, unless `on_unknown_outcome` says so;
+    the job's name gets a mark by which a person can find it, as in `Contacts [3f9c02a1be]`.
 
-    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "file", "bytes", "submitted_at",
-    "ended_at", "seconds"}`; with `wait_for_completion=False` the remote's counts are missing. Outlets get the same as
-    their event's extra.
+    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "file", "submitted_at", "ended_at",
+    "seconds"}`: `processed` counts items, `file` is its path; with `wait_for_completion=False` these two and
+    `milliseconds` are missing. Outlets get the same as their event's extra.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchImport.py`.
 
     :param file: path or URL of a CSV or JSON file, anything that ObjectStoragePath opens (templated)
     :param item_type: the type of the items, as in the schema (templated)
     :param job_name: what to call the job there (templated)
-    :param content_type: `csv`, `json` or a media type; by default the file's name tells
+    :param content_type: `csv`, `json` or a media type; by default by the file's extension
     :param template: path or URL of the template for a CSV file (templated)
     :param merge: merge with the items that are there, instead of overriding them
     :param header_row: whether a CSV file begins with a header
-    :param notification_email: who gets the remote's e-mail when the job is over (templated)
-    :param on_unknown_outcome: when the file was sent and no answer came: fail without a retry, or send it again, which
-        imports twice if it did arrive the first time
+    :param notification_email: who gets the service's e-mail when the job is over (templated)
+    :param on_unknown_outcome: if the file was sent and no response came: `fail` without a retry, until a user clears
+        the task; or `resubmit` at once, which imports twice if it did arrive the first time
     :param liquid_decisions_conn_id: Airflow connection id
-    :raises InvalidInput: before anything is sent
-    :raises JobFailed: the job was rejected, failed, or was cancelled
+    :raises InvalidInput: before anything is sent, or the file changed while it was sent
+    :raises OutcomeUnknown: no response came; with the job's name to look for, and what to do then
+    :raises JobFailed: the job was rejected (not retried), failed, or was cancelled
     """
 
     __supports_durable_execution = True
@@ -134,7 +136,7 @@ def _items(address: str, item_type: str) -> Name:
 
 
 class LiquidDecisionsExportOperator(RemoteJobOperator):
-    """Export items from Liquid Decisions, wait until it is done, and bring the files home.
+    """Export items from Liquid Decisions, wait until it is done, and download the files.
 
     The wiki promises links to the results, valid for a week, and leaves open whether they stand in the job's status or
     only in the e-mail. Where the status carries links they are fetched into `destination`, streamed, each file there
@@ -142,7 +144,8 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
     only. A link may let anybody in, so none is logged or returned.
 
     Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "submitted_at",
-    "ended_at", "seconds"}`; `files` are paths. Outlets get the same as their event's extra.
+    "ended_at", "seconds"}`: `files` are paths, `note` is there only if nothing was fetched; with
+    `wait_for_completion=False` all from `processed` to `note` are missing. Outlets get the same as their event's extra.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchExport.py`.
 
@@ -152,19 +155,20 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
     :param sql_query: a query whose rows are exported (templated)
     :param filters: only items that match are exported: a dict, or the text of one; values may be path expressions like
         `/Workflow/processStatus[Editing]` (templated)
-    :param prefer_query: both a query and filters are given and meant; the remote disregards the filters then
+    :param prefer_query: both a query and filters are given and meant; the service ignores the filters then
     :param filters_style: how a dict of filters is written: as JSON, or as Python writes it, which the published script
         does
     :param template: the Velocity template that turns an item into a line of CSV: its text, or a `Path` to a file with
         it (templated)
     :param row_header: whether a CSV file begins with a header
-    :param notification_email: who gets the remote's e-mail when the job is over (templated)
+    :param notification_email: who gets the service's e-mail when the job is over (templated)
     :param destination: directory to fetch the results into, anything that ObjectStoragePath reaches (templated)
-    :param on_unknown_outcome: when an export was submitted and no answer came: submit it again, as an export changes
-        nothing there, or fail without a retry
+    :param on_unknown_outcome: if an export was submitted and no response came: `resubmit` at once, as an export changes
+        nothing there, or `fail` without a retry
     :param liquid_decisions_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent
-    :raises JobFailed: the job was rejected, failed, or was cancelled
+    :raises OutcomeUnknown: no response came, with `on_unknown_outcome="fail"`
+    :raises JobFailed: the job was rejected (not retried), failed, or was cancelled
     """
 
     __supports_durable_execution = True
@@ -260,13 +264,13 @@ def _safe(job_id: str) -> str:
 
 
 class LiquidDecisionsCancelJobOperator(RemoteJobOperator):
-    """Ask Liquid Decisions to cancel a job, wait until the job is over, and tell how it ended.
+    """Cancel a job in Liquid Decisions, wait until the job is over, and return how it ended.
 
-    The remote cancels a job "next time it is up for processing", so it may complete all the same. Then the task
+    Liquid Decisions cancels a job "next time it is up for processing", so it may complete all the same. Then the task
     succeeds, too, with `cancelled` false in its result and a warning in its log.
 
     Returns `{"system", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds", "submitted_at",
-    "ended_at", "seconds"}`.
+    "ended_at", "seconds"}`: `cancelled` is a bool, `status` and `reason` are the service's words for the job's end.
 
     Rests on `batchCancel.py` of LiquidAnalytics/ld-api-examples, and on its wiki page "Batch Import and Export".
 

@@ -29,13 +29,24 @@ class RemoteJobOperator(RemoteJobTask):
 
     To write one of your own, override `job` and, if you use OpenLineage, `datasets`. Everything else is final.
 
+    Returns what the job's spec returns. If anything was submitted more than once, also `replaced_jobs`, the 20 latest
+    jobs that a later one replaced: `[{"id": str or None, "state", "rows"}]`, with `rows` only where the service reports
+    how many it had processed; and `rows_maybe_twice`, the sum of these. With `wait_for_completion=False`, `state` is
+    "running", and `ended_at` and `seconds` are None. Times are ISO 8601 in UTC.
+
     :param wait_for_completion: wait until the job is over; else return as soon as the service has accepted it
     :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
-    :param durable: a retry reconnects to the job that an earlier try submitted; with False it submits again
+    :param durable: a retry reconnects to the job that an earlier try submitted; with False it submits again. Needs
+        Airflow 3.3; before, a retry always submits again
     :param poll_interval: seconds between two status checks at the most; a young job is polled more often
     :param timeout: seconds after the submission until the wait is given up, however often the task is retried
     :param cancel_on_kill: cancel the job when a user ends or clears the task, where the service can
-    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried
+    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried, and the delay of the
+        next try is what the service wants
+    :raises InvalidInput: before anything is submitted
+    :raises OutcomeUnknown: a request got no response, and what became of it cannot be found out
+    :raises JobFailed: the job failed or was cancelled, in the service's words
+    :raises TimedOut: the job is not over `timeout` after its submission; it goes on in the service
     """
 
     __supports_durable_execution = True
@@ -103,7 +114,7 @@ class RemoteJobOperator(RemoteJobTask):
             self.__run.terminate()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """OpenLineage asks for this by its name, once the task is over."""
+        """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
         address = self.hook.place(self.hook.fields()).base_url.rstrip("/")
         inputs, outputs = self.datasets(address)

@@ -82,8 +82,10 @@ class _Watched(Phase):
 class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     """Wait for a job that somebody else submitted.
 
-    To write one of your own, override `job`. A job that failed fails the sensor without a retry, or skips it with
-    `soft_fail`, in every mode.
+    To write one of your own, override `job`. A job that failed fails the sensor, or skips it with `soft_fail`, in every
+    mode; without a retry, unless the service says that the failure may pass. A sensor cancels nothing.
+
+    Returns what the job returns, by default `{"ids", "state"}` and the service's counts.
 
     :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
     :param poll_interval: deferrable: seconds between two status checks at the most (default: `poke_interval`)

@@ -12,10 +12,13 @@ from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
 class FinSpaceChangesetSensor(RemoteJobSensor):
-    """Wait until a changeset of a kdb database is over. Returns its id, state and counts.
+    """Wait until a changeset of a kdb database is over.
 
-    COMPLETED and FAILED end it; every other status is under way, and so is a changeset that is not found yet. A failed
-    one fails the sensor in the service's own words: without a retry, unless it says that a new changeset may cure it.
+    COMPLETED and FAILED end it; every other status is under way. A changeset that does not exist two minutes after the
+    wait began has failed. A failed one fails the sensor in the service's own words: without a retry, unless the service
+    says that the cause may pass (an internal error, too few resources).
+
+    Returns `{"ids", "state", "put", "deleted"}`: the changeset's id, and how many changes it has of each type.
 
     Rests on GetKxChangeset of API version 2021-03-12.
 

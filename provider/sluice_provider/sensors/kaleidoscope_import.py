@@ -13,13 +13,16 @@ from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
 class KaleidoscopeImportSensor(RemoteJobSensor):
-    """Wait until an import in Kaleidoscope is over. Returns its id, state and counts.
+    """Wait until an import in Kaleidoscope is over.
+
+    Returns `{"ids", "state", "created", "updated", "skipped", "rejected"}`: the import's id, and counts of records.
 
     Rests on `get_import` of the vendor's client (kalbio `imports.py`).
 
     :param import_id: the import's id (templated)
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
+    :raises RowsRejected: Kaleidoscope rejected rows
     """
 
     __supports_durable_execution = True

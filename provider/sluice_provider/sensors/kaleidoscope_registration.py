@@ -1,4 +1,4 @@
-"""Sensors for registrations in Kaleidoscope, which somebody else asked for."""
+"""Sensors for registrations in Kaleidoscope that somebody else submitted."""
 
 from __future__ import annotations
 
@@ -67,16 +67,17 @@ class KaleidoscopeRegistrationSensor(RemoteJobSensor):
 
 
 class KaleidoscopeDraftsSensor(RemoteJobSensor):
-    """Wait until drafts of an operation in Kaleidoscope have a verdict each.
+    """Wait until each of an operation's drafts in Kaleidoscope has a result.
 
-    Returns `{"ids", "state", "status", "drafts", "rejected", ...}`, with a count for each of Kaleidoscope's words.
+    Returns `{"ids", "state", "status", "drafts", "rejected", ...}`: the operation's id, a sentence, the number of
+    drafts, how many were rejected, and how many have each of Kaleidoscope's statuses (`completed`, `failed`, ...).
 
     Rests on `get_draft_statuses` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
     :param operation_id: the experiment or cycle (templated)
     :param record_ids: the drafts; without it, all drafts of the operation: those that are there when the wait begins,
         and those that are staged meanwhile. Drafts that were registered before leave no trace (templated)
-    :param validate_only: the verdicts of a dry run are what is waited for; else those of the registration
+    :param validate_only: wait for the results of a dry run; else for those of the registration
     :param on_rejected_rows: what to do when drafts were rejected: fail, warn or ignore
     :param kaleidoscope_conn_id: Airflow connection id
     """

@@ -23,6 +23,8 @@ STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
 class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
     """Wait until a cloud storage integration has a status.
 
+    Returns `{"ids", "state"}`: the integration's id.
+
     Rests on `cloud_storage_integrations` of the vendor's client (kili `presentation/client/cloud_storage.py`).
 
     :param cloud_storage_integration_id: the integration's id (templated)
@@ -73,6 +75,11 @@ class _Integration(WatchedJob):
 class KiliCloudStorageConnectionSensor(RemoteJobSensor):
     """Wait until a cloud storage connection is idle: Kili neither computes nor applies its differences.
 
+    Returns `{"ids", "state", "assets", "to_add", "to_remove", "total"}`: the connection's id, how many assets it has,
+    and the differences that were computed last.
+
+    Rests on `cloud_storage_connections` of the vendor's client (kili `presentation/client/cloud_storage.py`).
+
     :param cloud_storage_connection_id: the connection's id (templated)
     :param kili_conn_id: Airflow connection id
     """
@@ -115,11 +122,13 @@ class _Connection(WatchedJob):
 class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
     """Wait until the bucket holds something that the project does not, for DAGs that label what arrives.
 
-    Kili compares bucket and project only when told to, so each status check that finds too little tells it to, unless
-    it is at it already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
+    Kili compares bucket and project only on request, so each status check that finds too few files requests it, unless
+    it is under way already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
 
-    `mode="reschedule"` needs Airflow 3.3: only in its task state store is it remembered from one status check to the
-    next which differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
+    `mode="reschedule"` needs Airflow 3.3: only in its task state store can a status check leave word for the next one
+    which differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
+
+    Returns the same as `KiliCloudStorageConnectionSensor`.
 
     :param cloud_storage_connection_id: the connection's id (templated)
     :param minimum: so many new files at the least

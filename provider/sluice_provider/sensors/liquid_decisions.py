@@ -1,4 +1,4 @@
-"""Waiting for a job of Liquid Decisions that somebody else asked for."""
+"""The sensor for jobs in Liquid Decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
 class LiquidDecisionsJobSensor(RemoteJobSensor):
-    """Wait until an import or export in Liquid Decisions is over. Returns its id, state and counts.
+    """Wait until an import or export in Liquid Decisions is over.
+
+    Returns `{"ids", "state", "processed", "milliseconds"}`: the job's id, and what the service counted. Results of an
+    export are not fetched.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, "Batch Job Progress".
 
