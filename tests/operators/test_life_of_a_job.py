@@ -254,7 +254,7 @@ def test_clearing_another_task_means_nothing_to_this_one(airflow, remote):
 
 @WAYS
 def test_clearing_a_running_task_reconnects(push, remote, deferrable):
-    """An import cannot be cancelled, so what runs is what the user gets, once; from then on a retry is a retry again."""
+    """An import cannot be cancelled, so what runs is what the user gets, once; then a retry is a retry again."""
     life = push(deferrable=deferrable)
     with life.death("all written"):
         life.go()

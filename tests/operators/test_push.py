@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -366,7 +367,7 @@ def test_the_copy_of_the_rows_leaves_no_file(push, temporary, on_request, deferr
 
 def test_no_room_for_the_copy_of_the_rows(push, remote, temporary, monkeypatch):
     """Is found out before anything is sent, and another try may find some."""
-    monkeypatch.setattr(spool, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))
+    monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
     life = push().go()
     assert (life.state, type(life.error), remote.requests()) == ("up_for_retry", InvalidInput, [])
     assert f"{temporary}: No space left on device" in str(life.error)
@@ -406,7 +407,7 @@ class Written(list):
 
 
 def test_many_batches_cost_few_writes(push, remote, monkeypatch):
-    """A repeated push does no harm, so what was accepted is written down about once a second, and not batch by batch."""
+    """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
     written = Written(monkeypatch)
     monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
     records = [{"symbol": f"S{number}"} for number in range(100)]

@@ -71,8 +71,8 @@ def test_a_full_disk(monkeypatch, rows):
     """Is said in words that tell what to do; another try may find room."""
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
-    monkeypatch.setattr(module, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: PTH123, SIM115
-    with pytest.raises(InvalidInput, match="No space left on device.*Nothing was sent.*TMPDIR") as full:
+    monkeypatch.setattr(module, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    with pytest.raises(InvalidInput, match=r"No space left on device.*Nothing was sent.*TMPDIR") as full:
         filled(rows)
     assert not full.value.hopeless
 
