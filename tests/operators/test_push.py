@@ -12,7 +12,7 @@ import httpx
 import pytest
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from operators.life import ELEMENTS, UNKNOWN
+from operators.life import ELEMENTS, UNKNOWN, changing
 from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
 from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
@@ -316,12 +316,12 @@ def on_request(monkeypatch):
 
 
 @pytest.mark.parametrize("then", ["symbol,name\nH,Deuterium\n,Nothing\nHe,x\nLi,x\n", None], ids=["others", "gone"])
-def test_a_source_that_changes_meanwhile(push, remote, tmp_path, on_request, then):
+def test_a_source_that_changes_meanwhile(push, remote, tmp_path, then):
     """Rows that were never checked are not sent, and those that were are sent as they were."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\nLi,Lithium\n")
-    on_request(lambda _: path.unlink(missing_ok=True) if then is None else path.write_text(then))
-    life = push(records=str(path), batch_size=2).go()
+    with changing(path, then):
+        life = push(records=str(path), batch_size=2).go()
     assert life.state == "success", life.error
     assert [record["name"] for each in remote.pushes for record in each["data"]] == ["Hydrogen", "Helium", "Lithium"]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import pytest
 
-from operators.life import SECRET
+from operators.life import SECRET, changing
 from operators.registration_life import ROWS
 from sluice_provider.apis.kaleidoscope_drafts_jobs import StageDraftsJob
 from sluice_provider.errors import (
@@ -297,18 +295,9 @@ def test_a_source_of_drafts_that_changes_meanwhile(stage, desk, tmp_path):
     """Rows that were never checked are not staged."""
     path = tmp_path / "rows.csv"
     path.write_text("name,smiles\nAspirin,CC\nCaffeine,Cn\n")
-    life = stage(records=str(path), batch_size=1)
-    with mock.patch.object(StageDraftsJob, "staging", _changing(path, StageDraftsJob.staging)):
-        life.go()
+    with changing(path, "name,smiles\nAspirin,CC\nEvil,\nMore,x\n"):
+        life = stage(records=str(path), batch_size=1).go()
     assert (life.state, sorted(desk.drafts)) == ("success", ["Aspirin", "Caffeine"])
-
-
-def _changing(path, original):
-    def staging(self, **more):
-        path.write_text("name,smiles\nAspirin,CC\nEvil,\nMore,x\n")
-        return original(self, **more)
-
-    return staging
 
 
 def test_batches_are_imports_of_their_own(stage, desk):

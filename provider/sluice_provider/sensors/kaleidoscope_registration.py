@@ -1,4 +1,4 @@
-"""Sensors for registrations in Kaleidoscope, which somebody else asked for."""
+"""Sensors for registrations in Kaleidoscope, which somebody else submitted."""
 
 from __future__ import annotations
 
