@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from sluice_provider.calls.body import encode
+from sluice_provider.calls.body import EncodedRows, encode
 from sluice_provider.errors import InvalidInput
 
 
@@ -65,3 +65,11 @@ def test_what_has_none(value):
     """The author is told before anything is sent."""
     with pytest.raises(InvalidInput, match="has no JSON form"):
         encode({"field": value})
+
+
+@pytest.mark.parametrize("count", range(3))
+def test_rows_that_are_encoded_already(count):
+    """Are sent as they are; the body is the same text as if they were not."""
+    rows = [{"symbol": f"S{number}", "at": date(2024, 1, 1), "weight": Decimal("1.10")} for number in range(count)]
+    body = {"key_field_names": ["symbol"], "data": rows, "set_name": "ü"}
+    assert encode({**body, "data": EncodedRows([encode(row) for row in rows])}) == encode(body)

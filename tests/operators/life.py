@@ -555,6 +555,24 @@ class _Asyncio:
         return getattr(asyncio, name)
 
 
+# --- input that changes
+
+
+@contextmanager
+def changing(path: Path, then: str | None) -> Iterator[None]:
+    """As soon as it was read once, a file has other content, or is gone."""
+    from sluice_provider.sources.opening import File
+
+    original = File.__iter__
+
+    def read(self: Any) -> Iterator[Any]:
+        yield from original(self)
+        path.unlink(missing_ok=True) if then is None else path.write_text(then)
+
+    with mock.patch.object(File, "__iter__", read):
+        yield
+
+
 # --- the remote
 
 

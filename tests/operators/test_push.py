@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
+from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from operators.life import ELEMENTS, UNKNOWN
+from operators.life import ELEMENTS, UNKNOWN, changing
 from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
+from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sandbox.kaleidoscope_fields import stable_id
+from sluice_provider.sources import spool
 
 pytestmark = pytest.mark.airflow
 
@@ -287,6 +293,154 @@ def test_what_json_cannot_say_is_found_before_anything_is_sent(push, remote, tmp
     life = push(records=str(path), batch_size=1).go()
     assert "line 2" in str(life.error)
     assert (life.state, remote.requests()) == ("failed", [])
+
+
+# --- what was checked is what is sent
+
+
+@pytest.fixture
+def on_request(monkeypatch):
+    """Something that happens right before each request to the service."""
+
+    def begin(happens):
+        original = httpx.Client.send
+
+        def send(self, request, **more):
+            if "/kaleidoscope/" in str(request.url):
+                happens(request)
+            return original(self, request, **more)
+
+        monkeypatch.setattr(httpx.Client, "send", send)
+
+    return begin
+
+
+@pytest.mark.parametrize("then", ["symbol,name\nH,Deuterium\n,Nothing\nHe,x\nLi,x\n", None], ids=["others", "gone"])
+def test_a_source_that_changes_meanwhile(push, remote, tmp_path, then):
+    """Rows that were never checked are not sent, and those that were are sent as they were."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\nLi,Lithium\n")
+    with changing(path, then):
+        life = push(records=str(path), batch_size=2).go()
+    assert life.state == "success", life.error
+    assert [record["name"] for each in remote.pushes for record in each["data"]] == ["Hydrogen", "Helium", "Lithium"]
+
+
+def test_a_source_that_was_changed_between_two_tries(push, remote, tmp_path):
+    """It is other work by then: all of it is checked and sent."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
+    life = push(records=str(path), batch_size=1)
+    with life.death("job written"):
+        life.go()
+    path.write_text("symbol,name\nH,Hydrogen\nLi,Lithium\n")
+    life.retry()
+    assert (life.state, remote.sent) == ("success", [["H"], ["H"], ["Li"]])
+    assert life.result["replaced_jobs"][0]["id"] == remote.imports[0]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where temporary files go."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
+@pytest.mark.parametrize("death", [None, "after submitting"], ids=["success", "death"])
+def test_the_copy_of_the_rows_leaves_no_file(push, temporary, on_request, deferrable, death):
+    """Neither while it is open nor afterwards, however the process ends."""
+    seen = []
+    on_request(lambda _: seen.append(list(temporary.iterdir())))
+    life = push(deferrable=deferrable)
+    if death:
+        with life.death(death):
+            life.go()
+    else:
+        life.go()
+    assert seen
+    assert not any(seen)
+    assert list(temporary.iterdir()) == []
+
+
+def test_no_room_for_the_copy_of_the_rows(push, remote, temporary, monkeypatch):
+    """Is found out before anything is sent, and another try may find some."""
+    monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    life = push().go()
+    assert (life.state, type(life.error), remote.requests()) == ("up_for_retry", InvalidInput, [])
+    assert f"{temporary}: No space left on device" in str(life.error)
+
+
+def test_a_source_that_is_gone_is_needed_again(push, remote, tmp_path):
+    """All of it was submitted, and the import failed: to submit it again, the source is needed."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\nH,Hydrogen\n")
+    remote.settings(fail_imports=1)
+    life = push(records=str(path)).go()
+    other = path.rename(tmp_path / "elsewhere.csv")
+    life.retry()
+    assert (life.state, type(life.error)) == ("failed", InvalidInput)
+    assert "no such file" in str(life.error)
+    assert life.history("error")[-1].startswith("InvalidInput")
+    other.rename(path)
+    life.clear().go()
+    assert (life.state, remote.sent) == ("success", [["H"], ["H"]])
+
+
+# --- written in groups
+
+
+class Written(list):
+    """Sizes of what is written of the record."""
+
+    def __init__(self, monkeypatch):
+        original = TaskStateStoreAccessor.set
+
+        def write(accessor, key, value, **more):
+            if key.startswith("sluice_record"):
+                self.append(len(json.dumps(value)))
+            return original(accessor, key, value, **more)
+
+        monkeypatch.setattr(TaskStateStoreAccessor, "set", write)
+
+
+def test_many_batches_cost_few_writes(push, remote, monkeypatch):
+    """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
+    written = Written(monkeypatch)
+    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    records = [{"symbol": f"S{number}"} for number in range(100)]
+    life = push(records=records, batch_size=1).go()
+    assert (life.state, len(remote.imports), len(life.result["import_ids"])) == ("success", 100, 100)
+    assert len(written) < 30
+    assert max(written) < 16_000
+
+
+def test_a_death_within_a_group(push, remote, monkeypatch):
+    """What was not written down yet is pushed again, which updates the same records."""
+    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    life = push(batch_size=1)
+    with life.death("after submitting", nth=2):
+        life.go()
+    life.retry()
+    assert (life.state, remote.sent) == ("success", [["H"], ["He"], ["H"], ["He"], ["Li"]])
+    assert len(remote.records) == 3
+    assert life.result["import_ids"] == remote.imports[2:]
+
+
+# --- not durable
+
+
+def test_without_durability_a_retry_submits_again(push, remote):
+    """As the author said; the record of the try before is not read."""
+    life = push(durable=False)
+    with life.death("publishing"):
+        life.go()
+    life.retry()
+    assert (life.state, remote.sent) == ("success", [["H", "He", "Li"]] * 2)
+    assert life.result["import_ids"] == remote.imports[1:]
+    assert "replaced_jobs" not in life.result
 
 
 @pytest.mark.parametrize("name", ["poll_interval", "timeout"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from operators.life import SECRET
+from operators.life import SECRET, changing
 from operators.registration_life import ROWS
+from sluice_provider.apis.kaleidoscope_drafts_jobs import StageDraftsJob
 from sluice_provider.errors import (
     Conflict,
     InvalidInput,
@@ -229,6 +230,74 @@ def test_running_that_is_lost_is_resolved_by_the_next_try(stage, desk, drop):
     desk.sandbox.faults([])
     life.retry()
     assert (life.state, len(desk.state["drafts"])) == ("success", 2)
+
+
+@pytest.fixture
+def run_by_hand(desk):
+    """The request that runs the last import, as it lands from wherever it was held up; gives its status."""
+
+    def land():
+        staging = desk.hook.get_staging(desk.operation_id)
+        import_id = desk.state["imports"][-1]["id"]
+        try:
+            desk.hook.run_draft_import(import_id, ["name"], ["smiles"], staging)
+        except Conflict:
+            return "refused"
+        return "run"
+
+    return land
+
+
+def test_a_request_that_lands_late_is_waited_for(stage, desk, clock, run_by_hand):
+    """The answer to running is lost, and the request still on its way: for two minutes nothing is run again."""
+    desk.trouble("/run$", drop="before")
+    landed = []
+    clock.on_nap = lambda: clock.ahead > 60 and not landed and landed.append(run_by_hand())
+    life = stage().go()
+    assert (life.state, landed, len(desk.state["drafts"])) == ("success", ["run"], 2)
+    assert life.result["import_ids"] == [each["id"] for each in desk.state["imports"]]
+    assert 60 < clock.ahead < 120
+
+
+def test_a_request_that_lands_too_late_doubles_nothing(stage, desk, run_by_hand, monkeypatch):
+    """Nobody expected it any more, and it lands right before the import is run again: that is refused, looked into, and
+    found to be done. The rows were not handed over a second time."""
+    desk.trouble("/run$", drop="before")
+    landed, runs = [], []
+    original = StageDraftsJob.run
+
+    def run(self, *args):
+        runs.append(args)
+        if len(runs) == 2:
+            landed.append(run_by_hand())
+        return original(self, *args)
+
+    monkeypatch.setattr(StageDraftsJob, "run", run)
+    life = stage().go()
+    assert (life.state, landed, len(desk.state["drafts"])) == ("success", ["run"], 2), life.error
+    assert len(desk.state["imports"]) == 1
+    assert len(desk.asked("/run")) == 3
+
+
+def test_a_process_that_wakes_up_late_doubles_nothing(stage, desk, run_by_hand):
+    """It stood still right before sending, and the next try ran the same import meanwhile."""
+    life = stage()
+    with life.death("before submitting"):
+        life.go()
+    life.retry()
+    assert (life.state, run_by_hand()) == ("success", "refused")
+    desk.sandbox.advance(60)
+    assert len(desk.state["drafts"]) == 2
+    assert len(desk.state["imports"]) == 1
+
+
+def test_a_source_of_drafts_that_changes_meanwhile(stage, desk, tmp_path):
+    """Rows that were never checked are not staged."""
+    path = tmp_path / "rows.csv"
+    path.write_text("name,smiles\nAspirin,CC\nCaffeine,Cn\n")
+    with changing(path, "name,smiles\nAspirin,CC\nEvil,\nMore,x\n"):
+        life = stage(records=str(path), batch_size=1).go()
+    assert (life.state, sorted(desk.drafts)) == ("success", ["Aspirin", "Caffeine"])
 
 
 def test_batches_are_imports_of_their_own(stage, desk):

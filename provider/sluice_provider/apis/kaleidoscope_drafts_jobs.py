@@ -14,7 +14,7 @@ from sluice_provider.apis import kaleidoscope_drafts as api
 from sluice_provider.apis.kaleidoscope_rows import CheckedRows, check_sizes, units
 from sluice_provider.apis.kaleidoscope_rules import POLICIES, check_choice, check_ids, check_lists
 from sluice_provider.calls.flow import Flow
-from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown, SluiceError
+from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown
 from sluice_provider.jobs.model import Work, judge_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
 from sluice_provider.jobs.spec import Effect, JobSpec, NoEffect, Phase, Prepared, Unit, search
@@ -62,7 +62,7 @@ class StageDraftsJob(JobSpec):
         self.max_bytes = max_bytes
         self._staging: api.Staging | None = None
         self.not_run: dict[tuple[int, int], str] = {}
-        """Imports that were handed over and, as was seen, not run, by the rows in them."""
+        """Imports of which it was found out that they were not run, by the rows in them: they are run once more."""
 
     def validate(self) -> None:
         check_ids(self, "operation_id")
@@ -107,24 +107,17 @@ class StageDraftsJob(JobSpec):
         return self._staging
 
     def run(self, import_id: str, replaced: Sequence[str]) -> Flow[str]:
-        """Run an import that was handed over, unless it turns out that this was done.
+        """Run an import that was handed over.
 
-        :raises OutcomeUnknown: whether it was run is not known
+        :raises OutcomeUnknown: it was refused, and perhaps because an earlier request has landed after all
         """
         staging = yield from self.staging(anew=False)
         try:
             return (yield from api.run_draft_import(import_id, self.key_field_names, self.columns, staging, replaced))
         except ClientError as error:
-            if error.status not in REFUSED:
+            if error.status not in REFUSED or import_id not in self.not_run.values():
                 raise
-            # For what an earlier request, whose answer was lost, has done by now?
-            try:
-                was_run = yield from api.was_run(import_id)
-            except SluiceError as unseen:
-                raise OutcomeUnknown(f"{error}; and whether it was run before cannot be seen: {unseen}") from None
-            if not was_run:
-                raise
-            return import_id
+            raise OutcomeUnknown(f"{error}: perhaps for what an earlier request, without an answer, has done") from None
 
     # --- the end
 
@@ -166,7 +159,7 @@ class _Stage(Phase):
         # What is replaced is not what an earlier try saw that staged nothing: drafts may have come and gone since.
         first = not record.submissions
         staging = yield from self._spec.staging(anew=first)
-        import_id = self._spec.not_run.pop((unit.start, unit.size), "")
+        import_id = self._spec.not_run.get((unit.start, unit.size), "")
         if not import_id:
             import_id = yield from api.create_draft_import(self._spec.operation_id, unit.content)
         facts = {"replaced": list(staging.draft_ids)} if first and self._spec.replace_existing else {}

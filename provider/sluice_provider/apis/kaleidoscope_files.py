@@ -17,7 +17,7 @@ from sluice_provider.calls.flow import Call, Flow, send
 
 ANYTHING = {"Accept": "*/*"}
 EXPORTING = 300.0
-"""Seconds that an export may take to begin: the remote makes it while we wait, and kalbio waits as long."""
+"""Seconds that an export may take to begin: Kaleidoscope makes it while we wait, and kalbio waits as long."""
 
 
 def download_file(file_id: str, into: Landing, activity_id: str | None = None) -> Flow[str]:

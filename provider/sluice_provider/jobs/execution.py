@@ -171,10 +171,9 @@ class Execution:
 
     def _prepare(self, _action: on.Prepare) -> Generator[Effect, Any, Event]:
         phase, current = self._open
-        units = self._remaining(phase, current)
         while True:
             try:
-                unit = units.next()
+                unit = self._remaining(phase, current).next()
             except SluiceError as error:  # the input cannot be read
                 return on.StepFailed(time.time(), error)
             if unit is None:
