@@ -1,4 +1,4 @@
-"""The map of the package, kept by reading its imports: who may know whom, what is there per system, what is cheap."""
+"""The architecture test: who may import whom, what there is for each service, what is cheap, what can be read."""
 
 from __future__ import annotations
 
@@ -22,63 +22,54 @@ HOME = Path(sluice_provider.__file__).parent
 MODULES = sorted(HOME.rglob("*.py"))
 LONGEST_FUNCTION = 50
 
-# --- the map
+# --- the layers
 
-DATA = {"jobs", "errors"}
-AIRFLOW = {"runtime/compat"}
-DOWN_TO_HOOKS = {"metrics", "hooks", "apis", "calls", "systems", *AIRFLOW, *DATA}
-DOWN_TO_JOURNAL = {"triggers", "progress", "journal", *DOWN_TO_HOOKS}
-DOWN_TO_WAITING = {"waiting", "sources", "links", "lineage", "assets", *DOWN_TO_JOURNAL}
-
-MAY_KNOW = {
+MAY_IMPORT = {
     "errors": set(),
     "systems": set(),
-    "runtime/compat": set(),
-    "runtime": AIRFLOW,
-    "jobs": {"errors"},
     "calls": {"errors"},
-    "apis": {"calls", *DATA},
-    "webhooks": {"sources", *DATA},
-    "events": {"webhooks", *AIRFLOW, *DATA},
-    "hooks": DOWN_TO_HOOKS,
-    "journal": {*AIRFLOW, *DATA},
-    "sources": {*AIRFLOW, *DATA},
-    "files": {"sources", "apis", "calls", *AIRFLOW, *DATA},
-    "links": {*AIRFLOW, *DATA},
-    "lineage": {*AIRFLOW, *DATA},
-    "metrics": {*AIRFLOW, *DATA},
-    "assets": AIRFLOW,
-    "progress": {"journal", "metrics", *AIRFLOW, *DATA},
-    "triggers": {"progress", "journal", *DOWN_TO_HOOKS},
-    "watchers": {"webhooks", *DOWN_TO_HOOKS},
-    "waiting": DOWN_TO_JOURNAL,
-    "operators": DOWN_TO_WAITING,
-    "sensors": DOWN_TO_WAITING,
-    "plugin": {"webhooks", "hooks", "calls", "systems", "links", "journal", "progress", *AIRFLOW, *DATA},
+    "jobs": {"calls", "errors"},
+    "apis": {"jobs", "calls", "errors"},
     "sandbox": set(),
     "testing": {"sandbox"},
+    # Airflow begins here
+    "runtime/compat": set(),
+    "runtime/evidence": {"runtime/compat"},
+    "assets": {"runtime/compat"},
+    "lineage": set(),
+    "links": set(),
+    "metrics": {"runtime/compat", "jobs"},
+    "sources": {"errors"},
+    "files": {"sources", "apis", "calls", "errors"},
+    "webhooks": {"sources", "errors"},
+    "events": {"webhooks", "errors"},
+    "hooks": {"metrics", "runtime/compat", "apis", "jobs", "calls", "systems", "errors"},
+    "progress": {"metrics", "runtime/compat", "jobs"},
+    "triggers": {"progress", "hooks", "runtime/evidence", "runtime/compat", "jobs", "calls", "errors"},
+    "watchers": {"hooks", "webhooks", "runtime/compat", "errors"},
+    "runtime": {
+        *("triggers", "progress", "hooks", "lineage", "metrics"),
+        *("runtime/evidence", "runtime/compat", "jobs", "calls", "errors"),
+    },
+    "operators": {
+        *("runtime", "hooks", "sources", "links", "lineage", "assets"),
+        *("runtime/compat", "apis", "jobs", "calls", "errors"),
+    },
+    "sensors": {"runtime", "links", "apis", "jobs", "calls", "errors"},
+    "plugin": {"progress", "hooks", "webhooks", "links", "runtime/compat", "jobs", "calls", "systems", "errors"},
 }
-"""Room by room, whom it may import besides itself. No arrow goes up."""
+"""Layer by layer, from the bottom up, what each may import besides itself: what it needs, and nothing above it."""
+
+LAZILY = {("runtime", "triggers")}
+"""For which no DAG file must pay: imported inside functions only."""
 
 WITHOUT = {
-    "airflow": {"errors", "jobs", "systems", "calls", "apis", "webhooks", "sandbox", "testing"},
-    "httpx": {
-        "errors",
-        "jobs",
-        "systems",
-        "apis",
-        "webhooks",
-        "journal",
-        "sources",
-        "files",
-        "operators",
-        "sensors",
-        "sandbox",
-    },
-    "fastapi": set(MAY_KNOW) - {"plugin"},
-    "starlette": set(MAY_KNOW) - {"plugin", "sandbox"},
+    "airflow": {"errors", "systems", "calls", "jobs", "apis", "webhooks", "sandbox", "testing"},
+    "httpx": set(MAY_IMPORT) - {"calls", "hooks", "testing"},
+    "fastapi": set(MAY_IMPORT) - {"plugin"},
+    "starlette": set(MAY_IMPORT) - {"plugin", "sandbox"},
 }
-"""Libraries that these rooms never import, not even inside a function."""
+"""Libraries that these layers never import, not even inside a function."""
 
 BUT = {"httpx": {"sandbox/webhooks.py"}}
 """The modules that may all the same. The sandbox serves and so needs no client, except for the webhooks it sends; what
@@ -86,30 +77,27 @@ our own client does with httpx has no part in receiving them, and so no misreadi
 
 COMPAT = "runtime/compat/"
 OTHER_PROVIDERS = ("airflow.providers.amazon.", "airflow.providers.openlineage.")
-NOT_YET = {
-    "journal.py",
-    "operators/base.py",
-    "operators/kaleidoscope_files.py",
-    "operators/retry.py",
-    "progress.py",
-    "sensors/base.py",
-    "sensors/kili.py",
-    "triggers.py",
-    "waiting.py",
+
+DECIDING = ("events", "evidence", "lifecycle", "model", "record", "storage")
+"""Modules of `jobs` that decide, and so are tested by running them: without clock and I/O."""
+MAY_DECIDE_WITH = {
+    *("__future__", "collections", "datetime", "enum", "hashlib", "itertools", "json", "types", "typing"),
+    "sluice_provider.errors",
+    *(f"sluice_provider.jobs.{name}" for name in ("events", "lifecycle", "model", "record", "spec")),
 }
-"""Modules that still import what Airflow does not promise."""
+IMPURE = {"now", "utcnow", "today", "open", "print", "input", "__import__"}
 
-ROOMS_OF_SYSTEMS = ("apis", "hooks", "operators", "sensors", "sandbox")
-
-
-def room_of(path):
-    """Where on the map a module of the package is."""
-    return room_named(path.relative_to(HOME).with_suffix("").parts)
+LAYERS_OF_SERVICES = ("apis", "hooks", "operators", "sensors", "sandbox")
 
 
-def room_named(parts):
-    """The first parts of a module's name below the package: two where the map has a room in a room."""
-    return "/".join(parts[:2]) if "/".join(parts[:2]) in MAY_KNOW else parts[0]
+def layer_of(path):
+    """The layer of a module of the package."""
+    return layer_named(path.relative_to(HOME).with_suffix("").parts)
+
+
+def layer_named(parts):
+    """By the first parts of a module's name below the package: two where a part of a folder is a layer of its own."""
+    return "/".join(parts[:2]) if "/".join(parts[:2]) in MAY_IMPORT else parts[0]
 
 
 def shown(path, line):
@@ -133,33 +121,78 @@ def imports_of(path):
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def test_every_room_is_on_the_map():
-    """Whoever adds one decides whom it may know."""
-    assert {room_of(path) for path in MODULES} - {"__init__"} - set(MAY_KNOW) == set()
+@cache
+def arrows():
+    """Every import of one layer by another: from, to, where, and whether at the top of the module."""
+    found = []
+    for path in MODULES:
+        top = {
+            node.lineno for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))
+        }
+        for name, line in imports_of(path):
+            package, *rest = name.split(".")
+            if package == "sluice_provider" and rest and rest[0] != "__version__":
+                found.append((layer_of(path), layer_named(rest), f"{shown(path, line)} imports {name}", line in top))
+    return [arrow for arrow in found if arrow[0] != arrow[1]]
+
+
+def test_every_module_is_in_a_layer():
+    """Whoever adds one decides what it may import. No layer is only on paper."""
+    assert {layer_of(path) for path in MODULES} - {"__init__"} == set(MAY_IMPORT)
+
+
+def test_layers_only_know_layers_below():
+    """So there is no cycle among them."""
+    layers = list(MAY_IMPORT)
+    for number, layer in enumerate(layers):
+        assert MAY_IMPORT[layer] <= set(layers[:number]), layer
 
 
 def test_no_arrow_goes_up():
-    """Each room imports only rooms that it may know."""
-    broken = []
-    for path in MODULES:
-        for name, line in imports_of(path):
-            package, *rest = name.split(".")
-            if package != "sluice_provider" or not rest or rest[0] == "__version__":
-                continue
-            if room_named(rest) not in {room_of(path), *MAY_KNOW.get(room_of(path), ())}:
-                broken.append(f"{shown(path, line)} imports {name}")
-    assert broken == []
+    """Each layer imports only what it may."""
+    assert [where for source, target, where, _ in arrows() if target not in MAY_IMPORT[source]] == []
+
+
+def test_nobody_may_import_what_is_not_needed():
+    """A permission that nobody uses would let in what nobody has thought about."""
+    used = {(source, target) for source, target, _, _ in arrows()}
+    assert {(layer, below) for layer in MAY_IMPORT for below in MAY_IMPORT[layer]} == used
+
+
+def test_what_is_imported_late_stays_late():
+    """Inside functions, or for types only."""
+    assert [where for source, target, where, top in arrows() if (source, target) in LAZILY and top] == []
+
+
+def impurities(name):
+    """Everything in this module of `jobs` that could read a clock, or have an effect."""
+    path = HOME / "jobs" / f"{name}.py"
+    for module, line in imports_of(path):
+        if MAY_DECIDE_WITH.isdisjoint({module, module.rpartition(".")[0], module.split(".")[0]}):
+            yield f"{shown(path, line)} imports {module}"
+    for node in nodes_of(path):
+        called = node.func if isinstance(node, ast.Call) else None
+        word = getattr(called, "id", getattr(called, "attr", ""))
+        if word in IMPURE:
+            yield f"{shown(path, node.lineno)} calls {word}"
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_what_decides_has_no_clock_and_no_effects(name):
+    """What happens next is decided by the record and the event alone, so that it can be tested by running it."""
+    assert list(impurities(name)) == []
+    assert list(impurities("execution")), "the rule sees nothing"
 
 
 @pytest.mark.parametrize("library", WITHOUT)
 def test_libraries_stay_where_they_belong(library):
-    """Airflow begins at the hooks, HTTP is moved in calls, web frameworks serve."""
+    """HTTP is for calls and hooks, web frameworks serve, and Airflow is not known at the bottom."""
     found = [
         shown(path, line)
         for path in MODULES
         for name, line in imports_of(path)
         if name.split(".")[0] == library
-        and room_of(path) in WITHOUT[library]
+        and layer_of(path) in WITHOUT[library]
         and path.relative_to(HOME).as_posix() not in BUT.get(library, ())
     ]
     assert found == []
@@ -172,7 +205,7 @@ def test_exceptions_are_needed():
             assert library in {name.split(".")[0] for name, _ in imports_of(HOME / module)}, module
 
 
-def test_the_map_is_read_right():
+def test_imports_are_read_right():
     """The reader of imports sees what is there: a rule that never finds anything would hold always."""
     found = {name for path in MODULES for name, _ in imports_of(path)}
     assert {"airflow.sdk.BaseHook", "httpx", "sluice_provider.errors.SluiceError"} <= found
@@ -207,51 +240,65 @@ def test_one_place_depends_on_the_version_of_airflow(rule):
         (shown(path, line), name)
         for path in MODULES
         for name, line in rule(path)
-        if not path.relative_to(HOME).as_posix().startswith((COMPAT, *NOT_YET)) and not name.startswith(OTHER_PROVIDERS)
+        if not path.relative_to(HOME).as_posix().startswith(COMPAT) and not name.startswith(OTHER_PROVIDERS)
     }
     assert broken == set()
     assert any(list(rule(path)) for path in (HOME / COMPAT).glob("*.py")), "the rule sees nothing"
 
 
-def test_those_that_may_still_depend_on_it_do():
-    """Whoever has been cleaned up is taken off the list."""
-    assert [name for name in sorted(NOT_YET) if not list(unpromised_by_airflow(HOME / name))] == []
+def test_layers_without_airflow_do_not_import_what_depends_on_it():
+    """By no way around: not by way of a layer that imports it. What webhooks take from the sources is without it."""
+    for layer in WITHOUT["airflow"]:
+        assert MAY_IMPORT[layer] - {"sources"} <= WITHOUT["airflow"], layer
+    below = loaded_by(*(f"import {name}" for name in ("sluice_provider.webhooks.kaleidoscope", *_without_airflow())))
+    assert "sluice_provider.jobs.execution" in below
+    assert {name for name in below if name.split(".")[0] == "airflow"} == set()
 
 
-def test_rooms_without_airflow_do_not_know_what_depends_on_it():
-    """By no way around."""
-    assert [room for room in MAY_KNOW if room in WITHOUT["airflow"] and not AIRFLOW.isdisjoint(MAY_KNOW[room])] == []
+def _without_airflow():
+    paths = [path for path in MODULES if layer_of(path) in ("jobs", "apis") and path.stem != "__init__"]
+    return [".".join(("sluice_provider", *path.relative_to(HOME).with_suffix("").parts)) for path in paths]
 
 
 def test_nobody_but_airflow_loads_operators():
     """Nor sensors; and only the fixtures for tests start the sandbox."""
-    for room, known in MAY_KNOW.items():
+    for layer, known in MAY_IMPORT.items():
         assert known.isdisjoint({"operators", "sensors", "plugin"})
-        assert "sandbox" not in known or room == "testing"
+        assert "sandbox" not in known or layer == "testing"
 
 
-# --- the systems
+# --- the services
 
 
-@pytest.mark.parametrize("room", ROOMS_OF_SYSTEMS)
-@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_every_room_has_a_module_for_the_system(room, system):
-    """The list of what a new system needs, as a test."""
-    assert (HOME / room / f"{system.name}.py").is_file()
+@pytest.mark.parametrize("layer", LAYERS_OF_SERVICES)
+@pytest.mark.parametrize("service", SYSTEMS, ids=lambda service: service.name)
+def test_every_layer_has_a_module_for_the_service(layer, service):
+    """The list of what a new service needs, as a test."""
+    assert (HOME / layer / f"{service.name}.py").is_file()
 
 
-@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_the_hook_agrees_with_the_list(system):
+@pytest.mark.parametrize("service", SYSTEMS, ids=lambda service: service.name)
+def test_every_service_says_what_its_jobs_are(service):
+    """In a module beside that of its API, so that they can be tested and simulated without Airflow."""
+    modules = sorted((HOME / "apis").glob(f"{service.name}*_jobs.py"))
+    assert modules
+    for path in modules:
+        bases = {ast.unparse(base) for node in nodes_of(path) if isinstance(node, ast.ClassDef) for base in node.bases}
+        assert bases & {"JobSpec", "Phase"}, path.name
+
+
+@pytest.mark.parametrize("service", SYSTEMS, ids=lambda service: service.name)
+def test_the_hook_agrees_with_the_list(service):
     """Its names stand in the list, in the hook and in the provider's own description."""
-    module, _, name = system.hook_path.rpartition(".")
+    module, _, name = service.hook_path.rpartition(".")
     hook = getattr(import_module(module), name)
-    assert (hook.system, hook.conn_type, hook.hook_name) == (system.name, system.conn_type, system.title)
-    assert hook.default_conn_name == system.default_conn_id
+    assert (hook.system, hook.conn_type, hook.hook_name) == (service.name, service.conn_type, service.title)
+    assert hook.default_conn_name == service.default_conn_id
     described = {each["connection-type"]: each for each in sluice_provider.get_provider_info()["connection-types"]}
-    own = system.conn_type == system.name  # else it is another provider's, who describes it
-    assert (system.conn_type in described) is own
-    assert not own or described[system.conn_type]["hook-class-name"] == system.hook_path
-    assert not own or described[system.conn_type]["hook-name"] == system.title
+    own = service.conn_type == service.name  # else it is another provider's, who describes it
+    assert (service.conn_type in described) is own
+    assert not own or described[service.conn_type]["hook-class-name"] == service.hook_path
+    assert not own or described[service.conn_type]["hook-name"] == service.title
 
 
 # --- what Airflow is told
@@ -285,21 +332,21 @@ def test_what_provider_info_names_is_there(path):
 
 
 def test_provider_info_names_every_module():
-    """Each hook, operator and sensor module of a system."""
-    for system in SYSTEMS:
-        assert {f"sluice_provider.{room}.{system.name}" for room in ("hooks", "operators", "sensors")} <= set(
+    """Each hook, operator and sensor module of a service."""
+    for service in SYSTEMS:
+        assert {f"sluice_provider.{layer}.{service.name}" for layer in ("hooks", "operators", "sensors")} <= set(
             _described()
         )
 
 
-@pytest.mark.parametrize("room", ["operators", "sensors"])
-def test_classes_have_one_public_path(room):
-    """They are imported from the module of their system, wherever they are written: Airflow's database and users'
+@pytest.mark.parametrize("layer", ["operators", "sensors"])
+def test_classes_have_one_public_path(layer):
+    """They are imported from the module of their service, wherever they are written: Airflow's database and users'
     settings name them by it."""
-    for system in SYSTEMS:
-        public = import_module(f"sluice_provider.{room}.{system.name}")
-        prefix, suffix = system.hook.removesuffix("Hook"), room.removesuffix("s").capitalize()
-        for path in (HOME / room).glob(f"{system.name}*.py"):
+    for service in SYSTEMS:
+        public = import_module(f"sluice_provider.{layer}.{service.name}")
+        prefix, suffix = service.hook.removesuffix("Hook"), layer.removesuffix("s").capitalize()
+        for path in (HOME / layer).glob(f"{service.name}*.py"):
             names = [node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef)]
             for name in [name for name in names if name.startswith(prefix) and name.endswith(suffix)]:
                 if name != f"{prefix}{suffix}":
@@ -346,12 +393,12 @@ def test_discovery_imports_nothing():
 def test_parsing_a_dag_is_cheap():
     """What a DAG file imports does not load what only running a task needs."""
     base = "from airflow.sdk import DAG, BaseOperator"
-    rooms = [
-        f"import sluice_provider.{room}.{system.name}"
-        for system in SYSTEMS
-        for room in ("operators", "sensors", "hooks")
+    modules = [
+        f"import sluice_provider.{layer}.{service.name}"
+        for service in SYSTEMS
+        for layer in ("operators", "sensors", "hooks")
     ]
-    more = loaded_by(*rooms, after=base)
+    more = loaded_by(*modules, after=base)
     assert below(more, "sluice_provider.operators")
     heavy = ("requests", "aiohttp", "boto3", "botocore", "openlineage", "pyarrow", "pandas", "google", "airflow.models")
     assert below(more, *heavy, "airflow.providers.openlineage", "uvicorn", "starlette", "fastapi") == set()

@@ -10,6 +10,7 @@ import pytest
 
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.jobs.record import (
+    MOST_IDS,
     VERSION,
     Intent,
     JobRecord,
@@ -278,6 +279,20 @@ def test_for_the_page_only():
     assert set(json.loads(store.kept[KEY])) == {"summary", "history"}
     assert not any(key.startswith(LOG_KEY) for key in store.kept)
     assert RecordStorage(store, summary_only=True).load() is None
+
+
+def test_a_count_of_ids_stays_true_when_most_ids_are_left_out():
+    """A record that was read and is written again before the service was asked; and a later phase has fewer."""
+    many = FULL.with_summary(1.0, ids=[str(number) for number in range(50)])
+    store = saved(many)
+    storage = RecordStorage(store)
+    record = storage.load()
+    storage.save(record.with_event(2.0, "reconnected", "x").with_summary(2.0, state="cancelling"))
+    summary = json.loads(store.kept[KEY])["summary"]
+    assert (len(summary["ids"]), summary["id_count"]) == (MOST_IDS, 50)
+    storage.save(record.with_summary(3.0, ids=("one",)))
+    summary = json.loads(store.kept[KEY])["summary"]
+    assert (summary["ids"], summary["id_count"]) == (["one"], 1)
 
 
 def test_secrets_are_taken_out_of_every_text():

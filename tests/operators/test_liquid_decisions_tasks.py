@@ -667,3 +667,44 @@ def test_lineage(importing, exporting, liquid):
     life = exporting().go()
     facets = life.operator.get_openlineage_facets_on_complete(None)
     assert ([each.name for each in facets.inputs], len(facets.outputs)) == (["item-types/Account"], 1)
+
+
+# --- durable=False
+
+
+@both
+def test_not_durable(importing, liquid, deferrable):
+    """One import in both modes, and the task state store has only what the page shows."""
+    life = importing(durable=False, deferrable=deferrable).go()
+    assert (life.state, len(liquid.jobs)) == ("success", 1), life.error
+    assert life.result["job_id"] == liquid.jobs[0]["id"]
+    assert set(life.head) == {"summary", "history"}
+    assert (life.summary["state"], life.stored("sluice_record_state")) == ("succeeded", "succeeded")
+    assert life.history("submitted") == [f"import: {liquid.jobs[0]['id']}"]
+    assert len(life.written) == len(("head", "state", "history"))
+
+
+@both
+def test_not_durable_a_retry_submits_again(importing, liquid, deferrable):
+    """Under another mark, whatever became of the job before; the page goes on with the history."""
+    life = importing(durable=False, deferrable=deferrable)
+    with life.death("publishing"):
+        life.go()
+    assert life.retry().state == "success", life.error
+    assert (len(liquid.jobs), len(set(liquid.names))) == (2, 2)
+    assert life.result["job_id"] == liquid.jobs[1]["id"]
+    assert life.history("submitted") == [f"import: {job['id']}" for job in liquid.jobs]
+    assert life.history("reconnected") == []
+    assert not life.said("Reconnecting")
+
+
+def test_durable_again_after_a_try_that_was_not(importing, liquid):
+    """The author changes the DAG between two tries: there is nothing to reconnect to, and from then on there is."""
+    life = importing(durable=False)
+    with life.death("publishing"):
+        life.go()
+    with life.death("publishing"):
+        life.retry(durable=True)
+    assert life.retry().state == "success", life.error
+    assert len(liquid.jobs) == 2
+    assert life.said("Reconnecting")

@@ -18,10 +18,11 @@ ARGUMENTS = {
     "system": "kaleidoscope",
     "conn_id": "kaleidoscope_default",
     "job": JOB,
-    "asked_at": 1_700_000_000.5,
+    "submitted_at": 1_700_000_000.5,
     "timeout": 600.0,
     "poll_interval": 30.0,
     "cancel_on_kill": True,
+    "deferred_at": 1_700_000_001.5,
 }
 
 
@@ -40,7 +41,7 @@ def test_it_survives_the_database():
 
 def test_arguments_of_an_earlier_version_are_enough():
     """What may be left out today may be missing in what was stored yesterday."""
-    stored = {name: ARGUMENTS[name] for name in ("system", "conn_id", "job", "asked_at")}
+    stored = {name: ARGUMENTS[name] for name in ("system", "conn_id", "job", "submitted_at")}
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
@@ -71,7 +72,7 @@ def test_it_says_when_the_time_is_up(push, remote):
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])
 def test_it_says_when_it_gives_up(push, remote, status, kind):
-    """In the remote's words."""
+    """In the service's words."""
     life = push(deferrable=True).defer()
     remote.trouble("GET", "imports/", status=status)
     event = life.event()
@@ -85,7 +86,7 @@ def test_it_says_when_it_gives_up(push, remote, status, kind):
     ids=["system", "kind"],
 )
 def test_what_it_does_not_know_it_says(push, change):
-    """A system or a kind of job of another version."""
+    """A service or a type of job of another version."""
     life = push(deferrable=True).defer()
     trigger = JobTrigger(**{**ARGUMENTS, **change})
     trigger.task_instance = life.trigger().task_instance
@@ -97,7 +98,7 @@ def test_what_it_does_not_know_it_says(push, change):
     assert event["verdict"] == "gave_up"
 
 
-def test_looks_at_several_jobs_end_with_each(push, remote):
+def test_several_jobs_are_polled_until_each_ends(push, remote):
     """A job that has ended is not asked for again."""
     life = push(batch_size=1, deferrable=True).defer()
     remote.requests(clear=True)

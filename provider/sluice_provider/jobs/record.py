@@ -191,6 +191,8 @@ class JobRecord(NamedTuple):
         return self._replace(history=(*self.history, HistoryEvent(round(at, 3), what, text)))
 
     def with_summary(self, at: float, **facts: Any) -> JobRecord:
+        if "ids" in facts:
+            facts["id_count"] = len(facts["ids"])
         return self._replace(summary={**self.summary, **facts, "updated_at": round(at, 3)})
 
     def last_text(self, what: str) -> str | None:
@@ -321,10 +323,12 @@ def summary_from_json(data: Any) -> dict[str, Any]:
 
 
 def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """As much of a summary as is kept: it stands in the head, which must stay small."""
+    """As much of a summary as is kept: it stands in the head, which must stay small. One that was read has not got all
+    of its ids any more, but it says how many there were."""
     ids = list(summary.get("ids") or ())
+    id_count = max(len(ids), int(number(summary.get("id_count"))))
     counts = dict(list((summary.get("counts") or {}).items())[:MOST_COUNTS])
-    return {**summary, "ids": ids[:MOST_IDS], "id_count": len(ids), "counts": counts}
+    return {**summary, "ids": ids[:MOST_IDS], "id_count": id_count, "counts": counts}
 
 
 MOST_IDS, MOST_COUNTS = 20, 30

@@ -161,10 +161,10 @@ def for_a_person(service: str, what: str, where_to_look: str, intent: Intent) ->
     """
     return Unknown(
         OutcomeUnknown(
-            f"{what} was submitted at {iso(intent.at)} and no answer came, so it may or may not have been accepted, and "
-            f"{service} cannot be asked for it. Nothing was repeated, and nothing happens by itself. Look in {service} "
-            f"for {where_to_look}: if it is there, mark this task as success; if it is not there, clear this task to "
-            "submit again"
+            f"{what} was submitted at {iso(intent.at)} and no answer came, so it may or may not have been accepted, "
+            f"and {service} cannot be asked for it. Nothing was repeated, and nothing happens by itself. Look in "
+            f"{service} for {where_to_look}: if it is there, mark this task as success; if it is not there, clear this "
+            "task to submit again"
         )
     )
 

@@ -64,7 +64,7 @@ class RecordStorage:
 
     :param values: where to
     :param clean: takes secrets out of a text: a service may repeat what it was sent
-    :param summary_only: keep only what the page needs; nothing can be read back
+    :param summary_only: keep only what the page needs; no record can be read back, and the history goes on
     """
 
     def __init__(
@@ -84,7 +84,11 @@ class RecordStorage:
     def load(self) -> JobRecord | None:
         """:raises UnexpectedResponse: there is one and nothing can be read of it"""
         head = self._values.get(KEY)
-        if head is None or self._summary_only:
+        if head is None:
+            return None
+        if self._summary_only or _for_the_page_only(head):
+            self._history.load(_dict(head).get("history"), self._values.get)
+            self.continue_with(None)
             return None
         if not isinstance(head, dict) or not isinstance(head.get("fingerprint"), str):
             raise UnexpectedResponse(
@@ -98,6 +102,10 @@ class RecordStorage:
         record = _with_log(record._replace(history=tuple(self._history.events)), lines)
         self._kept = record = _settled(record, head)
         return record
+
+    def continue_with(self, record: JobRecord | None) -> None:
+        """What is saved next comes of this record, which was read elsewhere: its events are in the history."""
+        self._history.known = len(record.history) if record is not None else 0
 
     # --- writing
 
@@ -172,6 +180,11 @@ class RecordStorage:
 
 
 # --- the head
+
+
+def _for_the_page_only(head: Any) -> bool:
+    """Whether it was written with `summary_only`."""
+    return isinstance(head, dict) and set(head) == {"summary", "history"}
 
 
 def _from_head(head: Mapping[str, Any]) -> JobRecord:
@@ -341,14 +354,14 @@ class _History:
     def __init__(self) -> None:
         self.position = 0
         self.events: list[HistoryEvent] = []  # of the piece that is being filled
-        self._known = 0  # so many events of the record are written
+        self.known = 0  # so many events of the record are written
         self._size = 0
 
     def load(self, position: Any, get: Callable[[str], Any]) -> None:
         """The latest piece, to go on with it."""
         self.position = int(number(position))
         self.events = events_from_json(get(self._key))
-        self._known = len(self.events)
+        self.known = len(self.events)
         self._size = len(json.dumps(self.events))
 
     @property
@@ -360,7 +373,7 @@ class _History:
         """
         :param history: of the record: what was loaded, and what has come since
         """
-        new, self._known = history[self._known :], max(len(history), self._known)
+        new, self.known = history[self.known :], max(len(history), self.known)
         for event in new:
             fitted = event._replace(text=clean(event.text)[:LONGEST_TEXT])
             size = len(json.dumps(fitted)) + 2

@@ -22,7 +22,7 @@ from sluice_provider.sources.names import plain_name
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk.definitions.context import Context
+    from airflow.sdk import Context
 
     from sluice_provider.calls.flow import Flow
 

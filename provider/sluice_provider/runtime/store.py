@@ -37,6 +37,7 @@ class TaskRecords:
 
     def __init__(self, context: Any, *, durable: bool = True) -> None:
         self._ti = context["ti"]
+        self._durable = durable
         store = context.get("task_state_store")
         xcoms = XComValues(self._ti)
         self._storage = RecordStorage(store if store is not None and durable else xcoms, redact)
@@ -48,12 +49,18 @@ class TaskRecords:
         self.clears = clears, int(getattr(self._ti, "max_tries", 0) or 0)
 
     def seed(self, fingerprint: str) -> str:
-        """Of the idempotency keys of this piece of work, as it was begun by this try or since this clear."""
+        """Of the idempotency keys of this piece of work, as it was begun by this try or since this clear. Where no try
+        reconnects to the work of another one, each has keys of its own: a service would find the old job by the old."""
         ti = self._ti
-        return digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.clears, fingerprint])[:32]
+        try_number = [] if self._durable else [ti.try_number]
+        return digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.clears, fingerprint, *try_number])[:32]
 
     def load(self) -> JobRecord | None:
-        return self._storage.load()
+        record = self._storage.load()
+        if self._page is not None:
+            self._page.load()
+            self._page.continue_with(record)
+        return record
 
     def save(self, record: JobRecord, only: str = "") -> None:
         self._storage.save(record, only)

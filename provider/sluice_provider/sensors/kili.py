@@ -13,7 +13,7 @@ from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 from sluice_provider.runtime.task import fail_for_good
 
 if TYPE_CHECKING:
-    from airflow.sdk.definitions.context import Context
+    from airflow.sdk import Context
 
     from sluice_provider.calls.flow import Flow
 

@@ -195,7 +195,7 @@ def test_the_policy_to_fail(caplog):
         RowsRejected, match=r"2 rows were rejected \(row 0: density='heavy': invalid_format; row 1"
     ) as bad:
         judge_rejections(rejected(2), "fail", logging.getLogger("task"))
-    assert "all other rows are in" in str(bad.value)
+    assert "all other rows were imported" in str(bad.value)
     assert bad.value.hopeless
     assert len(caplog.messages) == 2
 

@@ -1,31 +1,30 @@
-"""Looking at several jobs as one piece of work, and ids as parts of paths."""
+"""Polling several jobs as one piece of work."""
 
 from __future__ import annotations
 
 import pytest
 
 from faces import play
-from sluice_provider.apis.base import segment
 from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name
 from sluice_provider.calls.flow import wait
-from sluice_provider.errors import InvalidInput, NotFound, PermissionDenied
+from sluice_provider.errors import NotFound, PermissionDenied
 from sluice_provider.jobs import Job, JobRef, JobState
 from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
 
 
-class Remote:
+class Service:
     """Jobs that are where a test says, and who asked for them."""
 
     def __init__(self, **jobs):
         self.jobs = jobs
-        self.looks = []
+        self.polled = []
         self.cancelled = []
-        self.kind = JobType("import", self.look, self.cancel)
+        self.job_type = JobType("import", self.get_status, self.cancel)
 
-    def look(self, job_id, where):
-        self.looks.append((job_id, where["project"]))
+    def get_status(self, job_id, where):
+        self.polled.append((job_id, where["project"]))
         state = self.jobs[job_id]
         if isinstance(state, Exception):
             raise state
@@ -37,27 +36,27 @@ class Remote:
         return
         yield
 
-    def watch(self, age=0.0):
-        return JobPoller(self.kind, REF, lambda: age)
+    def poller(self, age=0.0):
+        return JobPoller(self.job_type, REF, lambda: age)
 
 
-def test_all_parts_are_looked_at():
+def test_all_parts_are_polled():
     """In their order, each told where it is."""
-    remote = Remote(a=JobState.SUCCEEDED, b=JobState.RUNNING)
-    work = play(remote.watch().poll()).value
+    service = Service(a=JobState.SUCCEEDED, b=JobState.RUNNING)
+    work = play(service.poller().poll()).value
     assert [job.id for job in work.jobs] == ["a", "b"]
-    assert remote.looks == [("a", "p"), ("b", "p")]
+    assert service.polled == [("a", "p"), ("b", "p")]
     assert not work.over
 
 
-def test_what_has_ended_is_not_asked_for_again():
+def test_what_has_ended_is_not_polled_again():
     """It cannot change any more."""
-    remote = Remote(a=JobState.FAILED, b=JobState.RUNNING)
-    watch = remote.watch()
-    play(watch.poll())
-    remote.jobs["b"] = JobState.SUCCEEDED
-    assert play(watch.poll()).value.over
-    assert [job_id for job_id, _ in remote.looks] == ["a", "b", "b"]
+    service = Service(a=JobState.FAILED, b=JobState.RUNNING)
+    poller = service.poller()
+    play(poller.poll())
+    service.jobs["b"] = JobState.SUCCEEDED
+    assert play(poller.poll()).value.over
+    assert [job_id for job_id, _ in service.polled] == ["a", "b", "b"]
 
 
 @pytest.mark.parametrize(
@@ -65,23 +64,25 @@ def test_what_has_ended_is_not_asked_for_again():
 )
 def test_an_unknown_id(age, state):
     """Not yet, for two minutes; afterwards it is gone, and that is an end."""
-    work = play(Remote(a=NotFound("who?"), b=JobState.SUCCEEDED).watch(age).poll()).value
+    work = play(Service(a=NotFound("who?"), b=JobState.SUCCEEDED).poller(age).poll()).value
     assert work.jobs[0].state is state
     assert work.over == (state is JobState.FAILED)
 
 
 def test_other_errors_are_not_news():
     """They go to whoever waits."""
-    assert isinstance(play(Remote(a=PermissionDenied("no"), b=JobState.RUNNING).watch().poll()).error, PermissionDenied)
+    assert isinstance(
+        play(Service(a=PermissionDenied("no"), b=JobState.RUNNING).poller().poll()).error, PermissionDenied
+    )
 
 
 def test_an_import_that_vanishes(run, sluice_sandbox):
-    """On both faces: after the grace it has failed, with the remote's words."""
+    """On both faces: after the grace it has failed, with the service's words."""
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
     sluice_sandbox.settings(forget_imports=True)
     age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
-    watch = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
-    work = run(wait(watch.poll, lambda work: work.over, age=age))
+    poller = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
+    work = run(wait(poller.poll, lambda work: work.over, age=age))
     assert work.state is JobState.FAILED
     assert "lost" in str(work)
     assert "answered 404" in work.jobs[0].message
@@ -89,40 +90,25 @@ def test_an_import_that_vanishes(run, sluice_sandbox):
 
 
 def test_an_import_is_waited_for(run, sluice_sandbox):
-    """From created to completed on the remote's clock, which our pauses move."""
+    """From created to completed on the service's clock, which our pauses move."""
     sluice_sandbox.settings(job_seconds=90)
     import_ids = tuple(run(push_by_field_name(["symbol"], [{"symbol": symbol}])) for symbol in ("H", "He"))
     age = lambda: sum(run.pauses)  # noqa: E731
-    watch = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", import_ids), age)
+    poller = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", import_ids), age)
     told = []
-    work = run(wait(watch.poll, lambda work: work.over, age=age, tell=told.append))
+    work = run(wait(poller.poll, lambda work: work.over, age=age, tell=told.append))
     assert work.counts["created"] == 2
     assert 90 <= sum(run.pauses) <= 90 * 1.15
     assert {job.word for news in told for job in news.jobs} == {"created", "processing", "completed"}
 
 
 def test_cancelling():
-    """Every part, where the remote can."""
-    remote = Remote()
-    assert play(cancel(remote.kind, REF)).value is True
-    assert remote.cancelled == [("a", "p"), ("b", "p")]
+    """Every part, where the service can."""
+    service = Service()
+    assert play(cancel(service.job_type, REF)).value is True
+    assert service.cancelled == [("a", "p"), ("b", "p")]
 
 
 def test_cancelling_where_it_cannot():
     """Says so, and asks nobody."""
     assert play(cancel(KINDS["import"], REF)).value is False
-
-
-@pytest.mark.parametrize(
-    ("value", "quoted"), [("a-1", "a-1"), ("a/b", "a%2Fb"), ("é?#", "%C3%A9%3F%23"), ("...", "...")]
-)
-def test_segment(value, quoted):
-    """One segment of a path, whatever is in it."""
-    assert segment(value, "id") == quoted
-
-
-@pytest.mark.parametrize("value", ["", "  ", ".", "..", None, 7, ["a"]])
-def test_bad_segments(value):
-    """They would name another endpoint, or none."""
-    with pytest.raises(InvalidInput, match="import_id must be a non-empty id"):
-        segment(value, "import_id")
