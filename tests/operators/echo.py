@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
+
 from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.hooks.base import SluiceHook, call
 from sluice_provider.jobs import Job, JobState

@@ -10,26 +10,23 @@ from simulation.scenarios import SCENARIOS
 from simulation.schedule import Simulation
 from simulation.world import World
 
-SCHEDULES = 800
-"""For each service. Each run has other ones, and the same ones again with the same seed."""
+SCHEDULES = 1_500
+"""For each service."""
+
+EVERYTHING = {
+    *("dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared", "clock"),
+    *("refused", "lost before", "lost after", "late", "502 after", "503 before", "429", "api away", "rolled back"),
+    *("triggerer dies", "breaks", "moves", "held twice", "airflow cannot be asked", "cleared afterwards"),
+}
 
 
 @pytest.mark.parametrize("service", SCENARIOS)
 def test_every_schedule_keeps_the_invariants(service):
-    """The seed of a schedule that does not is printed, with its story."""
+    """The seed of one that does not is printed, with its story; and an exploration in which nothing happens would prove
+    nothing."""
     found = explore(SCENARIOS[service], SCHEDULES, seed=20_000)
     assert found.failure is None, str(found.failure)
-    assert found.schedules == SCHEDULES
-
-
-@pytest.mark.parametrize("service", SCENARIOS)
-def test_everything_that_may_go_wrong_does(service):
-    """An exploration in which nothing happens would prove nothing."""
-    found = explore(SCENARIOS[service], 400, seed=1)
-    seen = {"dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared"}
-    seen |= {"refused", "lost before", "lost after", "late", "502 after", "503 before", "429", "api away"}
-    seen |= {"triggerer dies", "breaks", "moves", "held twice", "rolled back", "airflow cannot be asked", "clock"}
-    assert seen <= set(found.faults)
+    assert set(found.faults) >= EVERYTHING
 
 
 @pytest.mark.parametrize("service", SCENARIOS)
