@@ -19,8 +19,6 @@ from sluice_provider.errors import (
     UnexpectedResponse,
 )
 
-SECRET = ("kili-sandbox-api-key", "sluice sandbox signature")
-
 
 def options(sandbox, key=""):
     """What the hook gives to its httpx clients, made without Airflow."""

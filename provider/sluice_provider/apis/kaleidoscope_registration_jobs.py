@@ -97,15 +97,23 @@ def _manifest(spec: JobSpec, phase: PhaseRecord, arguments: Raw, ids: Raw) -> Ra
     return {**told, **outcome.get("outputs", {}), **outcome["counts"], **times([phase])}
 
 
+class RegistrationJob(JobSpec):
+    """One that ends with its registration, whose own status is in the result."""
+
+    service = "kaleidoscope"
+
+    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[Raw]:
+        return {"status": work.jobs[0].word}
+        yield  # a flow, though one without a call
+
+
 # --- the user's side ------------------------------------------------------------------------------------------------
 
 
-class RegisterFileJob(JobSpec):
+class RegisterFileJob(RegistrationJob):
     """
     :param if_registered: what to do with a file that is registered already: `reuse`, `fail` or `again`
     """
-
-    service = "kaleidoscope"
 
     def __init__(self, *, operation_id: str, file_id: str, if_registered: str) -> None:
         self.operation_id = operation_id
@@ -144,27 +152,18 @@ class RegisterFileJob(JobSpec):
     def find(self, facts: Facts) -> Flow[str | None]:
         return api.find_registration(self.operation_id, self.file_id, facts.get("before") or ())
 
-    def explain_failure(self, work: Work) -> None:
-        judge_rejections(work, "warn", self.log)
-
-    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[Raw]:
-        return {"status": work.jobs[0].word}
-        yield  # a flow, though one without a call
-
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("register")
         ids = {"registration_id": phase.ids[0], "reused": bool(phase.facts.get("reused"))}
         return _manifest(self, phase, {"operation_id": self.operation_id, "file_id": self.file_id}, ids)
 
 
-class SubmitDraftsJob(JobSpec):
+class SubmitDraftsJob(RegistrationJob):
     """
     :param record_ids: drafts to submit; None for all drafts of the operation
     :param validate_only: a dry run
     :param on_rejected_rows: what to do when the dry run rejected drafts: fail, warn or ignore
     """
-
-    service = "kaleidoscope"
 
     def __init__(
         self, *, operation_id: str, record_ids: Sequence[str] | None, validate_only: bool, on_rejected_rows: str
@@ -209,13 +208,6 @@ class SubmitDraftsJob(JobSpec):
 
     def check_result(self, phase: Phase, work: Work) -> None:
         judge_rejections(work, self.on_rejected_rows, self.log, "nothing was registered, as validate_only says")
-
-    def explain_failure(self, work: Work) -> None:
-        judge_rejections(work, "warn", self.log)
-
-    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[Raw]:
-        return {"status": work.jobs[0].word}
-        yield  # a flow, though one without a call
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("submit")
@@ -298,7 +290,7 @@ class PushStatusJob(JobSpec):
         return _manifest(self, record.phase("status"), {**self.registration.arguments, "reported": self.status}, {})
 
 
-class SubmitResultsJob(JobSpec):
+class SubmitResultsJob(RegistrationJob):
     """
     :param rows: results for single records, or None; they go out in one request, as the API has it
     :param if_ended: what to do when the registration is over before results were sent: `fail` or `send`
@@ -379,10 +371,6 @@ class SubmitResultsJob(JobSpec):
             error = JobFailed(f"success was reported, and the registration failed: {work}")
             error.hopeless = True  # the results were delivered, and are not sent again
             raise error
-
-    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[Raw]:
-        return {"status": work.jobs[0].word}
-        yield  # a flow, though one without a call
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("results")

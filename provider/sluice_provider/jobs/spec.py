@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sluice_provider.errors import OutcomeUnknown
-from sluice_provider.jobs.model import JobState
+from sluice_provider.jobs.model import JobState, judge_rejections
 from sluice_provider.jobs.polling import GRACE, find_after_lost_response
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord, iso
 
@@ -207,6 +207,7 @@ class JobSpec:
 
     def explain_failure(self, work: Work) -> None:
         """Write into the log what the service says of single rows of work that failed."""
+        judge_rejections(work, "warn", self.log)
 
     def fetch_outputs(self, phase: Phase, work: Work) -> Flow[dict[str, Any]]:
         """Fetch what work that ended well has made, and tell of it in a few words of JSON.

@@ -13,13 +13,10 @@ Everything is committed when these functions return. They block: the receiver ca
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError
 from sluice_provider.plugin.doors import Door
-
-log = logging.getLogger(__name__)
 
 STARTED, DUPLICATE, IGNORED = "started", "duplicate", "ignored"
 

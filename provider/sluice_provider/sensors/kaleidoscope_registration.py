@@ -109,10 +109,22 @@ class KaleidoscopeDraftsSensor(RemoteJobSensor):
         return _Drafts(self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows)
 
 
-class _Registration(WatchedJob):
-    """Of a file, or of a submission of drafts."""
+class _WatchedRegistration(WatchedJob):
+    """What both have in common: rejected rows are judged, and the result has the service's own status."""
 
     service = "kaleidoscope"
+    on_rejected_rows: str
+
+    def check_result(self, phase: Phase, work: Work) -> None:
+        del phase
+        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
+
+    def result(self, work: Work) -> dict[str, Any]:
+        return {**super().result(work), "status": work.jobs[0].word}
+
+
+class _Registration(_WatchedRegistration):
+    """Of a file, or of a submission of drafts."""
 
     def __init__(
         self, operation_id: str, file_id: str | None, submission_id: str | None, on_rejected_rows: str
@@ -135,21 +147,9 @@ class _Registration(WatchedJob):
             return JobRef(self.service, "registered_file", (self.file_id,), where)
         return JobRef(self.service, "awaited_submission", (str(self.submission_id),), where)
 
-    def check_result(self, phase: Phase, work: Work) -> None:
-        del phase
-        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
 
-    def explain_failure(self, work: Work) -> None:
-        judge_rejections(work, "warn", self.log)
-
-    def result(self, work: Work) -> dict[str, Any]:
-        return {**super().result(work), "status": work.jobs[0].word}
-
-
-class _Drafts(WatchedJob):
+class _Drafts(_WatchedRegistration):
     """All drafts of an operation, or some of them."""
-
-    service = "kaleidoscope"
 
     def __init__(
         self, operation_id: str, record_ids: Sequence[str] | None, validate_only: bool, on_rejected_rows: str
@@ -181,13 +181,3 @@ class _Drafts(WatchedJob):
         except SluiceError as error:
             self.log.warning("Which drafts are there could not be seen; the status checks will tell: %s", error)
             return NOTHING
-
-    def check_result(self, phase: Phase, work: Work) -> None:
-        del phase
-        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
-
-    def explain_failure(self, work: Work) -> None:
-        judge_rejections(work, "warn", self.log)
-
-    def result(self, work: Work) -> dict[str, Any]:
-        return {**super().result(work), "status": work.jobs[0].word}
