@@ -113,6 +113,12 @@ def test_not_orphaned(state):
     assert job["state"] == "running"
 
 
+def test_what_was_not_answered_when_the_task_ended_is_unknown():
+    """Nobody knows whether the request arrived, so somebody must look."""
+    [job] = page(row({**SUMMARY, "state": "submitting"}, task_state="failed"))["jobs"]
+    assert job["state"] == "outcome_unknown"
+
+
 def test_a_job_that_ended_while_its_task_was_ended():
     """The trigger cancelled it and said so: that is newer than the record, whatever became of the task."""
     [job] = page(row(progress=progress(updated_at=NOW - 5, state="cancelled"), task_state="failed"))["jobs"]

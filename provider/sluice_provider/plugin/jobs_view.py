@@ -158,9 +158,12 @@ def newer_progress(summary: Mapping[str, Any], progress: str | None) -> dict[str
 
 
 def state_of(summary: Mapping[str, Any], task_state: str | None) -> str:
-    """An unknown state is running, like everywhere; and when the task is over nobody polls a job that runs."""
+    """An unknown state is running, like everywhere; when the task is over nobody polls a job that runs, and what became
+    of a request that was not answered is not known."""
     state = summary.get("state")
     known = state if isinstance(state, str) and state in STATES else "running"
+    if known == "submitting" and task_state in TASK_OVER:
+        return "outcome_unknown"
     return ORPHANED if known in NEEDS_TASK and task_state in TASK_OVER else known
 
 
