@@ -28,6 +28,7 @@ class Failure(NamedTuple):
     def __str__(self) -> str:
         happened = ", ".join(self.decisions.values()) or "nothing"
         lines = [f"{self.scenario.service}, {self.scenario.name}, seed {self.seed}: {happened}"]
+        lines += [f"  again: make simulate ARGS='--service {self.scenario.service} --seed {self.seed} --schedules 1'"]
         lines += [f"  {line}" for line in self.story]
         return "\n".join([*lines, *(f"  WRONG: {line}" for line in self.wrong)])
 
@@ -51,7 +52,7 @@ def explore(scenarios: list[Scenario], schedules: int, seed: int = 1) -> Found:
     began = time.process_time()
     with World.clock_in_force():
         for number in range(schedules):
-            scenario = scenarios[number % len(scenarios)]
+            scenario = scenarios[(seed + number) % len(scenarios)]
             simulation = Simulation(scenario, seed + number)
             wrong = simulation.run()
             faults.update(decision.name for decision in simulation.choices.taken)
