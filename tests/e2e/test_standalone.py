@@ -57,6 +57,7 @@ def airflow(sandbox, figures, tmp_path_factory):
     """One Airflow for all of this module, gone afterwards."""
     data = tmp_path_factory.mktemp("data")
     (data / "elements.csv").write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
+    (data / "contacts.csv").write_text("id,name\n1,Ada\n2,Ben\n3,Cy\n4,Di\n")
     (data / "2026-03-02.csv").write_text("symbol,name\nLi,Lithium\n")
     (data / "2026-03-03.csv").write_text("symbol,name\nBe,Beryllium\n")
     env = {f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in sandbox.connections().items()}
@@ -133,26 +134,32 @@ def test_a_push_is_deferred_and_finished(airflow, sandbox):
     assert airflow.xcom("deferred", run, "wait")["ids"] == [job["id"]]
 
 
-def test_what_was_told_while_it_was_deferred(airflow):
-    """The trigger wrote the states down, and the task that resumed took them over into the history."""
+def stored(airflow, dag_id, run_id, key):
+    """What is in the task state store of a push."""
+    return airflow.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/push/state-store/{key}")["value"]
+
+
+def test_what_was_written_while_it_was_deferred(airflow):
+    """The trigger wrote the statuses down, and the task that resumed took them over into its history."""
     [run] = airflow.runs("deferred")
-    told = airflow.xcom("deferred", run["dag_run_id"], "push", "sluice_progress")
-    assert (told["state"], told["word"]) == ("succeeded", "completed")
-    assert told["history"]
-    path = f"dags/deferred/dagRuns/{run['dag_run_id']}/taskInstances/push/state-store/sluice_journal"
-    journal = airflow.get(path)["value"]
-    states = [text for _, what, text in journal["history"] if what == "state"]
-    assert [text for _, _, text in told["history"] if text not in states] == []
-    assert len(states) == len(set(states))
-    assert journal["history"][-1][1] == "ended"
-    assert journal["card"]["state"] == "succeeded"
+    run_id = run["dag_run_id"]
+    progress = airflow.xcom("deferred", run_id, "push", "sluice_progress")
+    assert (progress["state"], progress["service_status"]) == ("succeeded", "completed")
+    assert progress["history"]
+    history = stored(airflow, "deferred", run_id, "sluice_record_history_0")
+    statuses = [text for _, what, text in history if what == "status"]
+    assert [text for _, _, text in progress["history"] if text not in statuses] == []
+    assert len(statuses) == len(set(statuses))
+    assert history[-1][1] == "ended"
+    assert stored(airflow, "deferred", run_id, "sluice_record")["summary"]["state"] == "succeeded"
+    assert stored(airflow, "deferred", run_id, "sluice_record_state") == "succeeded"
 
 
 def test_the_log_is_the_story(airflow):
-    """Of the job from the asking to the end, in the worker's and the triggerer's words, without the looks between."""
+    """Of the job from the submission to the end, in the worker's and the triggerer's words."""
     [run] = airflow.runs("deferred")
     log = airflow.logs("deferred", run["dag_run_id"], "push")
-    words = ["fit to be sent", "accepted 2 records", "kaleidoscope import", "completed, created 2", "Result: "]
+    words = ["valid", "accepted 2 records", "kaleidoscope import", "completed, created 2", "Result: "]
     places = [log.find(word) for word in words]
     assert -1 not in places, log
     assert places == sorted(places), log
@@ -161,11 +168,11 @@ def test_the_log_is_the_story(airflow):
 
 def test_figures_arrive(airflow, figures):
     """From the task's process and from the triggerer's, with their tags."""
-    airflow.wait("the figures", lambda: figures.of("sluice.job.finished", "system=kaleidoscope") or None, 30)
+    airflow.wait("the figures", lambda: figures.of("sluice.job.finished", "service=kaleidoscope") or None, 30)
     assert figures.of("sluice.job.started", "kind=import")
     assert figures.of("sluice.job.finished", "state=succeeded")
     assert figures.of("sluice.job.duration", "|ms")
-    assert figures.of("sluice.look")
+    assert figures.of("sluice.status_check")
 
 
 def test_a_cleared_push_pushes_again(airflow, sandbox):
@@ -186,7 +193,58 @@ def test_a_killed_worker_does_not_push_twice(airflow, sandbox):
     [job] = imports(sandbox)[before:]
     assert instance(airflow, "killed", run)["try_number"] == 2
     assert airflow.xcom("killed", run, "push")["import_ids"] == [job["id"]]
-    assert "Re-attaching to" in airflow.logs("killed", run, "push", try_number=2)
+    assert "Reconnecting to" in airflow.logs("killed", run, "push", try_number=2)
+
+
+def batch_jobs(sandbox, name):
+    """What Liquid Decisions was asked for under a name, oldest first."""
+    jobs = sandbox.state()["liquid_decisions"]["jobs"]
+    return [job for job in jobs if job["fields"]["jobName"].startswith(name)]
+
+
+def test_a_user_ends_a_running_import(airflow, sandbox):
+    """Marked as failed while its worker waits: its job is cancelled, on Airflow's word."""
+    sandbox.settings(job_seconds=10_000)
+    run = begin(airflow, "marked")
+    airflow.wait("the import", lambda: batch_jobs(sandbox, "marked") or None, 90)
+    airflow.wait("a status check", lambda: stored_ids(airflow, "marked", run) or None, 60)
+    airflow.patch(f"dags/marked/dagRuns/{run}/taskInstances/push", {"new_state": "failed"})
+
+    def cancelling():
+        return batch_jobs(sandbox, "marked")[0]["status"] in ("Canceling", "Canceled") or None
+
+    airflow.wait("the job to be cancelled", cancelling, 60)
+    sandbox.settings(job_seconds=5)
+    assert stored(airflow, "marked", run, "sluice_record")["summary"]["state"] == "cancelling"
+
+
+def stored_ids(airflow, dag_id, run_id):
+    """The ids in the record of a push, as far as it has one."""
+    keys = airflow.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/push/state-store")
+    if "sluice_record" not in str(keys):
+        return []
+    return stored(airflow, dag_id, run_id, "sluice_record")["summary"].get("ids")
+
+
+def test_a_platform_stops_a_worker(airflow, sandbox, tmp_path_factory):
+    """SIGTERM and then SIGKILL, as when a pod is evicted: the job goes on and the next try reconnects to it."""
+    sandbox.settings(job_seconds=30)
+    run = begin(airflow, "stopped")
+    airflow.wait("a status check", lambda: stored_ids(airflow, "stopped", run) or None, 90)
+    pid = int(Path(airflow.env["SLUICE_E2E_DATA"], "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+
+    def left_alone():
+        return "goes on in the service" in airflow.logs("stopped", run, "push") or None
+
+    airflow.wait("the worker to leave its job alone", left_alone, 60)
+    os.kill(pid, signal.SIGKILL)
+    assert airflow.wait_run("stopped", run, timeout=150)["state"] == "success"
+    sandbox.settings(job_seconds=5)
+    [job] = batch_jobs(sandbox, "stopped")
+    assert job["status"] == "Completed"
+    assert airflow.xcom("stopped", run, "push")["job_id"] == job["id"]
+    assert instance(airflow, "stopped", run)["try_number"] == 2
 
 
 def test_a_recurring_push_covers_its_intervals(airflow, sandbox):

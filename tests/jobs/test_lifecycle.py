@@ -320,6 +320,15 @@ def test_told_to_stop(user, cancellable):
     assert life(on.Terminated(200.0, user, "why")) == (["Save", "Cancel"] if user and cancellable else [])
 
 
+def test_what_is_being_cancelled_stays_so_until_it_is_over():
+    """A process that was told to stop may still see its job run."""
+    life = submitted(cancellable=True)
+    life(on.Terminated(200.0, True, "why"), on.StatusSeen(201.0, work("running"), "still there"))
+    assert life.record.summary["state"] == "cancelling"
+    life(on.StatusSeen(202.0, work("cancelled"), "gone"))
+    assert life.record.summary["state"] == "cancelled"
+
+
 def test_told_to_stop_before_anything_was_submitted():
     """There is nothing to cancel."""
     life = Life(cancellable=True)

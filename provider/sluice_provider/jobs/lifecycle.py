@@ -492,7 +492,7 @@ class Lifecycle:
         """Counts of earlier phases stay in the summary. Who wrote the ids may have died before the head."""
         seen = {**work.to_json(), "ids": tuple(job.id for job in work.jobs)}
         counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
-        if record.redo and record.redo.state == "cancelling" and not work.over:
+        if record.summary.get("state") == "cancelling" and not work.over:
             facts["state"] = "cancelling"
         return record.with_summary(now, **{**seen, "counts": counts, **facts})
 

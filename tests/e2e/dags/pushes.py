@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -12,21 +13,35 @@ from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
+from sluice_provider.operators.liquid_decisions import LiquidDecisionsImportOperator
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
 DATA = os.environ["SLUICE_E2E_DATA"]
+MARK, PID = Path(os.environ["SLUICE_E2E_MARK"]), Path(DATA) / "pid"
 PUSH = {"task_id": "push", "key_field_names": ["symbol"], "retries": 2, "retry_delay": timedelta(seconds=1)}
 
 
 class KilledPush(KaleidoscopePushOperator):
-    """Dies as by kill -9, on its first try, while it waits for the import it has asked for."""
+    """Dies as by kill -9, on its first try, while it waits for the import that it has submitted."""
 
-    def wait_here(self, *args: Any) -> Any:
+    def execute(self, context: Any) -> Any:
         """Wait, or die."""
-        if os.environ["SLUICE_E2E_MARK"] and not os.path.exists(os.environ["SLUICE_E2E_MARK"]):  # noqa: PTH110
-            os.close(os.open(os.environ["SLUICE_E2E_MARK"], os.O_CREAT))
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().wait_here(*args)
+        if not MARK.exists():
+            self.hook.sleep = self._die
+        return super().execute(context)
+
+    def _die(self, _seconds: float) -> None:
+        MARK.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ToldPid(LiquidDecisionsImportOperator):
+    """Tells its process id, so that it can be sent a signal as a platform does."""
+
+    def execute(self, context: Any) -> Any:
+        """Import."""
+        PID.write_text(str(os.getpid()))
+        return super().execute(context)
 
 
 with DAG("deferred", schedule=None):
@@ -43,6 +58,19 @@ with DAG("watched", schedule=None):
 
 with DAG("ended", schedule=None):
     KaleidoscopePushOperator(**PUSH, records=f"{DATA}/elements.csv", deferrable=True)
+
+for name in ("marked", "stopped"):
+    with DAG(name, schedule=None):
+        ToldPid(
+            task_id="push",
+            file=f"{DATA}/contacts.csv",
+            item_type="Contact",
+            job_name=name,
+            header_row=True,
+            poll_interval=5,
+            retries=2,
+            retry_delay=timedelta(seconds=1),
+        )
 
 with DAG(
     "recurring",
