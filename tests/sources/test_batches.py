@@ -1,4 +1,4 @@
-"""Batches and stretches, over all small cases: every record exactly once, and no bound broken."""
+"""Batches and ranges, over all small cases: every row exactly once, and no bound broken."""
 
 from __future__ import annotations
 
@@ -8,74 +8,74 @@ import pytest
 
 from sluice_provider.sources.batches import Batch, batches, joined
 
-STRETCHES = [range(start, stop) for start in range(6) for stop in range(start, 7)]
+RANGES = [range(start, stop) for start in range(6) for stop in range(start, 7)]
 
 
-def made(sizes, rows, size, done=()):
-    """Batches of records of these sizes."""
-    records = [{"number": number, "size": weight} for number, weight in enumerate(sizes)]
-    return list(batches(records, rows=rows, size=size, measure=lambda record: record["size"], done=done))
+def rows_of(sizes):
+    """Rows that weigh this much: one more than they have bytes."""
+    return [bytes([65 + number]) * (weight - 1) for number, weight in enumerate(sizes)]
 
 
 def numbers(batch):
-    """Which records are in it."""
-    return [record["number"] for record in batch.records]
+    """Which rows are in it, if they are where it says."""
+    return list(range(batch.start, batch.start + len(batch.rows)))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 9])
+def weight(rows):
+    """As a service counts them: each with what stands between it and the next."""
+    return sum(len(row) + 1 for row in rows)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 9])
 @pytest.mark.parametrize("size", [1, 3, 4, 100])
-def test_every_record_once(rows, size):
+def test_every_row_once(most, size):
     """In order, consecutive, within both bounds, and none smaller than it need be."""
     for sizes in itertools.chain.from_iterable(itertools.product((1, 2, 5), repeat=count) for count in range(6)):
-        found = made(sizes, rows, size)
+        source = rows_of(sizes)
+        found = list(batches(source, rows=most, size=size))
         assert [number for batch in found for number in numbers(batch)] == list(range(len(sizes)))
+        assert [row for batch in found for row in batch.rows] == source
         for batch, following in itertools.zip_longest(found, found[1:]):
-            weight = sum(record["size"] for record in batch.records)
-            assert numbers(batch)[0] == batch.start
-            assert 1 <= len(batch.records) <= rows
-            assert weight <= size or len(batch.records) == 1
-            assert following is None or len(batch.records) == rows or weight + following.records[0]["size"] > size
+            assert 1 <= len(batch.rows) <= most
+            assert weight(batch.rows) <= size or len(batch.rows) == 1
+            full = following and weight([*batch.rows, following.rows[0]]) > size
+            assert following is None or len(batch.rows) == most or full
 
 
-@pytest.mark.parametrize("rows", [1, 2, 9])
-def test_stretches_that_are_done(rows):
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_ranges_that_are_done(most):
     """Are left out, and no batch reaches over one."""
-    for done in itertools.combinations(STRETCHES, 2):
-        left = [number for number in range(6) if not any(number in stretch for stretch in done)]
-        found = made([1] * 6, rows, 100, done)
+    source = rows_of([2] * 6)
+    for done in itertools.combinations(RANGES, 2):
+        left = [number for number in range(6) if not any(number in each for each in done)]
+        found = list(batches(source, rows=most, size=100, done=done))
         assert [number for batch in found for number in numbers(batch)] == left
-        for batch in found:
-            assert numbers(batch) == list(range(batch.start, batch.start + len(batch.records)))
-
-
-def test_what_is_done_is_not_measured():
-    """It may be what cannot be measured at all."""
-    assert [batch.start for batch in made([1, None, 1], 9, 9, [range(1, 2)])] == [0, 2]
+        assert [row for batch in found for row in batch.rows] == [source[number] for number in left]
 
 
 def test_a_source_is_read_as_it_is_needed():
     """The first batch is there before the second is read."""
-    endless = ({"number": number} for number in itertools.count())
-    first = next(batches(endless, rows=2, size=9, measure=lambda _: 1))
-    assert numbers(first) == [0, 1]
-    assert next(endless)["number"] <= 4
+    endless = (str(number).encode() for number in itertools.count())
+    first = next(batches(endless, rows=2, size=99))
+    assert first == Batch(0, (b"0", b"1"))
+    assert int(next(endless)) <= 4
 
 
 @pytest.mark.parametrize("count", range(2, 8))
 def test_halves(count):
     """Both have something in them, and together they are the whole."""
-    whole = Batch(10, tuple({"number": number} for number in range(count)))
+    whole = Batch(10, tuple(rows_of([2] * count)))
     first, second = whole.halves()
-    assert (first.start, second.start) == (10, 10 + len(first.records))
-    assert first.records + second.records == whole.records
-    assert first.records
-    assert second.records
+    assert (first.start, second.start) == (10, 10 + len(first.rows))
+    assert first.rows + second.rows == whole.rows
+    assert first.rows
+    assert second.rows
 
 
 def test_joined():
-    """The same numbers, in order, as few stretches as there can be, none of them empty."""
-    for stretches in itertools.chain.from_iterable(itertools.combinations(STRETCHES, size) for size in range(4)):
-        found = joined(stretches)
-        assert {number for stretch in found for number in stretch} == {n for stretch in stretches for n in stretch}
+    """The same numbers, in order, as few ranges as there can be, none of them empty."""
+    for ranges in itertools.chain.from_iterable(itertools.combinations(RANGES, size) for size in range(4)):
+        found = joined(ranges)
+        assert {number for each in found for number in each} == {number for each in ranges for number in each}
         assert all(found)
         assert all(one.stop < two.start for one, two in itertools.pairwise(found))
