@@ -82,7 +82,7 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(InvalidInput, match="is a directory"):
         _ = Blob(tmp_path, "template").size
     with pytest.raises(InvalidInput, match="empty is empty"):
-        Blob(tmp_path / "empty", "template").fingerprint
+        _ = Blob(tmp_path / "empty", "template").fingerprint
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         Blob(tmp_path / "latin", "template").text()
     with pytest.raises(InvalidInput, match="there is no such file"):
