@@ -1,80 +1,84 @@
-"""Rows in a temporary file: what was judged is what is sent, as often as it takes."""
+"""Rows in a temporary file: the same rows in the same order, and nothing left behind."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import spool as module
-from sluice_provider.sources.batches import Batch
 from sluice_provider.sources.spool import Spool
 
-ROWS = [b'{"a":1}', b"", b"x" * 100_000, "é".encode()]
+ROWS = [b'{"n":%d,"text":"%s"}' % (number, b"x" * (number % 50)) for number in range(5000)]
 
 
 @pytest.fixture
-def spool():
-    """Filled and sealed."""
+def folder(tmp_path, monkeypatch):
+    """Where temporary files go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def filled(rows):
+    """A sealed spool, and its digest."""
     spool = Spool()
-    for row in ROWS:
+    for row in rows:
         spool.add(row)
-    spool.seal()
-    yield spool
-    spool.close()
+    return spool, spool.seal()
 
 
-class Full(io.BytesIO):
-    """A file on a disk without room."""
+def test_what_goes_in_comes_out(monkeypatch):
+    """As often as it is read, also by two readers at once, and whatever the buffer."""
+    for buffer in (16, 1 << 20):
+        monkeypatch.setattr(module, "BUFFER", buffer)
+        spool, digest = filled(ROWS)
+        assert (list(spool), spool.count) == (ROWS, 5000)
+        assert [each for pair in zip(spool, spool, strict=True) for each in pair] == [
+            r for row in ROWS for r in (row, row)
+        ]
+        assert digest == hashlib.sha256(b"".join(row + b"\n" for row in ROWS)).hexdigest()
+        spool.close()
 
-    def write(self, _):
-        """As the system says it."""
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+def test_batches_without_what_is_done():
+    """The rest, in order."""
+    spool, _ = filled(ROWS)
+    batches = list(spool.batches(rows=1000, size=10**6, done=[range(500, 4500)]))
+    assert [batch.start for batch in batches] == [0, 4500]
+    assert [row for batch in batches for row in batch.rows] == ROWS[:500] + ROWS[4500:]
 
 
-def test_rows_come_back(spool):
-    """As often as they are wanted, also while somebody else reads."""
+def test_nothing_is_left_behind(folder):
+    """Not even while it is open, so that a process may be killed."""
+    spool, _ = filled(ROWS)
+    assert list(folder.iterdir()) == []
     assert list(spool) == ROWS
-    assert list(zip(spool, spool, strict=True)) == list(zip(ROWS, ROWS, strict=True))
-    assert spool.count == len(ROWS)
+    spool.close()
+    assert list(folder.iterdir()) == []
 
 
-def test_batches(spool):
-    """What is done is left out."""
-    assert list(spool.batches(rows=2, size=1_000, done=[range(2, 3)])) == [
-        Batch(0, (ROWS[0], ROWS[1])),
-        Batch(3, (ROWS[3],)),
-    ]
+def test_no_rows():
+    """Have a digest, too."""
+    spool, digest = filled([])
+    assert (list(spool), len(digest)) == ([], 64)
 
 
-def test_the_digest_is_that_of_the_rows(spool):
-    """In their order: it tells this piece of work from any other."""
-    assert spool.seal() == hashlib.sha256(b"".join(row + b"\n" for row in ROWS)).hexdigest()
+@pytest.mark.parametrize("rows", [ROWS[:1], ROWS * 20], ids=["when it is sealed", "on the way"])
+def test_a_full_disk(monkeypatch, rows):
+    """Is said in words that tell what to do; another try may find room."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    monkeypatch.setattr(module, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    with pytest.raises(InvalidInput, match=r"No space left on device.*Nothing was sent.*TMPDIR") as full:
+        filled(rows)
+    assert not full.value.hopeless
 
 
-def test_it_leaves_nothing_behind(spool, tmp_path, monkeypatch):
-    """The file has no name, even while it is open."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    other = Spool()
-    other.add(b"x")
-    assert list(tmp_path.iterdir()) == []
-    other.close()
-    other.close()
-
-
-def test_no_room(monkeypatch):
-    """Names the cure, and another try may find room."""
-    monkeypatch.setattr(module, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(InvalidInput, match=r"No space left on device.*TMPDIR") as error:
-        Spool().add(b"x")
-    assert not error.value.hopeless
-
-
-def test_no_place(monkeypatch, tmp_path):
-    """Likewise, where there is no directory for temporary files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(InvalidInput, match="Nothing was sent"):
+def test_no_place_for_temporary_files(folder, monkeypatch):
+    """Likewise."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+    with pytest.raises(InvalidInput, match="nowhere: No such file or directory"):
         Spool()
