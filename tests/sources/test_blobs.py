@@ -45,11 +45,11 @@ def test_a_file_far_away(far_away):
     there.write_bytes(b"[1]")
     blob = Blob("memory://bucket/x.json", "file")
     assert (blob.size, blob.filename, blob.open().read()) == (3, "x.json", b"[1]")
-    before = blob.fingerprint()
+    before = blob.fingerprint
     there.write_bytes(b"[1]")
-    assert Blob("memory://bucket/x.json", "file").fingerprint() == before
+    assert Blob("memory://bucket/x.json", "file").fingerprint == before
     there.write_bytes(b"[2]")
-    assert Blob("memory://bucket/x.json", "file").fingerprint() != before
+    assert Blob("memory://bucket/x.json", "file").fingerprint != before
 
 
 def test_a_checksum_that_the_store_keeps(file, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_checksum_that_the_store_keeps(file, monkeypatch):
     blob = Blob(str(file), "file")
     there = blob._there
     monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
-    assert blob.fingerprint() == '3 "7"'
+    assert blob.fingerprint == '3 "7"'
 
 
 def test_a_signed_url_is_named_without_its_secrets():
@@ -82,7 +82,7 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(InvalidInput, match="is a directory"):
         _ = Blob(tmp_path, "template").size
     with pytest.raises(InvalidInput, match="empty is empty"):
-        Blob(tmp_path / "empty", "template").fingerprint()
+        _ = Blob(tmp_path / "empty", "template").fingerprint
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         Blob(tmp_path / "latin", "template").text()
     with pytest.raises(InvalidInput, match="there is no such file"):

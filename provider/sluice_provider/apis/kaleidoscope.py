@@ -212,9 +212,9 @@ def _rejection(error: Raw) -> Rejection:
     )
 
 
-def _look(import_id: str, _where: Where) -> Flow[Job]:
+def _get_status(import_id: str, _where: Where) -> Flow[Job]:
     return import_job((yield from get_import(import_id)))
 
 
-KINDS: Mapping[str, JobType] = {"import": JobType("import", _look)}
+KINDS: Mapping[str, JobType] = {"import": JobType("import", _get_status)}
 """An import cannot be cancelled: the API has no call for it."""

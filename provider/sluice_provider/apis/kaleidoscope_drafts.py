@@ -163,7 +163,7 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
 UNJUDGED = ("", "pending", "submitted")
 
 
-def _look(operation_id: str, where: Where) -> Flow[Job]:
+def _get_status(operation_id: str, where: Where) -> Flow[Job]:
     """The drafts of an operation, or some of them: over when the registrar has said something of each."""
     told = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
     wanted, seen = where.get("record_ids", "").split(), where.get("seen", "").split()
@@ -222,7 +222,7 @@ def _rejection(record_id: str, raw: Raw) -> Rejection:
     return Rejection(record_id, "status", str(raw.get("status")), str(raw.get("message") or "no reason given"))
 
 
-KINDS: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _look, on_not_found=patient)}
+KINDS: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _get_status, on_not_found=patient)}
 """The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
 Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
 began and leave the table when they are registered."""

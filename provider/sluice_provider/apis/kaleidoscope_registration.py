@@ -320,11 +320,11 @@ AWAITED = "awaited"
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _look_at_registration(registration_id: str, where: Where) -> Flow[Job]:
+def _registration_status(registration_id: str, where: Where) -> Flow[Job]:
     return _picked(registration_id, (yield from get_registration_files(where["operation_id"])))
 
 
-def _look_at_submission(submission_id: str, where: Where) -> Flow[Job]:
+def _submission_status(submission_id: str, where: Where) -> Flow[Job]:
     return _picked(submission_id, (yield from get_registration_submissions(where["operation_id"])))
 
 
@@ -333,7 +333,7 @@ def _picked(job_id: str, entries: Iterable[Raw]) -> Job:
     return _missing(job_id, "the operation does not list it") if found is None else registration_job(found)
 
 
-def _look_at_file(file_id: str, where: Where) -> Flow[Job]:
+def _file_status(file_id: str, where: Where) -> Flow[Job]:
     found = newest((yield from get_registration_files(where["operation_id"])), file_id)
     return _missing(file_id, "it is not registered yet") if found is None else registration_job(found)
 
@@ -355,10 +355,10 @@ def patient(job: Job) -> Job:
 
 
 KINDS: Mapping[str, JobType] = {
-    "registration": JobType("registration", _look_at_registration),
-    "submission": JobType("submission", _look_at_submission),
-    "registered_file": JobType("registration of file", _look_at_file, on_not_found=patient),
-    "awaited_submission": JobType("submission", _look_at_submission, on_not_found=patient),
+    "registration": JobType("registration", _registration_status),
+    "submission": JobType("submission", _submission_status),
+    "registered_file": JobType("registration of file", _file_status, on_not_found=patient),
+    "awaited_submission": JobType("submission", _submission_status, on_not_found=patient),
     "status": JobType("status", _reported),
 }
 """None of them can be cancelled: the API has no call for it. An id may be of a registration, a submission or a file."""

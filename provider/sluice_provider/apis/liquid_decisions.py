@@ -288,7 +288,7 @@ def _bare(link: re.Match[str]) -> str:
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _look(job_id: str, _where: Where) -> Flow[Job]:
+def _get_status(job_id: str, _where: Where) -> Flow[Job]:
     return job_of((yield from get_job(job_id)))
 
 
@@ -301,4 +301,4 @@ def _cancel(job_id: str, _where: Where) -> Flow[None]:
             raise
 
 
-KINDS: Mapping[str, JobType] = {name: JobType(name, _look, _cancel) for name in ("import", "export", "job")}
+KINDS: Mapping[str, JobType] = {name: JobType(name, _get_status, _cancel) for name in ("import", "export", "job")}

@@ -307,11 +307,11 @@ def replaced_jobs(record: JobRecord) -> dict[str, Any]:
     if not record.replaced:
         return {}
     rows = [job.rows for job in record.replaced if job.rows]
-    told = {"replaced_jobs": [_told(job) for job in record.replaced[-MOST_TOLD:]]}
+    told = {"replaced_jobs": [_result_of(job) for job in record.replaced[-MOST_TOLD:]]}
     return {**told, "rows_maybe_twice": sum(rows)} if rows else told
 
 
-def _told(job: ReplacedJob) -> dict[str, Any]:
+def _result_of(job: ReplacedJob) -> dict[str, Any]:
     known = {"id": job.id or None, "state": job.state}
     return known if job.rows is None else {**known, "rows": job.rows}
 
