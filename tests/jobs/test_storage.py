@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import UnexpectedResponse
+from sluice_provider.jobs.lifecycle import MOST_REPLACED
 from sluice_provider.jobs.record import (
     MOST_IDS,
     VERSION,
@@ -196,6 +197,77 @@ def test_parts_that_were_submitted_again_replace_the_old_ones():
     assert RecordStorage(store).load().phase("one").ids == ("b", "c")
 
 
+@pytest.mark.parametrize("writes", range(1, 6))
+def test_a_death_between_two_writes_does_not_end_work_of_which_a_part_failed(writes):
+    """The log says that one part is to be submitted again, and the head does not know it yet."""
+    whole = PhaseRecord("one", submissions=(Submission("a", 0, 1), Submission("b", 1, 1)), complete=True)
+    record = JobRecord("print", seed="seed").with_phase(whole)
+    store = saved(record)
+    storage = RecordStorage(store)
+    storage.load()
+    store.left = writes
+    again = whole._replace(submissions=(Submission("b", 1, 1),), complete=False, attempt=1)
+    with suppress(OSError):
+        storage.save(record.with_phase(again).with_event(1.0, "replaced", "a").with_summary(1.0, state="running"))
+    store.left = None
+    phase = RecordStorage(store).load().phase("one")
+    assert (phase.ids, phase.complete, phase.attempt) == (("b",), False, 1)
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_death_while_work_is_begun_anew_leaves_the_old_or_the_new(writes):
+    """And the old one is whole: the next try may go on with it, or must tell what was submitted before."""
+    store = saved(FULL)
+    storage = RecordStorage(store)
+    storage.load()
+    store.left = writes
+    new = JobRecord("new print", (2, 7), "new seed", replaced=(*FULL.replaced, ReplacedJob("c", "running")))
+    new = new.with_phase(PhaseRecord("one", intent=Intent("key", 200.0), facts={"before": ["c"]}))
+    with suppress(OSError):
+        storage.save(new, only="intent")
+    store.left = None
+    loaded = RecordStorage(store).load()
+    expected = FULL if loaded.seed == FULL.seed else new
+    assert (loaded.phases, loaded.replaced) == (expected.phases, expected.replaced)
+
+
+def test_work_can_be_begun_anew_again_and_again():
+    """By one process or by several, and whether a save failed or not."""
+    store = saved(FULL)
+    for number in range(5):
+        storage = RecordStorage(store)
+        storage.load()
+        record = JobRecord("print", (number, number), f"seed {number}")
+        for job_id in ("x", "y"):
+            record = record.with_phase(PhaseRecord("one", submissions=(Submission(f"{job_id}{number}"),)))
+            store.left = 1
+            with suppress(OSError):
+                storage.save(record)
+            store.left = None
+            storage.save(record)
+        assert RecordStorage(store).load().phase("one").ids == (f"y{number}",)
+
+
+def test_replaced_jobs_are_written_also_when_there_are_as_many_as_are_remembered():
+    """The oldest ones make room for others."""
+    store = Store()
+    storage = RecordStorage(store)
+    old = tuple(ReplacedJob(f"old-{number}", "failed", 1) for number in range(MOST_REPLACED))
+    record = JobRecord("print", seed="seed", replaced=old)
+    storage.save(record)
+    new = (ReplacedJob("new", "failed", 7), ReplacedJob("newer", "failed", 8))
+    storage.save(record._replace(replaced=(*old, *new)[-MOST_REPLACED:]))
+    assert RecordStorage(store).load().replaced[-2:] == new
+
+
+def test_what_a_newer_version_writes_otherwise_stops_nobody():
+    """Whatever stands where a list, a name or a number is now."""
+    for changes in ({"open": 7}, {"open": {"x": 1}}, {"open": [{"name": ["x"]}, 5]}, {"clears": "x"}, {"history": -3}):
+        store = saved(FULL)
+        store.kept[KEY] = json.dumps({**json.loads(store.kept[KEY]), **changes})
+        assert RecordStorage(store).load().fingerprint == "print"
+
+
 # --- sizes
 
 
@@ -300,5 +372,6 @@ def test_secrets_are_taken_out_of_every_text():
     store = Store()
     storage = RecordStorage(store, lambda text: text.replace("hunter2", "***"))
     record = FULL.with_event(1.0, "error", "no: hunter2").with_summary(1.0, message="hunter2", service_status="hunter2")
-    storage.save(record)
+    phase = PhaseRecord("three", outcome={"state": "cancelled", "counts": {}, "outputs": {"why": ["so: hunter2"]}})
+    storage.save(record.with_phase(phase))
     assert "hunter2" not in json.dumps(store.kept)

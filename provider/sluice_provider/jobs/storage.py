@@ -3,13 +3,15 @@
     sluice_record              the head: the summary, and what decides: fingerprint, open phase, intent
     sluice_record_log_<n>      an append-only log, one JSON value a line, cut into pieces of PIECE characters:
                                submissions, ended phases, replaced jobs, facts
+    sluice_record_log_b_<n>    the same for work that was begun anew; the next one is in the first place again
     sluice_record_history_<n>  what happened, in pieces; the first one is kept, and of the others the latest ones
     sluice_record_state        one word, by which a page can group jobs in SQL
 
 So what is written for one submission does not grow with the number of submissions: the head, and the piece of the log
 that is being filled. Pieces are written before the head. The log is the truth about submissions: an intent in the head
 is settled when the log has more submissions than the head counted. Each log belongs to one seed; pieces of another
-one are left over from earlier work and ignored.
+one are left over from earlier work and ignored. The head says which of the two places its log is in, so the log of work
+that is begun anew leaves the old one whole until the head is written.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from sluice_provider.jobs.record import (
 
 KEY = "sluice_record"
 LOG_KEY = f"{KEY}_log"
+LOG_KEYS = LOG_KEY, f"{LOG_KEY}_b"
 HISTORY_KEY = f"{KEY}_history"
 STATE_KEY = f"{KEY}_state"
 
@@ -97,7 +100,7 @@ class RecordStorage:
             )
         self._written[KEY] = head
         record = _from_head(head)
-        lines = self._log.load(record.seed, self._values.get)
+        lines = self._log.load(record.seed, self._values.get, second=bool(head.get("second_log")))
         self._history.load(head.get("history"), self._values.get)
         record = _with_log(record._replace(history=tuple(self._history.events)), lines)
         self._kept = record = _settled(record, head)
@@ -130,7 +133,7 @@ class RecordStorage:
             before = self._kept if self._kept is not None and self._kept.seed == record.seed else None
             if before is None:
                 self._log.begin(record.seed)
-            yield from self._log.append(_log_lines(before, record))
+            yield from self._log.append(_log_lines(before, record, self._clean))
         if not only:
             yield from self._history.append(record.history, self._clean)
         if only != "answer":
@@ -166,6 +169,7 @@ class RecordStorage:
             "fingerprint": record.fingerprint,
             "clears": list(record.clears),
             "seed": record.seed,
+            "second_log": self._log.second,
             "redo": record.redo and {**record.redo._asdict(), "clears": list(record.redo.clears)},
             "open": [
                 {**phase_to_json(phase), "submitted": len(phase.submissions)}
@@ -188,9 +192,8 @@ def _for_the_page_only(head: Any) -> bool:
 
 
 def _from_head(head: Mapping[str, Any]) -> JobRecord:
-    known = {"summary", "history", "version", "fingerprint", "clears", "seed", "redo", "open"}
-    opened = head.get("open")
-    phases = [phase_from_json(each) for each in (opened if isinstance(opened, list) else ())]
+    known = {"summary", "history", "version", "fingerprint", "clears", "seed", "second_log", "redo", "open"}
+    phases = [phase_from_json(each) for each in _list(head.get("open"))]
     return JobRecord(
         fingerprint=str(head["fingerprint"]),
         clears=clears_from_json(head.get("clears")),
@@ -204,7 +207,7 @@ def _from_head(head: Mapping[str, Any]) -> JobRecord:
 
 def _settled(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:
     """Without the intents that the log has an answer to: who wrote it died before the head."""
-    counted = {each.get("name"): each.get("submitted", 0) for each in head.get("open") or () if isinstance(each, dict)}
+    counted = {str(each.get("name")): each.get("submitted") for each in map(_dict, _list(head.get("open")))}
     for phase in record.phases:
         if phase.intent is not None and len(phase.submissions) > number(counted.get(phase.name)):
             record = record.with_phase(phase._replace(intent=None))
@@ -218,17 +221,20 @@ class _Log:
     """Text that only grows, in pieces. A reader stops at the first piece that is missing or of another seed."""
 
     def __init__(self) -> None:
+        self.second = False  # which of the two places it is in
         self._seed = ""
         self._text = ""  # of the piece that is being filled
         self._number = 0  # of that piece
 
     def begin(self, seed: str) -> None:
+        """Another log than the one that was read or written last, if any was."""
+        self.second = bool(self._seed) and not self.second
         self._seed, self._text, self._number = seed, "", 0
 
-    def load(self, seed: str, get: Callable[[str], Any]) -> list[Any]:
-        self.begin(seed)
+    def load(self, seed: str, get: Callable[[str], Any], *, second: bool = False) -> list[Any]:
+        self.second, self._seed, self._text, self._number = second, seed, "", 0
         pieces: list[str] = []
-        while (piece := _piece(get(f"{LOG_KEY}_{len(pieces)}"), seed)) is not None:
+        while (piece := _piece(get(self._key(len(pieces))), seed)) is not None:
             pieces.append(piece)
             if len(piece) < PIECE:
                 break
@@ -238,6 +244,9 @@ class _Log:
         self._text = text[len(text) - at :] if at else ""
         return [line for line in map(_json, whole.split("\n")) if line is not None] if whole else []
 
+    def _key(self, number: int) -> str:
+        return f"{LOG_KEYS[self.second]}_{number}"
+
     def append(self, lines: list[Any]) -> Iterator[tuple[str, Any]]:
         """What has to be written so that the log has these lines, too."""
         if not lines:
@@ -246,8 +255,8 @@ class _Log:
         while len(self._text) >= PIECE:
             piece, self._text = self._text[:PIECE], self._text[PIECE:]
             self._number += 1
-            yield f"{LOG_KEY}_{self._number - 1}", [self._seed, piece]
-        yield f"{LOG_KEY}_{self._number}", [self._seed, self._text]
+            yield self._key(self._number - 1), [self._seed, piece]
+        yield self._key(self._number), [self._seed, self._text]
 
 
 def _piece(value: Any, seed: str) -> str | None:
@@ -263,26 +272,42 @@ def _json(line: str) -> Any:
         return None
 
 
-def _log_lines(before: JobRecord | None, after: JobRecord) -> list[Any]:
+def _log_lines(before: JobRecord | None, after: JobRecord, clean: Callable[[str], str]) -> list[Any]:
     """What has come to a record, as lines of the log."""
     lines: list[Any] = []
     known = {phase.name: phase for phase in before.phases} if before else {}
     for phase in after.phases:
-        lines += _phase_lines(known.get(phase.name, PhaseRecord(phase.name)), phase)
-    replaced = after.replaced[len(before.replaced) if before else 0 :]
+        lines += _phase_lines(known.get(phase.name, PhaseRecord(phase.name)), phase, clean)
+    replaced = _come_to(before.replaced if before else (), after.replaced)
     return lines + [{"replaced": list(each)} for each in replaced]
 
 
-def _phase_lines(before: PhaseRecord, after: PhaseRecord) -> Iterator[Any]:
+def _come_to(old: tuple[ReplacedJob, ...], new: tuple[ReplacedJob, ...]) -> tuple[ReplacedJob, ...]:
+    """What has come to a list whose oldest items make room for others."""
+    gone = next(number for number in range(len(old) + 1) if new[: len(old) - number] == old[number:])
+    return new[len(old) - gone :]
+
+
+def _phase_lines(before: PhaseRecord, after: PhaseRecord, clean: Callable[[str], str]) -> Iterator[Any]:
     if after.facts != before.facts or after.locator != before.locator:
         yield {"facts": after.name, "values": dict(after.facts), "locator": dict(after.locator)}
     old, new = before.submissions, after.submissions
     if new[: len(old)] != old:
-        yield {"submissions": after.name, "anew": True, "items": [list(each) for each in new]}
+        items = [list(each) for each in new]
+        yield {"submissions": after.name, "anew": True, "attempt": after.attempt, "items": items}
     elif len(new) > len(old):
         yield {"submissions": after.name, "items": [list(each) for each in new[len(old) :]]}
     if after.outcome is not None and before.outcome is None:
-        yield {"ended": phase_to_json(after)}
+        yield {"ended": {**phase_to_json(after), "outcome": _cleaned(dict(after.outcome), clean)}}
+
+
+def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+    """Plain data whose texts, which may be a service's words, are without secrets."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {name: _cleaned(each, clean) for name, each in value.items()}
+    return [_cleaned(each, clean) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _with_log(record: JobRecord, lines: list[Any]) -> JobRecord:
@@ -300,6 +325,7 @@ class _Folded:
     def __init__(self) -> None:
         self._phases: dict[str, PhaseRecord] = {}
         self._submissions: dict[str, list[Submission]] = {}
+        self._attempts: dict[str, int] = {}
         self._replaced: list[ReplacedJob] = []
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -307,6 +333,7 @@ class _Folded:
             items = filter(None, map(submission_from_json, _list(line.get("items"))))
             kept = [] if line.get("anew") else self._submissions.get(name, [])
             self._phases.setdefault(name, PhaseRecord(name))
+            self._attempts[name] = max(self._attempts.get(name, 0), int(number(line.get("attempt"))))
             self._submissions[name] = kept
             kept.extend(items)
         elif isinstance(name := line.get("facts"), str):
@@ -319,8 +346,11 @@ class _Folded:
             self._replaced.append(job)
 
     def record(self, head: JobRecord) -> JobRecord:
-        """In the order in which the phases were begun."""
+        """In the order in which the phases were begun. Who wrote that a part of one is to be submitted again may have
+        died before the head."""
         for phase in head.phases:
+            if (attempt := self._attempts.get(phase.name, 0)) > phase.attempt:
+                phase = phase._replace(attempt=attempt, complete=False)
             logged = self._phases.get(phase.name, phase)
             if logged.outcome is None:
                 self._phases[phase.name] = phase._replace(facts=logged.facts, locator=logged.locator)
