@@ -566,6 +566,7 @@ def test_a_superseded_try_cancels_nothing(importing, liquid, clock):
 
 def test_cleared_while_it_ran(importing, liquid):
     """The next try cancels the job, sees it cancelled, and submits again; the result tells of both."""
+    liquid.settings(job_seconds=100)
     life = importing()
     with life.death("all written"):
         life.go()
