@@ -272,6 +272,34 @@ def test_input_that_cannot_be_read_any_more():
         Life(record=half.record)(gone)
 
 
+OTHER_PHASE = EchoJob(EchoPhase("another"))
+
+
+@pytest.mark.parametrize("after", ["submitted", "intent"])
+@pytest.mark.parametrize(
+    "event", [STARTED._replace(now=300.0), on.Resumed(300.0), CLEARED], ids=["retry", "back", "clear"]
+)
+def test_an_open_phase_that_is_no_part_of_the_work_any_more(after, event):
+    """The author has changed an argument, or a newer version has made it: it is left alone, and the work goes on."""
+    life = submitted()
+    if after == "intent":
+        life = Life()
+        life(STARTED, on.UnitPrepared(101.0))
+    later = Life(OTHER_PHASE, record=life.record)
+    assert later(event)[-1] == "Prepare"
+    assert any(isinstance(action, on.Log) and action.level == "warning" for action in later.actions)
+    later(on.UnitPrepared(301.0), on.Submitted(302.0, (Submission("job-7"),)))
+    assert later(on.AllSubmitted(303.0))[-1] == "Poll"
+    assert later.phase.ids == ("job-7",)
+
+
+def test_to_be_told_to_stop_with_an_open_phase_that_is_no_part_of_the_work_any_more():
+    """There is nothing to cancel in this work."""
+    later = Life(OTHER_PHASE, record=submitted().record, cancellable=True)
+    later(STARTED._replace(now=300.0))
+    assert later(on.Terminated(301.0, True, "the task was marked failed")) == []
+
+
 # --- clears
 
 
@@ -300,6 +328,27 @@ def test_a_clear_of_a_job_that_is_over():
     life(CLEARED)
     assert life(on.Polled(501.0, work("succeeded"))) == ["Prepare"]
     assert life.record.phases == ()
+
+
+def test_a_trigger_that_dies_while_a_cleared_job_is_being_cancelled():
+    """Again and again: that ends, too, and so does a wait whose trigger gave up."""
+    life = Life(record=submitted().record, cancellable=True, deferrable=True)
+    life(CLEARED, on.Polled(501.0, work("running")))
+    assert life(on.CancelRequested(502.0))[-1] == "Defer"
+    for _ in range(MOST_TRIGGER_RESTARTS):
+        life(on.Resumed(510.0, restart="it died"))
+        assert life(on.Polled(511.0, work("running")))[-1] == "Defer"
+    life(on.Resumed(520.0, restart="it died"))
+    assert life(on.Polled(521.0, work("running")))[-1] == "Fail"
+
+
+def test_a_trigger_that_gives_up_while_a_cleared_job_is_being_cancelled():
+    """What it says is the error, if the job is not over."""
+    life = Life(record=submitted().record, cancellable=True, deferrable=True)
+    life(CLEARED, on.Polled(501.0, work("running")), on.CancelRequested(502.0))
+    life(on.Resumed(510.0, LOST))
+    assert life(on.Polled(511.0, work("running")))[-1] == "Fail"
+    assert isinstance(life.error, Unreachable)
 
 
 def test_only_one_count_that_has_risen_is_no_clear():

@@ -187,6 +187,17 @@ def test_a_clear_before_the_answer_is_known_adds_one(add, kili, clock):
     assert (life.state, len(connections(kili))) == ("success", 1)
 
 
+def test_a_computation_that_is_not_wanted_any_more_is_left_alone(add, kili):
+    """The author takes it out of the DAG while it goes on: the connection is there, and that is all that is wanted."""
+    life = add()
+    with life.death("job written", 2):
+        life.leg()
+    life.retry(compute_differences=False)
+    assert life.state == "success", life.error
+    assert kili.mutations.count("addDataConnection") == 1
+    assert life.said("WARNING", "compute differences", "is left alone")
+
+
 def test_a_clear_between_adding_and_computing_goes_on(add, kili):
     """With `if_exists="add"`, to begin anew would add a second one."""
     life = add(if_exists="add")

@@ -46,6 +46,14 @@ def test_only_news_is_told(push, remote):
     assert told == ["created", "processing", "completed, created 3"]
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e13], ids=["for ever", "longer than any calendar"])
+@WAYS
+def test_a_wait_without_an_end(push, remote, deferrable, timeout):
+    """It is nothing to fail about after the job was submitted."""
+    life = push(deferrable=deferrable, timeout=timeout, retries=0).go()
+    assert (life.state, len(remote.imports)) == ("success", 1), life.error
+
+
 # --- failures that pass
 
 

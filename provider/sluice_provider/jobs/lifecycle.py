@@ -127,7 +127,8 @@ class Lifecycle:
 
     def _reconnect(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
         """Go on with what an earlier try began."""
-        current = record.current
+        current = self._current(record)
+        actions = [*actions, *(on.Log("warning", _left_alone(each)) for each in _others(record, current))]
         if current is not None and current.intent is not None:
             line = f"The outcome of a request of an earlier try is unknown: {_share(current.name, current.intent)}"
             record = record.with_event(now, "outcome_unknown", line)
@@ -138,7 +139,7 @@ class Lifecycle:
 
     def _resumed(self, record: JobRecord, event: on.Resumed) -> Step:
         record = record._replace(turn=Turn(error=event.error))
-        current = record.current
+        current = self._current(record)
         if current is None or not current.submissions:
             return self._reconnect(record, event.now, [])
         if not event.restart:
@@ -155,7 +156,7 @@ class Lifecycle:
 
     def _redo(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
         assert record.redo is not None  # noqa: S101 - a broken step, not bad input
-        current, why = record.current, "The task was cleared"
+        current, why = self._current(record), "The task was cleared"
         failed = record.summary.get("state") == "failed"
         if current is None:
             between_phases = record.phases and not failed and self._next_phase(record) is not None
@@ -179,7 +180,7 @@ class Lifecycle:
             return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
         record = record._replace(redo=None, clears=record.redo.clears)
         line = "The task was cleared in the middle of its work: continuing with the next phase"
-        if record.current is not None:
+        if self._current(record) is not None:
             line = "The task was cleared while its job went on: reconnecting to that job"
         return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
 
@@ -199,7 +200,7 @@ class Lifecycle:
         if work.over or not self._cancellable(phase.kind):
             return self._keep(record, now, [])
         if redo.state == "cancelling" and not turn.reconnecting:
-            return self._wait(record, work, now)
+            return self._wait(record._replace(turn=turn), work, now)
         record = record._replace(redo=redo._replace(state="cancelling")).with_summary(now, state="cancelling")
         line = f"The task was cleared while its job ran: cancelling {_some(current.ids)}, then submitting again"
         return record.with_event(now, "cancel", line), [on.Log("info", line), on.Save(), on.Cancel()]
@@ -439,7 +440,7 @@ class Lifecycle:
 
     def _terminated(self, record: JobRecord, event: on.Terminated) -> Step:
         """Cancel on evidence that a user ended this very try; else the next try reconnects."""
-        current = record.current
+        current = self._current(record)
         if current is not None and current.intent is not None and event.user_ended:
             line = f"{event.why} while a request was not answered: its outcome is unknown"
             record = record.with_event(event.now, "outcome_unknown", line).with_summary(
@@ -477,6 +478,12 @@ class Lifecycle:
         phase = self._next_phase(record)
         assert phase is not None, "what has not ended belongs to a phase"  # noqa: S101 - a broken spec, not bad input
         return phase, record.phase(phase.name)
+
+    def _current(self, record: JobRecord) -> PhaseRecord | None:
+        """The phase that was begun and has not ended, of those that the work consists of. What a newer version began,
+        or this one with other arguments, is not polled and not cancelled here, and nothing waits for it."""
+        phase = self._next_phase(record)
+        return next((each for each in _unended(record) if phase is not None and each.name == phase.name), None)
 
     def _key(self, record: JobRecord, current: PhaseRecord) -> str:
         """The next submission's idempotency key: the same for a repeated one, another one after a job that failed."""
@@ -520,6 +527,19 @@ _STEPS: Mapping[type, Callable[[Lifecycle, JobRecord, Any], Step]] = {
 
 def _all_submitted(record: JobRecord) -> bool:
     return bool(record.phases) and all(phase.complete or phase.outcome for phase in record.phases)
+
+
+def _unended(record: JobRecord) -> list[PhaseRecord]:
+    return [phase for phase in record.phases if phase.outcome is None]
+
+
+def _others(record: JobRecord, current: PhaseRecord | None) -> list[PhaseRecord]:
+    return [phase for phase in _unended(record) if phase is not current]
+
+
+def _left_alone(phase: PhaseRecord) -> str:
+    request = " and a request whose outcome is unknown" if phase.intent else ""
+    return f"{phase.name!r} is no part of this work any more: {_some(phase.ids) or 'nothing'}{request} is left alone"
 
 
 def _noted(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> PhaseRecord:

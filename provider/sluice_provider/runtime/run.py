@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -154,7 +155,8 @@ class JobRun:
     # --- what the execution asks for
 
     def _drive(self, run: Run) -> JobRecord:
-        return self._task.hook.run(self._answered(run))
+        with closing(run):
+            return self._task.hook.run(self._answered(run))
 
     def _answered(self, run: Run) -> Flow[JobRecord]:
         """The calls and pauses of a run; everything else that it asks for is done here."""

@@ -20,7 +20,7 @@ from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
 from sluice_provider.runtime import compat
 from sluice_provider.runtime.compat import default_deferrable
 from sluice_provider.runtime.run import JobRun
-from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
+from sluice_provider.runtime.task import LONGEST, RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -142,7 +142,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     # --- one leg
 
     def __begin(self, context: Context) -> JobRun:
-        options = Options(deferrable=self.deferrable, timeout=self.timeout, watch_only=True)
+        options = Options(deferrable=self.deferrable, timeout=min(self.timeout, LONGEST), watch_only=True)
         self.__run = JobRun(self, self.job(), context, options, lambda: self.__wait_here(context))
         return self.__run
 

@@ -15,6 +15,9 @@ from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.runtime import compat
 
+LONGEST = 10 * 365 * 86400.0
+"""Seconds. Whoever wants to wait for ever waits ten years: a longer time fits neither a timedelta nor a database."""
+
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -73,8 +76,8 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
 
 
 def seconds(value: float | timedelta, name: str) -> float:
-    """:raises InvalidInput: for anything but a positive duration"""
+    """At most `LONGEST`. :raises InvalidInput: for anything but a positive duration"""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
         raise InvalidInput(f"{name} must be a number of seconds above 0, or a timedelta, not {value!r}")
-    return float(number)
+    return min(float(number), LONGEST)
