@@ -9,6 +9,7 @@ import pytest
 
 import sluice_provider.jobs
 from jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
+from sluice_provider.apis.finspace_jobs import ChangesetJob
 from sluice_provider.errors import (
     ClientError,
     InvalidInput,
@@ -20,7 +21,7 @@ from sluice_provider.errors import (
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.lifecycle import MOST_TRIGGER_RESTARTS, Lifecycle, Options
 from sluice_provider.jobs.model import Job, JobState, Work
-from sluice_provider.jobs.record import JobRecord, Submission
+from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
 from sluice_provider.jobs.spec import Found, NoEffect, Repeat, SubmitAnew, Unknown
 
 STARTED = on.Started(100.0, "print", (0, 3), "seed")
@@ -94,6 +95,22 @@ def test_a_task_that_does_not_wait_ends_with_the_submission():
     life(STARTED, on.UnitPrepared(101.0), on.Submitted(102.0, (Submission("job-0"),)))
     assert life(on.AllSubmitted(103.0))[-1] == "Finish"
     assert life.record.summary["state"] == "submitted"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_retry_of_a_task_that_does_not_wait_does_not_wait_either(deferrable):
+    """The try before died between the submission and its end."""
+    options = {"wait_for_completion": False, "deferrable": deferrable}
+    life = Life(record=submitted(**options).record, **options)
+    assert life(STARTED._replace(now=300.0)) == ["Poll"]
+    assert life(on.Polled(301.0, work("running")))[-1] == "Finish"
+    assert life.record.summary["state"] == "submitted"
+    again = Life(record=submitted(**options).record, **options)
+    again(STARTED._replace(now=300.0))
+    assert again(on.PollFailed(301.0, LOST))[-1] == "Finish"
+    cleared = Life(record=submitted(**options).record, **options)
+    cleared(CLEARED, on.Polled(501.0, work("running")))
+    assert cleared(on.Polled(502.0, work("running")))[-1] == "Finish"
 
 
 def test_phases_follow_each_other():
@@ -291,6 +308,20 @@ def test_an_open_phase_that_is_no_part_of_the_work_any_more(after, event):
     later(on.UnitPrepared(301.0), on.Submitted(302.0, (Submission("job-7"),)))
     assert later(on.AllSubmitted(303.0))[-1] == "Poll"
     assert later.phase.ids == ("job-7",)
+
+
+@pytest.mark.parametrize("outcome", [None, {"state": "succeeded", "counts": {}, "at": 1.0}], ids=["open", "ended"])
+def test_changesets_are_counted_by_their_names(outcome):
+    """A phase that a newer version has put before them takes no change requests away."""
+    requests = [{"changeType": "DELETE", "dbPath": f"/{number}/"} for number in range(3)]
+    arguments = {"client_token": None, "ensure_database": False, "plan_only": False, "region_name": None}
+    spec = ChangesetJob(environment_id="e", database_name="d", change_requests=requests, most_requests=2, **arguments)
+    other = PhaseRecord("database", submissions=(Submission("x"),), outcome=outcome)
+    first = PhaseRecord("changeset-1", submissions=(Submission("a", 0, 2),), outcome={"counts": {}})
+    last = PhaseRecord("changeset-2", submissions=(Submission("b", 2, 1),), outcome={"counts": {}})
+    names = [spec.next_phase(JobRecord("print", phases=phases)) for phases in ((other,), (other, first))]
+    assert [phase.name for phase in names] == ["changeset-1", "changeset-2"]
+    assert spec.next_phase(JobRecord("print", phases=(other, first, last))) is None
 
 
 def test_to_be_told_to_stop_with_an_open_phase_that_is_no_part_of_the_work_any_more():

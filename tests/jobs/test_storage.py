@@ -268,6 +268,27 @@ def test_what_a_newer_version_writes_otherwise_stops_nobody():
         assert RecordStorage(store).load().fingerprint == "print"
 
 
+@pytest.mark.parametrize("size", [1, 300])
+@pytest.mark.parametrize("nth", range(1, 10))
+def test_a_save_in_the_middle_of_another_one_loses_nothing(nth, size):
+    """A signal arrives while a submission is written, and its handler saves; then the process goes on."""
+    store = saved(FULL)
+    storage = RecordStorage(store)
+    storage.load()
+    phase = FULL.phase("two")
+    new = tuple(Submission(f"{number:040}") for number in range(size))
+    record = FULL.with_phase(phase._replace(intent=None, submissions=(*phase.submissions, *new)))
+    for at, (key, value) in enumerate(storage.changes(record.with_event(1.0, "submitted", "new")), 1):
+        if at == nth:
+            storage.save(record.with_event(2.0, "cancel", "a user").with_summary(2.0, state="cancelling"))
+            assert RecordStorage(store).load().phase("two").submissions == (*phase.submissions, *new)
+        storage.write(key, value)
+    assert RecordStorage(store).load().phase("two").submissions == (*phase.submissions, *new)
+    later = record.with_phase(record.phase("two")._replace(submissions=(*phase.submissions, *new, Submission("z"))))
+    storage.save(later)
+    assert RecordStorage(store).load().phase("two").submissions == later.phase("two").submissions
+
+
 # --- sizes
 
 

@@ -19,6 +19,9 @@ from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Repeat, 
 
 Raw = dict[str, Any]
 
+CHANGESET = "changeset-"
+"""Begins the names of the phases; a newer version may know others."""
+
 
 class ChangesetJob(JobSpec):
     """
@@ -94,11 +97,12 @@ class ChangesetJob(JobSpec):
 
     def next_phase(self, record: JobRecord) -> Phase | None:
         """The changeset after those that have ended, which tell by their sizes where it begins."""
-        ended = [phase for phase in record.phases if phase.outcome]
+        phases = _changesets(record)
+        ended = [phase for phase in phases if phase.outcome]
         start = sum(map(self._size, ended))
-        if start >= len(self.change_requests) and record.current is None:
+        if start >= len(self.change_requests) and len(ended) == len(phases):
             return None
-        name = f"changeset-{len(ended) + 1}"
+        name = f"{CHANGESET}{len(ended) + 1}"
         return _CreateChangeset(self, name, start, self._requests(start, record.phase(name)))
 
     def _size(self, phase: PhaseRecord) -> int:
@@ -111,7 +115,7 @@ class ChangesetJob(JobSpec):
     # --- the end
 
     def manifest(self, record: JobRecord) -> Raw:
-        phases = [phase for phase in record.phases if phase.submissions]
+        phases = [phase for phase in _changesets(record) if phase.submissions]
         changesets = list(self._changed(phases))
         return {
             "system": self.service,
@@ -136,6 +140,10 @@ class ChangesetJob(JobSpec):
                 for change in rules.CHANGE_TYPES
             }
             yield {"id": phase.ids[0], "put": paths["PUT"], "deleted": paths["DELETE"]}
+
+
+def _changesets(record: JobRecord) -> list[PhaseRecord]:
+    return [phase for phase in record.phases if phase.name.startswith(CHANGESET)]
 
 
 class _CreateChangeset(Phase):

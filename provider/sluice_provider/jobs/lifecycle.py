@@ -290,10 +290,17 @@ class Lifecycle:
         return self._submitted_all(record, phase, [on.Save()])
 
     def _submitted_all(self, record: JobRecord, phase: Phase, actions: list[Action]) -> Step:
-        if phase.last and not self._options.wait_for_completion and not record.redo:
-            record = record._replace(summary={**record.summary, "state": "submitted"})
-            return record, [*actions, on.Publish(), on.Save(must=False), on.Finish()]
+        if self._enough(record, phase):
+            step, more = self._submitted_is_enough(record)
+            return step, [*actions, on.Publish(), *more]
         return record, [*actions, on.Publish(), on.Poll()]
+
+    def _enough(self, record: JobRecord, phase: Phase) -> bool:
+        return phase.last and not self._options.wait_for_completion and not record.redo
+
+    def _submitted_is_enough(self, record: JobRecord) -> Step:
+        record = record._replace(summary={**record.summary, "state": "submitted"})
+        return record, [on.Save(must=False), on.Finish()]
 
     def _submission_failed(self, record: JobRecord, event: on.SubmissionFailed) -> Step:
         phase, _ = self._open(record)
@@ -390,7 +397,9 @@ class Lifecycle:
         return record, [on.Log("warning", line), *([on.Publish()] if turn.reconnecting else []), *actions]
 
     def _wait(self, record: JobRecord, work: Work | None, now: float) -> Step:
-        _, current = self._open(record)
+        phase, current = self._open(record)
+        if self._enough(record, phase):
+            return self._submitted_is_enough(record)
         error = record.turn.error
         if error is None and now - current.submitted_at >= self._options.timeout:
             error = TimedOut(f"not over {self._options.timeout:.0f} s after it was submitted")
