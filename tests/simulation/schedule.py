@@ -255,13 +255,16 @@ class Simulation:
         summary = self.ti.store.get(KEY, {}).get("summary", {})
         record = RecordStorage(Store(self.ti, self.ti.id)).load()
         replaced = {job.id for job in record.replaced} if record else set()
-        # What was being submitted when its task ended has an unknown outcome, and is shown so.
-        unknown = summary.get("state") in ("outcome_unknown", "submitting") or "" in replaced
+        # What was being submitted when its task ended has an unknown outcome, and is shown so; or, of a later request,
+        # as orphaned.
+        open_intent = record is not None and any(phase.intent for phase in record.phases)
+        unknown = summary.get("state") in ("outcome_unknown", "submitting") or "" in replaced or open_intent
         for job in going_on:
-            known = job.id in (summary.get("ids") or ())
+            shown = job.id in (summary.get("ids") or ())
+            known = shown or any(job.id in phase.ids for phase in (record.phases if record else ()))
             if not known and not unknown and job.id not in replaced and not self.scenario.repeatable:
                 yield f"{job.kind} {job.id} goes on and the record does not know of it ({summary})"
-            elif self.succeeded and known and self.scenario.options.wait_for_completion:
+            elif self.succeeded and shown and self.scenario.options.wait_for_completion:
                 yield f"the task succeeded and {job.kind} {job.id} goes on"
         acts = {"marked failed", "marked success"}
         only_marked = (
