@@ -38,7 +38,7 @@ types: $(VENV)/installed-dev ## Check types
 	@$(BIN)/mypy $(ARGS)
 
 simulate: $(VENV)/installed-dev ## Explore schedules of failures; ARGS="--service kili --schedules 100000 --seed 7"
-	@cd tests && ../$(BIN)/python -m simulation.explore $(ARGS)
+	@$(BIN)/python -m tests.simulation.explore $(ARGS)
 
 bench: $(VENV)/installed-dev ## Measure
 	@$(BIN)/python tools/bench.py $(ARGS)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faces import Face, Pauses, client_options, finspace_options
-from sluice_provider.calls.auth import forget_tokens
-from sluice_provider.calls.site import Fields
+from sluice_provider.http.auth import forget_tokens
+from sluice_provider.http.client_config import ConnectionFields
+from tests.faces import Face, Pauses, client_options, finspace_options
 
 if TYPE_CHECKING:
     from sluice_provider.testing import SandboxClient
@@ -46,10 +46,10 @@ def _empty_purses() -> None:
 
 
 @pytest.fixture
-def fields(sluice_sandbox: SandboxClient) -> Fields:
+def fields(sluice_sandbox: SandboxClient) -> ConnectionFields:
     """The connection that leads to the sandbox's Kaleidoscope."""
     connection = json.loads(sluice_sandbox.connections()["kaleidoscope_default"])
-    return Fields(
+    return ConnectionFields(
         "kaleidoscope_default",
         connection["host"],
         connection["port"],
@@ -60,7 +60,7 @@ def fields(sluice_sandbox: SandboxClient) -> Fields:
 
 
 @pytest.fixture(params=["worker", "triggerer"])
-def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: Fields) -> Face:
+def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: ConnectionFields) -> Face:
     """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
     return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))
 
@@ -73,6 +73,6 @@ def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> Face:
 
 
 @pytest.fixture
-def worker(sluice_sandbox: SandboxClient, fields: Fields) -> Face:
+def worker(sluice_sandbox: SandboxClient, fields: ConnectionFields) -> Face:
     """The worker's face alone, for what both have in common."""
     return Face("worker", client_options(fields), Pauses(sluice_sandbox.advance))

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from sluice_provider.apis.kaleidoscope import DEFAULT_HOST, TOKEN_PATH
-from sluice_provider.calls.auth import Bearer, Grant, Iap
-from sluice_provider.calls.drive import adrive, drive
-from sluice_provider.calls.flow import Call, Flow, Pause, Reply
-from sluice_provider.calls.sigv4 import SigV4
-from sluice_provider.calls.site import Fields, site
+from sluice_provider.apis.kaleidoscope.endpoints import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.errors import SluiceError
+from sluice_provider.http.auth import Bearer, Grant, Iap
+from sluice_provider.http.client_config import ConnectionFields, site
+from sluice_provider.http.drivers import adrive, drive
+from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_provider.http.sigv4 import SigV4
 
 
-def reply(status: int = 200, body: Any = None, **headers: str) -> Reply:
+def reply(status: int = 200, body: Any = None, **headers: str) -> Response:
     """An answer; a body that is not bytes or text is sent as JSON."""
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
     content = body if isinstance(body, bytes) else body.encode()
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 class Played(NamedTuple):
@@ -31,20 +31,22 @@ class Played(NamedTuple):
 
     value: Any
     error: SluiceError | None
-    calls: list[Call]
+    calls: list[Request]
     pauses: list[float]
 
 
-def play(flow: Flow[Any], *answers: Reply | SluiceError, sleep: Callable[[float], object] = lambda _: None) -> Played:
+def play(
+    flow: Flow[Any], *answers: Response | SluiceError, sleep: Callable[[float], object] = lambda _: None
+) -> Played:
     """Run a flow on these answers, one for each call."""
-    calls: list[Call] = []
+    calls: list[Request] = []
     pauses: list[float] = []
     left, answer = list(answers), None
     try:
         while True:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
             answer = None
-            if isinstance(step, Pause):
+            if isinstance(step, Sleep):
                 pauses.append(step.seconds)
                 sleep(step.seconds)
             else:
@@ -78,7 +80,7 @@ def wear(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
         headers["Authorization"] = f"Bearer {token}"
 
 
-def client_options(fields: Fields, iap: Iap | None = None) -> dict[str, Any]:
+def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str, Any]:
     """What a hook gives to its httpx clients, made without Airflow."""
     place = site(fields, default_host=DEFAULT_HOST, user_agent="tests")
     form = {

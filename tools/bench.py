@@ -17,11 +17,11 @@ from pathlib import Path
 import bench_record
 import bench_uploads
 import sluice_provider
-from sluice_provider.systems import SYSTEMS
+from sluice_provider.services import SERVICES
 
 BASE = "from airflow.sdk import DAG, BaseOperator"
 ROOMS = ("operators", "sensors", "hooks")
-OURS = "import " + ", ".join(f"sluice_provider.{room}.{system.name}" for system in SYSTEMS for room in ROOMS)
+OURS = "import " + ", ".join(f"sluice_provider.{room}.{service.name}" for service in SERVICES for room in ROOMS)
 TRIGGERS = OURS + ", sluice_provider.triggers"
 OTHERS = {
     "requests": "import requests",
@@ -98,7 +98,7 @@ def timed(action: Callable[[], object]) -> tuple[float, float]:
 
 def reading(rows: int = 200_000) -> None:
     """Our streamed readers beside the standard library's whole ones, on the same files."""
-    from sluice_provider.sources.opening import File
+    from sluice_provider.sources.readers import File
 
     with tempfile.TemporaryDirectory() as folder:
         lines, whole = Path(folder) / "rows.jsonl", Path(folder) / "rows.json"
@@ -121,9 +121,9 @@ def pushing(rows: int = 20_000) -> None:
     """The flow and its driver beside bare httpx, the same requests to the same sandbox, taking turns."""
     import httpx
 
-    from sluice_provider.apis import kaleidoscope
-    from sluice_provider.calls.drive import drive
-    from sluice_provider.sandbox import Sandbox
+    from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+    from sluice_provider.http.drivers import drive
+    from sluice_sandbox import Sandbox
 
     records = [{"name": f"compound {n}", "molecular_weight": n / 7} for n in range(rows)]
     parts = [records[at : at + 1000] for at in range(0, rows, 1000)]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from sluice_provider.calls.flow import Flow
+from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import execution
 from sluice_provider.jobs.lifecycle import Lifecycle, Options

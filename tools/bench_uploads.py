@@ -93,9 +93,9 @@ def ours(url: str, file: Path, *, awaiting: bool = False) -> Callable[[Path], ob
     connection = {"conn_type": "liquid_decisions", "host": url, **secret}
     os.environ["AIRFLOW_CONN_LIQUID_DECISIONS_DEFAULT"] = json.dumps(connection)
     os.environ["AIRFLOW_HOME"] = str(file.parent)
-    from sluice_provider.calls.body import FilePart
     from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
-    from sluice_provider.sources.blobs import Blob
+    from sluice_provider.http.bodies import FilePart
+    from sluice_provider.sources.input_files import Blob
 
     hook = LiquidDecisionsHook()
 

@@ -21,7 +21,7 @@ import httpx
 
 from airflow_api_server import ApiServer
 from demo import receiving
-from sluice_provider.sandbox import Sandbox
+from sluice_sandbox import Sandbox
 
 DAG = """
 from airflow.sdk import DAG, task

@@ -52,7 +52,7 @@ class Sandbox:
 
     def __init__(self, home: Path, job_seconds: float) -> None:
         (port,) = free_ports(1)
-        self._command = [sys.executable, "-m", "sluice_provider.sandbox", "--port", str(port)]
+        self._command = [sys.executable, "-m", "sluice_sandbox", "--port", str(port)]
         self._env = clean_environment()
         self.url = f"http://127.0.0.1:{port}"
         settings = ["--settings", json.dumps({"job_seconds": job_seconds})]

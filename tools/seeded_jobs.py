@@ -29,7 +29,7 @@ PROGRESS_KEY = "sluice_progress"
 DAY = 86_400.0
 
 # dag, task, service, noun, state of the job, state of the task, weight
-KINDS = (
+JOB_TYPES = (
     ("nightly_compounds", "push", "kaleidoscope", "import", "succeeded", "success", 30),
     ("liquid_roundtrip", "import_accounts", "liquid_decisions", "import", "succeeded", "success", 30),
     ("label_new_files", "sync", "kili", "synchronisation", "succeeded", "success", 20),
@@ -125,7 +125,7 @@ def seed(
     """Fill the database. The same count gives the same jobs."""
     dice = random.Random(count)
     now = now or time.time()
-    kinds = [kind for kind in KINDS if not dags or kind[0] in dags]
+    kinds = [kind for kind in JOB_TYPES if not dags or kind[0] in dags]
     add_dags(session, sorted({kind[0] for kind in kinds}))
     weights = [kind[-1] for kind in kinds]
     for n in range(count):

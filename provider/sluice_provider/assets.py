@@ -76,7 +76,7 @@ def dataset_of(place: str) -> tuple[str, str]:
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
     """Airflow's OpenLineage provider asks for this when such an asset is an inlet or an outlet."""
     del lineage_context
-    from sluice_provider.runtime.compat import Dataset
+    from sluice_provider.compat import Dataset
 
     namespace, name = dataset_of(asset.uri)
     return Dataset(namespace=namespace, name=name)

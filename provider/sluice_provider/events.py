@@ -71,5 +71,5 @@ def _in(data: Any) -> Iterator[RegistrationEvent]:
     if isinstance(data.get("events"), list):
         for each in data["events"]:
             yield from _in(each)
-    if all(isinstance(data.get(name), str) for name in ("system", "conn_id", "event", "operation_id", "id", "at")):
+    if all(isinstance(data.get(name), str) for name in ("service", "conn_id", "event", "operation_id", "id", "at")):
         yield cast("RegistrationEvent", dict(data))

@@ -34,8 +34,8 @@ def local_copy(source: Any) -> Iterator[Path]:
         those of the download, or it is refused
     :raises InvalidInput: there is no such file, or it is not the one that was downloaded
     """
-    from sluice_provider.sources.blobs import Blob
-    from sluice_provider.sources.names import plain_name
+    from sluice_provider.sources.file_names import plain_name
+    from sluice_provider.sources.input_files import Blob
 
     told: Mapping[str, Any] = source if isinstance(source, Mapping) else {"path": source}
     blob = Blob(told.get("path"), "source")
@@ -94,8 +94,8 @@ class ResultsWriter:
 
         :raises InvalidInput: likewise
         """
-        from sluice_provider.apis.kaleidoscope_registration import result_record
-        from sluice_provider.calls.body import encode
+        from sluice_provider.apis.kaleidoscope.registration import result_record
+        from sluice_provider.http.bodies import encode
 
         try:
             result = result_record(row)
@@ -117,7 +117,7 @@ def results_writer(path: Any) -> Iterator[ResultsWriter]:
     :param path: path or URL of the file, ending in `.jsonl`
     :raises InvalidInput: nothing can be written there
     """
-    from sluice_provider.sources.blobs import Landing, split_path
+    from sluice_provider.sources.input_files import Landing, split_path
 
     folder, name = split_path(path, "path")
     if not name.lower().endswith((".jsonl", ".ndjson")):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.runtime import compat
+from sluice_provider import compat
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
@@ -57,4 +57,4 @@ def _send(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str
 
 
 def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:
-    return {"service": ref.system, "kind": ref.kind, **more}
+    return {"service": ref.service, "kind": ref.kind, **more}

@@ -12,11 +12,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider import metrics
-from sluice_provider.jobs import Work
+from sluice_provider import compat, metrics
+from sluice_provider.jobs import JobGroup
 from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json
 from sluice_provider.jobs.storage import LONGEST_TEXT
-from sluice_provider.runtime import compat
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
@@ -50,7 +49,7 @@ class ProgressPublisher:
         self._recalled = False
         """Whether what a trigger before this one wrote, perhaps in a triggerer that died, is in the history."""
 
-    def __call__(self, work: Work, news: str) -> None:
+    def __call__(self, work: JobGroup, news: str) -> None:
         """Called with every look, on the event loop."""
         metrics.status_checked(self._ref)
         told = work.to_json()

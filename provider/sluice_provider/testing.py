@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sluice_provider.sandbox import Sandbox
+from sluice_sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

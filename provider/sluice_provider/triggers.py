@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from sluice_provider.calls.flow import Age, no_sooner
+from sluice_provider import compat
+from sluice_provider.compat import BaseTrigger, TriggerEvent
+from sluice_provider.compat.task_state import task_state
 from sluice_provider.errors import AuthenticationFailed, SluiceError, TimedOut
 from sluice_provider.hooks.base import SluiceHook, hook_for
+from sluice_provider.http.polling import Elapsed, min_duration
 from sluice_provider.jobs.evidence import Evidence, of_deferral
 from sluice_provider.jobs.execution import watch
-from sluice_provider.jobs.model import Changes, JobRef, Outcome, Verdict, Work
+from sluice_provider.jobs.model import JobGroup, JobRef, Outcome, StatusObserver, WaitResult
 from sluice_provider.jobs.polling import JobPoller, cancel
 from sluice_provider.progress import LEG_KEY, ProgressPublisher, place_of
-from sluice_provider.runtime import compat
-from sluice_provider.runtime.compat import BaseTrigger, TriggerEvent
-from sluice_provider.runtime.evidence import task_state
 
 LONGEST_KILL = 25.0
 """Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
@@ -43,7 +43,7 @@ class JobTrigger(BaseTrigger):
 
     def __init__(
         self,
-        system: str,
+        service: str,
         conn_id: str,
         job: dict[str, Any],
         submitted_at: float,
@@ -54,7 +54,7 @@ class JobTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._publisher: ProgressPublisher | None = None
-        self.system = system
+        self.service = service
         self.conn_id = conn_id
         self.job = job
         self.submitted_at = submitted_at
@@ -67,7 +67,7 @@ class JobTrigger(BaseTrigger):
         return (
             "sluice_provider.triggers.JobTrigger",
             {
-                "system": self.system,
+                "service": self.service,
                 "conn_id": self.conn_id,
                 "job": self.job,
                 "submitted_at": self.submitted_at,
@@ -86,24 +86,24 @@ class JobTrigger(BaseTrigger):
         try:
             work = await self._watch(ref)
         except TimedOut as error:
-            return Outcome(Verdict.TIMED_OUT, ref, str(error))
+            return Outcome(WaitResult.TIMED_OUT, ref, str(error))
         except SluiceError as error:
-            return Outcome(Verdict.GAVE_UP, ref, f"{type(error).__name__}: {error}")
-        return Outcome(Verdict.OVER, ref, str(work))
+            return Outcome(WaitResult.GAVE_UP, ref, f"{type(error).__name__}: {error}")
+        return Outcome(WaitResult.OVER, ref, str(work))
 
-    async def _watch(self, ref: JobRef) -> Work:
+    async def _watch(self, ref: JobRef) -> JobGroup:
         try:
             return await self._wait(ref)
         except AuthenticationFailed as error:
             self.log.warning("Looking the connection %s up again, its credentials may be new: %s", self.conn_id, error)
             return await self._wait(ref)
 
-    async def _wait(self, ref: JobRef) -> Work:
-        hook = hook_for(self.system, self.conn_id, ref.where)
+    async def _wait(self, ref: JobRef) -> JobGroup:
+        hook = hook_for(self.service, self.conn_id, ref.where)
         publisher = self._progress(ref)
-        tell = Changes(self.log, ref, publisher)
+        tell = StatusObserver(self.log, ref, publisher)
         flow = watch(hook.kind(ref.kind), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
-        work = await hook.arun(no_sooner(flow, _shortest_life()))
+        work = await hook.arun(min_duration(flow, _shortest_life()))
         await publisher.flush()
         return work
 
@@ -135,18 +135,18 @@ class JobTrigger(BaseTrigger):
 
     async def _cancel(self) -> None:
         ref = JobRef.from_json(self.job)
-        hook = hook_for(self.system, self.conn_id, ref.where)
+        hook = hook_for(self.service, self.conn_id, ref.where)
         job_type = hook.kind(ref.kind)
         named = f"{job_type.noun} {', '.join(ref.ids[:20])}"
         if job_type.cancel is None:
-            self.log.info("%s goes on: %s cannot cancel it", named, self.system)
+            self.log.info("%s goes on: %s cannot cancel it", named, self.service)
             return
         found = await asyncio.to_thread(self._evidence)
         if not found.user_ended:
             self.log.info("Not cancelling %s: %s", named, found.why)
             return
         await hook.arun(cancel(job_type, ref))
-        self.log.info("%s: asked %s to cancel %s", found.why, self.system, named)
+        self.log.info("%s: asked %s to cancel %s", found.why, self.service, named)
         await self._see_cancelled(hook, ref)
 
     def _evidence(self) -> Evidence:
@@ -162,9 +162,9 @@ class JobTrigger(BaseTrigger):
         """One status check, for whoever opens the page: the task is over and nobody will poll again."""
         publisher = self._progress(ref)
         publisher.add("cancel", "asked for")
-        poller = JobPoller(hook.kind(ref.kind), ref, Age(self.submitted_at))
+        poller = JobPoller(hook.kind(ref.kind), ref, Elapsed(self.submitted_at))
         try:
-            Changes(self.log, ref, publisher)(await hook.arun(poller.poll()))
+            StatusObserver(self.log, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:
             self.log.warning("The job was asked to cancel, but its status could not be checked: %s", error)
         await publisher.flush()

@@ -18,15 +18,15 @@ from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sluice_provider.errors import InvalidInput, SluiceError
-from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.runtime.compat import (
+from sluice_provider.compat import (
     AirflowException,
     AirflowRuntimeError,
     BaseEventTrigger,
     TriggerEvent,
     asset_state_store,
 )
+from sluice_provider.errors import InvalidInput, SluiceError
+from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.webhooks.kaleidoscope import (
     EVENTS,
     SUBMITTED,
@@ -34,10 +34,10 @@ from sluice_provider.webhooks.kaleidoscope import (
     registered_drafts,
     registered_files,
 )
-from sluice_provider.webhooks.telling import Teller
+from sluice_provider.webhooks.redelivery import Teller
 
 if TYPE_CHECKING:
-    from sluice_provider.runtime.compat import SharedStreamProducer
+    from sluice_provider.compat import SharedStreamProducer
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Regis
 
 def _producer(conn_id: str, subscribed: Mapping[int, Subscription]) -> SharedStreamProducer:
     """One stream of looks for all watchers of a connection; made here, as Airflow before 3.3 has no such class."""
-    from sluice_provider.runtime.compat import AdvanceItem, SharedStreamProducer
+    from sluice_provider.compat import AdvanceItem, SharedStreamProducer
 
     class Producer(SharedStreamProducer):
         async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:

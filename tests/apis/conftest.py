@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from sluice_provider.calls.site import Fields
+    from sluice_provider.http.client_config import ConnectionFields
     from sluice_provider.testing import SandboxClient
 
 
 @pytest.fixture
-def fields(fields: Fields, sluice_sandbox: SandboxClient) -> Fields:
+def fields(fields: ConnectionFields, sluice_sandbox: SandboxClient) -> ConnectionFields:
     """The connection, to a remote that takes no time."""
     sluice_sandbox.settings(job_seconds=0)
     return fields

@@ -6,12 +6,12 @@ import asyncio
 import io
 from typing import TYPE_CHECKING, Any
 
-from faces import Pauses
-from sluice_provider.calls.body import FilePart
 from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
+from sluice_provider.http.bodies import FilePart
+from tests.faces import Pauses
 
 if TYPE_CHECKING:
-    from sluice_provider.calls.flow import Flow
+    from sluice_provider.http.flow import Flow
     from sluice_provider.testing import SandboxClient
 
 CSV = b"id,name\n1,Ada\n2,Ben\n3,Cy\n"

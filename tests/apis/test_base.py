@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice_provider.apis.base import segment
+from sluice_provider.apis.paths import segment
 from sluice_provider.errors import InvalidInput
 
 

@@ -7,10 +7,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from faces import Face, finspace_options, play, reply
-from sluice_provider.apis import finspace as fin
-from sluice_provider.apis import finspace_rules as rules
-from sluice_provider.calls.flow import token_pages
+from sluice_provider.apis.finspace import endpoints as fin
+from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -23,7 +21,9 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
+from sluice_provider.http.pagination import token_pages
 from sluice_provider.jobs import JobState
+from tests.faces import Face, finspace_options, play, reply
 
 BUCKET = "s3://sluice-market-data/hdb"
 SYM = fin.put(f"{BUCKET}/sym", "/")
@@ -143,7 +143,7 @@ def test_pages_that_are_empty_or_go_round():
 def test_states(status, state):
     """Two words end it; every other is under way."""
     job = fin.changeset_job({"changesetId": "c", "status": status})
-    assert (job.state, job.word, job.message, job.curable) == (state, status, "", None)
+    assert (job.state, job.word, job.message, job.retryable) == (state, status, "", None)
 
 
 def test_errors_are_shown_in_full():
@@ -151,7 +151,7 @@ def test_errors_are_shown_in_full():
     info = {"errorType": "An internal error has occurred.", "errorMessage": "x" * 1000}
     job = fin.changeset_job({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
     assert job.message == f"An internal error has occurred. {'x' * 1000}"
-    assert (job.curable, job.counts) == (True, {"put": 1, "deleted": 0})
+    assert (job.retryable, job.counts) == (True, {"put": 1, "deleted": 0})
 
 
 def test_all_error_types_of_the_model_are_known():
@@ -265,7 +265,7 @@ def test_weather_that_stays(kdb, sluice_sandbox):
 def test_no_repetition_outlives_the_token(monkeypatch):
     """Each attempt is as slow as it can be: none begins when the service may have forgotten the token."""
     now = [0.0]
-    monkeypatch.setattr("sluice_provider.calls.flow.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sluice_provider.http.retry.time.monotonic", lambda: now[0])
     lost = Unreachable("lost")
 
     def slow(seconds):

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
-from faces import Face
-from loopback import Answer, serve
-from sluice_provider.apis import finspace as fin
-from sluice_provider.calls.sigv4 import SigV4
+from sluice_provider.apis.finspace import endpoints as fin
+from sluice_provider.http.sigv4 import SigV4
+from tests.faces import Face
+from tests.loopback import Answer, serve
 
 pytestmark = pytest.mark.vendor
 

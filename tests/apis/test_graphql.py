@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faces import play, reply
-from sluice_provider.apis.graphql import mutate, name_of, query
+from sluice_provider.apis.kili.graphql import mutate, name_of, query
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -17,6 +16,7 @@ from sluice_provider.errors import (
     TooLarge,
     Unreachable,
 )
+from tests.faces import play, reply
 
 GOOD = reply(200, {"data": {"data": 7}})
 UNFORWARDED = "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
@@ -136,6 +136,6 @@ def test_the_name_of_a_document():
 def test_what_is_sent():
     """The document and its variables, and no operationName."""
     [call] = play(query("graphql", "query x { data: x }", {"where": {"id": "a"}}), GOOD).calls
-    assert (call.method, call.path, call.repeatable) == ("POST", "graphql", True)
+    assert (call.method, call.path, call.idempotent) == ("POST", "graphql", True)
     assert call.json == {"query": "query x { data: x }", "variables": {"where": {"id": "a"}}}
-    assert play(mutate("graphql", "mutation x { data: x }", {}), GOOD).calls[0].repeatable is False
+    assert play(mutate("graphql", "mutation x { data: x }", {}), GOOD).calls[0].idempotent is False

@@ -6,11 +6,11 @@ import inspect
 
 import pytest
 
-from faces import asked, play, reply
-from sluice_provider.apis import kaleidoscope as kal
-from sluice_provider.calls.flow import Call
+from sluice_provider.apis.kaleidoscope import endpoints as kal
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
+from sluice_provider.http.flow import Request
 from sluice_provider.jobs import JobState
+from tests.faces import asked, play, reply
 
 H, HE = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}
 
@@ -104,7 +104,7 @@ def test_only_what_is_given_is_sent():
     """No empty list, no null: an older or newer server would read something into it."""
     flow = kal.push_by_field_name(("symbol",), (H,))
     expected = {"key_field_names": ["symbol"], "data": [H]}
-    assert next(flow) == Call("POST", "push/imports", json=expected, repeatable=True)
+    assert next(flow) == Request("POST", "push/imports", json=expected, idempotent=True)
 
 
 def test_what_is_given_empty_is_sent():
@@ -160,7 +160,7 @@ def test_views_are_always_sent_by_id():
     """As the vendor's client does."""
     flow = kal.push_by_field_id(["f1"], [{"f1": 1}])
     expected = {"key_field_ids": ["f1"], "data": [{"f1": 1}], "record_view_ids": []}
-    assert next(flow) == Call("POST", "push/imports/by-field-id", json=expected, repeatable=True)
+    assert next(flow) == Request("POST", "push/imports/by-field-id", json=expected, idempotent=True)
 
 
 @pytest.mark.parametrize("body", [{}, {"import_id": None}, {"import_id": ""}, {"import_id": 7}, [], "ok", None])
@@ -299,7 +299,7 @@ def test_a_real_import_with_rejected_rows(run, sluice_sandbox):
     """The sandbox turns one of two rows away; the import is over and not failed."""
     sluice_sandbox.settings(rejected_rows=1)
     import_id = run(kal.push_by_field_name(["symbol"], [H, HE]))
-    done = run(kal.KINDS["import"].get_status(import_id, {}))
+    done = run(kal.JOB_TYPES["import"].get_status(import_id, {}))
     assert done.state is JobState.SUCCEEDED
     assert done.counts == {"created": 1, "updated": 0, "skipped": 1, "rejected": 1}
     assert done.rejections[0].row == "H"
@@ -308,7 +308,7 @@ def test_a_real_import_with_rejected_rows(run, sluice_sandbox):
 def test_a_real_import_that_fails(run, sluice_sandbox):
     """As a whole, with a message."""
     sluice_sandbox.settings(fail_imports=1)
-    done = run(kal.KINDS["import"].get_status(run(kal.push_by_field_name(["symbol"], [H])), {}))
+    done = run(kal.JOB_TYPES["import"].get_status(run(kal.push_by_field_name(["symbol"], [H])), {}))
     assert done.state is JobState.FAILED
     assert done.message
     assert held(sluice_sandbox)["records"] == []

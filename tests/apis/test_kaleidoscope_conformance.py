@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice_provider.apis import kaleidoscope_drafts as drafts
-from sluice_provider.apis import kaleidoscope_files as files
-from sluice_provider.apis import kaleidoscope_registration as reg
-from sluice_provider.sources.blobs import Landing
+from sluice_provider.apis.kaleidoscope import drafts, files
+from sluice_provider.apis.kaleidoscope import registration as reg
+from sluice_provider.sources.input_files import Landing
 
 pytestmark = pytest.mark.vendor
 

@@ -6,11 +6,8 @@ import inspect
 
 import pytest
 
-from faces import asked, play, reply
-from sluice_provider.apis import kaleidoscope_drafts as drafts
-from sluice_provider.apis import kaleidoscope_files as files
-from sluice_provider.apis import kaleidoscope_registration as reg
-from sluice_provider.calls.flow import Call
+from sluice_provider.apis.kaleidoscope import drafts, files
+from sluice_provider.apis.kaleidoscope import registration as reg
 from sluice_provider.errors import (
     ClientError,
     Conflict,
@@ -20,8 +17,10 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
-from sluice_provider.jobs import JobState, polling
-from sluice_provider.sources.blobs import Landing
+from sluice_provider.http.flow import Request
+from sluice_provider.jobs import JobState
+from sluice_provider.sources.input_files import Landing
+from tests.faces import asked, play, reply
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 ROWS = [{"name": "Aspirin", "smiles": "CC(=O)O"}, {"name": "Caffeine", "smiles": "Cn1c"}]
@@ -224,7 +223,7 @@ def test_what_may_not_be_repeated_is_not(flow):
 def test_ids_cannot_name_other_endpoints():
     """They are quoted, and what would change the path is refused."""
     played = play(reg.register_file("a/b", "../c?d"), reply(200, {"id": "r"}))
-    assert played.calls == [Call("POST", "operations/a%2Fb/register/..%2Fc%3Fd", json={})]
+    assert played.calls == [Request("POST", "operations/a%2Fb/register/..%2Fc%3Fd", json={})]
     for flow in (reg.register_file("o", ".."), reg.push_status("", "f", "x"), reg.get_draft_statuses("None")):
         assert isinstance(play(flow).error, InvalidInput)
 
@@ -278,11 +277,11 @@ def test_errors_on_records_are_rejections():
     """Counted, the first of them in the message, and not cured by asking again."""
     errors = [{"source_record_id": f"r{n}", "status": "error", "error_message": f"no {n}"} for n in range(150)]
     job = reg.registration_job(_entry("failed", error_message="bad file", record_errors=errors))
-    assert (job.counts, len(job.rejections), job.curable) == ({"rejected": 150}, 100, False)
+    assert (job.counts, len(job.rejections), job.retryable) == ({"rejected": 150}, 100, False)
     assert job.message == (
         "bad file; row r0: status=error: no 0; row r1: status=error: no 1; row r2: status=error: no 2; ..."
     )
-    assert reg.registration_job(_entry("failed", message="try later")).curable is None
+    assert reg.registration_job(_entry("failed", message="try later")).retryable is None
 
 
 def test_a_bad_verdict_without_records_still_counts():
@@ -372,7 +371,7 @@ def test_registered_drafts_left_the_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
     where = {"operation_id": op, "record_ids": " ".join(staged)}
-    look = drafts.KINDS["drafts"].get_status
+    look = drafts.JOB_TYPES["drafts"].get_status
     assert run(look(op, where)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
     assert run(reg.get_draft_statuses(op)) == []
@@ -456,7 +455,7 @@ def test_an_export_says_what_it_wants(tmp_path):
         "e.csv", "s", landing, identifier_ids=["a", "b"], view_field_sorts=sorts, search_text="H"
     )
     (call,) = play(flow, reply(200, "", content_type="text/csv")).calls
-    assert (call.method, call.path, call.repeatable, call.into) == ("GET", "records/export/csv", True, landing)
+    assert (call.method, call.path, call.idempotent, call.into) == ("GET", "records/export/csv", True, landing)
     assert call.params == {
         "filename": "e.csv",
         "entity_slice_id": "s",
@@ -471,16 +470,16 @@ def test_an_export_says_what_it_wants(tmp_path):
 
 def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
-    from sluice_provider.calls import flow as flows
+    from sluice_provider.http import polling
 
     class Time:
         now = 1000.0
         time = monotonic = staticmethod(lambda: Time.now)
 
-    monkeypatch.setattr(flows, "time", Time)
+    monkeypatch.setattr(polling, "time", Time)
 
     def look():
-        yield Call("GET", "x")
+        yield Request("GET", "x")
         return None
 
     def later(seconds):

@@ -6,10 +6,7 @@ import json
 
 import pytest
 
-from faces import Face, Pauses, play, reply
-from sluice_provider.apis import kili
-from sluice_provider.calls.auth import ApiKey
-from sluice_provider.calls.site import Fields
+from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -18,6 +15,9 @@ from sluice_provider.errors import (
     ServerError,
     UnexpectedResponse,
 )
+from sluice_provider.http.auth import ApiKey
+from sluice_provider.http.client_config import ConnectionFields
+from tests.faces import Face, Pauses, play, reply
 
 
 def options(sandbox, key=""):
@@ -276,7 +276,7 @@ def test_airflow_masks_the_token(azure, sluice_connections):
     from airflow.sdk.log import mask_secret  # noqa: F401 - sets the masker up
 
     from sluice_provider.hooks.kili import KiliHook
-    from sluice_provider.sandbox.kili_azure import SAS
+    from sluice_sandbox.kili.azure import SAS
 
     made = azure()
     KiliHook().compute_differences(made)
@@ -297,7 +297,7 @@ def test_without_azures_client(run, ids, monkeypatch):
 
 def test_other_projects_cannot_be_filled_from_azure():
     """Before anything is listed."""
-    from sluice_provider.apis.kili_azure import payload
+    from sluice_provider.apis.kili.azure import payload
 
     integration = {"id": "i", "azureSASToken": "sig=abc", "azureConnectionURL": "https://a.blob.core.windows.net/c"}
     with pytest.raises(InvalidInput, match="LLM_RLHF"):
@@ -313,7 +313,7 @@ def test_other_projects_cannot_be_filled_from_azure():
 
 def fields(**more):
     """A connection of this type."""
-    return Fields("kili_default", **{"password": "key", **more})
+    return ConnectionFields("kili_default", **{"password": "key", **more})
 
 
 @pytest.mark.parametrize(

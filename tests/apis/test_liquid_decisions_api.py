@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apis.liquid import CSV, Liquid, file_part
-from faces import play, reply
-from sluice_provider.apis import liquid_decisions as ld
+from sluice_provider.apis.liquid_decisions import endpoints as ld
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -26,7 +24,9 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.blobs import Landing
+from sluice_provider.sources.input_files import Landing
+from tests.apis.liquid import CSV, Liquid, file_part
+from tests.faces import play, reply
 
 IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
 
@@ -381,7 +381,7 @@ def test_cancelling(run, sluice_sandbox):
 def test_cancelling_what_is_gone(run, sluice_sandbox, code):
     """Whoever watches a job and wants it stopped has what he wants."""
     sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
-    assert run(ld.KINDS["job"].cancel("x", {})) is None
+    assert run(ld.JOB_TYPES["job"].cancel("x", {})) is None
 
 
 # --- results

@@ -7,9 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from faces import asked
-from sluice_provider.apis.kaleidoscope import get_import, get_imports, get_programs, push_by_field_name
-from sluice_provider.calls.flow import Call, send
+from sluice_provider.apis.kaleidoscope.endpoints import get_import, get_imports, get_programs, push_by_field_name
 from sluice_provider.errors import (
     ClientError,
     Conflict,
@@ -22,6 +20,9 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
+from sluice_provider.http.flow import Request
+from sluice_provider.http.retry import send
+from tests.faces import asked
 
 ROWS = [{"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}]
 PUSH = r"/push/imports$"
@@ -34,7 +35,7 @@ def push():
 
 def order():
     """The same, as a call that nobody called repeatable."""
-    return send(Call("POST", "push/imports", json={"key_field_names": ["symbol"], "data": ROWS}))
+    return send(Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": ROWS}))
 
 
 def pushes(sandbox):

@@ -14,9 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from faces import Face
-from loopback import Answer, serve
-from sluice_provider.apis import finspace as fin
+from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.errors import (
     AuthenticationFailed,
     InvalidConnection,
@@ -28,6 +26,8 @@ from sluice_provider.errors import (
 from sluice_provider.hooks import base, finspace
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.hooks.finspace import FinSpaceHook
+from tests.faces import Face
+from tests.loopback import Answer, serve
 
 FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
 ENVIRONMENT = "sluicesandbox4kdbx2026"

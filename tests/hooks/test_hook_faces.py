@@ -10,13 +10,13 @@ import logging
 import httpx
 import pytest
 
-from faces import Pauses, asked
-from sluice_provider.apis import kaleidoscope as api
+from sluice_provider.apis.kaleidoscope import endpoints as api
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound
 from sluice_provider.hooks import base
 from sluice_provider.hooks.base import BoundCall, call, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.systems import SYSTEMS
+from sluice_provider.services import SERVICES
+from tests.faces import Pauses, asked
 
 pytestmark = pytest.mark.usefixtures("sluice_connections")
 
@@ -193,12 +193,12 @@ def test_a_connection_of_another_name(monkeypatch, sluice_connections, sluice_sa
     hook.close()
 
 
-@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_hooks_by_name(system):
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_hooks_by_name(service):
     """As triggers and operators find them; without an id, the system's default."""
-    assert (hook_for(system.name, "").conn_id, hook_for(system.name, "").system) == (
-        system.default_conn_id,
-        system.name,
+    assert (hook_for(service.name, "").conn_id, hook_for(service.name, "").service) == (
+        service.default_conn_id,
+        service.name,
     )
 
 

@@ -7,15 +7,13 @@ import inspect
 
 import pytest
 
-from sluice_provider.apis import (
-    kaleidoscope,
-    kaleidoscope_drafts,
-    kaleidoscope_files,
-    kaleidoscope_registration,
-)
+from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
+from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
+from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
 from sluice_provider.hooks.base import call
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.sources.blobs import Landing
+from sluice_provider.sources.input_files import Landing
 
 MODULES = (kaleidoscope, kaleidoscope_drafts, kaleidoscope_files, kaleidoscope_registration)
 ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}
@@ -35,7 +33,7 @@ def test_every_flow_is_an_endpoint():
 
 def test_every_kind_is_known():
     """The module's own names for what is waited for; none hides another."""
-    kinds = [kind for module in MODULES for kind in getattr(module, "KINDS", {})]
+    kinds = [kind for module in MODULES for kind in getattr(module, "JOB_TYPES", {})]
     assert sorted(KaleidoscopeHook.kinds) == sorted(kinds)
 
 

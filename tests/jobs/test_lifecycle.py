@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import sluice_provider.jobs
-from jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
-from sluice_provider.apis.finspace_jobs import ChangesetJob
+from sluice_provider.apis.finspace.changeset_job import ChangesetJob
 from sluice_provider.errors import (
     ClientError,
     InvalidInput,
@@ -20,9 +19,10 @@ from sluice_provider.errors import (
 )
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.lifecycle import MOST_TRIGGER_RESTARTS, Lifecycle, Options
-from sluice_provider.jobs.model import Job, JobState, Work
+from sluice_provider.jobs.model import Job, JobGroup, JobState
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
 from sluice_provider.jobs.spec import Found, NoEffect, Repeat, SubmitAnew, Unknown
+from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
 STARTED = on.Started(100.0, "print", (0, 3), "seed")
 CLEARED = STARTED._replace(now=500.0, clears=(1, 7), seed="other seed")
@@ -31,7 +31,7 @@ LOST = Unreachable("nobody answered", sent=True)
 
 def work(*states, **counts):
     """The jobs of one phase, as the service describes them."""
-    return Work(tuple(Job(f"job-{number}", JobState(state), counts=counts) for number, state in enumerate(states)))
+    return JobGroup(tuple(Job(f"job-{number}", JobState(state), counts=counts) for number, state in enumerate(states)))
 
 
 class Life:

@@ -11,14 +11,14 @@ import pytest
 from sluice_provider.errors import RowsRejected, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import (
     SHOWN,
-    Changes,
     Job,
+    JobGroup,
     JobRef,
     JobState,
     Outcome,
     Rejection,
-    Verdict,
-    Work,
+    StatusObserver,
+    WaitResult,
     judge_rejections,
     read_event,
 )
@@ -35,7 +35,7 @@ REF = JobRef("kaleidoscope", "import", ("a", "b"), {"operation_id": "op"})
 
 def work(*states):
     """Jobs in these states."""
-    return Work(tuple(Job(str(number), state) for number, state in enumerate(states)))
+    return JobGroup(tuple(Job(str(number), state) for number, state in enumerate(states)))
 
 
 # --- states
@@ -61,13 +61,13 @@ def test_the_state_of_several_parts(states):
 def test_counts_are_summed():
     """By their names, also where a part lacks one."""
     parts = (Job("a", OK, counts={"created": 2, "rejected": 1}), Job("b", OK, counts={"created": 3}), Job("c", OK))
-    assert Work(parts).counts == {"created": 5, "rejected": 1}
+    assert JobGroup(parts).counts == {"created": 5, "rejected": 1}
 
 
 def test_what_people_read():
     """One job in its remote's words; several in numbers, with the first that ended badly."""
     assert str(Job("i1", RUNNING)) == "i1 running"
-    assert str(Work((Job("i1", BAD, "failed", "no such field"),))) == "i1 failed (no such field)"
+    assert str(JobGroup((Job("i1", BAD, "failed", "no such field"),))) == "i1 failed (no such field)"
     assert str(work(OK, RUNNING)) == "1 of 2 parts ended"
     assert str(work(OK, BAD, *[BAD] * 5)) == "7 of 7 parts ended, badly: 1 failed; 2 failed; 3 failed"
 
@@ -81,7 +81,7 @@ def test_a_reference_comes_back():
         assert JobRef.from_json(json.loads(json.dumps(ref.to_json()))) == ref
 
 
-GARBAGE = [None, 7, "text", [], {}, [1, 2], {"system": "kaleidoscope"}, object()]
+GARBAGE = [None, 7, "text", [], {}, [1, 2], {"service": "kaleidoscope"}, object()]
 GOOD = REF.to_json()
 
 
@@ -96,7 +96,7 @@ GOOD = REF.to_json()
         {**GOOD, "ids": 7},
         {**GOOD, "ids": [7]},
         {**GOOD, "ids": [None]},
-        {**GOOD, "system": None},
+        {**GOOD, "service": None},
         {**GOOD, "kind": 7},
         {**GOOD, "where": None},
         {**GOOD, "where": ["operation_id"]},
@@ -113,7 +113,7 @@ def test_what_is_no_reference(data):
 # --- events
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("verdict", WaitResult)
 def test_an_outcome_comes_back(verdict):
     """Through real JSON."""
     outcome = Outcome(verdict, REF, "words")
@@ -122,9 +122,9 @@ def test_an_outcome_comes_back(verdict):
 
 def test_an_event_may_lack_its_message():
     """And may have more in it: an older or a newer version sent it."""
-    event = {**Outcome(Verdict.OVER, REF).to_event(), "added_later": 1}
+    event = {**Outcome(WaitResult.OVER, REF).to_event(), "added_later": 1}
     del event["message"]
-    assert Outcome.from_event(event) == Outcome(Verdict.OVER, REF)
+    assert Outcome.from_event(event) == Outcome(WaitResult.OVER, REF)
 
 
 BAD_EVENTS = [
@@ -149,7 +149,7 @@ def test_what_is_no_event(event):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "kind"), [(Verdict.OVER, None), (Verdict.TIMED_OUT, TimedOut), (Verdict.GAVE_UP, Unreachable)]
+    ("verdict", "kind"), [(WaitResult.OVER, None), (WaitResult.TIMED_OUT, TimedOut), (WaitResult.GAVE_UP, Unreachable)]
 )
 def test_what_an_event_amounts_to(verdict, kind):
     """If the work should turn out not to be over: with the trigger's own words."""
@@ -165,7 +165,7 @@ def test_what_an_event_amounts_to(verdict, kind):
 def test_changes_are_told_once(caplog):
     """A change of state at INFO, a look without news at DEBUG."""
     caplog.set_level(logging.DEBUG)
-    changes = Changes(logging.getLogger("task"), REF)
+    changes = StatusObserver(logging.getLogger("task"), REF)
     for states in ([RUNNING], [RUNNING], [OK], [OK]):
         changes(work(*states))
     assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "INFO", "DEBUG"]
@@ -178,7 +178,7 @@ def test_changes_are_told_once(caplog):
 def rejected(count):
     """A success in which so many rows were turned away."""
     first = tuple(Rejection(str(n), "density", "'heavy'", "invalid_format") for n in range(min(count, 100)))
-    return Work((Job("i", OK, counts={"rejected": count}, rejections=first),))
+    return JobGroup((Job("i", OK, counts={"rejected": count}, rejections=first),))
 
 
 @pytest.mark.parametrize("policy", ["fail", "warn", "ignore"])

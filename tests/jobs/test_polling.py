@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from faces import play
-from sluice_provider.apis.kaleidoscope import KINDS, push_by_field_name
-from sluice_provider.calls.flow import wait
+from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES, push_by_field_name
 from sluice_provider.errors import NotFound, PermissionDenied
+from sluice_provider.http.polling import wait
 from sluice_provider.jobs import Job, JobRef, JobState
 from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
+from tests.faces import play
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
 
@@ -81,7 +81,7 @@ def test_an_import_that_vanishes(run, sluice_sandbox):
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
     sluice_sandbox.settings(forget_imports=True)
     age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
-    poller = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
+    poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
     work = run(wait(poller.poll, lambda work: work.over, age=age))
     assert work.state is JobState.FAILED
     assert "lost" in str(work)
@@ -94,7 +94,7 @@ def test_an_import_is_waited_for(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=90)
     import_ids = tuple(run(push_by_field_name(["symbol"], [{"symbol": symbol}])) for symbol in ("H", "He"))
     age = lambda: sum(run.pauses)  # noqa: E731
-    poller = JobPoller(KINDS["import"], JobRef("kaleidoscope", "import", import_ids), age)
+    poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", import_ids), age)
     told = []
     work = run(wait(poller.poll, lambda work: work.over, age=age, tell=told.append))
     assert work.counts["created"] == 2
@@ -111,4 +111,4 @@ def test_cancelling():
 
 def test_cancelling_where_it_cannot():
     """Says so, and asks nobody."""
-    assert play(cancel(KINDS["import"], REF)).value is False
+    assert play(cancel(JOB_TYPES["import"], REF)).value is False

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from sluice_provider.calls.flow import Call, Flow, send
 from sluice_provider.hooks.base import SluiceHook, call
+from sluice_provider.http.flow import Flow, Request
+from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
 from sluice_provider.jobs.polling import JobType, Where
 from sluice_provider.jobs.spec import JobSpec, Phase, for_a_person
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.systems import System
+from sluice_provider.services import Service
 
 if TYPE_CHECKING:
-    from sluice_provider.calls.site import Fields, Site
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 
-SYSTEM = System("echo", "Echo", "EchoHook", "echo", "echo_default")
+SERVICE = Service("echo", "Echo", "EchoHook", "echo", "echo_default")
 
 
 # --- what goes into apis/echo.py
@@ -33,20 +34,20 @@ SYSTEM = System("echo", "Echo", "EchoHook", "echo", "echo_default")
 
 def start(words: str, key: str) -> Flow[str]:
     """Ask for a job."""
-    reply = yield from send(Call("POST", "jobs", json={"words": words, "key": key}))
+    reply = yield from send(Request("POST", "jobs", json={"words": words, "key": key}))
     return str(reply.json()["id"])
 
 
 def look(job_id: str, _where: Where) -> Flow[Job]:
     """Look at a job."""
-    reply = yield from send(Call("GET", f"jobs/{job_id}", repeatable=True))
+    reply = yield from send(Request("GET", f"jobs/{job_id}", idempotent=True))
     state = str(reply.json()["state"])
     return Job(job_id, JobState(state), state)
 
 
 def stop(job_id: str, _where: Where) -> Flow[None]:
     """Cancel a job."""
-    yield from send(Call("DELETE", f"jobs/{job_id}", repeatable=True))
+    yield from send(Request("DELETE", f"jobs/{job_id}", idempotent=True))
 
 
 # --- what goes into hooks/echo.py
@@ -56,15 +57,15 @@ class EchoHook(SluiceHook):
     """Echo behind an Airflow connection."""
 
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
-    system = "echo"
+    service = "echo"
     kinds: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
     start = call(start)
 
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         return httpx.Auth()
 
     def greet(self) -> Flow[str]:
-        yield from send(Call("GET", "jobs", repeatable=True))
+        yield from send(Request("GET", "jobs", idempotent=True))
         return "Hello."
 
 

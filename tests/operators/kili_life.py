@@ -12,12 +12,12 @@ from unittest import mock
 import httpx
 import pytest
 
-from operators.life import Died
 from sluice_provider.operators.kili import KiliAddCloudStorageConnectionOperator, KiliSyncCloudStorageOperator
+from tests.operators.life import Died
 
 if TYPE_CHECKING:
-    from operators.life import Airflow, Life
     from sluice_provider.testing import SandboxClient
+    from tests.operators.life import Airflow, Life
 
 PICTURES = ["cats/one.png", "cats/two.png", "dogs/one.png"]
 """What the sandbox's bucket holds at first."""

@@ -8,12 +8,12 @@ from unittest import mock
 
 import httpx
 
-from operators.life import Died, _has_intent
+from tests.operators.life import Died, _has_intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from operators.life import Clock, Life
+    from tests.operators.life import Clock, Life
 
 
 @contextmanager

@@ -518,10 +518,10 @@ class Clock:
         import airflow.sdk.bases.sensor
 
         from sluice_provider import progress
-        from sluice_provider.calls import auth, drive, flow
         from sluice_provider.hooks import base as hooks
+        from sluice_provider.http import auth, drivers, polling, responses, retry
         from sluice_provider.jobs import execution
-        from sluice_provider.operators import kaleidoscope_files
+        from sluice_provider.operators.kaleidoscope import files as kaleidoscope_files
         from sluice_provider.runtime import run, sensor
 
         shown = SimpleNamespace(time=self.time, monotonic=self.monotonic, sleep=self.sleep)
@@ -529,8 +529,10 @@ class Clock:
             for module in (
                 progress,
                 auth,
-                drive,
-                flow,
+                drivers,
+                polling,
+                responses,
+                retry,
                 hooks,
                 execution,
                 kaleidoscope_files,
@@ -561,7 +563,7 @@ class _Asyncio:
 @contextmanager
 def changing(path: Path, then: str | None) -> Iterator[None]:
     """As soon as it was read once, a file has other content, or is gone."""
-    from sluice_provider.sources.opening import File
+    from sluice_provider.sources.readers import File
 
     original = File.__iter__
 

@@ -11,8 +11,8 @@ from sluice_provider.operators import kaleidoscope as operators
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.life import Airflow, Life
     from sluice_provider.testing import SandboxClient
+    from tests.operators.life import Airflow, Life
 
 ROWS = [{"name": "Aspirin", "smiles": "CC(=O)O"}, {"name": "Caffeine", "smiles": "Cn1c"}]
 RESULTS = [

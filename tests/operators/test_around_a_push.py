@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from operators.life import ELEMENTS, SECRET
-from sluice_provider.calls import auth
+from sluice_provider.http import auth
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
-from sluice_provider.sandbox.kaleidoscope_fields import stable_id
+from sluice_sandbox.kaleidoscope.fields import stable_id
+from tests.operators.life import ELEMENTS, SECRET
 
 pytestmark = pytest.mark.airflow
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 from airflow.sdk import get_current_context
 
-from operators import echo as echo_module
-from operators.echo import SYSTEM, Echo, EchoOperator
-from operators.life import Died
-from sluice_provider import systems
+from sluice_provider import services as systems
 from sluice_provider.errors import JobFailed, OutcomeUnknown
+from tests.operators import echo as echo_module
+from tests.operators.echo import SERVICE, Echo, EchoOperator
+from tests.operators.life import Died
 
 pytestmark = pytest.mark.airflow
 
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.airflow
 def echo(monkeypatch):
     """Echo, known to the package by one line in its list of systems."""
     remote = Echo()
-    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SYSTEMS, SYSTEM))
-    monkeypatch.setitem(systems.BY_NAME, SYSTEM.name, SYSTEM)
+    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SERVICES, SERVICE))
+    monkeypatch.setitem(systems.BY_NAME, SERVICE.name, SERVICE)
     monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_module)
     monkeypatch.setenv("AIRFLOW_CONN_ECHO_DEFAULT", remote.connection)
     thread = threading.Thread(target=remote.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -225,13 +225,13 @@ def test_cancelling_survives_an_impatient_airflow(shout, echo):
     with life.row() as row:
         row.state = "failed"
 
-    async def impatient(trigger):
+    async def sleep_budget(trigger):
         killing = asyncio.create_task(trigger.on_kill())
         while not killing.done():
             await asyncio.sleep(0.02)
             killing.cancel()
 
-    life.in_triggerer(impatient, trigger)
+    life.in_triggerer(sleep_budget, trigger)
     assert echo.states == ["cancelled"]
 
 

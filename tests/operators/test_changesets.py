@@ -7,8 +7,6 @@ import re
 import pytest
 from airflow.sdk import get_current_context
 
-from operators.late import late, standing_still
-from operators.life import Died
 from sluice_provider.errors import (
     AuthenticationFailed,
     Conflict,
@@ -19,6 +17,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
+from tests.operators.late import late, standing_still
+from tests.operators.life import Died
 
 pytestmark = pytest.mark.airflow
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from operators.life import ELEMENTS, SECRET, UNKNOWN
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, Unreachable
 from sluice_provider.files import local_copy
 from sluice_provider.operators.kaleidoscope import (
     KaleidoscopeDownloadFileOperator,
     KaleidoscopeExportRecordsOperator,
 )
+from tests.operators.life import ELEMENTS, SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 
@@ -64,7 +64,7 @@ def test_a_file_comes_home(download, upload, desk, tmp_path):
     for name in ("submitted_at", "ended_at", "seconds"):
         assert result.pop(name) is not None
     assert result == {
-        "system": "kaleidoscope",
+        "service": "kaleidoscope",
         "state": "succeeded",
         "operation_id": desk.operation_id,
         "file_id": file_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kili_vendor import session
+from tests.kili_vendor import session
 
 pytestmark = [pytest.mark.airflow, pytest.mark.vendor]
 

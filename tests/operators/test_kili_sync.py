@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from operators.kili_life import PICTURES
 from sluice_provider.errors import InvalidInput, NotFound, SafetyLimitExceeded
 from sluice_provider.links import KiliLink
 from sluice_provider.plugin import SluicePlugin
+from tests.operators.kili_life import PICTURES
 
 pytestmark = pytest.mark.airflow
 

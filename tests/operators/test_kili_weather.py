@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from operators.kili_life import PICTURES, answered_badly, death, lost, means
-from operators.late import late, standing_still
 from sluice_provider.errors import AuthenticationFailed, JobFailed, PermissionDenied, Unreachable
 from sluice_provider.jobs.polling import GRACE
+from tests.operators.kili_life import PICTURES, answered_badly, death, lost, means
+from tests.operators.late import late, standing_still
 
 pytestmark = pytest.mark.airflow
 

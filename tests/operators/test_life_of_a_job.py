@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from operators.life import ELEMENTS
 from sluice_provider.errors import InvalidInput, JobFailed
+from tests.operators.life import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 

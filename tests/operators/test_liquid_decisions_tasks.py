@@ -9,13 +9,13 @@ import pytest
 from airflow.sdk import get_current_context
 from uuid6 import uuid7
 
-from operators.life import Died
 from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge
 from sluice_provider.operators.liquid_decisions import (
     LiquidDecisionsCancelJobOperator,
     LiquidDecisionsExportOperator,
     LiquidDecisionsImportOperator,
 )
+from tests.operators.life import Died
 
 pytestmark = pytest.mark.airflow
 
@@ -118,7 +118,7 @@ def test_an_import(importing, liquid, deferrable):
     assert life.state == "success", life.error
     assert liquid.contacts == {"Ada": 1, "Ben": 1, "Cy": 1, "Di": 1}
     assert set(life.result) == {
-        *("system", "state", "job_id", "item_type", "processed", "milliseconds", "file"),
+        *("service", "state", "job_id", "item_type", "processed", "milliseconds", "file"),
         *("submitted_at", "ended_at", "seconds"),
     }
     assert life.result["processed"] == 4
@@ -538,7 +538,7 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
 
 def test_airflow_cannot_be_asked(importing, liquid, clock, monkeypatch):
     """Then nothing is known, so nothing is cancelled."""
-    from sluice_provider.runtime import compat
+    from sluice_provider import compat
 
     def away(**_):
         raise OSError("no route to host")

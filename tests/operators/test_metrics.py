@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from airflow._shared.observability.metrics.base_stats_logger import NoStatsLogger
 
-from operators.life import ELEMENTS
+from tests.operators.life import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 

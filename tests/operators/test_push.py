@@ -12,12 +12,12 @@ import httpx
 import pytest
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from operators.life import ELEMENTS, UNKNOWN, changing
 from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
 from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
-from sluice_provider.sandbox.kaleidoscope_fields import stable_id
 from sluice_provider.sources import spool
+from sluice_sandbox.kaleidoscope.fields import stable_id
+from tests.operators.life import ELEMENTS, UNKNOWN, changing
 
 pytestmark = pytest.mark.airflow
 
@@ -163,7 +163,7 @@ def test_a_file_is_pushed(push, remote, tmp_path, sluice_sandbox, kind):
 # --- the result
 
 RESULT = {
-    "system": "kaleidoscope",
+    "service": "kaleidoscope",
     "state": "succeeded",
     "pushed": 3,
     "created": 3,

@@ -8,9 +8,9 @@ import pickle
 import pytest
 from airflow.sdk import ObjectStoragePath, task
 
-from operators.life import SECRET
 from sluice_provider.files import local_copy, results_writer
 from sluice_provider.operators import kaleidoscope as operators
+from tests.operators.life import SECRET
 
 pytestmark = pytest.mark.airflow
 
@@ -29,7 +29,7 @@ def far_away():
 
 
 @task
-def judge(download: dict, out: str) -> str:
+def error_from(download: dict, out: str) -> str:
     """What a chemist would write."""
     with local_copy(download) as path, results_writer(out) as results, path.open() as file:
         for row in csv.DictReader(file):
@@ -46,7 +46,7 @@ def registrar(operation_id, file_id):
         download = operators.KaleidoscopeDownloadFileOperator(
             task_id="download", destination="memory://bucket/{{ run_id }}", file_name="../compounds.csv", **where
         )
-        results = judge(download.output, "memory://bucket/{{ run_id }}/results.jsonl")
+        results = error_from(download.output, "memory://bucket/{{ run_id }}/results.jsonl")
         operators.KaleidoscopeSubmitRegistrationResultsOperator(
             task_id="report", status="success", records=results, wait_for_completion=True, deferrable=True, **where
         )

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from operators.life import SECRET
-from operators.registration_life import RESULTS
 from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, OutcomeUnknown, Unreachable
+from tests.operators.life import SECRET
+from tests.operators.registration_life import RESULTS
 
 pytestmark = pytest.mark.airflow
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from operators.life import SECRET, changing
-from operators.registration_life import ROWS
-from sluice_provider.apis.kaleidoscope_drafts_jobs import StageDraftsJob
+from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.errors import (
     Conflict,
     InvalidInput,
@@ -16,6 +14,8 @@ from sluice_provider.errors import (
     RowsRejected,
     Unreachable,
 )
+from tests.operators.life import SECRET, changing
+from tests.operators.registration_life import ROWS
 
 pytestmark = pytest.mark.airflow
 
@@ -38,7 +38,7 @@ def test_a_file_is_registered_and_waited_for(register, desk, deferrable):
     assert result.pop("seconds") >= 3
     assert result.pop("submitted_at") < result.pop("ended_at")
     assert result == {
-        "system": "kaleidoscope",
+        "service": "kaleidoscope",
         "state": "succeeded",
         "operation_id": desk.operation_id,
         "file_id": desk.file_id,

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from operators.life import ELEMENTS, SECRET, UNKNOWN
 from sluice_provider.errors import SafetyLimitExceeded, ServerError
 from sluice_provider.progress import KEY
+from tests.operators.life import ELEMENTS, SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from operators.life import ELEMENTS
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.storage import HISTORY_PIECES, RecordStorage
 from sluice_provider.progress import KEY
+from tests.operators.life import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from operators.life import UNKNOWN
 from sluice_provider.errors import JobFailed, ServerError, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import lifecycle
+from tests.operators.life import UNKNOWN
 
 pytestmark = pytest.mark.airflow
 
@@ -135,8 +135,8 @@ GARBAGE = [
     "over",
     {},
     {"verdict": "over"},
-    {"verdict": "perhaps", "job": {"system": "kaleidoscope", "kind": "import", "ids": ["x"], "where": {}}},
-    {"verdict": "over", "job": {"system": "kaleidoscope", "kind": "import", "ids": [7], "where": {}}},
+    {"verdict": "perhaps", "job": {"service": "kaleidoscope", "kind": "import", "ids": ["x"], "where": {}}},
+    {"verdict": "over", "job": {"service": "kaleidoscope", "kind": "import", "ids": [7], "where": {}}},
 ]
 
 
@@ -193,7 +193,7 @@ def test_without_its_record_the_task_goes_by_what_was_watched(push, remote):
 
 @pytest.mark.parametrize(
     "event",
-    ["gibberish", {"verdict": "over", "job": {"system": "kaleidoscope", "kind": "walk", "ids": ["1"], "where": {}}}],
+    ["gibberish", {"verdict": "over", "job": {"service": "kaleidoscope", "kind": "walk", "ids": ["1"], "where": {}}}],
     ids=["garbage", "other kind"],
 )
 def test_without_its_record_and_a_good_event_the_task_fails(push, remote, event):

@@ -31,10 +31,9 @@ def test_the_plugin_is_cheap():
         "sluice_provider.links",
         "sluice_provider.plugin",
         "sluice_provider.plugin.connection_test",
-        "sluice_provider.runtime",
-        "sluice_provider.runtime.compat",
-        "sluice_provider.runtime.compat.lazy",
-        "sluice_provider.systems",
+        "sluice_provider.compat",
+        "sluice_provider.compat.lazy",
+        "sluice_provider.services",
     }
     foreign = {name.split(".")[0] for name in more - ours}
     assert foreign.isdisjoint({"fastapi", "starlette", "sqlalchemy", "httpx", "pydantic", "uvicorn"})

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from airflow_api_server import ApiServer
-from plugin.walled import HIDDEN
 from seeded_jobs import add_dags, add_job, record_values, summary
+from tests.plugin.walled import HIDDEN
 
 pytestmark = pytest.mark.standalone
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
-from databases import postgres
 from seeded_jobs import add_dags, add_job, record_values, seed, summary
 from sluice_provider.jobs.storage import KEY as HEAD_KEY
 from sluice_provider.plugin import jobs_store
 from sluice_provider.plugin.jobs_view import Filters, detail, overview
+from tests.databases import postgres
 
 pytestmark = pytest.mark.airflow
 

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import pytest
 
 from airflow_api_server import ApiServer
-from databases import postgres
-from receiving.server import DAGS, STARTED, connections
+from tests.databases import postgres
+from tests.receiving.server import DAGS, STARTED, connections
 
 
 @pytest.fixture(scope="module")

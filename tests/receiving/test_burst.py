@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from receiving.server import SECRET, runs, table_rows, wait
+from tests.receiving.server import SECRET, runs, table_rows, wait
 
 pytestmark = pytest.mark.standalone
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from receiving.server import SECRET, nothing_started, runs, wait
-from receiving.test_receiving import outcome, post, raw, registered, signed, together
+from tests.receiving.server import SECRET, nothing_started, runs, wait
+from tests.receiving.test_receiving import outcome, post, raw, registered, signed, together
 
 pytestmark = [
     pytest.mark.standalone,

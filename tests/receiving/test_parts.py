@@ -11,11 +11,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from sluice_provider.calls.site import Fields
 from sluice_provider.errors import InvalidConnection, ServerError, Unreachable
-from sluice_provider.plugin import doors, receiving
-from sluice_provider.plugin.doors import Bucket, Doors, Limits, door
-from sluice_provider.plugin.looks import Place, Shared
+from sluice_provider.http.client_config import ConnectionFields
+from sluice_provider.plugin import webhook_config as doors
+from sluice_provider.plugin import webhook_receiver as receiving
+from sluice_provider.plugin.single_flight import Place, Shared
+from sluice_provider.plugin.webhook_config import Bucket, Doors, Limits, door
 
 SECRET = "the-secret-of-the-webhook"
 HERE, THERE = Place("k", "op-1", False), Place("k", "op-2", False)
@@ -23,7 +24,7 @@ HERE, THERE = Place("k", "op-1", False), Place("k", "op-2", False)
 
 def fields(**extra):
     """A connection with this extra."""
-    return Fields("k", extra={"webhook_secret": SECRET, **extra})
+    return ConnectionFields("k", extra={"webhook_secret": SECRET, **extra})
 
 
 # --- what a connection says
@@ -44,7 +45,7 @@ def test_one_dag_for_all_events_or_one_for_each():
 @pytest.mark.parametrize("empty", [None, "", {}])
 def test_without_a_secret_nothing_is_received(empty):
     """Whatever else is there; the form leaves null and empty texts."""
-    assert door(Fields("k", extra={"webhook_secret": empty or "", "webhook_dag_id": "files"})) is None
+    assert door(ConnectionFields("k", extra={"webhook_secret": empty or "", "webhook_dag_id": "files"})) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from receiving.server import SECRET, ask, connection, nothing_started, runs, wait
+from tests.receiving.server import SECRET, ask, connection, nothing_started, runs, wait
 
 pytestmark = pytest.mark.standalone
 

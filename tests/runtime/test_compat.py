@@ -8,8 +8,8 @@ from importlib import import_module
 
 import pytest
 
-from sluice_provider.runtime import compat
-from sluice_provider.runtime.compat import server
+from sluice_provider import compat
+from sluice_provider.compat import server
 
 MODULES = [compat, server]
 

@@ -9,7 +9,7 @@ import pytest
 
 from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.runtime.sensor import RemoteJobSensor
-from sluice_provider.systems import SYSTEMS
+from sluice_provider.services import SERVICES
 
 pytestmark = pytest.mark.airflow
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.airflow
 def public(layer, base):
     """The classes that users import from `operators` or `sensors`, that wait for jobs; with the bases themselves."""
     found = {base}
-    for service in SYSTEMS:
+    for service in SERVICES:
         module = import_module(f"sluice_provider.{layer}.{service.name}")
         classes = [value for name, value in vars(module).items() if inspect.isclass(value) and name[0] != "_"]
         own = [each for each in classes if issubclass(each, base) and each.__module__ == module.__name__]

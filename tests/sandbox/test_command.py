@@ -12,11 +12,11 @@ import sys
 import httpx
 import pytest
 
-from sluice_provider.sandbox import Sandbox, __main__
+from sluice_sandbox import Sandbox, __main__
 
 
 def _start(*options):
-    command = [sys.executable, "-m", "sluice_provider.sandbox", "--port", "0", *options]
+    command = [sys.executable, "-m", "sluice_sandbox", "--port", "0", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

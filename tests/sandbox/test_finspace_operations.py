@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.signed import Client
+from tests.sandbox.signed import Client
 
 BUCKET = "s3://sluice-market-data/hdb"
 DAY = {"changeType": "PUT", "s3Path": f"{BUCKET}/2026.03.02/", "dbPath": "/2026.03.02/"}

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 import httpx
 import pytest
 
-from sandbox.signed import sign
-from sluice_provider.sandbox.finspace_signature import Asked, Key, Unsigned, check
+from sluice_sandbox.finspace.signature import Asked, Key, Unsigned, check
+from tests.sandbox.signed import sign
 
 KEY = Key("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 AT = datetime(2015, 8, 30, 12, 36, tzinfo=timezone.utc).timestamp()

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice_provider.sandbox.kili_bucket import Filter
+from sluice_sandbox.kili.bucket import Filter
 
 LOOK = """query dataConnection($where: DataConnectionIdWhere!) { data: dataConnection(where: $where) {
     id isChecking isApplyingDataDifferences lastCheck lastChecked numberOfAssets
@@ -223,7 +223,7 @@ def test_a_page_for_people(kili):
 def test_without_graphql_core_the_others_work(kili, monkeypatch):
     """A plain word on what to install, and only from Kili."""
     monkeypatch.setitem(sys.modules, "graphql", None)
-    from sluice_provider.sandbox import kili_schema
+    from sluice_sandbox.kili import schema as kili_schema
 
     kili_schema.schema.cache_clear()
     answer = kili.post("{ viewer { id } }")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from kili_vendor import session
+from tests.kili_vendor import session
 
 pytestmark = pytest.mark.vendor
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from sluice_provider.sandbox import Sandbox
+from sluice_sandbox import Sandbox
 
 SECRET = "hush-4711"
 

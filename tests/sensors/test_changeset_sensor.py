@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from sandbox.signed import Client
 from sluice_provider.errors import AuthenticationFailed, InvalidInput, JobFailed
 from sluice_provider.sensors.finspace import FinSpaceChangesetSensor
+from tests.sandbox.signed import Client
 
 pytestmark = pytest.mark.airflow
 

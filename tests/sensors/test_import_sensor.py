@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from operators.life import ELEMENTS, UNKNOWN
 from sluice_provider.errors import ServerError, Unreachable
 from sluice_provider.jobs import lifecycle
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
+from tests.operators.life import ELEMENTS, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 

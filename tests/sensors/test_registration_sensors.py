@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from operators.life import SECRET, UNKNOWN
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeDraftsSensor, KaleidoscopeRegistrationSensor
+from tests.operators.life import SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 

@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
-from simulation.scenarios import SCENARIOS
-from simulation.schedule import Scenario, Simulation
-from simulation.world import World
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.schedule import Scenario, Simulation
+from tests.simulation.world import World
 
 
 class Failure(NamedTuple):

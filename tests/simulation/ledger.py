@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sluice_provider.sandbox.finspace import FinSpace
-from sluice_provider.sandbox.kaleidoscope import Kaleidoscope
-from sluice_provider.sandbox.kili import Kili
-from sluice_provider.sandbox.liquid_decisions import LiquidDecisions
+from sluice_sandbox.finspace.service import FinSpace
+from sluice_sandbox.kaleidoscope.service import Kaleidoscope
+from sluice_sandbox.kili.service import Kili
+from sluice_sandbox.liquid_decisions.service import LiquidDecisions
 
 if TYPE_CHECKING:
-    from sluice_provider.sandbox.kaleidoscope_cases import Case
-    from sluice_provider.sandbox.kaleidoscope_store import Import
-    from sluice_provider.sandbox.kili_store import Connection, Task
-    from sluice_provider.sandbox.liquid_decisions_store import Job
-    from sluice_provider.sandbox.remote import Remote
+    from sluice_sandbox.kaleidoscope.registrations import Case
+    from sluice_sandbox.kaleidoscope.store import Import
+    from sluice_sandbox.kili.store import Connection, Task
+    from sluice_sandbox.liquid_decisions.store import Job
+    from sluice_sandbox.service import Remote
 
 
 class ServiceJob(NamedTuple):

@@ -14,11 +14,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from simulation.world import World
-from sluice_provider.apis import finspace, kaleidoscope, kili, liquid_decisions
-from sluice_provider.calls.body import FilePart
-from sluice_provider.sandbox.finspace_store import ENVIRONMENT
-from sluice_provider.sandbox.kili_store import CONNECTION
+from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.http.bodies import FilePart
+from sluice_sandbox.finspace.store import ENVIRONMENT
+from sluice_sandbox.kili.store import CONNECTION
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.sandbox.finspace_tree import BUCKET as FINSPACE_BUCKET
-from sluice_provider.sandbox.finspace_tree import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, JobFailed, _fill
-from sluice_provider.sandbox.kili_bucket import STARTERS, Bucket
+from sluice_sandbox.finspace.files import BUCKET as FINSPACE_BUCKET
+from sluice_sandbox.finspace.files import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, JobFailed, _fill
+from sluice_sandbox.kili.bucket import STARTERS, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

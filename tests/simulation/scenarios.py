@@ -7,23 +7,25 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from simulation.schedule import Scenario, Simulation
-from simulation.world import World
-from sluice_provider.apis import finspace, kaleidoscope_drafts, kili
-from sluice_provider.apis.finspace_jobs import ChangesetJob
-from sluice_provider.apis.kaleidoscope_drafts_jobs import StageDraftsJob
-from sluice_provider.apis.kaleidoscope_push_jobs import PushJob, Target
-from sluice_provider.apis.kaleidoscope_registration_jobs import RegisterFileJob, SubmitDraftsJob
-from sluice_provider.apis.kili_add_jobs import AddConnectionJob
-from sluice_provider.apis.kili_sync_jobs import SyncJob
-from sluice_provider.apis.liquid_decisions_jobs import ExportJob, ImportJob
-from sluice_provider.calls.body import FilePart
+from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace.changeset_job import ChangesetJob
+from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
+from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
+from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
+from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
+from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+from sluice_provider.apis.kili.sync_job import SyncJob
+from sluice_provider.apis.liquid_decisions.batch_jobs import ExportJob, ImportJob
+from sluice_provider.http.bodies import FilePart
 from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.operators.kaleidoscope_rows import RowsOnce, with_keys
-from sluice_provider.sandbox.finspace_store import ENVIRONMENT
-from sluice_provider.sandbox.kaleidoscope_store import OPERATION
-from sluice_provider.sandbox.kaleidoscope_workspace import FIRST_FILE
-from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
+from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
+from sluice_sandbox.finspace.store import ENVIRONMENT
+from sluice_sandbox.kaleidoscope.store import OPERATION
+from sluice_sandbox.kaleidoscope.workspace import FIRST_FILE
+from sluice_sandbox.kili.store import CONNECTION, INTEGRATION, PROJECT
+from tests.simulation.schedule import Scenario, Simulation
+from tests.simulation.world import World
 
 POKE, DEFER, SUBMIT_ONLY = Options(), Options(deferrable=True), Options(wait_for_completion=False)
 
@@ -291,7 +293,7 @@ KALEIDOSCOPE = [
         {"job_seconds": 4.0, "registrar": "completes"},
         prepare,
         options=options,
-        repeatable=name == "push",
+        idempotent=name == "push",
     )
     for name, spec, check, prepare in (
         ("push", _push_spec, _pushed, lambda _world: None),

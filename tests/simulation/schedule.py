@@ -20,11 +20,9 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-from simulation.choices import Choices
-from simulation.task_instance import Rejected, Store, TaskInstance
-from simulation.world import LOST_AFTER, LOST_BEFORE, OK, REFUSED, START, Fate, World, late, status, throttled
-from sluice_provider.calls.flow import Aside, Call, Pause, no_sooner
 from sluice_provider.errors import OutcomeUnknown, SluiceError, TimedOut
+from sluice_provider.http.flow import Blocking, Request, Sleep
+from sluice_provider.http.polling import min_duration
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import evidence
 from sluice_provider.jobs.execution import (
@@ -37,11 +35,14 @@ from sluice_provider.jobs.execution import (
     watch,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
-from sluice_provider.jobs.model import JobRef, Outcome, Verdict, read_event
+from sluice_provider.jobs.model import JobRef, Outcome, WaitResult, read_event
 from sluice_provider.jobs.polling import cancel
 from sluice_provider.jobs.record import JobRecord, digest
 from sluice_provider.jobs.spec import JobSpec
 from sluice_provider.jobs.storage import KEY, RecordStorage
+from tests.simulation.choices import Choices
+from tests.simulation.task_instance import Rejected, Store, TaskInstance
+from tests.simulation.world import LOST_AFTER, LOST_BEFORE, OK, REFUSED, START, Fate, World, late, status, throttled
 
 Process = Generator[float, None, None]
 
@@ -89,7 +90,7 @@ class Scenario(NamedTuple):
     options: Options = Options()
     durable: bool = True
     cancel_on_kill: bool = True
-    repeatable: bool = False
+    idempotent: bool = False
     can_be_asked: bool = True
 
 
@@ -262,7 +263,7 @@ class Simulation:
         for job in going_on:
             shown = job.id in (summary.get("ids") or ())
             known = shown or any(job.id in phase.ids for phase in (record.phases if record else ()))
-            if not known and not unknown and job.id not in replaced and not self.scenario.repeatable:
+            if not known and not unknown and job.id not in replaced and not self.scenario.idempotent:
                 yield f"{job.kind} {job.id} goes on and the record does not know of it ({summary})"
             elif self.succeeded and shown and self.scenario.options.wait_for_completion:
                 yield f"the task succeeded and {job.kind} {job.id} goes on"
@@ -293,7 +294,7 @@ class Simulation:
         """By itself."""
         return self.ti.state == "success" and self.result is not None
 
-    def fate(self, call: Call) -> Fate:
+    def fate(self, call: Request) -> Fate:
         """What becomes of a request, as far as the network decides."""
         name = self.choices.opportunity(OF_A_CALL)
         if name:
@@ -323,12 +324,12 @@ class Acting:
         self.sim = sim
         self.ti_id = ti_id
 
-    def perform(self, step: Call | Pause | Aside) -> Generator[float, None, Any]:
+    def perform(self, step: Request | Sleep | Blocking) -> Generator[float, None, Any]:
         """One step of a flow."""
-        if isinstance(step, Pause):
+        if isinstance(step, Sleep):
             yield step.seconds
             return None
-        if isinstance(step, Aside):
+        if isinstance(step, Blocking):
             return self.sim.world.do(step)
         yield 0.1
         fate = self.sim.fate(step)
@@ -579,14 +580,14 @@ class Trigger(Acting):
         sim = self.sim
         job_type = sim.world.hook.kind(self.ref.kind)
         timeout = sim.scenario.options.timeout
-        flow = no_sooner(watch(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
+        flow = min_duration(watch(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
         try:
             work = yield from self._watch(flow)
-            outcome = Outcome(Verdict.OVER, self.ref, str(work))
+            outcome = Outcome(WaitResult.OVER, self.ref, str(work))
         except TimedOut as error:
-            outcome = Outcome(Verdict.TIMED_OUT, self.ref, str(error))
+            outcome = Outcome(WaitResult.TIMED_OUT, self.ref, str(error))
         except SluiceError as error:
-            outcome = Outcome(Verdict.GAVE_UP, self.ref, str(error))
+            outcome = Outcome(WaitResult.GAVE_UP, self.ref, str(error))
         except Died:
             return
         sim.event(self.number, outcome.to_event())

@@ -14,14 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from sluice_provider.sandbox.remote import Refused
+from sluice_sandbox.service import Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.responses import Response
 
-    from sluice_provider.sandbox.remote import Remote
+    from sluice_sandbox.service import Remote
 
     Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -7,13 +7,14 @@ from unittest import mock
 
 import pytest
 
-from simulation.explore import explore
-from simulation.scenarios import SCENARIOS
-from sluice_provider.apis import kili_add_jobs, liquid_decisions_jobs
+from sluice_provider.apis.kili import add_connection_job as kili_add_jobs
+from sluice_provider.apis.liquid_decisions import batch_jobs as liquid_decisions_jobs
 from sluice_provider.errors import OutcomeUnknown
 from sluice_provider.jobs import events, evidence, lifecycle, storage
 from sluice_provider.jobs.record import PhaseRecord
 from sluice_provider.jobs.spec import Found, NoEffect, Unknown
+from tests.simulation.explore import explore
+from tests.simulation.scenarios import SCENARIOS
 
 MOST = 3_000
 

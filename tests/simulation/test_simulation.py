@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.explore import explore, replayed
-from simulation.scenarios import SCENARIOS
-from simulation.schedule import Simulation
-from simulation.world import World
+from tests.simulation.explore import explore, replayed
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.schedule import Simulation
+from tests.simulation.world import World
 
 SCHEDULES = 1_500
 """For each service."""

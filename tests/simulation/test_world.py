@@ -11,10 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from simulation.measure import SCHEDULES, schedule
-from simulation.memory import MemoryFolders
-from simulation.service import Answer
-from simulation.world import (
+from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
+from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
+from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
+from sluice_provider.http.bodies import FilePart
+from sluice_provider.http.flow import Request
+from sluice_sandbox.app import create_app
+from sluice_sandbox.context import Stage
+from sluice_sandbox.finspace.files import Folders, JobFailed
+from sluice_sandbox.finspace.store import ENVIRONMENT
+from sluice_sandbox.kaleidoscope.store import OPERATION
+from sluice_sandbox.kaleidoscope.workspace import FIRST_FILE
+from sluice_sandbox.kili.store import CONNECTION, INTEGRATION, PROJECT
+from tests.simulation.measure import SCHEDULES, schedule
+from tests.simulation.memory import MemoryFolders
+from tests.simulation.service import Answer
+from tests.simulation.world import (
     LOST_AFTER,
     LOST_BEFORE,
     OK,
@@ -26,30 +42,12 @@ from simulation.world import (
     status,
     throttled,
 )
-from sluice_provider.apis import (
-    finspace,
-    kaleidoscope,
-    kaleidoscope_drafts,
-    kaleidoscope_registration,
-    kili,
-    liquid_decisions,
-)
-from sluice_provider.calls.body import FilePart
-from sluice_provider.calls.flow import Call
-from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
-from sluice_provider.sandbox.app import create_app
-from sluice_provider.sandbox.finspace_store import ENVIRONMENT
-from sluice_provider.sandbox.finspace_tree import Folders, JobFailed
-from sluice_provider.sandbox.kaleidoscope_store import OPERATION
-from sluice_provider.sandbox.kaleidoscope_workspace import FIRST_FILE
-from sluice_provider.sandbox.kili_store import CONNECTION, INTEGRATION, PROJECT
-from sluice_provider.sandbox.stage import Stage
 
-PUSH = Call(
+PUSH = Request(
     "POST",
     "push/imports",
     json={"key_field_names": ["symbol"], "data": [{"symbol": "H"}, {"symbol": "He"}]},
-    repeatable=True,
+    idempotent=True,
 )
 ITEMS = b'[{"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4"}]'
 
@@ -190,7 +188,7 @@ class Landing:
 def test_a_file_of_the_service_is_downloaded():
     """Kaleidoscope streams its files part by part."""
     world, landing = World("kaleidoscope"), Landing()
-    world.exchange(Call("GET", f"files/{FIRST_FILE}", into=landing))
+    world.exchange(Request("GET", f"files/{FIRST_FILE}", into=landing))
     assert landing.kept.startswith(b"name,smiles")
 
 
@@ -285,7 +283,7 @@ def test_a_status_comes_before_or_after_the_work(fate, jobs):
 def test_a_throttled_request_is_told_when_to_come_back(service):
     """In the service's own form, and nothing was done."""
     world = World(service)
-    reply = world.exchange(Call("GET", "anything"), throttled(7))
+    reply = world.exchange(Request("GET", "anything"), throttled(7))
     assert (reply.status, reply.headers["retry-after"]) == (429, "7")
 
 
@@ -333,7 +331,7 @@ def test_the_answers_are_those_of_the_whole_application(service):
     world._place.service.answer = lambda arrival: seen.append((world.now, arrival, short(arrival))) or seen[-1][2]
     try:
         SCHEDULES[service](world)
-        world.exchange(Call("GET", "no/such/path"))
+        world.exchange(Request("GET", "no/such/path"))
     finally:
         del world._place.service.answer
     clock = [START]

@@ -25,29 +25,30 @@ from unittest import mock
 
 import httpx
 
-from simulation import ledger
-from simulation.memory import MemoryBucket, MemoryFolders
-from simulation.service import Answer, Arrival, Client, Service, answer_of, arrival_of
-from sluice_provider.calls import auth, drive
-from sluice_provider.calls.flow import Call, Flow, Pause, Reply
-from sluice_provider.calls.site import Fields
 from sluice_provider.errors import SluiceError
 from sluice_provider.hooks.base import hook_for
-from sluice_provider.sandbox.finspace import FinSpace
-from sluice_provider.sandbox.kaleidoscope import Kaleidoscope
-from sluice_provider.sandbox.kili import Kili
-from sluice_provider.sandbox.liquid_decisions import LiquidDecisions
-from sluice_provider.sandbox.remote import Address
-from sluice_provider.sandbox.stage import Stage
+from sluice_provider.http import auth
+from sluice_provider.http import drivers as drive
+from sluice_provider.http.client_config import ConnectionFields
+from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_sandbox.context import Stage
+from sluice_sandbox.finspace.service import FinSpace
+from sluice_sandbox.kaleidoscope.service import Kaleidoscope
+from sluice_sandbox.kili.service import Kili
+from sluice_sandbox.liquid_decisions.service import LiquidDecisions
+from sluice_sandbox.service import Address
+from tests.simulation import ledger
+from tests.simulation.memory import MemoryBucket, MemoryFolders
+from tests.simulation.service import Answer, Arrival, Client, Service, answer_of, arrival_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from sluice_provider.calls.flow import Aside
     from sluice_provider.hooks.base import SluiceHook
-    from sluice_provider.sandbox.remote import Remote
-    from sluice_provider.sandbox.settings import Settings
+    from sluice_provider.http.flow import Blocking
+    from sluice_sandbox.service import Remote
+    from sluice_sandbox.settings import Settings
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ class World:
         self._late: list[tuple[float, int, str, Arrival]] = []
         self._numbers = count()
         self._fate = OK
-        self._call: Call | None = None
+        self._call: Request | None = None
         self._place = _place(service)
         self._place.begin(seed, settings)
 
@@ -180,7 +181,7 @@ class World:
 
     # -- requests
 
-    def exchange(self, call: Call, fate: Fate = OK) -> Reply:
+    def exchange(self, call: Request, fate: Fate = OK) -> Response:
         """Make one call as a driver does.
 
         :raises SluiceError: nobody answered, or the credentials are no good
@@ -195,24 +196,24 @@ class World:
         finally:
             self._fate, self._call = OK, None
 
-    def do(self, step: Call | Pause | Aside, fate: Fate = OK) -> Any:
+    def do(self, step: Request | Sleep | Blocking, fate: Fate = OK) -> Any:
         """Do one step of a flow. Gives what the flow is to be resumed with: an outcome, or an error to be thrown."""
         try:
-            if isinstance(step, Call):
+            if isinstance(step, Request):
                 return self.exchange(step, fate)
-            if isinstance(step, Pause):
+            if isinstance(step, Sleep):
                 return self.advance(step.seconds)
             return step.do()
         except SluiceError as error:
             return error
 
-    def run(self, flow: Flow[T], fate: Callable[[Call], Fate] = lambda _call: OK) -> T:
+    def run(self, flow: Flow[T], fate: Callable[[Request], Fate] = lambda _call: OK) -> T:
         """Run a flow to its end; its pauses take virtual time."""
         answer: Any = None
         try:
             while True:
                 step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
-                answer = self.do(step, fate(step) if isinstance(step, Call) else OK)
+                answer = self.do(step, fate(step) if isinstance(step, Request) else OK)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
@@ -264,7 +265,7 @@ class World:
         return self._place.hook
 
     @property
-    def fields(self) -> Fields:
+    def fields(self) -> ConnectionFields:
         """The connection that leads to the service."""
         return self._place.fields
 
@@ -314,7 +315,7 @@ class _Place:
         self.service = Service(self.remote)
         conn_id, connection = self.remote.connection(Address("127.0.0.1", 80))
         named = (connection.get(name) for name in ("host", "port", "login", "password"))
-        self.fields = Fields(conn_id, *named, connection.get("extra", {}))
+        self.fields = ConnectionFields(conn_id, *named, connection.get("extra", {}))
         self.hook = hook_for(service, conn_id)
         # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked):
@@ -348,7 +349,7 @@ def _place(service: str) -> _Place:
 
 _current: World | None = None
 _in_force = False
-_BUT = ("sluice_provider.sandbox", "sluice_provider.hooks.finspace")
+_BUT = ("sluice_sandbox", "sluice_provider.hooks.finspace")
 """The sandbox has a clock of its own; AWS credentials are looked up again every minute, which takes long."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.blobs import Blob, Landing, storage_path
+from sluice_provider.sources.input_files import Blob, Landing, storage_path
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from sluice_provider.sources.names import LONGEST, plain_name
+from sluice_provider.sources.file_names import LONGEST, plain_name
 
 
 @pytest.mark.parametrize(

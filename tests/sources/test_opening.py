@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.opening import COMPRESSIONS, READERS, File, Listed, open_source, without_secrets
+from sluice_provider.sources.readers import COMPRESSIONS, READERS, File, Listed, open_source, without_secrets
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
 TEXTS = {
@@ -96,7 +96,7 @@ def test_parquet(file):
 
 def test_parquet_in_pieces(file, monkeypatch):
     """A few rows at a time, all of them in the end."""
-    monkeypatch.setattr("sluice_provider.sources.columns.ROWS", 7)
+    monkeypatch.setattr("sluice_provider.sources.parquet.ROWS", 7)
     path = file("a.parquet", parquet({"n": list(range(100))}))
     assert [record["n"] for record in records(path)] == list(range(100))
 

@@ -14,7 +14,7 @@ import pytest
 import airflow_standalone
 import demo
 from airflow_standalone import Standalone
-from loopback import Answer, Loopback, Request, serve
+from tests.loopback import Answer, Loopback, Request, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,1 +1,1 @@
-from operators.life import airflow, clock, push, remote  # noqa: F401
+from tests.operators.life import airflow, clock, push, remote  # noqa: F401

@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from operators.life import SECRET
 from sluice_provider.errors import UnexpectedResponse
-from sluice_provider.jobs import Outcome, Verdict
+from sluice_provider.jobs import Outcome, WaitResult
 from sluice_provider.triggers import JobTrigger
+from tests.operators.life import SECRET
 
 pytestmark = pytest.mark.airflow
 
-JOB = {"system": "kaleidoscope", "kind": "import", "ids": ["1", "2"], "where": {"operation_id": "7"}}
+JOB = {"service": "kaleidoscope", "kind": "import", "ids": ["1", "2"], "where": {"operation_id": "7"}}
 ARGUMENTS = {
-    "system": "kaleidoscope",
+    "service": "kaleidoscope",
     "conn_id": "kaleidoscope_default",
     "job": JOB,
     "submitted_at": 1_700_000_000.5,
@@ -41,7 +41,7 @@ def test_it_survives_the_database():
 
 def test_arguments_of_an_earlier_version_are_enough():
     """What may be left out today may be missing in what was stored yesterday."""
-    stored = {name: ARGUMENTS[name] for name in ("system", "conn_id", "job", "submitted_at")}
+    stored = {name: ARGUMENTS[name] for name in ("service", "conn_id", "job", "submitted_at")}
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
@@ -82,8 +82,8 @@ def test_it_says_when_it_gives_up(push, remote, status, kind):
 
 @pytest.mark.parametrize(
     "change",
-    [{"system": "atlantis"}, {"job": {**JOB, "kind": "walk"}}],
-    ids=["system", "kind"],
+    [{"service": "atlantis"}, {"job": {**JOB, "kind": "walk"}}],
+    ids=["service", "kind"],
 )
 def test_what_it_does_not_know_it_says(push, change):
     """A service or a type of job of another version."""
@@ -108,7 +108,7 @@ def test_several_jobs_are_polled_until_each_ends(push, remote):
     assert {path.rpartition("/")[2] for path in paths} == set(remote.imports)
 
 
-@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("verdict", list(WaitResult))
 def test_every_verdict_survives_the_way_back(verdict):
     """Through JSON."""
     outcome = Outcome.from_event({"verdict": verdict.value, "job": JOB, "message": "so"})

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_standalone import Standalone
 from processes import Program
-from receiving.server import SECRET, connection
+from tests.receiving.server import SECRET, connection
 
 pytestmark = pytest.mark.standalone
 

@@ -115,7 +115,7 @@ def test_the_api_says_what_is_true():
     said = read(**FILE)
     event = found.to_event("k", "2026-11-20T10:00:01+00:00", file_name=said.file_name, records=said.record_ids)
     assert event == {
-        "system": "kaleidoscope",
+        "service": "kaleidoscope",
         "conn_id": "k",
         "event": SUBMITTED,
         "operation_id": "op-1",

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from sluice_provider.webhooks import telling
+from sluice_provider.webhooks import redelivery as telling
 from sluice_provider.webhooks.kaleidoscope import registered_files
-from sluice_provider.webhooks.telling import AT_ONCE, Teller
+from sluice_provider.webhooks.redelivery import AT_ONCE, Teller
 
 
 def files(*numbers, operation="op", status="pending", updated=""):

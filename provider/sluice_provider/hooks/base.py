@@ -20,13 +20,12 @@ from weakref import WeakKeyDictionary
 import httpx
 from airflow.sdk import BaseHook
 
-from sluice_provider import __version__, metrics
-from sluice_provider.calls.drive import adrive, announce, drive
-from sluice_provider.calls.flow import Flow, Pause
-from sluice_provider.calls.site import Fields, Site, site
+from sluice_provider import __version__, compat, metrics
 from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields, site
+from sluice_provider.http.drivers import adrive, announce, drive
+from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.jobs.polling import JobType, Where
-from sluice_provider.runtime import compat
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -79,7 +78,7 @@ class SluiceHook(BaseHook):
     :param conn_id: Airflow connection id
     """
 
-    system: ClassVar[str]
+    service: ClassVar[str]
     kinds: ClassVar[Mapping[str, JobType]]
     default_host: ClassVar[str] = ""
     default_conn_name: ClassVar[str]
@@ -92,7 +91,7 @@ class SluiceHook(BaseHook):
         self.sleep: Callable[[float], object] = time.sleep
         self.asleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         self._client: httpx.Client | None = None
-        self._fields: Fields | None = None
+        self._fields: ConnectionFields | None = None
 
     @classmethod
     def for_work(cls, conn_id: str, where: Where) -> SluiceHook:
@@ -103,10 +102,10 @@ class SluiceHook(BaseHook):
     # --- what a system adds
 
     @abstractmethod
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         """The system's way to authenticate, from the connection's fields."""
 
-    def place(self, fields: Fields) -> Site:
+    def place(self, fields: ConnectionFields) -> ClientConfig:
         """Where the remote is, from the connection's fields."""
         return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
 
@@ -114,7 +113,7 @@ class SluiceHook(BaseHook):
     def greet(self) -> Flow[str]:
         """One cheap authenticated read, and what it found, as a sentence."""
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: Fields) -> str:
+    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
         """Where a person sees this job in the remote's web UI, or "" where that is not known."""
         del kind, job_id, where, fields
         return ""
@@ -129,10 +128,10 @@ class SluiceHook(BaseHook):
         """Run a flow on the event loop, awaiting."""
         return await adrive(flow, await self.aget_conn(), self.asleep, partial(self._heed, task=False))
 
-    def _heed(self, pause: Pause, *, task: bool) -> None:
+    def _heed(self, pause: Sleep, *, task: bool) -> None:
         announce(pause)
         if isinstance(pause.cause, RateLimited):
-            metrics.rate_limited(self.system, task=task)
+            metrics.rate_limited(self.service, task=task)
 
     def get_conn(self) -> httpx.Client:
         """The blocking client, with the connection's address, credentials and settings in place."""
@@ -155,13 +154,13 @@ class SluiceHook(BaseHook):
             clients.pop(key, None)
             raise
 
-    def _async_client(self, fields: Fields) -> httpx.AsyncClient:
+    def _async_client(self, fields: ConnectionFields) -> httpx.AsyncClient:
         return httpx.AsyncClient(**self._options(fields))
 
     def kind(self, name: str) -> JobType:
         """:raises UnexpectedResponse: for a kind of job that this version does not know"""
         if name not in self.kinds:
-            raise UnexpectedResponse(f"{self.system} has no jobs of kind {name!r}, as far as this version knows")
+            raise UnexpectedResponse(f"{self.service} has no jobs of kind {name!r}, as far as this version knows")
         return self.kinds[name]
 
     def interrupt(self) -> None:
@@ -174,14 +173,14 @@ class SluiceHook(BaseHook):
             self._client.close()
             self._client = None
 
-    def _options(self, fields: Fields) -> dict[str, Any]:
+    def _options(self, fields: ConnectionFields) -> dict[str, Any]:
         """May block: the triggerer makes it in a thread."""
         place = self.place(fields)
         return {**place.options(), "auth": self.auth(fields, place)}
 
     # --- the connection
 
-    def fields(self) -> Fields:
+    def fields(self) -> ConnectionFields:
         """The connection, looked up once a hook."""
         if self._fields is None:
             self._fields = fields_of(self.get_connection(self.conn_id))
@@ -189,7 +188,7 @@ class SluiceHook(BaseHook):
                 mask(secret)
         return self._fields
 
-    async def afields(self) -> Fields:
+    async def afields(self) -> ConnectionFields:
         fields = fields_of(await self.aget_connection(self.conn_id))
         for secret in fields.secrets():
             await asyncio.to_thread(mask, secret)
@@ -212,7 +211,7 @@ def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
     return _clients.setdefault(asyncio.get_running_loop(), {})
 
 
-def fields_of(conn: Connection) -> Fields:
+def fields_of(conn: Connection) -> ConnectionFields:
     """:raises InvalidConnection: its extra is not a JSON object"""
     try:
         extra = json.loads(conn.extra) if conn.extra else {}
@@ -220,7 +219,7 @@ def fields_of(conn: Connection) -> Fields:
         extra = None
     if not isinstance(extra, dict):
         raise InvalidConnection(f"connection {conn.conn_id!r}: extra is not a JSON object")
-    return Fields(conn.conn_id, conn.host, conn.port or None, conn.login, conn.password, extra)
+    return ConnectionFields(conn.conn_id, conn.host, conn.port or None, conn.login, conn.password, extra)
 
 
 def mask(secret: str) -> None:
@@ -228,18 +227,18 @@ def mask(secret: str) -> None:
     compat.mask_secret(secret)
 
 
-def hook_for(system: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
+def hook_for(service: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
     """The hook of a system by its name: the only place that finds classes by text.
 
     :raises InvalidInput: for a name that this version does not know
     """
     from importlib import import_module
 
-    from sluice_provider.systems import BY_NAME
+    from sluice_provider.services import BY_NAME
 
-    known = BY_NAME.get(system)
+    known = BY_NAME.get(service)
     if known is None:
-        raise InvalidInput(f"no system is called {system!r}; this version knows {', '.join(BY_NAME)}")
+        raise InvalidInput(f"no system is called {service!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
     return hook.for_work(conn_id or known.default_conn_id, where)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from sluice_provider.apis import finspace
-from sluice_provider.calls.flow import Flow
-from sluice_provider.calls.sigv4 import SigV4
-from sluice_provider.calls.site import Fields, Site, base_url
+from sluice_provider.apis.finspace import endpoints as finspace
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, SluiceHook, call, mask
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
+from sluice_provider.http.flow import Flow
+from sluice_provider.http.sigv4 import SigV4
 from sluice_provider.jobs.polling import JobType, Where
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class FinSpaceHook(SluiceHook):
     conn_type = "aws"
     hook_name = "Amazon FinSpace"
 
-    system = "finspace"
-    kinds: ClassVar[dict[str, JobType]] = dict(finspace.KINDS)
+    service = "finspace"
+    kinds: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
 
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)
@@ -74,15 +74,15 @@ class FinSpaceHook(SluiceHook):
 
     # --- through the Amazon provider
 
-    def place(self, fields: Fields) -> Site:
+    def place(self, fields: ConnectionFields) -> ClientConfig:
         with _amazon(fields):
             aws = self._aws(fields)
             config = aws.config
             url = aws.conn_config.get_service_endpoint_url(finspace.SERVICE)
             verify = True if aws.verify is None else aws.verify
-            host = Fields(fields.conn_id, url or DEFAULT_HOST.format(region=self._region(aws, fields)))
+            host = ConnectionFields(fields.conn_id, url or DEFAULT_HOST.format(region=self._region(aws, fields)))
             proxies = config.proxies or {}
-            return Site(
+            return ClientConfig(
                 base_url=base_url(host, ""),
                 verify=bool(verify),
                 ca_bundle=verify if isinstance(verify, str) else None,
@@ -92,13 +92,13 @@ class FinSpaceHook(SluiceHook):
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
 
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         del place
         with _amazon(fields):
             aws = self._aws(fields)
             return SigV4(Keys(aws, fields), finspace.SERVICE, self._region(aws, fields))
 
-    def _aws(self, fields: Fields) -> AwsGenericHook[Any]:
+    def _aws(self, fields: ConnectionFields) -> AwsGenericHook[Any]:
         """The Amazon provider's hook, with the connection that was looked up already."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
         from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
@@ -112,7 +112,7 @@ class FinSpaceHook(SluiceHook):
         aws.conn_config = AwsConnectionWrapper(conn=found, region_name=self.region_name or found.region_name)
         return aws
 
-    def _region(self, aws: AwsGenericHook[Any], fields: Fields) -> str:
+    def _region(self, aws: AwsGenericHook[Any], fields: ConnectionFields) -> str:
         region = aws.region_name or aws.get_session().region_name
         if not region:
             raise fields.bad("region_name", "is missing, and neither the task nor the machine's AWS settings name one")
@@ -120,8 +120,8 @@ class FinSpaceHook(SluiceHook):
 
     # --- no connection is a connection: the machine's own credentials
 
-    def fields(self) -> Fields:
-        from sluice_provider.runtime.compat import AirflowNotFoundException
+    def fields(self) -> ConnectionFields:
+        from sluice_provider.compat import AirflowNotFoundException
 
         try:
             return super().fields()
@@ -129,17 +129,17 @@ class FinSpaceHook(SluiceHook):
             self._fields = self._none()
             return self._fields
 
-    async def afields(self) -> Fields:
-        from sluice_provider.runtime.compat import AirflowNotFoundException
+    async def afields(self) -> ConnectionFields:
+        from sluice_provider.compat import AirflowNotFoundException
 
         try:
             return await super().afields()
         except AirflowNotFoundException:
             return self._none()
 
-    def _none(self) -> Fields:
+    def _none(self) -> ConnectionFields:
         self.log.warning("There is no connection %r; using the machine's own AWS credentials", self.conn_id)
-        return Fields(self.conn_id)
+        return ConnectionFields(self.conn_id)
 
 
 KEPT = 60.0
@@ -153,7 +153,7 @@ class Keys:
     be longer than they live, and somebody may have put new ones into the file or variable that they come from.
     """
 
-    def __init__(self, aws: AwsGenericHook[Any], fields: Fields) -> None:
+    def __init__(self, aws: AwsGenericHook[Any], fields: ConnectionFields) -> None:
         self._aws = aws
         self._fields = fields
         self._lock = threading.Lock()
@@ -186,7 +186,7 @@ class Keys:
 
 
 @contextmanager
-def _amazon(fields: Fields) -> Iterator[None]:
+def _amazon(fields: ConnectionFields) -> Iterator[None]:
     """What goes wrong in the Amazon provider and botocore, as this package's errors."""
     try:
         import botocore.exceptions as aws
@@ -207,7 +207,7 @@ def _amazon(fields: Fields) -> Iterator[None]:
         ) from None
 
 
-def _refused(fields: Fields, error: Any) -> Exception:
+def _refused(fields: ConnectionFields, error: Any) -> Exception:
     """STS said no, or could not."""
     told = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

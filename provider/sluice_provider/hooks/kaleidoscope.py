@@ -7,16 +7,14 @@ from urllib.parse import quote
 
 import httpx
 
-from sluice_provider.apis import (
-    kaleidoscope,
-    kaleidoscope_drafts,
-    kaleidoscope_files,
-    kaleidoscope_registration,
-)
-from sluice_provider.calls.auth import Bearer, Grant, Iap
-from sluice_provider.calls.flow import Flow
-from sluice_provider.calls.site import Fields, Site
+from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
+from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
+from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.http.auth import Bearer, Grant, Iap
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType, Where
 
 
@@ -36,11 +34,11 @@ class KaleidoscopeHook(SluiceHook):
     conn_type = "kaleidoscope"
     hook_name = "Kaleidoscope"
 
-    system = "kaleidoscope"
+    service = "kaleidoscope"
     kinds: ClassVar[dict[str, JobType]] = {
-        **kaleidoscope.KINDS,
-        **kaleidoscope_registration.KINDS,
-        **kaleidoscope_drafts.KINDS,
+        **kaleidoscope.JOB_TYPES,
+        **kaleidoscope_registration.JOB_TYPES,
+        **kaleidoscope_drafts.JOB_TYPES,
     }
     default_host = kaleidoscope.DEFAULT_HOST
 
@@ -81,7 +79,7 @@ class KaleidoscopeHook(SluiceHook):
     download_file = call(kaleidoscope_files.download_file)
     export_records = call(kaleidoscope_files.export_records)
 
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         audience = fields.text("iap_audience")
         grant = Grant(
             place.base_url + kaleidoscope.TOKEN_PATH,
@@ -98,7 +96,7 @@ class KaleidoscopeHook(SluiceHook):
         workspace = yield from kaleidoscope.get_active_workspace()
         return f"Connected to workspace {workspace.get('workspace_name')!r} ({workspace.get('id')})."
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: Fields) -> str:
+    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
         """The operation if there is one, else the import. The API names no web address: `web_url` does."""
         base = fields.text("web_url").rstrip("/")
         if not base:

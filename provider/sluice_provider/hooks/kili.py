@@ -7,11 +7,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
-from sluice_provider.apis import kili
-from sluice_provider.calls.auth import ApiKey, wearable
-from sluice_provider.calls.flow import Flow
-from sluice_provider.calls.site import Fields, Site
+from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.http.auth import ApiKey, wearable
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType, Where
 
 API = "/api/label/v2"
@@ -42,7 +42,7 @@ class KiliHook(SluiceHook):
     conn_type = "kili"
     hook_name = "Kili"
 
-    system = "kili"
+    service = "kili"
     kinds: ClassVar[dict[str, JobType]] = kili.kinds(mask)
     default_host = kili.DEFAULT_HOST
 
@@ -62,14 +62,14 @@ class KiliHook(SluiceHook):
     compute_differences = call(compute_differences)
     validate_differences = call(kili.validate_differences)
 
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         del place
         key = fields.need("password", fields.password, "API key")
         if not wearable(key):
             raise fields.bad("password", "is not an API key: it holds a space, a line break or a letter beyond ASCII")
         return ApiKey("X-API-Key:", key)
 
-    def place(self, fields: Fields) -> Site:
+    def place(self, fields: ConnectionFields) -> ClientConfig:
         """The folder that the endpoint lies in: the flows name the endpoint itself."""
         place = super().place(fields)
         scheme, netloc, path, *_ = urlsplit(place.base_url)
@@ -80,7 +80,7 @@ class KiliHook(SluiceHook):
         viewer = yield from kili.get_viewer()
         return f"Connected as {viewer.get('email')} ({viewer.get('id')})."
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: Fields) -> str:
+    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
         """The project (kili `entrypoints/queries/project/helpers.py: get_project_url`), once it is known."""
         del kind, job_id
         project_id = where.get("project_id")

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import httpx
 
-from sluice_provider.apis import liquid_decisions
-from sluice_provider.calls.auth import Bearer, Grant
-from sluice_provider.calls.flow import Flow
-from sluice_provider.calls.site import Fields, Site
+from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
 from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import SluiceHook, call, mask
+from sluice_provider.http.auth import Bearer, Grant
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType
 
 
@@ -30,8 +30,8 @@ class LiquidDecisionsHook(SluiceHook):
     conn_type = "liquid_decisions"
     hook_name = "Liquid Decisions"
 
-    system = "liquid_decisions"
-    kinds: ClassVar[dict[str, JobType]] = dict(liquid_decisions.KINDS)
+    service = "liquid_decisions"
+    kinds: ClassVar[dict[str, JobType]] = dict(liquid_decisions.JOB_TYPES)
 
     def __init__(self, liquid_decisions_conn_id: str = default_conn_name) -> None:
         super().__init__(liquid_decisions_conn_id)
@@ -44,7 +44,7 @@ class LiquidDecisionsHook(SluiceHook):
     cancel_job = call(liquid_decisions.cancel_job)
     fetch = call(liquid_decisions.fetch)
 
-    def auth(self, fields: Fields, place: Site) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         """The password grant (wiki "Obtaining a Token"); the Java example does without client id and secret."""
         community = fields.need("community", fields.text("community"), "Community")
         if any(each.isspace() for each in community):

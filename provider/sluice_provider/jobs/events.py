@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError
-from sluice_provider.jobs.model import Work
+from sluice_provider.jobs.model import JobGroup
 from sluice_provider.jobs.record import NOTHING, Submission
 from sluice_provider.jobs.spec import Effect
 
@@ -91,7 +91,7 @@ class Reconciled(NamedTuple):
 
 class Polled(NamedTuple):
     now: float
-    work: Work
+    work: JobGroup
 
 
 class PollFailed(NamedTuple):
@@ -110,7 +110,7 @@ class CancelRequested(NamedTuple):
 
 class OutputsFetched(NamedTuple):
     now: float
-    work: Work
+    work: JobGroup
     outputs: Mapping[str, Any]
 
 
@@ -125,7 +125,7 @@ class StatusSeen(NamedTuple):
     """A status check while waiting, for the page. `news` is the log line, if the status has changed."""
 
     now: float
-    work: Work
+    work: JobGroup
     news: str
 
 
@@ -225,13 +225,13 @@ class Cancel(NamedTuple):
 class FetchOutputs(NamedTuple):
     """Judge the work, and fetch what it made: `OutputsFetched` or `StepFailed`."""
 
-    work: Work
+    work: JobGroup
 
 
 class Explain(NamedTuple):
     """Log what the service says of single rows of work that failed."""
 
-    work: Work
+    work: JobGroup
 
 
 class Finish(NamedTuple):

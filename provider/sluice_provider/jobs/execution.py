@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sluice_provider.calls.flow import Age, Call, Flow, Pause, wait
 from sluice_provider.errors import SluiceError, TooLarge
+from sluice_provider.http.flow import Flow, Request, Sleep
+from sluice_provider.http.polling import Elapsed, wait
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
-from sluice_provider.jobs.model import JobRef, Work
+from sluice_provider.jobs.model import JobGroup, JobRef
 from sluice_provider.jobs.polling import JobPoller, JobType, cancel
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission
 from sluice_provider.jobs.spec import JobSpec, Phase, Unit
@@ -51,7 +52,7 @@ class WaitHere(NamedTuple):
     """Wait in this process, by running this flow or otherwise; answered with the work, or an error."""
 
     ref: JobRef
-    flow: Flow[Work]
+    flow: Flow[JobGroup]
 
 
 class DeferTask(NamedTuple):
@@ -62,7 +63,7 @@ class DeferTask(NamedTuple):
 
 
 Effect = Any
-"""A step of a flow (`Call`, `Pause`, `Aside`), or one of the above."""
+"""A step of a flow (`Request`, `Sleep`, `Blocking`), or one of the above."""
 
 Run = Generator[Effect, Any, JobRecord]
 
@@ -84,7 +85,7 @@ class Execution:
         *,
         poll_interval: float = 60.0,
         timeout: float = 86400.0,
-        observe: Callable[[JobRef, Work], object] = lambda _ref, _work: None,
+        observe: Callable[[JobRef, JobGroup], object] = lambda _ref, _work: None,
     ) -> None:
         self._spec = spec
         self._lifecycle = lifecycle
@@ -256,7 +257,7 @@ class Execution:
     def _poll(self, _action: on.Poll) -> Generator[Effect, Any, Event]:
         _, current = self._open
         ref = self.ref
-        poller = JobPoller(self._job_type(ref.kind), ref, Age(current.submitted_at))
+        poller = JobPoller(self._job_type(ref.kind), ref, Elapsed(current.submitted_at))
         try:
             work = yield from poller.poll()
         except SluiceError as error:
@@ -363,10 +364,10 @@ def watch(
     submitted_at: float,
     timeout: float | None,
     poll_interval: float,
-    tell: Callable[[Work], object],
-) -> Flow[Work]:
+    tell: Callable[[JobGroup], object],
+) -> Flow[JobGroup]:
     """Poll until the work is over: the one description of waiting, for worker and triggerer."""
-    age = Age(submitted_at)
+    age = Elapsed(submitted_at)
     return wait(
         JobPoller(job_type, ref, age).poll,
         lambda work: work.over,
@@ -386,10 +387,10 @@ def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        if isinstance(step, Pause) and step.cause is not None and time.time() + step.seconds > until:
+        if isinstance(step, Sleep) and step.cause is not None and time.time() + step.seconds > until:
             flow.close()
             raise step.cause
         try:
-            answer = yield step._replace(send_before=until) if isinstance(step, Call) else step
+            answer = yield step._replace(send_before=until) if isinstance(step, Request) else step
         except SluiceError as error:
             answer = error

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from sluice_provider.errors import JobFailed, OutcomeUnknown, SafetyLimitExceeded, SluiceError, TimedOut, Unreachable
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
-from sluice_provider.jobs.model import SHOWN, Job, JobState, Work
+from sluice_provider.jobs.model import SHOWN, Job, JobGroup, JobState
 from sluice_provider.jobs.record import (
     Intent,
     JobRecord,
@@ -184,7 +184,7 @@ class Lifecycle:
             line = "The task was cleared while its job went on: reconnecting to that job"
         return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
 
-    def _polled_to_redo(self, record: JobRecord, redo: Redo, work: Work, now: float) -> Step:
+    def _polled_to_redo(self, record: JobRecord, redo: Redo, work: JobGroup, now: float) -> Step:
         phase, current = self._open(record)
         turn, record = record.turn, record._replace(turn=Turn())
         not_good_enough = turn.failed and work.state in self._success_states
@@ -206,7 +206,7 @@ class Lifecycle:
         return record.with_event(now, "cancel", line), [on.Log("info", line), on.Save(), on.Cancel()]
 
     def _begin_anew(
-        self, old: JobRecord, now: float, actions: list[Action], why: str, work: Work | None = None
+        self, old: JobRecord, now: float, actions: list[Action], why: str, work: JobGroup | None = None
     ) -> Step:
         """Other work, or the same work once more. What was submitted before is told downstream, too."""
         assert old.redo is not None  # noqa: S101 - a broken step, not bad input
@@ -359,7 +359,7 @@ class Lifecycle:
             return self._over(record, phase, work, event.now)
         return self._wait(record, work, event.now)
 
-    def _reconnected(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+    def _reconnected(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         if self._options.watch_only:
             step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
             return step, [on.Publish(), *more]
@@ -372,7 +372,7 @@ class Lifecycle:
         step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
         return step, [*actions, on.Publish(), *more]
 
-    def _without_failed(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+    def _without_failed(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         """What failed is submitted again, everything else is kept."""
         failed = {job.id: job for job in work.jobs if job.state.over and job.state not in self._success_states}
         if not failed:
@@ -396,7 +396,7 @@ class Lifecycle:
         record, actions = self._wait(record._replace(turn=Turn()), None, event.now)
         return record, [on.Log("warning", line), *([on.Publish()] if turn.reconnecting else []), *actions]
 
-    def _wait(self, record: JobRecord, work: Work | None, now: float) -> Step:
+    def _wait(self, record: JobRecord, work: JobGroup | None, now: float) -> Step:
         phase, current = self._open(record)
         if self._enough(record, phase):
             return self._submitted_is_enough(record)
@@ -411,7 +411,7 @@ class Lifecycle:
             return record.with_event(now, "deferred"), [on.Save(), on.Defer()]
         return record, [on.Save(must=False), on.Wait()]
 
-    def _over(self, record: JobRecord, phase: Phase, work: Work, now: float) -> Step:
+    def _over(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         for rejection in islice(work.rejections, SHOWN):
             record = record.with_event(now, "rejected", str(rejection))
         record = self._seen(record.with_event(now, "ended", str(work)), work, now, ended_at=now)
@@ -504,7 +504,7 @@ class Lifecycle:
         submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
         return record.with_summary(now, **{**described, **submitted_at, **facts})
 
-    def _seen(self, record: JobRecord, work: Work, now: float, **facts: Any) -> JobRecord:
+    def _seen(self, record: JobRecord, work: JobGroup, now: float, **facts: Any) -> JobRecord:
         """Counts of earlier phases stay in the summary. Who wrote the ids may have died before the head."""
         seen = {**work.to_json(), "ids": tuple(job.id for job in work.jobs)}
         counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
@@ -596,9 +596,9 @@ def _replaced_job(job: Job) -> ReplacedJob:
     return ReplacedJob(job.id, job.state.value, job.counts.get("processed"))
 
 
-def _job_failed(service: str, phase: Phase, work: Work, *, watch_only: bool) -> JobFailed:
+def _job_failed(service: str, phase: Phase, work: JobGroup, *, watch_only: bool) -> JobFailed:
     """A retry submits again, which is only worth it where the service does not say that it would end the same way."""
-    hopeless = work.curable is not True if watch_only else work.curable is False
+    hopeless = work.retryable is not True if watch_only else work.retryable is False
     then = "the next try submits again what failed"
     if watch_only or hopeless:
         then = "a retry would see the same" if watch_only else "a retry would end the same way"

@@ -55,7 +55,7 @@ class Job(NamedTuple):
     """The first rows that were turned away; `counts` tells how many there were."""
     links: tuple[str, ...] = ()
     """Where its results are. They may let anybody in who has them, so they are neither logged nor stored."""
-    curable: bool | None = None
+    retryable: bool | None = None
     """Of a job that ended badly: whether the same asked for again may end well, where the remote tells."""
 
     def __str__(self) -> str:
@@ -66,12 +66,12 @@ class JobRef(NamedTuple):
     """How to find a piece of work again: small, JSON, and free of secrets.
 
     :param system: a name in `systems.py`
-    :param kind: which of the system's kinds of job, a key of its API module's `KINDS`
+    :param kind: which of the system's kinds of job, a key of its API module's `JOB_TYPES`
     :param ids: the remote's ids; several when one piece of work was asked for in several parts
     :param where: what else the remote wants to know to find them (a project, an environment, ...)
     """
 
-    system: str
+    service: str
     kind: str
     ids: tuple[str, ...]
     where: Mapping[str, str] = MappingProxyType({})
@@ -82,17 +82,17 @@ class JobRef(NamedTuple):
     @classmethod
     def from_json(cls, data: Any) -> JobRef:
         try:
-            system, kind, ids, where = data["system"], data["kind"], data["ids"], data["where"]
+            service, kind, ids, where = data["service"], data["kind"], data["ids"], data["where"]
             right = isinstance(ids, (list, tuple)) and len(ids) > 0
-            right = right and all(isinstance(text, str) for text in (system, kind, *ids, *where.values()))
+            right = right and all(isinstance(text, str) for text in (service, kind, *ids, *where.values()))
         except (KeyError, TypeError, AttributeError):
             right = False
         if not right:
             raise UnexpectedResponse(f"not a reference to a remote job: {data!r:.200}")
-        return cls(system, kind, tuple(ids), dict(where))
+        return cls(service, kind, tuple(ids), dict(where))
 
 
-class Work(NamedTuple):
+class JobGroup(NamedTuple):
     """The jobs that one piece of work consists of, looked at together."""
 
     jobs: tuple[Job, ...]
@@ -109,9 +109,9 @@ class Work(NamedTuple):
         return all(job.state.over for job in self.jobs)
 
     @property
-    def curable(self) -> bool | None:
+    def retryable(self) -> bool | None:
         """Of work that ended badly: whether all that ended badly may end well when asked for again."""
-        told = {job.curable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        told = {job.retryable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
         return next((answer for answer in (False, None, True) if answer in told), None)
 
     @property
@@ -165,7 +165,7 @@ LONGEST = 500
 """So many letters of a remote's message are shown."""
 
 
-class Verdict(str, Enum):
+class WaitResult(str, Enum):
     """Why a trigger stopped watching."""
 
     OVER = "over"
@@ -177,7 +177,7 @@ class Verdict(str, Enum):
 class Outcome(NamedTuple):
     """What a trigger tells the task. It crosses a database and perhaps a version, so it is read with suspicion."""
 
-    verdict: Verdict
+    verdict: WaitResult
     job: JobRef
     message: str = ""
 
@@ -187,27 +187,29 @@ class Outcome(NamedTuple):
     @classmethod
     def from_event(cls, event: Any) -> Outcome:
         try:
-            return cls(Verdict(event["verdict"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
+            return cls(WaitResult(event["verdict"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnexpectedResponse(
                 f"the trigger sent an event that this version does not know: {event!r:.300}"
             ) from error
 
 
-class Changes:
+class StatusObserver:
     """Tells a log how a piece of work goes on: a change of state is one INFO line, a look without news a DEBUG line.
 
     :param tell: is told of every look, and whether it was news
     """
 
-    def __init__(self, log: Any, ref: JobRef, tell: Callable[[Work, str], object] = lambda _work, _news: None) -> None:
+    def __init__(
+        self, log: Any, ref: JobRef, tell: Callable[[JobGroup, str], object] = lambda _work, _news: None
+    ) -> None:
         self.ref = ref
         self._log = log
         self._tell = tell
-        self._name = f"{ref.system} {ref.kind}"
+        self._name = f"{ref.service} {ref.kind}"
         self._last = ""
 
-    def __call__(self, work: Work) -> None:
+    def __call__(self, work: JobGroup) -> None:
         words = str(work)
         news = words != self._last
         self._last = words
@@ -217,7 +219,7 @@ class Changes:
         self._tell(work, line if news else "")
 
 
-def _how_far(work: Work) -> str:
+def _how_far(work: JobGroup) -> str:
     done, total = work.progress
     told = [f"{done} of {total}"] if total and len(work.jobs) == 1 else []
     told += [f"{name} {number}" for name, number in work.counts.items() if number]
@@ -230,10 +232,10 @@ def read_event(event: Any) -> tuple[Outcome | None, SluiceError | None]:
         outcome = Outcome.from_event(event)
     except UnexpectedResponse as error:
         return None, error
-    troubles: dict[Verdict, SluiceError | None] = {
-        Verdict.OVER: None,
-        Verdict.TIMED_OUT: TimedOut(outcome.message),
-        Verdict.GAVE_UP: Unreachable(outcome.message),
+    troubles: dict[WaitResult, SluiceError | None] = {
+        WaitResult.OVER: None,
+        WaitResult.TIMED_OUT: TimedOut(outcome.message),
+        WaitResult.GAVE_UP: Unreachable(outcome.message),
     }
     return outcome, troubles[outcome.verdict]
 
@@ -246,7 +248,7 @@ FIX = "Fix the rows and clear this task, or set on_rejected_rows to 'warn'"
 
 
 def judge_rejections(
-    work: Work, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX
+    work: JobGroup, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX
 ) -> None:
     """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
 

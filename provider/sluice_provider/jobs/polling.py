@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from sluice_provider.calls.flow import Age, Cadence, Flow, Pause
 from sluice_provider.errors import NotFound
-from sluice_provider.jobs.model import Job, JobRef, JobState, Work
+from sluice_provider.http.flow import Flow, Sleep
+from sluice_provider.http.polling import Elapsed, PollSchedule
+from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState
 
 T = TypeVar("T")
 
@@ -40,8 +41,10 @@ class JobType(NamedTuple):
     on_not_found: Callable[[Job], Job] = lost
     fixed_interval: bool = False
 
-    def cadence(self, poll_interval: float) -> Cadence:
-        return Cadence(poll_interval, shortest=poll_interval) if self.fixed_interval else Cadence(poll_interval)
+    def cadence(self, poll_interval: float) -> PollSchedule:
+        return (
+            PollSchedule(poll_interval, shortest=poll_interval) if self.fixed_interval else PollSchedule(poll_interval)
+        )
 
 
 class JobPoller:
@@ -53,7 +56,7 @@ class JobPoller:
         self._age = age
         self._ended: dict[str, Job] = {}
 
-    def poll(self) -> Flow[Work]:
+    def poll(self) -> Flow[JobGroup]:
         jobs = []
         for job_id in self._ref.ids:
             job = self._ended.get(job_id)
@@ -62,7 +65,7 @@ class JobPoller:
             if job.state.over:
                 self._ended[job_id] = job
             jobs.append(job)
-        return Work(tuple(jobs))
+        return JobGroup(tuple(jobs))
 
     def _get_status(self, job_id: str) -> Flow[Job]:
         try:
@@ -91,10 +94,10 @@ def find_after_lost_response(
     :param look: a flow that looks once; None from it means that there is no trace yet
     :param landed: seconds after the submission when it must have landed
     """
-    age = Age(submitted_at)
+    age = Elapsed(submitted_at)
     while True:
         late = age() >= landed
         found = yield from look()
         if found is not None or late:
             return found
-        yield Pause(min(10.0, max(1.0, landed - age())), "no trace yet of what was submitted")
+        yield Sleep(min(10.0, max(1.0, landed - age())), "no trace yet of what was submitted")

@@ -16,9 +16,9 @@ from sluice_provider.jobs.polling import GRACE, find_after_lost_response
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord, iso
 
 if TYPE_CHECKING:
-    from sluice_provider.calls.flow import Flow
     from sluice_provider.errors import SluiceError
-    from sluice_provider.jobs.model import Work
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.model import JobGroup
 
 log = logging.getLogger(__name__)
 
@@ -202,14 +202,14 @@ class JobSpec:
         """The phase that comes next, by what the ended ones brought; None when all is done."""
         raise NotImplementedError
 
-    def check_result(self, phase: Phase, work: Work) -> None:
+    def check_result(self, phase: Phase, work: JobGroup) -> None:
         """Look into work that the service calls succeeded. :raises JobFailed: if it is not good enough"""
 
-    def explain_failure(self, work: Work) -> None:
+    def explain_failure(self, work: JobGroup) -> None:
         """Write into the log what the service says of single rows of work that failed."""
         judge_rejections(work, "warn", self.log)
 
-    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[dict[str, Any]]:
+    def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
         """Fetch what work that ended well has made, and tell of it in a few words of JSON.
 
         A retry of a task that died here polls the work and comes here again.

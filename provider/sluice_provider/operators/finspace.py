@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis import finspace
-from sluice_provider.apis import finspace_rules as rules
-from sluice_provider.apis.finspace import ChangeRequest, delete, put
-from sluice_provider.apis.finspace_jobs import ChangesetJob
+from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.changeset_job import ChangesetJob
+from sluice_provider.apis.finspace.endpoints import ChangeRequest, delete, put
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
@@ -24,7 +24,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
     service forgets the token (after ten minutes) the database's changesets are searched instead. A task that is cleared
     between its first changeset and its last continues; one that is cleared after its end makes all changes again.
 
-    Returns `{"system", "state", "environment_id", "database_name", "changeset_ids", "put", "deleted", "changesets",
+    Returns `{"service", "state", "environment_id", "database_name", "changeset_ids", "put", "deleted", "changesets",
     "submitted_at", "ended_at", "seconds"}`; `changesets` says what each changed: `{"id", "put": [database paths],
     "deleted": [database paths]}`. With `plan_only`, `state` is "planned". Outlets get the same as their event's extra.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kili_add_jobs import AddConnectionJob
-from sluice_provider.apis.kili_sync_jobs import SyncJob
+from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+from sluice_provider.apis.kili.sync_job import SyncJob
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.hooks.base import mask
 from sluice_provider.lineage import Name
@@ -20,7 +20,7 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
     If a request gets no response, the project's connections are listed until it must have landed (two minutes); only if
     there is no new one then is the connection added again.
 
-    Returns `{"system", "state", "connection_id", "project_id", "integration_id", "reused", "to_add", "to_remove",
+    Returns `{"service", "state", "connection_id", "project_id", "integration_id", "reused", "to_add", "to_remove",
     "total", "assets", "submitted_at", "ended_at", "seconds", "url"}`; the counts are missing when the differences were
     not computed, or not waited for.
 
@@ -109,7 +109,7 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
     try reconnects, and which may take as long as `timeout`; progress is measured by the connection's own numbers. A
     task that is cleared before its end continues; one that is cleared after it computes the differences anew.
 
-    Returns `{"system", "state", "connection_id", "project_id", "dry_run", "total", "to_add", "to_remove", "added",
+    Returns `{"service", "state", "connection_id", "project_id", "dry_run", "total", "to_add", "to_remove", "added",
     "removed", "left", "assets_before", "assets_after", "submitted_at", "ended_at", "seconds", "url"}`: `total`,
     `to_add` and `to_remove` are the differences found first, `left` is how many of them there still are at the end.
 

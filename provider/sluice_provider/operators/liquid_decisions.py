@@ -8,15 +8,15 @@ from os import PathLike
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sluice_provider.apis import liquid_decisions
-from sluice_provider.apis.liquid_decisions_jobs import CancelJob, ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.apis.liquid_decisions.batch_jobs import CancelJob, ExportJob, ImportJob
 from sluice_provider.assets import dataset_of, uri
-from sluice_provider.calls.body import FilePart
 from sluice_provider.errors import InvalidInput
 from sluice_provider.hooks.base import mask
+from sluice_provider.http.bodies import FilePart
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.sources.blobs import Blob, Landing
+from sluice_provider.sources.input_files import Blob, Landing
 
 KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
 SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
@@ -30,9 +30,9 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
     sent twice is imported twice, so nothing is sent again that may have arrived, unless `on_unknown_outcome` says so;
     the job's name gets a mark by which a person can find it, as in `Contacts [3f9c02a1be]`.
 
-    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "file", "submitted_at", "ended_at",
-    "seconds"}`: `processed` counts items, `file` is its path; with `wait_for_completion=False` these two and
-    `milliseconds` are missing. Outlets get the same as their event's extra.
+    Returns `{"service", "state", "job_id", "item_type", "processed", "milliseconds", "file", "submitted_at",
+    "ended_at", "seconds"}`: `processed` counts items, `file` is its path; with `wait_for_completion=False` these two
+    and `milliseconds` are missing. Outlets get the same as their event's extra.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchImport.py`.
 
@@ -143,9 +143,10 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
     whole or not at all; where it carries none the result says so in `note`. Credentials go to the connection's own host
     only. A link may let anybody in, so none is logged or returned.
 
-    Returns `{"system", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "submitted_at",
+    Returns `{"service", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "submitted_at",
     "ended_at", "seconds"}`: `files` are paths, `note` is there only if nothing was fetched; with
-    `wait_for_completion=False` all from `processed` to `note` are missing. Outlets get the same as their event's extra.
+    `wait_for_completion=False` all from `processed` to `note` are missing. Outlets get the same as their event's
+    extra.
 
     Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchExport.py`.
 
@@ -269,8 +270,9 @@ class LiquidDecisionsCancelJobOperator(RemoteJobOperator):
     Liquid Decisions cancels a job "next time it is up for processing", so it may complete all the same. Then the task
     succeeds, too, with `cancelled` false in its result and a warning in its log.
 
-    Returns `{"system", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds", "submitted_at",
-    "ended_at", "seconds"}`: `cancelled` is a bool, `status` and `reason` are the service's words for the job's end.
+    Returns `{"service", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds",
+    "submitted_at", "ended_at", "seconds"}`: `cancelled` is a bool, `status` and `reason` are the service's words
+    for the job's end.
 
     Rests on `batchCancel.py` of LiquidAnalytics/ld-api-examples, and on its wiki page "Batch Import and Export".
 

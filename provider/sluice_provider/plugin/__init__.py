@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sluice_provider.compat import AirflowPlugin
 from sluice_provider.links import KaleidoscopeLink, KiliLink
 from sluice_provider.plugin.connection_test import EmptyPort
-from sluice_provider.runtime.compat import AirflowPlugin
 
 PREFIX = "/sluice"
 """Everything that the API server serves for us is below this path."""

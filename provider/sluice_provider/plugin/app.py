@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
-from sluice_provider.plugin import jobs_api, receiving
-from sluice_provider.runtime.compat.server import create_dag_bag, get_auth_manager
+from sluice_provider.compat.server import create_dag_bag, get_auth_manager
+from sluice_provider.plugin import jobs_api
+from sluice_provider.plugin import webhook_receiver as receiving
 
 STATIC = Path(__file__).parent / "static"
 

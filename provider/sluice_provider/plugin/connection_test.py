@@ -11,10 +11,10 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sluice_provider.systems import SYSTEMS
+from sluice_provider.services import SERVICES
 
 PATHS = ("/api/v2/connections/test", "/api/v2/connections/enqueue-test")
-OURS = frozenset(system.conn_type for system in SYSTEMS if system.conn_type == system.name)
+OURS = frozenset(service.conn_type for service in SERVICES if service.conn_type == service.name)
 MOST = 1 << 20
 """A connection in more bytes than this is left to Airflow as it is."""
 

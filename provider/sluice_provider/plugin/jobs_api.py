@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
-from sluice_provider.plugin import jobs_store
-from sluice_provider.plugin.jobs_view import Filters, detail, overview
-from sluice_provider.runtime.compat.server import (
+from sluice_provider.compat.server import (
     DagAccessEntity,
     ReadableTIFilterDep,
     SessionDep,
     requires_access_dag,
 )
+from sluice_provider.plugin import jobs_store
+from sluice_provider.plugin.jobs_view import Filters, detail, overview
 
 State = Literal[
     "running",

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Text, and_, case, cast, func, null, or_, select
 from sqlalchemy.orm import aliased
 
+from sluice_provider.compat.server import TaskInstance, XComModel, task_state_store_model
 from sluice_provider.jobs.storage import HISTORY_KEY, HISTORY_PIECES, KEY
 from sluice_provider.plugin.jobs_view import TASK_OVER, Row, summary_in
 from sluice_provider.progress import KEY as PROGRESS_KEY
-from sluice_provider.runtime.compat.server import TaskInstance, XComModel, task_state_store_model
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

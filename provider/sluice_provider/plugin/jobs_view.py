@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sluice_provider.systems import BY_NAME
+from sluice_provider.services import BY_NAME
 
 ORPHANED = "orphaned"
 STATES = (

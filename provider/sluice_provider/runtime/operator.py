@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider.compat import HAVE_RETRY_POLICY, default_deferrable
 from sluice_provider.jobs.lifecycle import Options
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.spec import JobSpec
 from sluice_provider.lineage import Name, lineage
-from sluice_provider.runtime.compat import HAVE_RETRY_POLICY, default_deferrable
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.run import JobRun, replaced_jobs
 from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds

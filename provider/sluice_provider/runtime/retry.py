@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sluice_provider.errors import SluiceError
 
 if TYPE_CHECKING:
-    from sluice_provider.runtime.compat import RetryDecision
+    from sluice_provider.compat import RetryDecision
 
 
 class SluiceRetryPolicy:
@@ -29,7 +29,7 @@ class SluiceRetryPolicy:
         max_tries: int,  # noqa: ARG002
         context: Any = None,  # noqa: ARG002
     ) -> RetryDecision:
-        from sluice_provider.runtime.compat import RetryDecision
+        from sluice_provider.compat import RetryDecision
 
         if not isinstance(exception, SluiceError):
             return RetryDecision.default()

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from sluice_provider import metrics
+from sluice_provider.compat.task_state import task_state
 from sluice_provider.errors import InvalidInput, SluiceError, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import evidence
@@ -28,15 +29,14 @@ from sluice_provider.jobs.execution import (
     WaitHere,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
-from sluice_provider.jobs.model import Changes, JobRef, Outcome, Work, read_event
+from sluice_provider.jobs.model import JobGroup, JobRef, Outcome, StatusObserver, read_event
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
 from sluice_provider.progress import EVERY, LEG_KEY, merge_trigger_events
-from sluice_provider.runtime.evidence import task_state
 from sluice_provider.runtime.store import TaskRecords
 
 if TYPE_CHECKING:
-    from sluice_provider.calls.flow import Flow
+    from sluice_provider.http.flow import Flow
     from sluice_provider.runtime.task import RemoteJobTask
     from sluice_provider.triggers import JobTrigger
 
@@ -68,7 +68,7 @@ class JobRun:
         spec: JobSpec,
         context: Any,
         options: Options,
-        wait_here: Callable[[], Work] | None = None,
+        wait_here: Callable[[], JobGroup] | None = None,
     ) -> None:
         self._task = task
         self.spec = spec
@@ -76,9 +76,9 @@ class JobRun:
         self._options = options
         self._wait_here = wait_here
         self._terminating = False
-        self._observer: Changes | None = None
+        self._observer: StatusObserver | None = None
         self._saved_at = 0.0
-        self.last_work: Work | None = None
+        self.last_work: JobGroup | None = None
         self.log = spec.log = task.log
         self._records = TaskRecords(context, durable=options.durable)
         self.execution = Execution(
@@ -231,14 +231,14 @@ class JobRun:
             timeout=timedelta(seconds=left + self._task.poll_interval + BACKSTOP),
         )
 
-    def observe(self, ref: JobRef, work: Work) -> None:
+    def observe(self, ref: JobRef, work: JobGroup) -> None:
         """A status check: into the log, and now and then into the record."""
         if self._observer is None or self._observer.ref != ref:
-            self._observer = Changes(self.log, ref, self._note)
+            self._observer = StatusObserver(self.log, ref, self._note)
         self.last_work = work
         self._observer(work)
 
-    def _note(self, work: Work, news: str) -> None:
+    def _note(self, work: JobGroup, news: str) -> None:
         if self._observer is not None:
             metrics.count("status_check", self._observer.ref)
         self.execution.note(on.StatusSeen(time.time(), work, news))
@@ -252,7 +252,7 @@ class JobRun:
         from sluice_provider.triggers import JobTrigger
 
         return JobTrigger(
-            system=self.spec.service,
+            service=self.spec.service,
             conn_id=self._task.conn_id,
             job=ref.to_json(),
             submitted_at=submitted_at,

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from sluice_provider.calls.flow import Cadence, Flow
+from sluice_provider import compat
+from sluice_provider.compat import default_deferrable
 from sluice_provider.errors import SluiceError, TimedOut
+from sluice_provider.http.flow import Flow
+from sluice_provider.http.polling import PollSchedule
 from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.jobs.model import JobRef, Work
+from sluice_provider.jobs.model import JobGroup, JobRef
 from sluice_provider.jobs.polling import JobPoller
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
-from sluice_provider.runtime import compat
-from sluice_provider.runtime.compat import default_deferrable
 from sluice_provider.runtime.run import JobRun
 from sluice_provider.runtime.task import LONGEST, RemoteJobTask, fail_for_good, seconds
 
@@ -46,11 +47,11 @@ class WatchedJob(JobSpec):
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase(PHASE).outcome else _Watched(self)
 
-    def result(self, work: Work) -> dict[str, Any]:
+    def result(self, work: JobGroup) -> dict[str, Any]:
         """What the sensor returns."""
         return {"ids": [job.id for job in work.jobs], "state": work.state.value, **work.counts}
 
-    def fetch_outputs(self, phase: Phase, work: Work) -> Flow[dict[str, Any]]:
+    def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
         del phase
         return self.result(work)
         yield  # a flow, though one without a call
@@ -98,7 +99,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds(self.poke_interval if poll_interval is None else poll_interval, "poll_interval")
         self.__run: JobRun | None = None
-        self.__seen: Work | None = None  # by the status check before the wait, so that the first poke has it
+        self.__seen: JobGroup | None = None  # by the status check before the wait, so that the first poke has it
         self.__failures = 0
 
     # --- to override
@@ -122,7 +123,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
             work = work or self.hook.run(self.__poll(self.__run))
         except SluiceError as error:
             self.__failures += 1
-            if error.hopeless or self.__failures >= Cadence().failures:
+            if error.hopeless or self.__failures >= PollSchedule().failures:
                 raise
             self.log.warning("Status check %d failed: %s", self.__failures, error)
             return PokeReturnValue(False)
@@ -146,13 +147,13 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
         self.__run = JobRun(self, self.job(), context, options, lambda: self.__wait_here(context))
         return self.__run
 
-    def __wait_here(self, context: Context) -> Work:
+    def __wait_here(self, context: Context) -> JobGroup:
         """By Airflow's own loop, which knows poke and reschedule, timeouts and backoff."""
         self.__seen = self.__run.last_work if self.__run is not None else None
-        work: Work = super().execute(context)
+        work: JobGroup = super().execute(context)
         return work
 
-    def __poll(self, run: JobRun) -> Flow[Work]:
+    def __poll(self, run: JobRun) -> Flow[JobGroup]:
         ref, record = run.execution.ref, run.execution.record
         since = record.phase(PHASE).submitted_at if record else time.time()
         work = yield from JobPoller(self.hook.kind(ref.kind), ref, lambda: time.time() - since).poll()

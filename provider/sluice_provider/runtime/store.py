@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sluice_provider.compat import redact
 from sluice_provider.jobs.record import JobRecord, digest
 from sluice_provider.jobs.storage import RecordStorage
-from sluice_provider.runtime.compat import redact
 
 
 class XComValues:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from sluice_provider import compat
 from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.base import SluiceHook, hook_for
-from sluice_provider.runtime import compat
 
 LONGEST = 10 * 365 * 86400.0
 """Seconds. Whoever wants to wait for ever waits ten years: a longer time fits neither a timedelta nor a database."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis import finspace
-from sluice_provider.apis import finspace_rules as rules
+from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.jobs import JobRef
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 

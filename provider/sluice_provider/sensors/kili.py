@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis import kili as api
+from sluice_provider.apis.kili import endpoints as api
 from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
@@ -15,7 +15,7 @@ from sluice_provider.runtime.task import fail_for_good
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from sluice_provider.calls.flow import Flow
+    from sluice_provider.http.flow import Flow
 
 STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
 

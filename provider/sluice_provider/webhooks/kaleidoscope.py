@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sluice_provider.errors import Conflict, InvalidInput, UnexpectedResponse
-from sluice_provider.sources.names import plain_name
+from sluice_provider.sources.file_names import plain_name
 
-SYSTEM = "kaleidoscope"
+SERVICE = "kaleidoscope"
 
 SUBMITTED = "registration_submitted"
 DRAFTS_SUBMITTED = "registration_drafts_submitted"
@@ -37,7 +37,7 @@ Raw = Mapping[str, Any]
 class RegistrationEvent(TypedDict):
     """Something was handed in for registration, and is waiting for results."""
 
-    system: str
+    service: str
     conn_id: str
     event: str
     """One of `EVENTS`."""
@@ -194,13 +194,13 @@ class Registered(NamedTuple):
 
         Airflow finds a connection of the environment whatever the case of its name: that is one connection, not many.
         """
-        parts = [SYSTEM, conn_id.casefold(), self.event, self.operation_id, self.id]
+        parts = [SERVICE, conn_id.casefold(), self.event, self.operation_id, self.id]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def to_event(self, conn_id: str, at: str, *, file_name: str | None = None, records: Sequence[str] = ()) -> Any:
         table = self.file_id is None
         return RegistrationEvent(
-            system=SYSTEM,
+            service=SERVICE,
             conn_id=conn_id,
             event=self.event,
             operation_id=self.operation_id,

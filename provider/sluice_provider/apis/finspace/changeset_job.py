@@ -1,0 +1,204 @@
+"""What it is to change a kdb database of Amazon FinSpace, as a job: changesets, one after the other.
+
+Within the life of a client token the same request gives the same changeset; after that a changeset whose request was
+not answered is looked for among the database's, by what it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sluice_provider.apis.finspace import endpoints as api
+from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.errors import InvalidInput, Unreachable
+from sluice_provider.http.flow import Flow
+from sluice_provider.http.polling import Elapsed
+from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, digest, times
+from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Repeat, Unit, search
+
+Raw = dict[str, Any]
+
+CHANGESET = "changeset-"
+"""Begins the names of the phases; a newer version may know others."""
+
+
+class ChangesetJob(JobSpec):
+    """
+    :param client_token: the author's own
+    :param most_requests: in one changeset
+    :param ensure_database: create the database first if it is not there
+    :param plan_only: submit nothing
+    """
+
+    service = "finspace"
+
+    def __init__(
+        self,
+        *,
+        environment_id: str,
+        database_name: str,
+        change_requests: Sequence[Mapping[str, Any]],
+        client_token: str | None,
+        most_requests: int,
+        ensure_database: bool,
+        plan_only: bool,
+        region_name: str | None,
+    ) -> None:
+        self.environment_id = environment_id
+        self.database_name = database_name
+        self.change_requests = change_requests
+        self.client_token = client_token
+        self.ensure_database = ensure_database
+        self._most_requests = most_requests
+        self._plan_only = plan_only
+        self._region_name = region_name
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        return api.where(self.environment_id, self.database_name, self._region_name)
+
+    @property
+    def database(self) -> str:
+        """For people."""
+        return f"{self.environment_id}/{self.database_name}"
+
+    def validate(self) -> None:
+        rules.check_database(self.environment_id, self.database_name)
+        rules.check_requests(self.change_requests)
+        if self.client_token is not None:
+            rules.CLIENT_TOKEN.check("client_token", self.client_token)
+        most = self._most_requests
+        if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rules.MOST_REQUESTS:
+            raise InvalidInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
+
+    def fingerprint(self) -> Any:
+        return [dict(self.where), [dict(request) for request in self.change_requests], self.client_token]
+
+    # --- a dry run
+
+    def plan(self) -> Raw | None:
+        if not self._plan_only:
+            return None
+        self.log_plan()
+        return {**self.manifest(JobRecord("")), "state": "planned"}
+
+    def log_plan(self) -> None:
+        """:raises InvalidInput: for requests that would be refused"""
+        self.validate()
+        for number, start in enumerate(range(0, len(self.change_requests), self._most_requests), 1):
+            requests = self.change_requests[start : start + self._most_requests]
+            self.log.info("changeset %d: %d changes of %s, in this order", number, len(requests), self.database)
+            for index, request in enumerate(requests, start):
+                source = f" from {request['s3Path']}" if request.get("s3Path") else ""
+                self.log.info("  [%d] %s %s%s", index, request["changeType"], request["dbPath"], source)
+
+    # --- the phases
+
+    def next_phase(self, record: JobRecord) -> Phase | None:
+        """The changeset after those that have ended, which tell by their sizes where it begins."""
+        phases = _changesets(record)
+        ended = [phase for phase in phases if phase.outcome]
+        start = sum(map(self._size, ended))
+        if start >= len(self.change_requests) and len(ended) == len(phases):
+            return None
+        name = f"{CHANGESET}{len(ended) + 1}"
+        return _CreateChangeset(self, name, start, self._requests(start, record.phase(name)))
+
+    def _size(self, phase: PhaseRecord) -> int:
+        """As it was submitted: the limit may have been changed since."""
+        return phase.size or (phase.intent.size if phase.intent else 0) or self._most_requests
+
+    def _requests(self, start: int, phase: PhaseRecord) -> Sequence[Mapping[str, Any]]:
+        return self.change_requests[start : start + self._size(phase)]
+
+    # --- the end
+
+    def manifest(self, record: JobRecord) -> Raw:
+        phases = [phase for phase in _changesets(record) if phase.submissions]
+        changesets = list(self._changed(phases))
+        return {
+            "service": self.service,
+            "state": "succeeded" if self.next_phase(record) is None else "running",
+            "environment_id": self.environment_id,
+            "database_name": self.database_name,
+            "changeset_ids": [each["id"] for each in changesets],
+            "put": sum(len(each["put"]) for each in changesets),
+            "deleted": sum(len(each["deleted"]) for each in changesets),
+            "changesets": changesets,
+            **times(phases),
+        }
+
+    def _changed(self, phases: Sequence[PhaseRecord]) -> Iterator[Raw]:
+        """What each changeset changed, by database path."""
+        start = 0
+        for phase in phases:
+            requests = self._requests(start, phase)
+            start += len(requests)
+            paths = {
+                change: [request["dbPath"] for request in requests if request["changeType"] == change]
+                for change in rules.CHANGE_TYPES
+            }
+            yield {"id": phase.ids[0], "put": paths["PUT"], "deleted": paths["DELETE"]}
+
+
+def _changesets(record: JobRecord) -> list[PhaseRecord]:
+    return [phase for phase in record.phases if phase.name.startswith(CHANGESET)]
+
+
+class _CreateChangeset(Phase):
+    """One changeset.
+
+    :param start: where its requests begin among all of the job's
+    """
+
+    send_window = api.LAST_REPEAT
+
+    def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
+        last = start + len(requests) >= len(spec.change_requests)
+        super().__init__(name, "changeset", spec.where, last=last)
+        self._spec = spec
+        self._start = start
+        self._requests = requests
+
+    def units(self, record: PhaseRecord) -> Iterator[Unit]:
+        if not record.submissions:
+            yield Unit(self._start, len(self._requests))
+
+    def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
+        spec = self._spec
+        if spec.ensure_database and self._start == 0:
+            created = yield from api.ensure_database(spec.environment_id, spec.database_name)
+            if created:
+                spec.log.info("Created the database %s", spec.database)
+        return Prepared(key=self._own_token(record))
+
+    def _own_token(self, record: PhaseRecord) -> str:
+        """By the author's token, if there is one: used again as it is, it would give the same changeset."""
+        token = self._spec.client_token
+        if not token:
+            return ""
+        first = self._start == 0 and not record.attempt
+        return token if first else digest([token, record.name, record.attempt])[:32]
+
+    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
+        spec, age = self._spec, Elapsed(intent.at)()
+        if age >= api.LAST_REPEAT:
+            raise Unreachable("not sent: FinSpace may forget this request's client token by now", sent=False)
+        changeset = yield from api.create_changeset(
+            spec.environment_id, spec.database_name, self._requests, intent.key, age
+        )
+        changeset_id = str(changeset["changesetId"])
+        accepted = "FinSpace accepted %d changes of %s as changeset %s"
+        spec.log.info(accepted, len(self._requests), spec.database, changeset_id)
+        return changeset_id
+
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+        age = Elapsed(intent.at)()
+        if age < api.LAST_REPEAT:
+            return Repeat(f"with the client token of {age:.0f} s ago, which gives the same changeset")
+        return (yield from search(lambda: self._find(intent), intent, landed=api.LAST_REPEAT + GRACE))
+
+    def _find(self, intent: Intent) -> Flow[str | None]:
+        return api.find_changeset(self._spec.environment_id, self._spec.database_name, self._requests, intent.at)

@@ -1,0 +1,221 @@
+"""Kaleidoscope's API: pushing records, imports, and the reads that go with them.
+
+Every fact rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
+`kalbio/client.py`); the vendor's API site is https://api.docs.kaleidoscope.bio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, given, object_of, part, rows_of
+from sluice_provider.apis.paths import segment
+from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
+from sluice_provider.http.flow import Flow, Request
+from sluice_provider.http.retry import send
+from sluice_provider.jobs import Job, JobState, Rejection
+from sluice_provider.jobs.polling import JobType, Where
+
+DEFAULT_HOST = "https://api.kaleidoscope.bio"
+TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
+
+
+# --- reads ----------------------------------------------------------------------------------------------------------
+
+
+def get_active_workspace() -> Flow[Raw]:
+    """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
+    reply = yield from send(Request("GET", "workspaces/active", idempotent=True))
+    return object_of(reply)
+
+
+def get_programs() -> Flow[list[Raw]]:
+    """All programs: `id`, `title`, ... (kalbio `programs.py`)."""
+    return (yield from get_list("programs"))
+
+
+def get_activities() -> Flow[list[Raw]]:
+    """All activities; an operation is one of type experiment or cycle (kalbio `activities.py`)."""
+    return (yield from get_list("activities"))
+
+
+def get_entity_slices() -> Flow[list[Raw]]:
+    """All entity slices: `id`, `slice_name`, `key_field_ids` (kalbio `entity_types.py`)."""
+    return (yield from get_list("entity_slices"))
+
+
+def get_key_fields() -> Flow[list[Raw]]:
+    """All key fields: `id`, `field_name`, ... (kalbio `entity_fields.py`)."""
+    return (yield from get_list("key_fields"))
+
+
+def get_data_fields() -> Flow[list[Raw]]:
+    """All data fields: `id`, `field_name`, `field_type`, ... (kalbio `entity_fields.py`)."""
+    return (yield from get_list("data_fields"))
+
+
+def get_record_views() -> Flow[list[Raw]]:
+    """All record views (kalbio `record_views.py`)."""
+    return (yield from get_list("record_views"))
+
+
+# --- pushing --------------------------------------------------------------------------------------------------------
+
+
+def push_by_field_name(
+    key_field_names: Sequence[str],
+    data: Rows,
+    source_id: str | None = None,
+    operation_id: str | None = None,
+    program_id: str | None = None,
+    record_view_id: str | None = None,
+    add_fields_to_record_view_ids: Sequence[str] | None = None,
+    record_view_ids: Sequence[str] | None = None,
+    set_name: str | None = None,
+) -> Flow[str]:
+    """Import records whose fields are given by name, and return the import's id (kalbio `imports.py: push_data`).
+
+    Only what is given is sent: `record_view_ids` belongs to the older generation of the API and is ignored by the
+    newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
+
+    Records are kept by their key fields, so the same push again updates the same records: the call is repeatable.
+    """
+    if source_id == "by-field-id":
+        raise InvalidInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
+    path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
+    body = given(
+        key_field_names=list(key_field_names),
+        data=rows_of(data),
+        operation_id=operation_id,
+        program_id=program_id,
+        record_view_id=record_view_id,
+        add_fields_to_record_view_ids=add_fields_to_record_view_ids,
+        record_view_ids=record_view_ids,
+        set_name=set_name,
+    )
+    return (yield from _push(path, body))
+
+
+def push_by_field_id(
+    key_field_ids: Sequence[str],
+    data: Rows,
+    operation_id: str | None = None,
+    program_id: str | None = None,
+    record_view_ids: Sequence[str] | None = None,
+    set_name: str | None = None,
+) -> Flow[str]:
+    """Import records whose fields are given by id, and return the import's id (kalbio `push_data_by_field_id`).
+
+    Here `record_view_ids` is honoured, and always sent.
+    """
+    body = given(
+        key_field_ids=list(key_field_ids),
+        data=rows_of(data),
+        record_view_ids=list(record_view_ids or []),
+        operation_id=operation_id,
+        program_id=program_id,
+        set_name=set_name,
+    )
+    return (yield from _push("push/imports/by-field-id", body))
+
+
+def _push(path: str, body: Raw) -> Flow[str]:
+    reply = yield from send(Request("POST", path, json=body, idempotent=True))
+    answer = object_of(reply)
+    import_id = answer.get("import_id")
+    if not isinstance(import_id, str) or not import_id:
+        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
+    return import_id
+
+
+# --- imports --------------------------------------------------------------------------------------------------------
+
+
+def get_import(import_id: str) -> Flow[Raw]:
+    """One import, as the API describes it (kalbio `imports.py: get_import`, models `Import`, `ImportResult`).
+
+    :raises NotFound: the workspace has no such import
+    """
+    reply = yield from send(Request("GET", f"imports/{segment(import_id, 'import_id')}", idempotent=True))
+    answer = object_of(reply)
+    if not isinstance(answer.get("is_complete"), bool) or not answer.get("id"):
+        raise UnexpectedResponse(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
+    return answer
+
+
+def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:
+    """All imports of the workspace, optionally only those that are (not) complete.
+
+    The vendor does not say whether pages count from 0 or from 1: both are asked for, and no import is listed twice.
+    Nor how long a page may be: only one that is shorter than an earlier one is the last.
+    """
+    found: dict[str, Raw] = {}
+    number = longest = 0
+    while True:
+        page = yield from _imports_page(is_complete, number, page_size)
+        known, longest = len(found), max(longest, len(page))
+        found.update({str(item.get("id")): item for item in page})
+        if number > 0 and (not page or len(page) < longest or (number > 1 and len(found) == known)):
+            return list(found.values())
+        number += 1
+
+
+def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[Raw]]:
+    params: dict[str, str | int] = {"page": number, "page_size": size}
+    if is_complete is not None:
+        params["is_complete"] = int(is_complete)
+    try:
+        return (yield from get_list("imports", params))
+    except ClientError as error:
+        if number == 0 and error.status in (400, 422):
+            return []
+        raise
+
+
+def import_job(raw: Raw) -> Job:
+    """An import as a job. `is_complete` alone says that it is over; `import_status` is a free word."""
+    message = str(raw.get("error_message") or "")
+    state = JobState.RUNNING
+    if raw["is_complete"]:
+        state = JobState.FAILED if raw.get("import_status") == "failed" or message else JobState.SUCCEEDED
+    if raw.get("error_details"):
+        message = f"{message} {raw['error_details']}".strip()
+    result = part(raw, "import_result")
+    verdicts = part(result, "validation_result")
+    errors = [error for error in verdicts.get("errors") or [] if isinstance(error, dict)]
+    return Job(
+        id=str(raw["id"]),
+        state=state,
+        word=str(raw.get("import_status") or ""),
+        message=message,
+        counts=_counts(result, verdicts, len(errors)),
+        rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
+    )
+
+
+def _counts(result: Raw, verdicts: Raw, errors: int) -> dict[str, int]:
+    """`rejected` counts rows; a row may have several errors, and only an old server leaves the count of rows out."""
+    failed = verdicts.get("failed")
+    return {
+        "created": int(result.get("records_created") or 0),
+        "updated": int(result.get("records_updated") or 0),
+        "skipped": int(result.get("records_skipped") or 0),
+        "rejected": int(failed) if failed is not None else errors,
+    }
+
+
+def _rejection(error: Raw) -> Rejection:
+    return Rejection(
+        row=str(error.get("incoming_record_identifier") or "?"),
+        field=str(error.get("field_name") or error.get("field_id") or "?"),
+        value=f"{error.get('value')!r:.100}",
+        reason=str(error.get("conflict_type") or error.get("message") or "no reason given"),
+    )
+
+
+def _get_status(import_id: str, _where: Where) -> Flow[Job]:
+    return import_job((yield from get_import(import_id)))
+
+
+JOB_TYPES: Mapping[str, JobType] = {"import": JobType("import", _get_status)}
+"""An import cannot be cancelled: the API has no call for it."""

@@ -1,0 +1,158 @@
+"""What a push into Kaleidoscope is, as a job: imports, one for each batch.
+
+Kaleidoscope keeps records by their key fields (`kalbio/imports.py`: fields "that serve as keys for the records", and
+`records_updated` beside `records_created` in an import's result), so the same rows again update the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sluice_provider.apis.kaleidoscope import endpoints as api
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_sizes, units
+from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice
+from sluice_provider.errors import InvalidInput
+from sluice_provider.http.flow import Flow
+from sluice_provider.jobs.model import JobGroup, judge_rejections
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
+from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, Unit
+
+Raw = dict[str, Any]
+
+
+class Target(NamedTuple):
+    """Where records go, and by what they are identified: the arguments of the API's flows."""
+
+    key_field_names: Sequence[str] | None
+    key_field_ids: Sequence[str] | None
+    source_id: str | None
+    operation_id: str | None
+    program_id: str | None
+    record_view_id: str | None
+    add_fields_to_record_view_ids: Sequence[str] | None
+    record_view_ids: Sequence[str] | None
+    set_name: str | None
+
+    def validate(self) -> None:
+        """:raises InvalidInput: one of them is wrong, or two contradict each other"""
+        if bool(self.key_field_names) == bool(self.key_field_ids):
+            raise InvalidInput("give either key_field_names or key_field_ids: the fields that identify a record")
+        for name in ("key_field_names", "key_field_ids", "add_fields_to_record_view_ids", "record_view_ids"):
+            _check_list(name, getattr(self, name))
+        for name in ("source_id", "operation_id", "program_id", "record_view_id", "set_name"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value.strip()):
+                raise InvalidInput(f"{name} must be a string that is not empty, or be left out; it is {value!r}")
+        for name in ("add_fields_to_record_view_ids", "record_view_id", "source_id"):
+            if self.key_field_ids and getattr(self, name) is not None:
+                raise InvalidInput(f"{name} goes with key_field_names only: the API takes none with field ids")
+        if self.record_view_id is not None and self.operation_id is None:
+            raise InvalidInput("record_view_id needs an operation_id: the view belongs to an operation")
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self.key_field_names or self.key_field_ids or ())
+
+    @property
+    def arguments(self) -> Raw:
+        """Beside the keys and the rows."""
+        names = ["operation_id", "program_id", "record_view_ids", "set_name"]
+        if self.key_field_names:
+            names += ["source_id", "record_view_id", "add_fields_to_record_view_ids"]
+        return {name: getattr(self, name) for name in names}
+
+
+def _check_list(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, str) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise InvalidInput(f"{name} must be a list of strings, not {value!r}")
+    if len(set(value)) < len(value):
+        raise InvalidInput(f"{name} names one of its items twice: {value!r}")
+
+
+class PushJob(JobSpec):
+    """
+    :param rows: what is pushed
+    :param on_rejected_rows: fail, warn or ignore
+    :param batch_size: rows in one request at the most
+    :param max_bytes: bytes of one request at the most
+    """
+
+    service = "kaleidoscope"
+
+    def __init__(
+        self, rows: CheckedRows, target: Target, *, on_rejected_rows: str, batch_size: int, max_bytes: int
+    ) -> None:
+        self.rows = rows
+        self.target = target
+        self.on_rejected_rows = on_rejected_rows
+        self.batch_size = batch_size
+        self.max_bytes = max_bytes
+
+    def validate(self) -> None:
+        self.target.validate()
+        check_choice(self, "on_rejected_rows", POLICIES)
+        check_sizes(self.batch_size, self.max_bytes)
+        if self.target.record_view_ids and self.target.key_field_names:
+            self.log.warning("record_view_ids has no effect on current servers; record_view_id and operation_id do")
+
+    def fingerprint(self) -> Any:
+        """Reads all rows, so that nothing is sent when one of them is wrong."""
+        if not self.rows.count:
+            raise InvalidInput(f"{self.rows.name}: there are no records to push")
+        self.log.info("%d records in %s are valid", self.rows.count, self.rows.name)
+        return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]
+
+    def next_phase(self, record: JobRecord) -> Phase | None:
+        return None if record.phase("push").outcome else _Push(self)
+
+    def request(self, unit: Unit) -> Flow[str]:
+        push = api.push_by_field_name if self.target.key_field_names else api.push_by_field_id
+        return push(self.target.keys, unit.content, **self.target.arguments)
+
+    def check_result(self, phase: Phase, work: JobGroup) -> None:
+        judge_rejections(work, self.on_rejected_rows, self.log)
+
+    def manifest(self, record: JobRecord) -> Raw:
+        phase = record.phase("push")
+        outcome = phase.outcome or {"state": "running", "counts": {}}
+        return {
+            "service": self.service,
+            "state": outcome["state"],
+            "import_ids": list(phase.ids),
+            "pushed": phase.size,
+            **outcome["counts"],
+            **times([phase]),
+        }
+
+    def close(self) -> None:
+        self.rows.close()
+
+
+class _Push(Phase):
+    """A repeated request updates the same records, so what was submitted is written down in groups."""
+
+    grouped = True
+
+    def __init__(self, spec: PushJob) -> None:
+        operation_id = spec.target.operation_id
+        super().__init__("push", "import", {"operation_id": operation_id} if operation_id else {})
+        self._spec = spec
+
+    def units(self, record: PhaseRecord) -> Iterator[Unit]:
+        if record.submissions:
+            self._spec.log.info("Not submitting again what was accepted before: %d records", record.size)
+        return units(self._spec.rows, record, self._spec.batch_size, self._spec.max_bytes)
+
+    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
+        import_id = yield from self._spec.request(unit)
+        self._spec.log.info("Kaleidoscope accepted %d records as import %s", unit.size, import_id)
+        return import_id
+
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+        return Repeat(
+            "Kaleidoscope keeps records by their key fields, so the same ones are updated and none is doubled"
+        )
+        yield  # a flow, though one without a call

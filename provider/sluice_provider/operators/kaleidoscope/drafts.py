@@ -1,0 +1,90 @@
+"""Tasks that stage drafts in Kaleidoscope: rows on an operation's staging table, which wait to be registered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
+from sluice_provider.lineage import Name
+from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.operators.kaleidoscope.lineage import operation, read_from
+from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
+from sluice_provider.runtime.operator import RemoteJobOperator
+
+
+class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
+    """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
+    them.
+
+    The same rows staged twice are two drafts each, so nothing is ever staged again that may have been: rows are
+    uploaded as an import first, which makes no drafts, and the import is then run by its id. If the response to running
+    it is lost, the import's status decides: the same one is run again only if it was not run. Rows are read once and
+    checked, into a temporary file on the worker (`TMPDIR`), before the first is sent.
+
+    Returns `{"service", "state", "operation_id", "import_ids", "staged", "replaced", "created", "updated", "skipped",
+    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` drafts were there
+    before; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get the
+    same as their event's extra.
+
+    Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
+
+    :param operation_id: the experiment or cycle; its activity definition must have table-based registration (templated)
+    :param records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also
+        compressed, which is read in batches and never whole (templated)
+    :param key_field_names: names of the staging table's key fields in the records, without the one that Kaleidoscope
+        manages itself; all other fields must be data fields of the staging table (templated)
+    :param replace_existing: archive the drafts that are there before, once the first rows are in
+    :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
+    :param batch_size: records in one import at the most
+    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param kaleidoscope_conn_id: Airflow connection id
+    :raises InvalidInput: before anything is sent, naming the record or the line
+    :raises RowsRejected: Kaleidoscope rejected rows
+    :raises JobFailed: an import failed
+    :raises OutcomeUnknown: whether an import was run cannot be seen
+    """
+
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
+    operator_extra_links = (KaleidoscopeLink(),)
+    template_fields: Sequence[str] = ("operation_id", "records", "key_field_names", "kaleidoscope_conn_id")
+    template_fields_renderers = {"records": "json"}
+
+    def __init__(
+        self,
+        *,
+        operation_id: str,
+        records: Any,
+        key_field_names: Sequence[str],
+        replace_existing: bool = False,
+        on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        batch_size: int = 1000,
+        max_bytes: int = 900 * 1024,
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.operation_id = operation_id
+        self.records = records
+        self.key_field_names = key_field_names
+        self.replace_existing = replace_existing
+        self.on_rejected_rows = on_rejected_rows
+        self.batch_size = batch_size
+        self.max_bytes = max_bytes
+
+    def job(self) -> StageDraftsJob:
+        return StageDraftsJob(
+            RowsOnce(self.records, with_keys(self.key_field_names), self.max_bytes),
+            operation_id=self.operation_id,
+            key_field_names=self.key_field_names,
+            replace_existing=self.replace_existing,
+            on_rejected_rows=self.on_rejected_rows,
+            batch_size=self.batch_size,
+            max_bytes=self.max_bytes,
+        )
+
+    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
+        return read_from(self.records), [operation(address, self.operation_id)]

@@ -1,0 +1,295 @@
+"""Tasks that download files from Kaleidoscope. Reading changes nothing there, so a retry just downloads again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluice_provider.apis.kaleidoscope import files as api
+from sluice_provider.apis.kaleidoscope.validation import check_ids, check_list_of_ids, check_texts
+from sluice_provider.assets import dataset_of, uri
+from sluice_provider.compat import HAVE_RETRY_POLICY
+from sluice_provider.errors import InvalidInput
+from sluice_provider.http.client_config import base_url
+from sluice_provider.jobs.record import iso
+from sluice_provider.lineage import file_dataset, lineage
+from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.runtime.retry import DEFAULT
+from sluice_provider.runtime.task import RemoteTask, fail_for_good
+from sluice_provider.sources.file_names import plain_name
+from sluice_provider.sources.input_files import Landing, split_path
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+    from sluice_provider.http.flow import Flow
+
+
+class FetchOperator(RemoteTask):
+    """What the tasks that download a file have in common.
+
+    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried
+    """
+
+    service = "kaleidoscope"
+    operator_extra_links = (KaleidoscopeLink(),)
+
+    kaleidoscope_conn_id: str
+    operation_id: str | None
+
+    def __init__(self, *, retry_policy: Any = DEFAULT, **kwargs: Any) -> None:
+        if HAVE_RETRY_POLICY:
+            kwargs["retry_policy"] = retry_policy
+        super().__init__(**kwargs)
+        self.result: dict[str, Any] = {}
+
+    def check(self) -> None:
+        """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
+        raise NotImplementedError
+
+    def landing(self) -> Landing:
+        """Where the file will be."""
+        raise NotImplementedError
+
+    def request(self, landing: Landing) -> Flow[str]:
+        """What downloads it, and returns its content type."""
+        raise NotImplementedError
+
+    def told(self) -> dict[str, Any]:
+        """What else the result has."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with fail_for_good(not HAVE_RETRY_POLICY):
+            self.check()
+            landing, begun = self.landing(), time.time()
+            content_type = self.hook.run(self.request(landing))
+            ended = time.time()
+            self.result = {
+                "service": self.service,
+                "state": "succeeded",
+                **self.told(),
+                "path": landing.path,
+                "bytes": landing.size,
+                "sha256": landing.sha256,
+                "content_type": content_type,
+                "submitted_at": iso(begun),
+                "ended_at": iso(ended),
+                "seconds": round(ended - begun, 1),
+                "url": self.job_url,
+            }
+        self.log.info("Fetched %d bytes to %s", landing.size, landing.path)
+        for outlet in self.outlets:
+            if hasattr(outlet, "uri"):
+                context["outlet_events"][outlet].extra.update(self.result)
+        self.hook.close()
+        return self.result
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Called by OpenLineage, by this name, once the task is over."""
+        del task_instance
+        address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
+        return lineage(
+            address, [], [dataset_of(uri(self.service, address, *self.source()))], [file_dataset(self.result["path"])]
+        )
+
+    def source(self) -> tuple[str, ...]:
+        """What is read, as the segments of an asset's URI."""
+        raise NotImplementedError
+
+
+class KaleidoscopeDownloadFileOperator(FetchOperator):
+    """Download a file from Kaleidoscope, streamed, into any folder that ObjectStoragePath reaches.
+
+    The file is there whole or not at all: it is written under a temporary name and renamed at the end. Its name in
+    Kaleidoscope cannot lead out of the folder: only the last part of `file_name` is used, cleaned of misleading
+    characters, and each file has a folder of its own below `destination`, named by its id, so that two of the same name
+    do not replace each other.
+
+    Returns `{"service", "state", "operation_id", "file_id", "file_name", "path", "bytes", "sha256", "content_type",
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is; the times
+    are those of the download. Outlets get the same as their event's extra.
+
+    Rests on `download_file` of the vendor's client (kalbio `files.py`).
+
+    :param file_id: the file (templated)
+    :param destination: folder to fetch it into; it becomes `destination/file_id/file_name` ... (templated)
+    :param path: ... or the very path to fetch it to (templated)
+    :param file_name: the file's name, as in the event; without it, its id (templated)
+    :param operation_id: the operation that the file belongs to; scopes the download (templated)
+    :param kaleidoscope_conn_id: Airflow connection id
+    :raises InvalidInput: before anything is requested
+    :raises NotFound: there is no such file
+    """
+
+    template_fields: Sequence[str] = (
+        "file_id",
+        "destination",
+        "path",
+        "file_name",
+        "operation_id",
+        "kaleidoscope_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        file_id: str,
+        destination: Any = None,
+        path: Any = None,
+        file_name: str | None = None,
+        operation_id: str | None = None,
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.file_id = file_id
+        self.destination = destination
+        self.path = path
+        self.file_name = file_name
+        self.operation_id = operation_id
+
+    def check(self) -> None:
+        check_ids(self, "file_id")
+        check_texts(self, "operation_id")
+        if (self.destination is None) == (self.path is None):
+            raise InvalidInput("give either destination, a folder, or path, the very path of the file")
+        if self.path is not None and self.file_name is not None:
+            raise InvalidInput("file_name goes with destination: path says already what the file will be called")
+        if self.destination is not None and not str(self.destination).strip():
+            raise InvalidInput("destination must be the path or URL of a folder, and is empty")
+        self.landing()
+
+    def landing(self) -> Landing:
+        if self.path is not None:
+            return Landing(*split_path(self.path, "path"), "path")
+        name = plain_name(self.file_name, self.file_id)
+        if self.file_name is not None and name != self.file_name:
+            self.log.warning("The file is called %r there, and %r here", self.file_name, name)
+        folder = str(self.destination).strip().rstrip("/")
+        return Landing(f"{folder}/{plain_name(self.file_id, 'file')}", name)
+
+    def request(self, landing: Landing) -> Flow[str]:
+        where = {"operation_id": self.operation_id} if self.operation_id else {}
+        self.job_url = self.hook.job_url("file", self.file_id, where, self.hook.fields())
+        return api.download_file(self.file_id, landing, self.operation_id)
+
+    def told(self) -> dict[str, Any]:
+        return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
+
+    def source(self) -> tuple[str, ...]:
+        return "files", self.file_id
+
+
+class KaleidoscopeExportRecordsOperator(FetchOperator):
+    """Download records from Kaleidoscope as a CSV file, streamed, to any path that ObjectStoragePath reaches.
+
+    The file is there whole or not at all: it is written under a temporary name and renamed at the end.
+
+    Returns `{"service", "state", "entity_slice_id", "operation_id", "path", "bytes", "sha256", "content_type",
+    "submitted_at", "ended_at", "seconds", "url"}`, which `sluice_provider.files.local_copy` takes as it is; the times
+    are those of the download. Outlets get the same as their event's extra.
+
+    Rests on `pull_data` of the vendor's client (kalbio `exports.py`).
+
+    :param entity_slice_id: what kind of records (templated)
+    :param path: path or URL of the CSV file to write (templated)
+    :param record_view_id: only the records of this view (templated)
+    :param operation_id: only the records of this experiment or cycle (templated)
+    :param program_id: only the records of this program (templated)
+    :param record_set_ids: only the records of these sets (templated)
+    :param identifier_ids: only these identifiers (templated)
+    :param view_field_ids: the view's fields to export (templated)
+    :param search_text: only records that hold this text (templated)
+    :param filters: `{"view_field_filters": ..., "view_field_sorts": ..., "entity_field_filters": ...,
+        "entity_field_sorts": ...}`, each a list of `{"field_id", "filter_type", ...}` or `{"field_id", "descending"}`
+        (templated)
+    :param kaleidoscope_conn_id: Airflow connection id
+    :raises InvalidInput: before anything is requested
+    """
+
+    template_fields: Sequence[str] = (
+        "entity_slice_id",
+        "path",
+        "record_view_id",
+        "operation_id",
+        "program_id",
+        "record_set_ids",
+        "identifier_ids",
+        "view_field_ids",
+        "search_text",
+        "filters",
+        "kaleidoscope_conn_id",
+    )
+    template_fields_renderers = {"filters": "json"}
+
+    def __init__(
+        self,
+        *,
+        entity_slice_id: str,
+        path: Any,
+        record_view_id: str | None = None,
+        operation_id: str | None = None,
+        program_id: str | None = None,
+        record_set_ids: Sequence[str] | None = None,
+        identifier_ids: Sequence[str] | None = None,
+        view_field_ids: Sequence[str] | None = None,
+        search_text: str | None = None,
+        filters: dict[str, Any] | None = None,
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.entity_slice_id = entity_slice_id
+        self.path = path
+        self.record_view_id = record_view_id
+        self.operation_id = operation_id
+        self.program_id = program_id
+        self.record_set_ids = record_set_ids
+        self.identifier_ids = identifier_ids
+        self.view_field_ids = view_field_ids
+        self.search_text = search_text
+        self.filters = filters
+
+    FILTERS = ("view_field_filters", "view_field_sorts", "entity_field_filters", "entity_field_sorts")
+
+    def check(self) -> None:
+        check_ids(self, "entity_slice_id")
+        check_texts(self, "record_view_id", "operation_id", "program_id", "search_text")
+        check_list_of_ids(self, "record_set_ids", "identifier_ids", "view_field_ids")
+        if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
+            raise InvalidInput(
+                f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
+            )
+        self.landing()
+
+    def landing(self) -> Landing:
+        return Landing(*split_path(self.path, "path"), "path")
+
+    def request(self, landing: Landing) -> Flow[str]:
+        where = {"operation_id": self.operation_id} if self.operation_id else {}
+        kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
+        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, where, self.hook.fields())
+        return api.export_records(
+            split_path(self.path, "path")[1],
+            self.entity_slice_id,
+            landing,
+            record_view_id=self.record_view_id,
+            operation_id=self.operation_id,
+            program_id=self.program_id,
+            record_set_ids=self.record_set_ids,
+            identifier_ids=self.identifier_ids,
+            view_field_ids=self.view_field_ids,
+            search_text=self.search_text,
+            **(self.filters or {}),
+        )
+
+    def told(self) -> dict[str, Any]:
+        return {"entity_slice_id": self.entity_slice_id, "operation_id": self.operation_id}
+
+    def source(self) -> tuple[str, ...]:
+        return ("operations", self.operation_id) if self.operation_id else ("records",)

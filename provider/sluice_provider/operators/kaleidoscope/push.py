@@ -1,0 +1,132 @@
+"""Tasks that push into Kaleidoscope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
+from sluice_provider.assets import dataset_of, uri
+from sluice_provider.lineage import Name
+from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.operators.kaleidoscope.lineage import read_from
+from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
+from sluice_provider.runtime.operator import RemoteJobOperator
+
+
+class KaleidoscopePushOperator(RemoteJobOperator):
+    """Push records into Kaleidoscope, wait until they are imported, and return what became of them.
+
+    Records are kept by their key fields there, so pushing the same again updates and never doubles. They are read once
+    and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were accepted
+    is recorded about once a second, so after a failure at most about a second of them is sent again.
+
+    Returns `{"service", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
+    "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
+    (`created` to `rejected`) are missing. Outlets get the same as their event's extra.
+
+    Rests on `push_data` and `push_data_by_field_id` of the vendor's client (kalbio `imports.py`).
+
+    :param records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also
+        compressed, which is read in batches and never whole (templated)
+    :param key_field_names: names of the fields that identify a record (templated)
+    :param key_field_ids: ids of these fields, when the records name their fields by id (templated)
+    :param source_id: the data source to import under; only with field names (templated)
+    :param operation_id: the experiment or cycle to import into (templated)
+    :param program_id: the program to import under (templated)
+    :param record_view_id: the view to import into, with an operation; only with field names (templated)
+    :param add_fields_to_record_view_ids: views that get the fields which are new; only with field names (templated)
+    :param record_view_ids: with field ids, the views to import into; with field names it belongs to the older API
+        and has no effect on current servers (templated)
+    :param set_name: name of the record set (templated)
+    :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
+    :param batch_size: records in one request at the most
+    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param kaleidoscope_conn_id: Airflow connection id
+    :raises InvalidInput: before anything is sent, naming the record or the line
+    :raises RowsRejected: Kaleidoscope rejected rows
+    :raises JobFailed: an import failed
+    """
+
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
+    template_fields: Sequence[str] = (
+        "records",
+        "key_field_names",
+        "key_field_ids",
+        "source_id",
+        "operation_id",
+        "program_id",
+        "record_view_id",
+        "add_fields_to_record_view_ids",
+        "record_view_ids",
+        "set_name",
+        "kaleidoscope_conn_id",
+    )
+    template_fields_renderers = {"records": "json"}
+    operator_extra_links = (KaleidoscopeLink(),)
+
+    def __init__(
+        self,
+        *,
+        records: Any,
+        key_field_names: Sequence[str] | None = None,
+        key_field_ids: Sequence[str] | None = None,
+        source_id: str | None = None,
+        operation_id: str | None = None,
+        program_id: str | None = None,
+        record_view_id: str | None = None,
+        add_fields_to_record_view_ids: Sequence[str] | None = None,
+        record_view_ids: Sequence[str] | None = None,
+        set_name: str | None = None,
+        on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        batch_size: int = 1000,
+        max_bytes: int = 900 * 1024,
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.records = records
+        self.key_field_names = key_field_names
+        self.key_field_ids = key_field_ids
+        self.source_id = source_id
+        self.operation_id = operation_id
+        self.program_id = program_id
+        self.record_view_id = record_view_id
+        self.add_fields_to_record_view_ids = add_fields_to_record_view_ids
+        self.record_view_ids = record_view_ids
+        self.set_name = set_name
+        self.on_rejected_rows = on_rejected_rows
+        self.batch_size = batch_size
+        self.max_bytes = max_bytes
+
+    def job(self) -> PushJob:
+        target = Target(
+            self.key_field_names,
+            self.key_field_ids,
+            self.source_id,
+            self.operation_id,
+            self.program_id,
+            self.record_view_id,
+            self.add_fields_to_record_view_ids,
+            self.record_view_ids,
+            self.set_name,
+        )
+        return PushJob(
+            RowsOnce(self.records, with_keys(self.key_field_names or self.key_field_ids), self.max_bytes),
+            target,
+            on_rejected_rows=self.on_rejected_rows,
+            batch_size=self.batch_size,
+            max_bytes=self.max_bytes,
+        )
+
+    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
+        return read_from(self.records), [self._target(address)]
+
+    def _target(self, address: str) -> Name:
+        for kind in ("operation", "source", "program"):
+            if value := getattr(self, f"{kind}_id"):
+                return dataset_of(uri("kaleidoscope", address, f"{kind}s", value))
+        return dataset_of(uri("kaleidoscope", address, "records"))

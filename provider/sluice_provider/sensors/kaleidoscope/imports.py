@@ -1,0 +1,67 @@
+"""The sensor for imports in Kaleidoscope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids
+from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
+from sluice_provider.jobs.spec import Phase
+from sluice_provider.links import KaleidoscopeLink
+from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+
+
+class KaleidoscopeImportSensor(RemoteJobSensor):
+    """Wait until an import in Kaleidoscope is over.
+
+    Returns `{"ids", "state", "created", "updated", "skipped", "rejected"}`: the import's id, and counts of records.
+
+    Rests on `get_import` of the vendor's client (kalbio `imports.py`).
+
+    :param import_id: the import's id (templated)
+    :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail, warn or ignore
+    :param kaleidoscope_conn_id: Airflow connection id
+    :raises RowsRejected: Kaleidoscope rejected rows
+    """
+
+    __supports_durable_execution = True
+
+    service = "kaleidoscope"
+    template_fields: Sequence[str] = ("import_id", "kaleidoscope_conn_id")
+    operator_extra_links = (KaleidoscopeLink(),)
+
+    def __init__(
+        self,
+        *,
+        import_id: str,
+        on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        kaleidoscope_conn_id: str = "kaleidoscope_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kaleidoscope_conn_id = kaleidoscope_conn_id
+        self.import_id = import_id
+        self.on_rejected_rows = on_rejected_rows
+
+    def job(self) -> WatchedJob:
+        return _Import(self.import_id, self.on_rejected_rows)
+
+
+class _Import(WatchedJob):
+    service = "kaleidoscope"
+
+    def __init__(self, import_id: str, on_rejected_rows: str) -> None:
+        self.import_id = import_id
+        self.on_rejected_rows = on_rejected_rows
+
+    def validate(self) -> None:
+        check_ids(self, "import_id")
+        check_choice(self, "on_rejected_rows", POLICIES)
+
+    def reference(self) -> JobRef:
+        return JobRef(self.service, "import", (self.import_id,))
+
+    def check_result(self, phase: Phase, work: JobGroup) -> None:
+        del phase
+        judge_rejections(work, self.on_rejected_rows, self.log)

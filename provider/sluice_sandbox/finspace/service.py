@@ -1,0 +1,370 @@
+"""Amazon FinSpace's kdb changesets, pretended: eight operations behind a signature, over folders a person can look at.
+
+Everything about the wire is from the service model of API version 2021-03-12, as botocore carried it up to 1.43.116,
+and from the API reference; what they do not say is marked as a guess. AWS ended the hosted service on 2026-10-07.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from starlette.routing import Route
+
+from sluice_sandbox.finspace import validation as rules
+from sluice_sandbox.finspace.files import BUCKET, Folders
+from sluice_sandbox.finspace.signature import Asked, Key, Unsigned, check
+from sluice_sandbox.finspace.store import ACCOUNT, COMPLETED, ENVIRONMENT, FAILED, RUNNING, Store
+from sluice_sandbox.finspace.validation import check_text, error, refuse
+from sluice_sandbox.service import JobRow, Json, Refused, Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from sluice_sandbox.context import Stage
+    from sluice_sandbox.finspace.store import Changeset, Database
+    from sluice_sandbox.service import Address
+
+REGION = "eu-west-1"
+ACCESS_KEY = "AKIASLUICESANDBOX001"
+SECRET_KEY = "finspace-sandbox-secret-key"
+SESSION_KEY = "ASIASLUICESANDBOX002"
+SESSION_SECRET = "finspace-sandbox-session-secret"
+SESSION = "sluice-session-"  # with the second at which it was given out; it lives as long as `token_life` says
+DATABASE = "markets"
+PENDING = "PENDING"
+
+
+class Ask(NamedTuple):
+    """A signed request, as far as a handler needs to know it."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+
+class FinSpace(Remote):
+    """One environment with one database, which is empty, and one bucket, which is not."""
+
+    name = "finspace"
+    title = "Amazon FinSpace"
+
+    def __init__(self, stage: Stage, folders: Folders | None = None) -> None:
+        self._folders = folders or Folders()
+        super().__init__(stage)
+
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
+
+    def reset(self) -> None:
+        """An empty database, and the bucket as it was."""
+        self._folders.clear()
+        self._store = Store(self.stage, self._folders)
+        self._store.add_database(DATABASE)
+
+    def credentials(self) -> dict[str, str]:
+        """An access key, and the region it must sign for."""
+        return {"region": REGION, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+
+    def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
+        """Airflow's own `aws` type, whose extra may name an endpoint for each service."""
+        service_config = {"finspace": {"endpoint_url": f"{address.url}/{self.name}"}}
+        return "aws_default", {
+            "conn_type": "aws",
+            "login": ACCESS_KEY,
+            "password": SECRET_KEY,
+            "extra": {"region_name": REGION, "service_config": service_config},
+        }
+
+    def routes(self) -> list[Route]:
+        """The paths of the service model."""
+        environment = "/kx/environments/{environmentId}"
+        database = environment + "/databases/{databaseName}"
+        return [
+            self._route("GET", "/kx/environments", self._environments),
+            self._route("GET", environment, self._one_environment),
+            self._route("GET", environment + "/databases", self._databases),
+            self._route("POST", environment + "/databases", self._create_database),
+            self._route("GET", database, self._one_database),
+            self._route("GET", database + "/changesets", self._changesets),
+            self._route("POST", database + "/changesets", self._create_changeset),
+            self._route("GET", database + "/changesets/{changesetId}", self._one_changeset),
+            Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        ]
+
+    def throttled(self, seconds: int) -> Response:
+        """The service names no time to come back at, but a gateway before it may."""
+        response = error(429, "ThrottlingException", "Rate exceeded")
+        response.headers["Retry-After"] = str(seconds)
+        return self._named(response)
+
+    def state(self, *, with_records: bool = True) -> dict[str, Any]:
+        """The databases, each with its files as a tree, and all changesets, oldest first."""
+        self._store.settle()
+        return {
+            "environment_id": ENVIRONMENT,
+            "bucket": BUCKET,
+            "session": {"access_key": SESSION_KEY, "secret_key": SESSION_SECRET, "token": SESSION},
+            "folder": str(self._store.folders.root),
+            "databases": [
+                {"name": each.name, "tree": self._files(each) if with_records else {}}
+                for each in self._store.databases.values()
+            ],
+            "changesets": [
+                {"id": each.id, "status": self._status(each), **self._changeset_json(each)}
+                for each in self._store.changesets
+            ],
+        }
+
+    def jobs(self) -> list[JobRow]:
+        """The changesets."""
+        self._store.settle()
+        return [
+            JobRow(each.id, self._status(each), len(each.requests), _outcome(each), each.created)
+            for each in reversed(self._store.changesets)
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Databases, and files in all of them."""
+        databases = self._store.databases.values()
+        files = sum(len(self._files(each)) for each in databases)
+        return {"environment": 1, "databases": len(databases), "files": files}
+
+    # Getting in
+
+    def _route(self, method: str, path: str, handler: Callable[[Ask], Any]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            body = await request.body()
+            try:
+                self._authorise(request, body)
+                self._store.settle()
+                return self._named(Json(handler(Ask(request.path_params, request.query_params, body))))
+            except Refused as no:
+                return self._named(no.response)
+
+        return Route(path, endpoint, methods=[method])
+
+    def _named(self, response: Response) -> Response:
+        """Every answer names its request."""
+        response.headers["x-amzn-requestid"] = self.stage.ids.uuid()
+        return response
+
+    def _authorise(self, request: Request, body: bytes) -> None:
+        """By the clients' own time: they sign with theirs, which the settings do not move."""
+        scope = request.scope
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        asked = Asked(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
+        try:
+            now = self.stage.clock.source() + self.stage.settings.signature_skew
+            check(asked, self._find, REGION, "finspace", now)
+        except Unsigned as no:
+            refuse(403, no.kind, no.words)
+
+    def _find(self, access_key: str, token: str) -> Key | None:
+        if access_key == ACCESS_KEY and not token:
+            return Key(ACCESS_KEY, SECRET_KEY)
+        given = token.removeprefix(SESSION)
+        if access_key != SESSION_KEY or not token.startswith(SESSION) or not given.isdigit():
+            return None
+        expired = self.stage.clock.now() >= int(given) + self.stage.settings.token_life
+        return Key(SESSION_KEY, SESSION_SECRET, token, expired)
+
+    async def _nothing_here(self, request: Request) -> Response:
+        """As AWS answers a path that is no operation."""
+        del request
+        return self._named(error(404, "UnknownOperationException", ""))
+
+    # Environments
+
+    def _environments(self, ask: Ask) -> dict[str, Any]:
+        size = rules.page_size(ask.query, self.stage.settings.page_size, limit=None)
+        page, following = _page([self._environment_json()], ask.query, size)
+        return {"environments": page, **following}
+
+    def _one_environment(self, ask: Ask) -> dict[str, Any]:
+        check_text(ask.path["environmentId"], "environmentId", rules.ID)
+        self._environment(ask)
+        return self._environment_json()
+
+    def _environment(self, ask: Ask) -> str:
+        given = check_text(ask.path["environmentId"], "environmentId", rules.ENVIRONMENT)
+        return ENVIRONMENT if given == ENVIRONMENT else _unknown("environment", given)
+
+    def _environment_json(self) -> dict[str, Any]:
+        created = _moment(self._store.created)
+        return {
+            "name": "sluice-sandbox",
+            "environmentId": ENVIRONMENT,
+            "awsAccountId": ACCOUNT,
+            "status": "CREATED",
+            "tgwStatus": "NONE",
+            "dnsStatus": "NONE",
+            "environmentArn": f"arn:aws:finspace:{REGION}:{ACCOUNT}:kxEnvironment/{ENVIRONMENT}",
+            "kmsKeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000",
+            "creationTimestamp": created,
+            "updateTimestamp": created,
+            "availabilityZoneIds": ["euw1-az1"],
+        }
+
+    # Databases
+
+    def _database(self, ask: Ask) -> Database:
+        self._environment(ask)
+        name = check_text(ask.path["databaseName"], "databaseName", rules.DATABASE)
+        return self._store.databases.get(name) or _unknown("database", name)
+
+    def _databases(self, ask: Ask) -> dict[str, Any]:
+        self._environment(ask)
+        listed = [self._database_json(each, brief=True) for each in self._store.databases.values()]
+        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.stage.settings.page_size))
+        return {"kxDatabases": page, **following}
+
+    def _one_database(self, ask: Ask) -> dict[str, Any]:
+        database = self._database(ask)
+        files = self._files(database)
+        done = [each.id for each in database.changesets.values() if each.state == COMPLETED]
+        more = {"numBytes": sum(files.values()), "numFiles": len(files), "numChangesets": len(database.changesets)}
+        last = {"lastCompletedChangesetId": done[-1]} if done else {}
+        return {**self._database_json(database), **more, **last}
+
+    def _create_database(self, ask: Ask) -> dict[str, Any]:
+        self._environment(ask)
+        body = rules.read_body(ask.body)
+        name = check_text(body.get("databaseName"), "databaseName", rules.DATABASE)
+        token = check_text(body.get("clientToken"), "clientToken", rules.TOKEN)
+        if body.get("description") is not None:
+            check_text(body["description"], "description", rules.DESCRIPTION)
+        if body.get("tags") is not None:
+            rules.check_tags(body["tags"])
+        if self._known_token("database", token, body) is None:
+            if name in self._store.databases:
+                refuse(409, "ResourceAlreadyExistsException", f"KX database {name} already exists")
+            self._store.add_database(name, description=body.get("description"), tags=body.get("tags"))
+            self._store.tokens.note("database", token, body, name)
+        return self._database_json(self._store.databases[name])
+
+    def _database_json(self, database: Database, *, brief: bool = False) -> dict[str, Any]:
+        changed = max([each.modified for each in database.changesets.values()], default=database.created)
+        listed = {
+            "databaseName": database.name,
+            "createdTimestamp": _moment(database.created),
+            "lastModifiedTimestamp": _moment(changed),
+        }
+        if brief:
+            return listed
+        arn = f"arn:aws:finspace:{REGION}:{ACCOUNT}:kxEnvironment/{ENVIRONMENT}/kxDatabase/{database.name}"
+        described = {"description": database.description} if database.description else {}
+        return {**listed, "databaseArn": arn, "environmentId": ENVIRONMENT, **described}
+
+    def _files(self, database: Database) -> dict[str, int]:
+        return self._store.folders.files(database.environment, database.name)
+
+    # Changesets
+
+    def _create_changeset(self, ask: Ask) -> dict[str, Any]:
+        body = rules.read_body(ask.body)
+        requests = rules.check_requests(body.get("changeRequests"))
+        token = check_text(body.get("clientToken"), "clientToken", rules.TOKEN)
+        database = self._database(ask)
+        content = {"database": database.name, **body}
+        known = self._known_token("changeset", token, content)
+        if known is None:
+            if self._store.running() >= self.stage.settings.changeset_quota:
+                refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
+            made = self._store.add_changeset(database, requests, token)
+            self._store.tokens.note("changeset", token, content, made.id)
+            return {**self._changeset_json(made, detail=True), "status": PENDING}
+        return self._changeset_json(database.changesets[known], detail=True)
+
+    def _known_token(self, operation: str, token: str, content: Mapping[str, Any]) -> str | None:
+        """What the same request came to. What the service says to another request with the same token is a guess."""
+        known = self._store.tokens.used(operation, token, content)
+        if known is None:
+            return None
+        same, outcome = known
+        if not same:
+            message = "The client token was used before in a request with other parameters"
+            refuse(409, "ConflictException", message, reason="IdempotentParameterMismatch")
+        return outcome
+
+    def _one_changeset(self, ask: Ask) -> dict[str, Any]:
+        """One look at one job: the clock may be set to move on at each."""
+        database = self._database(ask)
+        given = check_text(ask.path["changesetId"], "changesetId", rules.CHANGESET)
+        changeset = database.changesets.get(given) or _unknown("changeset", given)
+        self.stage.clock.look()
+        self._store.settle()
+        if changeset.hidden:
+            changeset.hidden -= 1
+            _unknown("changeset", given)
+        return self._changeset_json(changeset, detail=True)
+
+    def _changesets(self, ask: Ask) -> dict[str, Any]:
+        """Newest first; the order is a guess."""
+        listed = [self._changeset_json(each) for each in reversed(self._database(ask).changesets.values())]
+        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.stage.settings.page_size))
+        return {"kxChangesets": page, **following}
+
+    def _changeset_json(self, changeset: Changeset, *, detail: bool = False) -> dict[str, Any]:
+        """A listing tells neither the requests nor the error."""
+        listed = {
+            "changesetId": changeset.id,
+            "createdTimestamp": _moment(changeset.created),
+            "lastModifiedTimestamp": _moment(changeset.modified),
+            "status": self._status(changeset),
+        }
+        if changeset.state == COMPLETED:
+            listed["activeFromTimestamp"] = _moment(changeset.modified)
+        if not detail:
+            return listed
+        failed = {"errorInfo": changeset.error} if changeset.error else {}
+        where = {"environmentId": changeset.environment, "databaseName": changeset.database}
+        return {**listed, **where, "changeRequests": changeset.requests, **failed}
+
+    def _status(self, changeset: Changeset) -> str:
+        """PENDING at first; then the service says IN_PROGRESS, where its model says PROCESSING: a setting."""
+        if changeset.state != RUNNING:
+            return changeset.state
+        started = self.stage.clock.now() - changeset.created >= (changeset.ends - changeset.created) / 4
+        return self.stage.settings.changeset_status if started else PENDING
+
+
+def _outcome(changeset: Changeset) -> str:
+    if changeset.state == FAILED and changeset.error:
+        return f"{changeset.error['errorType']} {changeset.error['errorMessage']}"
+    paths = ", ".join(f"{each['changeType']} {each['dbPath']}" for each in changeset.requests[:5])
+    return paths + (" ..." if len(changeset.requests) > 5 else "")
+
+
+def _unknown(what: str, which: str) -> NoReturn:
+    refuse(404, "ResourceNotFoundException", f"KX {what} {which} not found")
+
+
+def _moment(seconds: float) -> float:
+    """Seconds with milliseconds, as recorded answers of the real service have them."""
+    return round(seconds, 3)
+
+
+def _page(
+    listed: Sequence[dict[str, Any]], query: Mapping[str, str], size: int
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """A page, and the token of the next if there is one: opaque, and with all that must be encoded well in a query."""
+    start = _start(query["nextToken"]) if "nextToken" in query else 0
+    end = start + size
+    following = {"nextToken": "p/" + base64.b64encode(f" +{end}~".encode()).decode() + " +="} if listed[end:] else {}
+    return list(listed[start:end]), following
+
+
+def _start(token: str) -> int:
+    try:
+        start = int(base64.b64decode(token.removeprefix("p/").removesuffix(" +="), validate=True)[2:-1])
+    except ValueError:
+        rules.invalid("The pagination token is not valid")
+    return start

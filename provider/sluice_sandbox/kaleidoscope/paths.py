@@ -1,0 +1,41 @@
+"""The paths around files and registration, and who answers them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sluice_sandbox.kaleidoscope import export as exports
+from sluice_sandbox.kaleidoscope import registration_endpoints as registration
+from sluice_sandbox.kaleidoscope import staging, submissions, uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluice_sandbox.kaleidoscope.workspace import Ask, Workspace
+
+_OPERATION = "/operations/{operation_id}"
+_SUBMISSION = f"{_OPERATION}/registration_submissions/{{submission_id}}"
+UPLOADS = ("/properties/{property_id}/file", "/records/{record_id}/values/file")
+"""Fastify's limit of a body does not hold for files."""
+
+PATHS: tuple[tuple[str, str, Callable[[Workspace, Ask], Any]], ...] = (
+    ("GET", "/files/{file_id}", uploads.download),
+    ("GET", "/activities/{activity_id}/file/{file_id}", uploads.download),
+    ("POST", "/properties/{property_id}/file", uploads.upload_to_property),
+    ("POST", "/records/{record_id}/values/file", uploads.upload_to_record),
+    ("POST", f"{_OPERATION}/register/{{file_id}}", registration.register),
+    ("GET", f"{_OPERATION}/registrations", registration.registrations),
+    # Two words for the same thing: so it is (kalbio 0.7.0: registration.py).
+    ("POST", f"{_OPERATION}/registration_files/{{file_id}}/status", registration.push_status),
+    ("POST", f"{_OPERATION}/register/{{file_id}}/results", registration.results),
+    ("GET", "/records/export/csv", exports.export),
+    ("POST", "/imports", staging.create),
+    ("POST", "/imports/{import_id}/run", staging.run),
+    ("POST", f"{_OPERATION}/validate_drafts", submissions.validate),
+    ("POST", f"{_OPERATION}/submit_drafts_for_registration", submissions.submit),
+    ("GET", f"{_OPERATION}/registration_draft_statuses", submissions.statuses),
+    ("GET", f"{_OPERATION}/registration_submissions", submissions.submissions),
+    ("POST", f"{_OPERATION}/clear_draft_records", submissions.clear),
+    ("POST", f"{_SUBMISSION}/status", submissions.push_status),
+    ("POST", f"{_SUBMISSION}/results", submissions.results),
+)

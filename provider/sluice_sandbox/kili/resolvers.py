@@ -1,0 +1,194 @@
+"""What each root field of Kili's schema does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sluice_sandbox.kili.bucket import Bucket, Filter
+from sluice_sandbox.kili.schema import refuse
+from sluice_sandbox.kili.store import (
+    ORGANIZATION,
+    PROJECT,
+    USER,
+    Connection,
+    Integration,
+    Store,
+    given,
+    page,
+)
+from sluice_sandbox.settings import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluice_sandbox.context import Stage
+
+EMAIL = "sandbox@example.com"
+YEAR = 365 * 86400.0
+
+Raw = dict[str, Any]
+
+
+class Resolvers:
+    """The root fields, each called with its arguments. `url` is where the sandbox is reached."""
+
+    def __init__(self, stage: Stage, store: Store, api_key: str, sas: str) -> None:
+        self._stage = stage
+        self._store = store
+        self._api_key = api_key
+        self._sas = sas
+
+    def by_name(self, url: str) -> dict[str, Callable[..., Any]]:
+        """As graphql-core wants them."""
+        return {
+            "viewer": lambda _info: {"id": USER, "email": EMAIL},
+            "apiKeys": lambda _info, where, **_: self._api_keys(where),
+            "projects": lambda _info, where, skip, first: page(self._projects(where), skip, first),
+            "countAssets": lambda _info, where: self._count_assets(where),
+            "dataIntegrations": lambda _info, where, skip, first: [
+                self._integration(each, url) for each in page(self._integrations(where), skip, first)
+            ],
+            "countDataIntegrations": lambda _info, where: len(self._integrations(where)),
+            "dataConnections": lambda _info, where, first, skip: [
+                self._connection(each, url) for each in page(self._connections(where), skip, first)
+            ],
+            "dataConnection": lambda _info, where: self._look(where["id"], url),
+            "addDataConnection": lambda _info, data: self._connection(self._add(data), url),
+            "computeDifferences": lambda _info, where, data=None: self._compute(where["id"], data, url),
+            "validateDataDifferences": lambda _info, where, **_: self._validate(where, url),
+            "createDataIntegration": lambda _info, data: self._integration(self._create(data), url),
+            "updatePropertiesInDataIntegration": lambda _info, data, where: self._integration(
+                self._update(where, data), url
+            ),
+            "deleteDataIntegration": lambda _info, where: self._store.integrations.pop(where["id"]).id,
+        }
+
+    # Who and where
+
+    def _api_keys(self, where: Raw) -> list[Raw]:
+        expiry = iso(self._store.now + YEAR)
+        return [{"id": "sandbox", "expiryDate": expiry}] if where.get("key") == self._api_key else []
+
+    def _projects(self, where: Raw) -> list[Raw]:
+        refs = [{"id": each.id} for each in self._store.connections.values()]
+        project = {"id": PROJECT, "title": "Pictures", "inputType": "IMAGE", "dataConnections": refs}
+        return [project] if where.get("id") in (None, PROJECT) else []
+
+    def _count_assets(self, where: Raw) -> int:
+        """Somebody else may be importing into the same project meanwhile."""
+        self._stage.clock.look()
+        self._store.settle()
+        self._stage.settings.foreign_assets += self._stage.settings.foreign_per_look
+        return self._store.count_assets((where.get("project") or {}).get("id", ""))
+
+    # Integrations
+
+    def _integrations(self, where: Raw) -> list[Integration]:
+        """Filters that only connections have are let through and ignored."""
+        wanted = given(where, "id", "name", "platform")
+        status = where.get("status")
+        return [
+            each
+            for each in self._store.integrations.values()
+            if all(getattr(each, name) == value for name, value in wanted.items())
+            and status in (None, self._status(each))
+            and where.get("organizationId") in (None, ORGANIZATION)
+        ]
+
+    def _status(self, integration: Integration) -> str:
+        return self._stage.settings.integration_status or integration.status
+
+    def _integration(self, each: Integration, url: str) -> Raw:
+        """A bucket here is a folder, and says where it is as if it were an S3 endpoint."""
+        azure = {"azureSASToken": self._sas, "azureConnectionURL": f"{url}/kili/azure/account/{each.id}"}
+        folder = each.bucket.path
+        custom = {"s3Endpoint": folder.parent.as_uri(), "s3BucketName": folder.name}
+        place = azure if each.platform == "Azure" else custom if each.platform == "CustomS3" else {}
+        about = {"id": each.id, "name": each.name, "platform": each.platform, "status": self._status(each)}
+        return {**about, "organizationId": ORGANIZATION, **place, **each.more}
+
+    def _create(self, data: Raw) -> Integration:
+        more = {name: value for name, value in data.items() if name not in ("name", "platform", "status")}
+        about = (data.get("name", ""), data.get("platform", "AWS"), Bucket(()), data.get("status", "CHECKING"))
+        made = Integration(*about, more=more, id=self._store.new_id())
+        self._store.integrations[made.id] = made
+        return made
+
+    def _update(self, where: Raw, data: Raw) -> Integration:
+        integration = self._store.integrations[where["id"]]
+        for name in ("name", "platform", "status"):
+            setattr(integration, name, data.pop(name, None) or getattr(integration, name))
+        integration.more.update(data)
+        return integration
+
+    # Connections
+
+    def _connections(self, where: Raw) -> list[Connection]:
+        project, integration = where.get("projectId"), where.get("integrationId")
+        return [
+            each
+            for each in self._store.connections.values()
+            if project in (None, each.project_id) and integration in (None, each.integration.id)
+        ]
+
+    def _look(self, connection_id: str, url: str) -> Raw | None:
+        """One look at one job: the clock may be set to move on. An unknown id is null, not an error."""
+        self._stage.clock.look()
+        self._store.settle()
+        found = self._store.connections.get(connection_id)
+        return self._connection(found, url) if found else None
+
+    def _connection(self, each: Connection, url: str) -> Raw:
+        now, extra = self._store.now, self._stage.settings.odd_total
+        added, removed = len(each.to_add), len(each.to_remove)
+        summary = {"added": added, "removed": removed, "total": added + removed + extra}
+        folders, prefix, include, exclude = each.filter
+        return {
+            "id": each.id,
+            "projectId": each.project_id,
+            "dataIntegrationId": each.integration.id,
+            "dataIntegration": lambda _info: self._integration(each.integration, url),
+            "numberOfAssets": len(each.assets),
+            "isChecking": each.flag(now, checking=True),
+            "isApplyingDataDifferences": each.flag(now, checking=False),
+            "lastCheck": iso(each.last_check),
+            "lastChecked": iso(each.last_check),
+            "dataDifferencesSummary": summary,
+            "selectedFolders": folders,
+            "prefix": prefix,
+            "include": include,
+            "exclude": exclude,
+            "isJsonProcessingEnabled": each.is_json_processing_enabled,
+        }
+
+    def _add(self, data: Raw) -> Connection:
+        integration = self._store.integrations.get(data["integrationId"])
+        if data["projectId"] != PROJECT or integration is None:
+            raise refuse("NOT_FOUND", "Project or data integration not found")
+        chosen = Filter(*(data.get(name) for name in ("selectedFolders", "prefix", "include", "exclude")))
+        is_json = data.get("isJsonProcessingEnabled")
+        made = Connection(PROJECT, integration, chosen, is_json, id=self._store.new_id())
+        self._store.connections[made.id] = made
+        return made
+
+    def _known(self, connection_id: str) -> Connection:
+        self._store.settle()
+        found = self._store.connections.get(connection_id)
+        if found is None:
+            raise refuse("NOT_FOUND", f"Failed to find data connection {connection_id}")
+        return found
+
+    def _compute(self, connection_id: str, data: Raw | None, url: str) -> Raw:
+        connection = self._known(connection_id)
+        if connection.integration.told_by_client and data is None:
+            raise refuse("BAD_USER_INPUT", "blobPaths are needed for an Azure bucket behind service credentials")
+        if self._stage.settings.busy_refuses and connection.flag(self._store.now, checking=True):
+            raise refuse("BAD_USER_INPUT", "Data connection is already currently checking")
+        paths = list(data["blobPaths"]) if data and connection.integration.told_by_client else None
+        self._store.begin(connection, "CHECK", paths)
+        return self._connection(connection, url)
+
+    def _validate(self, where: Raw, url: str) -> Raw:
+        connection = self._known(where["connectionId"])
+        self._store.begin(connection, where["type"])
+        return self._connection(connection, url)

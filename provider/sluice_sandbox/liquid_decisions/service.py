@@ -1,0 +1,295 @@
+"""Liquid Decisions, pretended: tokens, batch import, export, status and cancel, and the downloads of what was exported.
+
+Everything about the wire is from the wiki of LiquidAnalytics/ld-api-examples (pages "Batch Import and Export",
+"Obtaining a Token", "Upsert API") and the scripts beside it; what they do not say is marked as a guess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sluice_sandbox.liquid_decisions.files import BadFile, query, read_csv, read_filters, read_json
+from sluice_sandbox.liquid_decisions.store import Job, Store, flag
+from sluice_sandbox.oauth import Tokens
+from sluice_sandbox.service import JobRow, Json, Refused, Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.datastructures import FormData
+    from starlette.requests import Request
+
+    from sluice_sandbox.service import Address
+
+CREDENTIALS = {
+    "client_id": "sluice-sandbox",
+    "client_secret": "liquid-decisions-client-secret",
+    "username": "sluice@example.com",
+    "password": "liquid-decisions-sandbox-password",
+    "community": "Sluice",
+}
+TEXT = ("plain/text", "text/plain", "text/csv")
+JSON = "application/json"
+
+
+class LiquidDecisions(Remote):
+    """One community with a few accounts in it."""
+
+    name = "liquid_decisions"
+    title = "Liquid Decisions"
+
+    @property
+    def store(self) -> Store:
+        """What it holds now; a reset makes another."""
+        self._store.settle()
+        return self._store
+
+    def reset(self) -> None:
+        """As at the start, and no token is good any more."""
+        self._tokens = Tokens(self.stage)
+        self._store = Store(self.stage)
+
+    def credentials(self) -> dict[str, str]:
+        """For the password grant."""
+        return dict(CREDENTIALS)
+
+    def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
+        """The base URL has a path, which goes into the host; the port is a field of its own."""
+        extra = {name: CREDENTIALS[name] for name in ("community", "client_id", "client_secret")}
+        return "liquid_decisions_default", {
+            "conn_type": "liquid_decisions",
+            "host": f"http://{address.host}/{self.path}",
+            "port": address.port,
+            "login": CREDENTIALS["username"],
+            "password": CREDENTIALS["password"],
+            "extra": extra,
+        }
+
+    def routes(self) -> list[Route]:
+        """The last says 404 in JSON, which is a guess as all bodies of errors are."""
+        return [
+            Route("/ls/api/oauth2/token", self._token, methods=["POST"]),
+            self._route("GET", "/ls/api/oauth2/validate", self._validate),
+            self._route("POST", "/ls/api/oauth2/tokenInfo", self._token_info),
+            self._route("POST", "/ls/api/batch/import", self._import),
+            self._route("POST", "/ls/api/batch/export", self._export),
+            self._route("POST", "/ls/api/batch/status", self._status),
+            self._route("POST", "/ls/api/batch/cancel", self._cancel),
+            self._route("GET", "/ls/api/batch/download/{token}/{name}", self._download),
+            Route("/storage/{token}/{name}", self._elsewhere, methods=["GET"]),
+            Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        ]
+
+    def throttled(self, seconds: int) -> Response:
+        """Whether there is a limit at all is not documented."""
+        return _error(429, "too_many_requests", "Too many requests", {"Retry-After": str(seconds)})
+
+    def state(self, *, with_records: bool = True) -> dict[str, Any]:
+        """Jobs as they were asked for and as they stand, items, and e-mails that would have been sent."""
+        self._store.settle()
+        state: dict[str, Any] = {
+            "jobs": [self._job_state(job) for job in self._store.jobs.values()],
+            "mails": self._store.mails,
+            "items_count": {kind: len(items) for kind, items in self._store.items.items()},
+        }
+        if with_records:
+            state["items"] = {
+                kind: [{**item.data, "__arrivals": item.arrivals} for item in items.values()]
+                for kind, items in self._store.items.items()
+            }
+        return state
+
+    def jobs(self) -> list[JobRow]:
+        """Imports and exports."""
+        self._store.settle()
+        now = self.stage.clock.now()
+        return [
+            JobRow(
+                job.id, job.status(now), job.processed(now), f"{job.kind} {job.fields.get('jobName')}", job.created_at
+            )
+            for job in reversed(self._store.jobs.values())
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """By item type."""
+        self._store.settle()
+        return {f"items of type {kind}": len(items) for kind, items in self._store.items.items()}
+
+    def _job_state(self, job: Job) -> dict[str, Any]:
+        told = self._store.status_json(job)
+        return {
+            "id": job.id,
+            "kind": job.kind,
+            "status": told["status"],
+            "fields": job.fields,
+            "files": job.files,
+            "told": told,
+        }
+
+    # Getting in
+
+    async def _token(self, request: Request) -> Response:
+        """The wiki's password grant; its Java example leaves client id and secret out."""
+        form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
+        if form.get("grant_type") != "password":
+            return _error(400, "unsupported_grant_type", "grant_type must be password")
+        for name in ("client_id", "client_secret"):
+            if form.get(name, CREDENTIALS[name]) != CREDENTIALS[name]:
+                return _error(401, "invalid_client", "Client authentication failed")
+        if any(form.get(name) != CREDENTIALS[name] for name in ("username", "password")):
+            return _error(400, "invalid_grant", "The user id or password is wrong")
+        scope = dict(part.partition("=")[::2] for part in form.get("scope", "").split())
+        if scope.get("community") != CREDENTIALS["community"]:
+            return _error(400, "invalid_scope", "The scope names no community of yours")
+        return Json({"access_token": self._tokens.grant().access_token, "token_type": "bearer"})
+
+    def _route(self, method: str, path: str, handler: Callable[[Request, FormData], Any]) -> Route:
+        """A path behind the token; what a handler returns is JSON unless it is an answer already."""
+
+        async def endpoint(request: Request) -> Response:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not self._tokens.good(token):
+                return _error(401, "invalid_token", "The access token is missing, invalid or expired")
+            if int(request.headers.get("content-length", 0)) > self.stage.settings.upload_limit:
+                return _error(413, "too_large", "The request is over the size limit")
+            self._store.settle()
+            async with request.form() as form:
+                answer = handler(request, form)
+            return answer if isinstance(answer, Response) else Json(answer)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def _nothing_here(self, request: Request) -> Response:
+        return _error(404, "not_found", f"There is no {request.url.path}")
+
+    def _validate(self, _request: Request, _form: FormData) -> Any:
+        """Whoever has come this far is valid."""
+        return {"valid": True}
+
+    def _token_info(self, _request: Request, _form: FormData) -> Any:
+        user = CREDENTIALS["username"]
+        return {"userId": user, "authenticatedUserId": user, "community": CREDENTIALS["community"]}
+
+    # Asking
+
+    def _import(self, request: Request, form: FormData) -> Any:
+        """multipart/form-data. What is wrong with the file is found at once, and the job is rejected for it."""
+        job = self._job("import", request, form, "jobName", "itemType", "contentType")
+        file, template = form.get("file"), form.get("template")
+        if not isinstance(file, UploadFile):
+            _refuse("file is missing")
+        job.files = {name: _told(part) for name, part in form.items() if isinstance(part, UploadFile)}
+        try:
+            job.rows = _rows(job, file.file.read(), _bytes(template))
+        except BadFile as problem:
+            job.rejected = str(problem)
+        return self._store.status_json(self._store.take_on(job))
+
+    def _export(self, request: Request, form: FormData) -> Any:
+        """Form-encoded. The query is tried at once, so that a wrong one is rejected and does not fail later."""
+        job = self._job("export", request, form, "jobName", "itemType", "contentType")
+        try:
+            if job.item_type not in self._store.items:
+                raise BadFile(f"There is no item type {job.item_type}")
+            if job.fields["contentType"] not in (JSON, *TEXT):
+                raise BadFile(f"The content type {job.fields['contentType']} is not known")
+            job.files = {"filters": read_filters(job.fields.get("filters", ""))}
+            if job.fields.get("sqlQuery"):
+                query(
+                    job.fields["sqlQuery"],
+                    job.item_type,
+                    [item.data for item in self._store.items[job.item_type].values()],
+                )
+        except BadFile as problem:
+            job.rejected = str(problem)
+        return self._store.status_json(self._store.take_on(job))
+
+    def _job(self, kind: str, request: Request, form: FormData, *needed: str) -> Job:
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        for name in needed:
+            if not fields.get(name):
+                _refuse(f"{name} is missing")
+        settings = self.stage.settings
+        home = f"{request.url.scheme}://{request.url.netloc}/{self.path}"
+        other = (
+            home.replace("127.0.0.1", "localhost") if "127.0.0.1" in home else home.replace("localhost", "127.0.0.1")
+        )
+        base, new_id = (home, other), self.stage.ids.uuid()
+        return Job(kind, fields, self.stage.clock.now(), settings.job_seconds, base=base, id=new_id)
+
+    # Looking and cancelling
+
+    def _status(self, _request: Request, form: FormData) -> Any:
+        """One look at one job: the clock may be set to move on at each."""
+        self.stage.clock.look()
+        self._store.settle()
+        return self._store.status_json(self._found(form))
+
+    def _cancel(self, _request: Request, form: FormData) -> Any:
+        """Too late for a job that is over; what it answers is a guess: the status."""
+        job, now = self._found(form), self.stage.clock.now()
+        if now < job.ends_at and job.cancel_asked_at is None:
+            job.cancel_asked_at = now
+        return self._store.status_json(job)
+
+    def _found(self, form: FormData) -> Job:
+        job = self._store.jobs.get(str(form.get("jobId", "")))
+        if job is None:
+            raise Refused(_error(404, "not_found", "There is no such job"))
+        return job
+
+    # Results
+
+    def _download(self, request: Request, _form: FormData) -> Any:
+        return self._stored(request, signature=None)
+
+    async def _elsewhere(self, request: Request) -> Response:
+        """As an object store does it: a signature in the link, and no other way of getting in beside it."""
+        if "authorization" in request.headers:
+            return _error(400, "InvalidArgument", "Only one auth mechanism allowed")
+        return self._stored(request, signature=request.query_params.get("signature", ""))
+
+    def _stored(self, request: Request, signature: str | None) -> Response:
+        stored = self._store.files.get(request.path_params["token"])
+        if stored is None or (signature is not None and signature != stored.signature):
+            return _error(403, "AccessDenied", "There is nothing here for you")
+        if self.stage.clock.now() >= stored.until:
+            return _error(410, "expired", "This link has expired")
+        return Response(stored.content, media_type=JSON if stored.kind == "json" else "text/csv")
+
+
+def _rows(job: Job, content: bytes, template: bytes | None) -> list[tuple[str, dict[str, Any]]]:
+    if not content:
+        raise BadFile("The file is empty")
+    kind = job.fields["contentType"]
+    if kind == JSON:
+        return read_json(content, job.item_type)
+    if kind not in TEXT:
+        raise BadFile(f"The content type {kind} is not known")
+    return read_csv(content, template, header_row=flag(job.fields, "headerRow", "rowHeader"))
+
+
+def _bytes(part: object) -> bytes | None:
+    """A template comes as a file in the published script, and as a plain field by the wiki's table."""
+    if isinstance(part, UploadFile):
+        return part.file.read()
+    return part.encode() if isinstance(part, str) and part else None
+
+
+def _told(part: UploadFile) -> dict[str, Any]:
+    headers: Mapping[str, str] = part.headers
+    return {"filename": part.filename, "size": part.size, "headers": dict(headers)}
+
+
+def _error(status: int, code: str, words: str, headers: dict[str, str] | None = None) -> Response:
+    """In the shape that the token endpoint's errors have (RFC 6749, 5.2)."""
+    return Json({"error": code, "error_description": words}, status, headers)
+
+
+def _refuse(words: str) -> NoReturn:
+    raise Refused(_error(400, "invalid_request", words))

@@ -1,0 +1,333 @@
+"""Tokens: one grant for the whole process, however many want one, and never a token that was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from sluice_provider.apis.kaleidoscope.endpoints import get_programs
+from sluice_provider.errors import AuthenticationFailed, RateLimited, ServerError, UnexpectedResponse, Unreachable
+from sluice_provider.http import auth
+from sluice_provider.http.drivers import adrive, drive
+from sluice_provider.http.flow import Request
+from sluice_provider.http.retry import send
+from tests.faces import asked, client_options
+
+GRANTS = "oauth/token"
+SLOW_GRANT = {"path": GRANTS, "delay": 0.05}
+REVOKED = {"path": "programs", "status": 401}
+
+
+@pytest.fixture
+def options(fields):
+    """For clients that lead to the sandbox."""
+    return client_options(fields)
+
+
+def in_threads(options, count):
+    """So many threads, each with its own client and its own idea of who gets the token."""
+
+    def work(_number):
+        with httpx.Client(**options) as client:
+            return drive(get_programs(), client, lambda _: None)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
+
+
+async def in_tasks(options, count):
+    """So many tasks on one client."""
+    async with httpx.AsyncClient(**options) as client:
+        return await asyncio.gather(*(adrive(get_programs(), client, asyncio.sleep) for _ in range(count)))
+
+
+# --- one grant
+
+
+def test_one_grant_for_fifty_threads(options, sluice_sandbox):
+    """All of them want one at the same time; one of them asks."""
+    sluice_sandbox.faults([SLOW_GRANT])
+    assert all(in_threads(options, 50))
+    assert len(asked(sluice_sandbox, GRANTS)) == 1
+
+
+def test_one_grant_for_two_hundred_tasks(options, sluice_sandbox):
+    """Likewise on one event loop."""
+    sluice_sandbox.faults([SLOW_GRANT])
+    assert all(asyncio.run(in_tasks(options, 200)))
+    assert len(asked(sluice_sandbox, GRANTS)) == 1
+
+
+def test_one_grant_for_threads_and_tasks_together(options, sluice_sandbox):
+    """Two event loops and twenty threads in one process share it."""
+    sluice_sandbox.faults([SLOW_GRANT])
+    with ThreadPoolExecutor(3) as pool:
+        work = [pool.submit(in_threads, options, 20)]
+        work += [pool.submit(lambda: asyncio.run(in_tasks(options, 30))) for _ in range(2)]
+        assert all(all(each.result()) for each in work)
+    assert len(asked(sluice_sandbox, GRANTS)) == 1
+
+
+def test_a_revoked_token_is_replaced_once(options, sluice_sandbox):
+    """Fifty threads learn at the same time that it is bad; one of them asks for another."""
+    in_threads(options, 1)
+    sluice_sandbox.advance(4000)
+    assert all(in_threads(options, 50))
+    assert len(asked(sluice_sandbox, GRANTS)) == 2
+
+
+def test_other_credentials_have_another_token(fields, run, sluice_sandbox):
+    """What one pair of login and password was granted is not worn by another."""
+    run(get_programs())
+    run.options = client_options(fields._replace(password="wrong"))
+    with pytest.raises(AuthenticationFailed):
+        run(get_programs())
+
+
+def test_the_sites_headers_go_with_the_grant(fields, run, sluice_sandbox):
+    """A gateway in front of the remote guards the token endpoint too."""
+    run.options = client_options(fields._replace(extra={"verify": False, "extra_headers": {"X-Team": "chemistry"}}))
+    run(get_programs())
+    assert [request["headers"]["x-team"] for request in sluice_sandbox.requests()] == ["chemistry"] * 2
+    assert {request["headers"]["user-agent"] for request in sluice_sandbox.requests()} == {"tests"}
+
+
+# --- its life
+
+
+def test_a_token_is_kept(run, sluice_sandbox):
+    """Several flows, several clients, one grant."""
+    for _ in range(3):
+        run(get_programs())
+    assert len(asked(sluice_sandbox, GRANTS)) == 1
+
+
+@pytest.mark.parametrize(("life", "used_until"), [(3600.0, 3540.0), (100.0, 50.0), (10.0, 5.0)])
+def test_a_token_is_replaced_before_its_end(monkeypatch, life, used_until):
+    """A minute early, or after half of a short life."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=1000.0)
+    monkeypatch.setattr(auth, "time", clock)
+    purse = auth.TokenCache()
+    assert purse.put("token", life) == "token"
+    clock.now += used_until - 0.001
+    assert purse.fresh() == "token"
+    clock.now += 0.002
+    assert purse.fresh() is None
+
+
+def test_refresh_tokens_are_never_used(run, sluice_sandbox):
+    """Also when the access token has run out: two processes with one refresh token revoke each other's."""
+    for _ in range(3):
+        run(get_programs())
+        sluice_sandbox.advance(4000)
+    grants = [request["json"]["grant_type"] for request in asked(sluice_sandbox, GRANTS)]
+    assert grants == ["client_credentials"] * 3
+
+
+# --- refused
+
+
+def test_a_refused_token_is_replaced(run, sluice_sandbox):
+    """Once, and the very same request is made again with the new one."""
+    sluice_sandbox.faults([REVOKED])
+    assert run(get_programs())
+    assert len(asked(sluice_sandbox, GRANTS)) == 2
+    assert [request["status"] for request in asked(sluice_sandbox)] == [401, 200]
+
+
+def test_a_late_refusal_does_not_drop_the_new_token(options):
+    """Whoever learns last that the old token is bad goes on with the one that somebody else got meanwhile."""
+
+    def granted(name):
+        return httpx.Response(200, json={"access_token": name, "expires_in": 3600})
+
+    first, second = (httpx.Request("GET", f"http://remote/{number}") for number in (1, 2))
+    one, two = (options["auth"].sync_auth_flow(request) for request in (first, second))
+    assert next(one).url.path.endswith(GRANTS)
+    assert one.send(granted("old")) is first
+    assert next(two) is second
+    assert one.send(httpx.Response(401)).url.path.endswith(GRANTS)
+    assert one.send(granted("new")) is first
+    assert two.send(httpx.Response(401)) is second
+    assert {request.headers["Authorization"] for request in (first, second)} == {"Bearer new"}
+
+
+def test_two_refusals_are_an_answer(run, sluice_sandbox):
+    """Then it is not the token: one grant more, and the remote's own words."""
+    sluice_sandbox.faults([{**REVOKED, "times": 2, "body": {"code": "UNAUTHORIZED", "message": "who are you?"}}])
+    with pytest.raises(AuthenticationFailed, match="who are you") as refusal:
+        run(get_programs())
+    assert refusal.value.code == "UNAUTHORIZED"
+    assert len(asked(sluice_sandbox, GRANTS)) == 2
+    assert len(asked(sluice_sandbox)) == 2
+    assert run.pauses == []
+
+
+def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
+    """An order that was refused for its token was not done, so it is made again although it is not repeatable."""
+    sluice_sandbox.faults([{**REVOKED, "path": "push/imports"}])
+    body = {"key_field_names": ["symbol"], "data": [{"symbol": "H"}]}
+    assert run(send(Request("POST", "push/imports", json=body))).status == 200
+    assert [request["json"] for request in asked(sluice_sandbox)] == [body, body]
+
+
+# --- the token endpoint fails
+
+
+def test_a_wrong_secret(fields, run, sluice_sandbox):
+    """Says what to check, and makes no call."""
+    run.options = client_options(fields._replace(password="not-the-secret"))
+    with pytest.raises(AuthenticationFailed, match="check the login and the password of the connection") as refusal:
+        run(get_programs())
+    assert refusal.value.status == 401
+    assert len(sluice_sandbox.requests()) == 1
+
+
+ORDER = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": [{"symbol": "H"}]})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 500}, {"status": 503}, {"status": 429}, {"drop": "before"}, {"drop": "after"}],
+    ids=str,
+)
+def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
+    """The order itself was never sent, so even one that is not repeatable is made after all."""
+    sluice_sandbox.faults([{"path": GRANTS, "times": 2, **fault}])
+    assert run(send(ORDER)).status == 200
+    assert (len(run.pauses), len(asked(sluice_sandbox))) == (2, 1)
+    assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(500, ServerError), (429, RateLimited)])
+def test_a_grant_that_goes_on_failing(run, sluice_sandbox, status, kind):
+    """Five attempts, then its own error."""
+    sluice_sandbox.faults([{"path": GRANTS, "times": 9, "status": status}])
+    with pytest.raises(kind, match=f"the token endpoint answered {status}"):
+        run(send(ORDER))
+    assert len(sluice_sandbox.requests()) == 5
+
+
+def test_the_token_endpoint_says_when(run, sluice_sandbox):
+    """Its Retry-After is heeded too."""
+    sluice_sandbox.faults([{"path": GRANTS, "status": 429, "headers": {"Retry-After": "9"}}])
+    run(get_programs())
+    assert run.pauses == [9.0]
+
+
+def test_a_lost_grant_says_so(run, sluice_sandbox):
+    """The words tell that it was the token, not the call, that got no answer."""
+    sluice_sandbox.faults([{"path": GRANTS, "times": 9, "drop": "before"}])
+    with pytest.raises(Unreachable, match="getting a token for GET programs") as error:
+        run(get_programs())
+    assert not error.value.sent
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>sign in</html>",
+        [],
+        {},
+        {"access_token": None},
+        {"access_token": ""},
+        {"access_token": 7},
+        {"access_token": "two\nlines"},
+        {"access_token": "tökén"},
+        {"access_token": "good", "expires_in": "soon"},
+        {"access_token": "good", "expires_in": None},
+    ],
+    ids=str,
+)
+def test_a_grant_without_a_token(run, sluice_sandbox, body):
+    """A page in the place of the API, or a token that fits into no header: nothing is sent with it."""
+    sluice_sandbox.faults([{"path": GRANTS, "status": 200, "body": body}])
+    with pytest.raises(UnexpectedResponse, match="without an access_token: is this the right host"):
+        run(get_programs())
+    assert asked(sluice_sandbox) == []
+
+
+@pytest.mark.parametrize("secret", ["kal-1234-secret", "a b+c/d=e%f", "sluice-sandbox-and-more"])
+def test_echoed_secrets_are_cut(fields, run, sluice_sandbox, secret):
+    """Some endpoints repeat what they were sent, as it is or quoted; the secret may begin with the login."""
+    run.options = client_options(fields._replace(password=secret))
+    echo = f"{fields.login} with {secret} ({httpx.QueryParams({'client_secret': secret})}) is not known"
+    sluice_sandbox.faults([{"path": GRANTS, "status": 400, "body": {"error_description": echo}}])
+    with pytest.raises(AuthenticationFailed) as refusal:
+        run(get_programs())
+    assert "*** with *** (client_secret=***) is not known" in str(refusal.value)
+
+
+# --- the lock
+
+
+def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
+    """A trigger that is ended in the middle of a grant does not stop all others."""
+
+    async def cancelled():
+        async with httpx.AsyncClient(**options) as client:
+            first = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
+            while not asked(sluice_sandbox, GRANTS):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(0.005)
+            second = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
+            third = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
+            await asyncio.sleep(0.02)
+            second.cancel()
+            first.cancel()
+            await asyncio.wait_for(asyncio.wait([first, second]), 5)
+            assert await asyncio.wait_for(third, 5)
+
+    sluice_sandbox.faults([{"path": GRANTS, "delay": 60}])
+    asyncio.run(cancelled())
+    assert not options["auth"].purse.lock.locked()
+    assert len(asked(sluice_sandbox, GRANTS)) == 2
+
+
+def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
+    """The next in line asks for itself."""
+    sluice_sandbox.faults([{"path": GRANTS, "status": 400}, SLOW_GRANT])
+    with pytest.raises(AuthenticationFailed):
+        in_threads(options, 1)
+    assert all(in_threads(options, 3))
+    assert not options["auth"].purse.lock.locked()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_lock_nobody_holds(options):
+    """The thread that was getting a token at the moment of the fork does not exist in the child."""
+    with options["auth"].purse.lock, auth._purses_lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                with httpx.Client(**options) as client:
+                    os._exit(0 if drive(get_programs(), client, lambda _: None) else 3)
+            finally:
+                os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_purses_hold_hashes_only(options):
+    """The names of the purses do not tell the credentials."""
+    in_threads(options, 1)
+    assert options["auth"].purse.fresh()
+    assert all(len(name) == 64 and "secret" not in name for name in auth._purses)
+
+
+def test_each_token_is_masked(fields, run):
+    """Before it is used for the first time, on both faces."""
+    masked = []
+    run.options["auth"] = auth.Bearer(
+        run.options["auth"]._grant,
+        lambda headers, token, _: headers.update({"X-Kal-Authorization": f"Bearer {token}"}),
+        mask=masked.append,
+    )
+    run(get_programs())
+    assert masked == [run.options["auth"].purse.fresh()]

@@ -1,0 +1,75 @@
+"""Values as JSON text."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from sluice_provider.errors import InvalidInput
+from sluice_provider.http.bodies import EncodedRows, encode
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, 2.5, None, True, "ü"]}, '{"a":[1,2.5,null,true,"ü"]}'),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc), '"2026-01-02T03:04:05+00:00"'),
+        (datetime(2026, 1, 2), '"2026-01-02T00:00:00"'),
+        (date(2026, 1, 2), '"2026-01-02"'),
+        (time(3, 4), '"03:04:00"'),
+        (UUID(int=7), '"00000000-0000-0000-0000-000000000007"'),
+        (Decimal("1.50"), "1.5"),
+        (Decimal("3.00"), "3"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("-0.1"), "-0.1"),
+        (Decimal("0.1234567890123456789"), '"0.1234567890123456789"'),
+        (Decimal(2**70), str(2**70)),
+        ((1, 2), "[1,2]"),
+    ],
+    ids=str,
+)
+def test_what_has_a_json_form(value, text):
+    """Compact, as UTF-8; an exact decimal is never rounded."""
+    assert encode(value).decode() == text
+    json.loads(encode(value))
+
+
+def _loop():
+    loop = []
+    loop.append(loop)
+    return loop
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        b"bytes",
+        {1, 2},
+        object(),
+        Decimal("NaN"),
+        Decimal("Infinity"),
+        timedelta(1),
+        {("a",): 1},
+        "\ud800",
+        _loop(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_has_none(value):
+    """The author is told before anything is sent."""
+    with pytest.raises(InvalidInput, match="has no JSON form"):
+        encode({"field": value})
+
+
+@pytest.mark.parametrize("count", range(3))
+def test_rows_that_are_encoded_already(count):
+    """Are sent as they are; the body is the same text as if they were not."""
+    rows = [{"symbol": f"S{number}", "at": date(2024, 1, 1), "weight": Decimal("1.10")} for number in range(count)]
+    body = {"key_field_names": ["symbol"], "data": rows, "set_name": "ü"}
+    assert encode({**body, "data": EncodedRows([encode(row) for row in rows])}) == encode(body)

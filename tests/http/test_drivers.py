@@ -1,0 +1,198 @@
+"""The two loops: what they put on the wire, what they hand back, and that they clean up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import httpx
+import pytest
+
+from sluice_provider.apis.kaleidoscope.endpoints import get_programs
+from sluice_provider.errors import InvalidInput, OutcomeUnknown, SluiceError, Unreachable
+from sluice_provider.http.client_config import ConnectionFields
+from sluice_provider.http.drivers import adrive, drive
+from sluice_provider.http.flow import Request, Sleep
+from sluice_provider.http.retry import send
+from tests.faces import Face, asked, client_options
+from tests.loopback import Answer, serve
+
+PUSH = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": [{"symbol": "Ü"}]}, idempotent=True)
+
+
+def test_a_flow_without_calls(run):
+    """Its value is handed through."""
+
+    def flow():
+        return 7
+        yield
+
+    assert run(flow()) == 7
+
+
+def test_what_is_sent(run, sluice_sandbox):
+    """Method, path below the base URL, query, body as UTF-8 JSON, and who we are."""
+    run(send(PUSH))
+    run(send(Request("GET", "imports", params={"page": 1, "is_complete": 0}, idempotent=True)))
+    push, listing = asked(sluice_sandbox)
+    assert (push["method"], push["path"], push["json"]) == ("POST", "/kaleidoscope/push/imports", PUSH.json)
+    assert push["headers"]["content-type"] == "application/json"
+    assert push["headers"]["user-agent"] == "tests"
+    assert push["headers"]["accept"] == "application/json"
+    assert (listing["query"], listing["body_size"]) == ({"page": "1", "is_complete": "0"}, 0)
+    assert "content-type" not in listing["headers"]
+
+
+def test_what_comes_back(run, sluice_sandbox):
+    """Status, body, and headers by their names in lower case."""
+    sluice_sandbox.faults([{"path": "programs", "status": 203, "headers": {"X-Odd": "Yes"}, "body": "tëxt"}])
+    reply = run(send(Request("GET", "programs")))
+    assert (reply.status, reply.text, reply.headers["x-odd"]) == (203, "tëxt", "Yes")
+
+
+def test_pauses_sleep(run, caplog):
+    """For exactly so long, and the log says why at DEBUG."""
+
+    def flow():
+        yield Sleep(12.5, "because")
+        return "done"
+
+    with caplog.at_level(logging.DEBUG, "sluice_provider"):
+        assert run(flow()) == "done"
+    assert run.pauses == [12.5]
+    assert "Waiting 12.5 s: because" in caplog.text
+
+
+def test_errors_are_thrown_into_the_flow(run, sluice_sandbox):
+    """Which may catch them and go on."""
+    sluice_sandbox.faults([{"path": "programs", "drop": "before"}])
+
+    def flow():
+        try:
+            yield Request("GET", "programs")
+        except Unreachable as error:
+            reply = yield Request("GET", "programs")
+            return error.sent, reply.status
+
+    assert run(flow()) == (True, 200)
+
+
+def test_the_flow_is_closed(run):
+    """Also when it is left in the middle, so that its `finally` runs."""
+    closed = []
+
+    def flow():
+        try:
+            yield Sleep(1, "")
+            yield Sleep(-1, "")
+        finally:
+            closed.append(True)
+
+    class Enough(Exception):
+        pass
+
+    def stop(seconds):
+        raise Enough
+
+    run.pauses._advance = stop
+    with pytest.raises(Enough):
+        run(flow())
+    assert closed == [True]
+
+
+def test_a_cancelled_task_closes_its_flow(fields):
+    """A trigger that is ended cleans up."""
+    closed = []
+
+    def flow():
+        try:
+            yield Sleep(3600, "for ever")
+        finally:
+            closed.append(True)
+
+    async def main():
+        async with httpx.AsyncClient(**client_options(fields)) as client:
+            task = asyncio.create_task(adrive(flow(), client, asyncio.sleep))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled()
+
+    assert asyncio.run(main())
+    assert closed == [True]
+
+
+def test_a_body_that_cannot_be_sent(run, sluice_sandbox):
+    """Is the author's fault, and nothing is sent, not even for a token."""
+    with pytest.raises(InvalidInput, match="has no JSON form"):
+        run(send(Request("POST", "push/imports", json={"data": [float("nan")]}, idempotent=True)))
+    assert sluice_sandbox.requests() == []
+
+
+# --- nobody answers
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def nowhere(request):
+    """A face whose remote's port nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        fields = ConnectionFields(
+            "c", f"http://127.0.0.1:{taken.getsockname()[1]}", None, "id", "secret", {"verify": False}
+        )
+        yield Face(request.param, client_options(fields))
+
+
+def test_connection_refused(nowhere):
+    """Nothing was sent, so it is tried again, and the error names type and call."""
+    with pytest.raises(Unreachable, match="GET programs: ConnectError: ") as error:
+        nowhere(get_programs())
+    assert not error.value.sent
+    assert len(nowhere.pauses) == 4
+
+
+def test_connection_refused_is_no_doubt(nowhere):
+    """Not even for an order."""
+    nowhere.options["auth"] = None
+    with pytest.raises(Unreachable) as error:
+        nowhere(send(Request("POST", "orders", json={})))
+    assert not error.value.sent
+    assert len(nowhere.pauses) == 4
+
+
+def test_a_read_timeout_is_doubt(fields, run, sluice_sandbox):
+    """The remote may be working on it still."""
+    run(get_programs())
+    run.options["timeout"] = httpx.Timeout(5.0, read=0.02)
+    sluice_sandbox.faults([{"path": "push/imports", "delay": 60}])
+    with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
+        run(send(PUSH._replace(idempotent=False)))
+    assert run.pauses == []
+
+
+def test_no_httpx_exception_is_kept(nowhere):
+    """It would hold the request, and with it the credentials."""
+    with pytest.raises(SluiceError) as error:
+        nowhere(get_programs())
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None
+
+
+def test_a_garbled_answer(run, sluice_sandbox):
+    """A body that is not what its encoding says: the call was answered, but not in a way that can be read."""
+    sluice_sandbox.faults(
+        [{"path": "programs", "times": 9, "status": 200, "headers": {"Content-Encoding": "gzip"}, "body": "plain"}]
+    )
+    with pytest.raises(Unreachable, match="DecodingError"):
+        run(get_programs())
+
+
+def test_a_request_that_cannot_be_sent_shows_nothing(fields):
+    """The words of the HTTP library would show the header that is wrong, which may be the secret one."""
+    with serve(lambda _request: Answer()) as server, httpx.Client(base_url=server.url) as client:
+        client.headers["X-Secret"] = "canary-1\n"
+        with pytest.raises(Unreachable) as error:
+            drive(send(Request("GET", "things", idempotent=True)), client, lambda _: None)
+    assert "canary" not in str(error.value)
+    assert "LocalProtocolError" in str(error.value)
