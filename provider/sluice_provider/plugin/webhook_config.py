@@ -60,7 +60,7 @@ def door(fields: ConnectionFields) -> Door | None:
         return None
     conn_id, dags, asset = fields.conn_id, _dags(fields), fields.text("webhook_asset")
     if bool(dags) == bool(asset):
-        raise fields.bad("webhook_dag_id", "or webhook_asset must say what an event starts: one of them, not both")
+        raise fields.invalid("webhook_dag_id", "or webhook_asset must say what an event starts: one of them, not both")
     return Door(
         conn_id, seal(conn_id, secret, fields.text("webhook_signing"), fields.text("webhook_header")), dags, asset
     )
@@ -73,7 +73,9 @@ def _dags(fields: ConnectionFields) -> Mapping[str, str]:
         return {"*": given.strip()} if given.strip() else {}
     dags = fields.mapping("webhook_dag_id")
     if strange := set(dags) - {*EVENTS, "*"}:
-        raise fields.bad("webhook_dag_id", f"names {', '.join(sorted(strange))}; events are {', '.join(EVENTS)} and *")
+        raise fields.invalid(
+            "webhook_dag_id", f"has {', '.join(sorted(strange))}; events are {', '.join(EVENTS)} and *"
+        )
     return dags
 
 
