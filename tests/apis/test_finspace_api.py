@@ -107,7 +107,7 @@ def test_a_token_of_ones_own(kdb, sluice_sandbox):
 
 def test_many_pages(kdb, sluice_sandbox):
     """To the last one, by hand."""
-    sluice_sandbox.settings(changeset_quota=100, page_size=3)
+    sluice_sandbox.settings(max_running_changesets=100, page_size=3)
     made = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(7)}
     listed = kdb(fin.list_changesets(E, "markets"))
     assert (len(listed), {each["changesetId"] for each in listed}) == (7, made)
@@ -291,7 +291,7 @@ def test_a_token_used_for_other_changes(kdb):
         ({"secret_key": "canary-of-a-secret"}, {}, "signature"),
         ({"access_key": "AKIAUNKNOWN"}, {}, "security token"),
         ({"region": "us-east-1"}, {}, "valid region"),
-        ({}, {"signature_skew": 600}, "Signature expired"),
+        ({}, {"signature_clock_skew": 600}, "Signature expired"),
     ],
 )
 @pytest.mark.parametrize("name", ["worker", "triggerer"])

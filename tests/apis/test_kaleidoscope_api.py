@@ -190,7 +190,7 @@ def test_all_imports_are_listed(worker, sluice_sandbox, first_page):
     """Each once, wherever pages begin and however short the remote makes them."""
     pushed = {worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(5)}
     for most in (1, 2, 3, 5, 100):
-        sluice_sandbox.settings(first_page=first_page, page_size=most)
+        sluice_sandbox.settings(first_page_number=first_page, page_size=most)
         for asked_for in (2, 5, 100):
             found = worker(kal.get_imports(page_size=asked_for))
             assert (len(found), {item["id"] for item in found}) == (5, pushed)

@@ -429,7 +429,7 @@ def test_a_row_that_is_no_result(row, words):
 def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
     """Streamed, whole, and scoped to the operation if there is one."""
     content = "name\n" + "x" * 300_000
-    file_id = sluice_sandbox.register("big.csv", content, register=False)["file_id"]
+    file_id = sluice_sandbox.register_file("big.csv", content, register=False)["file_id"]
     for activity_id in (None, op):
         landing = Landing(str(tmp_path), "here.csv")
         assert run(files.download_file(file_id, landing, activity_id)) == "text/csv"

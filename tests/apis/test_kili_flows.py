@@ -123,7 +123,7 @@ def test_differences(run, ids, sluice_sandbox):
 
 def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
     """Checking, then applying, each some time after the asking."""
-    sluice_sandbox.settings(job_seconds=100, flag_delay=10)
+    sluice_sandbox.settings(job_seconds=100, busy_flag_delay=10)
     me = ids["connection_id"]
     for flow, word in (
         (kili.compute_differences(me), "computing differences"),
@@ -141,7 +141,7 @@ def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
     """Asked again by the older name, and without what it does not have."""
     run(kili.compute_differences(ids["connection_id"]))
     new = run(kili.look_at(ids["connection_id"]))
-    sluice_sandbox.settings(old_fields=True)
+    sluice_sandbox.settings(legacy_schema=True)
     old = run(kili.look_at(ids["connection_id"]))
     assert (old.last_check, old.applying, new.applying) == (new.last_check, None, False)
 

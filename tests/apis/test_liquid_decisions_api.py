@@ -313,7 +313,7 @@ def test_an_order_refused(run, sluice_sandbox, code, kind):
 
 def test_a_file_too_large(run, sluice_sandbox):
     """The remote's real limit."""
-    sluice_sandbox.settings(upload_limit=100)
+    sluice_sandbox.settings(max_upload_bytes=100)
     with pytest.raises(TooLarge, match="413: The request is over the size limit"):
         run(importing())
     assert run.state["jobs"] == []
@@ -387,10 +387,10 @@ def test_cancelling_what_is_gone(run, sluice_sandbox, code):
 # --- results
 
 
-@pytest.mark.parametrize("where", ["links", "reason", "foreign"])
+@pytest.mark.parametrize("where", ["links", "reason", "other_host"])
 def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
     """With our credentials at home, and without them elsewhere, where they would be refused."""
-    sluice_sandbox.settings(export_links=where, export_part_rows=1)
+    sluice_sandbox.settings(export_links=where, export_rows_per_file=1)
     job = ld.job_of(run(ld.get_job(run(exporting()))))
     assert len(job.links) == 2
     names = []
@@ -400,7 +400,7 @@ def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
         names += [item["data"]["name"] for item in json.loads(Path(landing.path).read_text())]
     assert names == ["Acme", "Birch"]
     seen = [each["headers"] for each in sluice_sandbox.requests() if each["path"].endswith("export.json")]
-    assert ["authorization" in each for each in seen] == [where != "foreign"] * 2
+    assert ["authorization" in each for each in seen] == [where != "other_host"] * 2
 
 
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):

@@ -71,7 +71,7 @@ def test_refusals(run, sluice_sandbox, status, kind):
 
 def test_a_body_too_large(run, sluice_sandbox):
     """The remote's real limit."""
-    sluice_sandbox.settings(body_limit=100)
+    sluice_sandbox.settings(max_body_bytes=100)
     with pytest.raises(TooLarge, match="Request body is too large"):
         run(push())
     assert len(asked(sluice_sandbox)) == 1
@@ -223,6 +223,6 @@ def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
 def test_an_import_that_is_gone(run, sluice_sandbox):
     """One look says so; how long that means "not yet" is the business of whoever watches."""
     import_id = run(push())
-    sluice_sandbox.settings(forget_imports=True)
+    sluice_sandbox.settings(imports_not_found=True)
     with pytest.raises(NotFound):
         run(get_import(import_id))

@@ -79,7 +79,7 @@ def test_other_errors_are_not_news():
 def test_an_import_that_vanishes(run, sluice_sandbox):
     """On both faces: after the grace it has failed, with the service's words."""
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
-    sluice_sandbox.settings(forget_imports=True)
+    sluice_sandbox.settings(imports_not_found=True)
     age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
     poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
     work = run(wait(poller.poll, lambda work: work.over, age=age))

@@ -315,7 +315,7 @@ def test_batches_are_imports_of_their_own(stage, desk):
 
 def test_a_request_that_is_too_large_is_halved(stage, desk):
     """Until it fits."""
-    desk.sandbox.settings(body_limit=2000)
+    desk.sandbox.settings(max_body_bytes=2000)
     rows = [{"name": f"C{number}", "smiles": "C" * 100} for number in range(40)]
     life = stage(records=rows).go()
     assert (life.state, len(desk.state["drafts"])) == ("success", 40)

@@ -21,7 +21,7 @@ from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.http.flow import Request
 from sluice_sandbox.app import create_app
-from sluice_sandbox.context import Stage
+from sluice_sandbox.context import Context
 from sluice_sandbox.finspace.files import Folders, JobFailed
 from sluice_sandbox.finspace.store import ENVIRONMENT
 from sluice_sandbox.kaleidoscope.store import OPERATION
@@ -140,13 +140,21 @@ def test_drafts_are_staged_submitted_and_registered():
     assert [(draft.key, draft.archived) for draft in drafts] == [(("Aspirin",), ""), (("TNT",), "")]
     submission = world.run(kaleidoscope_registration.submit_drafts(OPERATION))
     world.advance(10)
-    (case,) = world.cases()
-    assert (case.id, case.kind, case.status, case.over) == (submission["id"], "registration", "completed", True)
-    assert (case.record_ids, case.statuses) == (tuple(draft.id for draft in drafts), ("submitted", "completed"))
-    again = kaleidoscope_registration.submit_submission_results(OPERATION, case.id, "success")
+    (registration,) = world.registrations()
+    assert (registration.id, registration.kind, registration.status, registration.over) == (
+        submission["id"],
+        "registration",
+        "completed",
+        True,
+    )
+    assert (registration.record_ids, registration.statuses) == (
+        tuple(draft.id for draft in drafts),
+        ("submitted", "completed"),
+    )
+    again = kaleidoscope_registration.submit_submission_results(OPERATION, registration.id, "success")
     with pytest.raises(Conflict):
         world.run(again)
-    assert world.cases()[0].results_received == 1
+    assert world.registrations()[0].results_received == 1
     assert {draft.archived for draft in world.drafts()} == {"registered"}
     assert [(job.kind, job.state, job.done) for job in world.jobs()] == [
         ("draft import", "completed", 2),
@@ -154,7 +162,7 @@ def test_drafts_are_staged_submitted_and_registered():
     ]
 
 
-@pytest.mark.parametrize("links", ["links", "foreign"])
+@pytest.mark.parametrize("links", ["links", "other_host"])
 def test_an_export_is_fetched(links):
     """What a link leads to is streamed into its place, with credentials or without."""
     world = World("liquid_decisions", export_links=links)
@@ -205,7 +213,7 @@ def test_the_blocking_hook_goes_through_the_world():
 
 def test_a_token_that_runs_out_is_replaced():
     """Tokens live on the virtual clock, on both sides."""
-    world = World("kaleidoscope", token_life=100)
+    world = World("kaleidoscope", token_lifetime=100)
     for _ in range(5):
         assert world.exchange(PUSH).status == 200
         world.advance(60)
@@ -335,11 +343,11 @@ def test_the_answers_are_those_of_the_whole_application(service):
     finally:
         del world._place.service.answer
     clock = [START]
-    stage = Stage(lambda: clock[0])
-    remote = SERVICES[service](stage)
-    stage.ids.seed(5)
+    context = Context(lambda: clock[0])
+    remote = SERVICES[service](context)
+    context.ids.seed(5)
     remote.reset()
-    app = create_app(stage, [remote], lambda _scope: None)
+    app = create_app(context, [remote], lambda _scope: None)
     for at, arrival, answer in seen:
         clock[0] = at
         assert asyncio.run(whole(app, arrival)) == answer

@@ -112,7 +112,7 @@ MALFORMED = {
 def test_events_that_were_not_stored_are_repeated(sandbox):
     """The triggerer is killed after firing: the next one fires the same events, with the same ids."""
     store = Store()
-    files = {sandbox.register(f"{number}.csv", "name\nC\n")["file_id"] for number in range(3)}
+    files = {sandbox.register_file(f"{number}.csv", "name\nC\n")["file_id"] for number in range(3)}
 
     async def scenario():
         async with running_triggerer() as first:
@@ -135,7 +135,7 @@ def test_events_that_were_not_stored_are_repeated(sandbox):
 def test_events_that_were_stored_are_not_repeated(sandbox):
     """After a restart, only new registrations are reported."""
     store = Store()
-    sandbox.register("1.csv", "name\nC\n")
+    sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
         async with running_triggerer() as first:
@@ -143,7 +143,7 @@ def test_events_that_were_stored_are_not_repeated(sandbox):
             _, _, seq = await first.next()
             first.manager.confirm_persisted([seq])
             await asyncio.sleep(1)
-        new = sandbox.register("2.csv", "name\nC\n")["file_id"]
+        new = sandbox.register_file("2.csv", "name\nC\n")["file_id"]
         async with running_triggerer() as second:
             second.start(watcher(sandbox), store)
             _, reported, _ = await second.next()
@@ -161,9 +161,9 @@ def test_watchers_of_a_connection_share_a_polling_loop(sandbox):
             triggerer.start(watcher(sandbox, event_types=["registration_submitted"]), files)
             triggerer.start(watcher(sandbox, event_types=["registration_drafts_submitted"]), drafts)
             triggerer.start(watcher(sandbox), Store())
-            sandbox.register("1.csv", "name\nC\n")
-            sandbox.stage({"name": "Aspirin"}, submit="registration")
-            sandbox.stage({"name": "Caffeine"}, submit="validation")
+            sandbox.register_file("1.csv", "name\nC\n")
+            sandbox.stage_drafts({"name": "Aspirin"}, submit="registration")
+            sandbox.stage_drafts({"name": "Caffeine"}, submit="validation")
             found = {}
             while len({(number, each["event"]) for number, events in found.items() for each in events}) < 5:
                 number, events, seq = await triggerer.next()
@@ -193,7 +193,7 @@ def test_a_failed_poll_is_retried(sandbox, fault):
     store = Store()
     store.failures = 1
     sandbox.faults([{"method": "GET", "path": "/registrations$", "times": 1, **fault}])
-    sandbox.register("1.csv", "name\nC\n")
+    sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
         async with running_triggerer() as triggerer:
@@ -207,7 +207,7 @@ def test_a_failed_poll_is_retried(sandbox, fault):
 
 def test_without_shared_streams_it_polls_itself(sandbox):
     """Airflow before 3.3 calls `run`."""
-    file_id = sandbox.register("1.csv", "name\nC\n")["file_id"]
+    file_id = sandbox.register_file("1.csv", "name\nC\n")["file_id"]
 
     async def scenario():
         events = watcher(sandbox).run()

@@ -91,7 +91,7 @@ def count_polls(sandbox):
 def test_a_registration_reaches_a_run(airflow, sandbox):
     """And two watchers of one connection share one polling loop."""
     airflow.wait("the watchers to poll", lambda: count_polls(sandbox) or None, 90)
-    file_id = sandbox.register("one.csv", "name\nC1\n")["file_id"]
+    file_id = sandbox.register_file("one.csv", "name\nC1\n")["file_id"]
     airflow.wait("the file to reach a run", lambda: file_id in processed(airflow)[0] or None, 60)
     sandbox.requests(clear=True)
     time.sleep(10)
@@ -103,7 +103,7 @@ def test_no_event_is_lost_when_the_triggerer_is_killed(airflow, sandbox):
     before, files = len(airflow.runs("files")), []
     for number, delay in enumerate((0.0, 0.7, 1.4), 2):
         for n in range(FILES // 3):
-            files.append(sandbox.register(f"burst-{number}-{n}.csv", "name\nC1\n")["file_id"])
+            files.append(sandbox.register_file(f"burst-{number}-{n}.csv", "name\nC1\n")["file_id"])
             time.sleep(0.1)
         time.sleep(delay)
         for pid in triggerers(airflow):
@@ -127,7 +127,7 @@ def test_events_that_airflow_drops_are_repeated(airflow, sandbox):
     of them there is no next one: the watcher reports it again, as its registration has no results."""
     before, files = len(airflow.runs("files")), []
     for number in range(8):
-        files.append(sandbox.register(f"slow-{number}.csv", "name\nC1\n")["file_id"])
+        files.append(sandbox.register_file(f"slow-{number}.csv", "name\nC1\n")["file_id"])
         time.sleep(1.1)
     started = time.monotonic()
     airflow.wait("all of them to reach a run", lambda: set(files) <= processed(airflow)[0] or None, 60)
@@ -140,7 +140,7 @@ def test_events_that_airflow_drops_are_repeated(airflow, sandbox):
 
 def test_reported_events_are_in_the_state_store(airflow, sandbox):
     """Finished registrations are removed with the next report."""
-    file_id = sandbox.register("last.csv", "name\nC1\n")["file_id"]
+    file_id = sandbox.register_file("last.csv", "name\nC1\n")["file_id"]
     airflow.wait("the last file to reach a run", lambda: file_id in processed(airflow)[0] or None, 90)
     [asset] = airflow.get("assets", name_pattern="kaleidoscope_registrations")["assets"]
     [entry] = airflow.get(f"assets/{asset['id']}/state-store")["asset_state_store"]

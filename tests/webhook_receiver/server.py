@@ -111,7 +111,7 @@ def concurrently(calls, max_workers=16):
 
 def register_file(sandbox, name="plate.csv"):
     """Register a file in the sandbox; return the body of the webhook for it."""
-    registration = sandbox.register(name, "name\nC1\n", record_ids=["r1"])["registration"]
+    registration = sandbox.register_file(name, "name\nC1\n", record_ids=["r1"])["registration"]
     return {
         "event": "registration_submitted",
         "operation_id": registration["operation_id"],

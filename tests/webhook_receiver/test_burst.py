@@ -24,19 +24,19 @@ def test_each_event_starts_one_run_despite_a_crash(server, sandbox, conn_id, tab
         webhook_signing="hmac",
         webhook_duplicates=1,
         webhook_retries=1000,
-        webhook_delay=0.05,
+        webhook_retry_delay=0.05,
     )
     files = sandbox.burst(FILES, SENDERS)
     wait_for(lambda: count_rows(server, table) >= FILES // 3, 60)
     server.kill()
     before_crash = count_rows(server, table)
     server.start()
-    wait_for(lambda: all(each["over"] for each in deliveries(sandbox)), 90)
+    wait_for(lambda: all(each["finished"] for each in deliveries(sandbox)), 90)
     sent = deliveries(sandbox)
     assert all(each["delivered"] for each in sent)
     assert FILES // 3 <= before_crash < FILES, "the crash was not in the middle"
     assert len(sent) == 2 * FILES
-    assert sum(each["tries"] for each in sent) > len(sent), "no delivery hit the crashed server"
+    assert sum(each["attempts"] for each in sent) > len(sent), "no delivery hit the crashed server"
     assert count_rows(server, table) == FILES
     [(distinct,)] = server.rows(f"SELECT count(DISTINCT {key}) FROM {table}")
     assert distinct == FILES

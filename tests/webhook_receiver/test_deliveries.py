@@ -65,8 +65,8 @@ def test_each_event_type_has_its_dag(server, sandbox):
     url = webhook_url(server, "by_event")
     sandbox.settings(webhook_url=url, webhook_secret=SECRET)
     register_file(sandbox)
-    submitted = sandbox.stage({"name": "Aspirin"}, submit="registration")
-    sandbox.stage({"name": "Caffeine"}, submit="validation")
+    submitted = sandbox.stage_drafts({"name": "Aspirin"}, submit="registration")
+    sandbox.stage_drafts({"name": "Caffeine"}, submit="validation")
     wait_for(lambda: all(each["delivered"] for each in sandbox.state()["kaleidoscope"]["webhooks"]))
     assert len(sandbox.state()["kaleidoscope"]["webhooks"]) == 3
     found = {dag_id: conf for dag_id, _, conf in runs(server)}

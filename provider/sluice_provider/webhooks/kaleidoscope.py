@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sluice_provider.errors import Conflict, InvalidInput, UnexpectedResponse
-from sluice_provider.sources.file_names import plain_name
+from sluice_provider.sources.file_names import safe_file_name
 
 SERVICE = "kaleidoscope"
 
@@ -103,7 +103,7 @@ def parse_payload(body: bytes) -> WebhookPayload:
         operation_id,
         subject_id if event == SUBMITTED else None,
         subject_id if event != SUBMITTED else None,
-        plain_name(name, subject_id) if name else None,
+        safe_file_name(name, subject_id) if name else None,
         _ids(fields, "record_ids"),
     )
 
