@@ -242,7 +242,7 @@ async def list_registrations(
 def _log_failed_poll(conn_id: str, operation_id: str, error: Exception) -> None:
     """Only the text of errors that are known to hold no secret is logged."""
     known = isinstance(error, (SluiceError, AirflowException, AirflowRuntimeError))
-    transient = isinstance(error, SluiceError) and not error.hopeless
+    transient = isinstance(error, SluiceError) and error.retryable
     log.log(
         logging.WARNING if transient else logging.ERROR,
         "Could not list the registrations of operation %s in Kaleidoscope (connection %r); retrying at the next "

@@ -276,7 +276,7 @@ def test_bad_arguments(remote, sluice_connections, args, words):
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
     with pytest.raises(InvalidInput, match=words) as refused:
         operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
-    assert refused.value.hopeless
+    assert not refused.value.retryable
     assert remote.requests() == []
 
 

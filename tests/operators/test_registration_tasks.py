@@ -389,7 +389,7 @@ def test_rows_that_are_rejected(stage, desk):
         ([{"name": "A", "colour": "red"}], "'colour': neither key fields nor data fields .*smiles"),
         ([{"name": "A"}, {"smiles": "C"}], "record 2 has no name, a key field; it has smiles"),
         ([], "no records to stage"),
-        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 has no JSON form"),
+        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),
         ("nowhere.csv", "no such file"),
         ("[{}]", "is the text of a list"),

@@ -176,8 +176,11 @@ def test_a_mapped_task(show, server):
 
 def set_visibility(page, hidden):
     """Let the browser report that its tab is hidden or visible."""
-    define = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});" % str(hidden).lower()
-    page.evaluate(define + "document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate(
+        "(value) => Object.defineProperty(document, 'hidden', { value, configurable: true }) && "
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        hidden,
+    )
 
 
 def is_jobs_request(request):

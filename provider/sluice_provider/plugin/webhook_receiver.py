@@ -123,7 +123,7 @@ async def list_registrations(key: ListKey) -> list[Registration]:
     """The registrations of an operation, by file or by drafts."""
     hook = KaleidoscopeHook(key.conn_id)
     endpoint = hook.get_registration_submissions if key.list.drafts else hook.get_registration_files
-    return key.list.parse(await hook.arun(sleep_budget(endpoint.describe(key.list.operation_id), SLEEP_BUDGET)))
+    return key.list.parse(await hook.arun(sleep_budget(endpoint.flow(key.list.operation_id), SLEEP_BUDGET)))
 
 
 class WebhookReceiver:
