@@ -512,7 +512,11 @@ def test_a_submission_that_failed(submit, desk):
     ("what", "args", "words"),
     [
         ("register", {"operation_id": ""}, "operation_id must be a non-empty id"),
-        ("register", {"file_id": "None"}, "file_id must be a non-empty id, not 'None': the XCom, parameter or variable"),
+        (
+            "register",
+            {"file_id": "None"},
+            "file_id must be a non-empty id, not 'None': the XCom, parameter or variable",
+        ),
         ("register", {"file_id": 7}, "file_id must be a non-empty id"),
         ("register", {"if_registered": "maybe"}, "if_registered must be one of 'reuse', 'fail', 'again'"),
         ("stage", {"key_field_names": None}, "key_field_names must name"),

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
-from sluice_provider.http.retry import send
+from sluice_provider.http.responses import ErrorFrom
+from sluice_provider.http.retry import RetryPolicy, send
 
 JsonObject = dict[str, Any]
 """A JSON object as a service sent it, or as it is sent to one: its members are checked where they are read."""
@@ -19,13 +20,14 @@ def drop_none(**members: Value | None) -> dict[str, Value]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def send_for_object(request: Request, **options: Any) -> Flow[JsonObject]:
-    """The JSON object that a request is answered with.
+def send_for_object(
+    request: Request, retry_policy: RetryPolicy | None = None, error_from: ErrorFrom | None = None
+) -> Flow[JsonObject]:
+    """`send`, for a response that is a JSON object.
 
-    :param options: those of `send`
     :raises UnexpectedResponse: the response is no JSON object
     """
-    response = yield from send(request, **options)
+    response = yield from send(request, retry_policy, error_from)
     body = response.json()
     if not isinstance(body, dict):
         raise UnexpectedResponse(f"{request} answered {response.status} without a JSON object: {response.text!r:.200}")

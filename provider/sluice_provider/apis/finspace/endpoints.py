@@ -27,7 +27,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.pagination import token_pages
-from sluice_provider.http.responses import error_from
+from sluice_provider.http.responses import ErrorFrom, error_from
 from sluice_provider.http.retry import RetryPolicy
 from sluice_provider.jobs import Job, JobState
 from sluice_provider.jobs.polling import JobType, Where
@@ -89,7 +89,7 @@ def create_changeset(
     path = f"{_database(environment_id, database_name)}/changesets"
     body = {"changeRequests": [dict(request) for request in change_requests], "clientToken": token}
     call = Request("POST", path, json=body, idempotent=True)
-    answer = yield from _object(call, RetryPolicy(within=LAST_REPEAT - token_age), _verdict_on_changeset)
+    answer = yield from _object(call, _verdict_on_changeset, RetryPolicy(within=LAST_REPEAT - token_age))
     _changeset_id(answer)
     return answer
 
@@ -162,7 +162,7 @@ def create_database(
         clientToken=token,
     )
     call = Request("POST", f"{_environment(environment_id)}/databases", json=body, idempotent=True)
-    return (yield from _object(call, RetryPolicy(within=LAST_REPEAT), _verdict))
+    return (yield from _object(call, _verdict, RetryPolicy(within=LAST_REPEAT)))
 
 
 def get_database(environment_id: str, database_name: str) -> Flow[Raw]:
@@ -343,7 +343,7 @@ def _database(environment_id: str, database_name: str) -> str:
 
 
 def _get(path: str) -> Flow[Raw]:
-    return (yield from _object(Request("GET", path, idempotent=True), verdict=_verdict))
+    return (yield from _object(Request("GET", path, idempotent=True), _verdict))
 
 
 def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
@@ -355,7 +355,7 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
             params["nextToken"] = token
         if page_size is not None:
             params["maxResults"] = page_size
-        answer = yield from _object(Request("GET", path, params, idempotent=True), verdict=_verdict)
+        answer = yield from _object(Request("GET", path, params, idempotent=True), _verdict)
         found = answer.get(member) or []
         if not isinstance(found, list):
             raise UnexpectedResponse(f"GET {path} answered without a list of {member}: {answer!r:.200}")
@@ -364,8 +364,8 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
     return (yield from token_pages(page))
 
 
-def _object(request: Request, *args: Any, **options: Any) -> Flow[Raw]:
-    return _timed((yield from send_for_object(request, *args, **options)))
+def _object(request: Request, error_from: ErrorFrom, retry_policy: RetryPolicy | None = None) -> Flow[Raw]:
+    return _timed((yield from send_for_object(request, retry_policy, error_from)))
 
 
 def _timed(raw: Any) -> Raw:
