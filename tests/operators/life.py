@@ -563,15 +563,15 @@ class _Asyncio:
 @contextmanager
 def changing(path: Path, then: str | None) -> Iterator[None]:
     """As soon as it was read once, a file has other content, or is gone."""
-    from sluice_provider.sources.readers import File
+    from sluice_provider.sources.readers import FileSource
 
-    original = File.__iter__
+    original = FileSource.__iter__
 
     def read(self: Any) -> Iterator[Any]:
         yield from original(self)
         path.unlink(missing_ok=True) if then is None else path.write_text(then)
 
-    with mock.patch.object(File, "__iter__", read):
+    with mock.patch.object(FileSource, "__iter__", read):
         yield
 
 
