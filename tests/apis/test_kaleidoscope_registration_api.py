@@ -470,7 +470,7 @@ def test_an_export_says_what_it_wants(tmp_path):
 
 def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
-    from sluice_provider.http import polling
+    from sluice_provider.jobs import polling
 
     class Time:
         now = 1000.0
