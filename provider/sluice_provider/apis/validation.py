@@ -92,4 +92,5 @@ def check_exactly_one(**arguments: Any) -> None:
     given = [name for name, value in arguments.items() if value is not None]
     if len(given) != 1:
         names = " and ".join(arguments)
-        raise InvalidInput(f"give exactly one of {names}: {' and '.join(given) or 'none'} was given")
+        found = f"{' and '.join(given)} were given" if given else "none was given"
+        raise InvalidInput(f"give exactly one of {names}: {found}")
