@@ -35,7 +35,7 @@ def download(airflow, desk, tmp_path):
 @pytest.fixture
 def upload(desk):
     """Somebody uploads a file; gives its id."""
-    return lambda content, name="big.csv": desk.sandbox.register(name, content, register=False)["file_id"]
+    return lambda content, name="big.csv": desk.sandbox.register_file(name, content, register=False)["file_id"]
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
     ("args", "words"),
     [
         ({"file_id": ""}, "file_id must be a non-empty id"),
-        ({"file_id": "None"}, "was it taken from an XCom"),
+        ({"file_id": "None"}, "file_id must be a non-empty id"),
         ({"destination": None}, "give exactly one of destination and path"),
         ({"destination": " "}, "destination must be the path or URL of a folder, and is empty"),
         ({"destination": "x", "path": "y/z"}, "give exactly one of destination and path"),
@@ -191,7 +191,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
         ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
         ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
-        ({"operation_id": ""}, "operation_id must be a string"),
+        ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
@@ -294,7 +294,7 @@ def test_an_export_that_is_refused(export):
         ({"view_field_ids": []}, "view_field_ids must be a non-empty list of strings"),
         ({"filters": {"where": 1}}, "filters must be a dict with some of view_field_filters"),
         ({"filters": "x"}, "filters must be a dict"),
-        ({"search_text": " "}, "search_text must be a string"),
+        ({"search_text": " "}, "search_text must be a non-empty string"),
     ],
 )
 def test_an_export_that_cannot_be_asked_for(export, desk, args, words):

@@ -315,7 +315,7 @@ def test_batches_are_imports_of_their_own(stage, desk):
 
 def test_a_request_that_is_too_large_is_halved(stage, desk):
     """Until it fits."""
-    desk.sandbox.settings(body_limit=2000)
+    desk.sandbox.settings(max_body_bytes=2000)
     rows = [{"name": f"C{number}", "smiles": "C" * 100} for number in range(40)]
     life = stage(records=rows).go()
     assert (life.state, len(desk.state["drafts"])) == ("success", 40)
@@ -389,7 +389,7 @@ def test_rows_that_are_rejected(stage, desk):
         ([{"name": "A", "colour": "red"}], "'colour': neither key fields nor data fields .*smiles"),
         ([{"name": "A"}, {"smiles": "C"}], "record 2 has no name, a key field; it has smiles"),
         ([], "no records to stage"),
-        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 has no JSON form"),
+        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),
         ("nowhere.csv", "no such file"),
         ("[{}]", "is the text of a list"),
@@ -519,7 +519,7 @@ def test_a_submission_that_failed(submit, desk):
         ),
         ("register", {"file_id": 7}, "file_id must be a non-empty id"),
         ("register", {"if_registered": "maybe"}, "if_registered must be one of 'reuse', 'fail', 'again'"),
-        ("stage", {"key_field_names": None}, "key_field_names must name"),
+        ("stage", {"key_field_names": None}, "key_field_names must be a non-empty list"),
         ("stage", {"key_field_names": "name"}, "key_field_names must be a non-empty list of strings"),
         ("stage", {"key_field_names": ["name", "name"]}, "key_field_names must not contain the same string twice"),
         ("stage", {"key_field_names": [""]}, "key_field_names[0] must be a non-empty string"),
@@ -527,7 +527,7 @@ def test_a_submission_that_failed(submit, desk):
         ("stage", {"max_bytes": 10}, "max_bytes"),
         ("stage", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"record_ids": []}, "record_ids must be a non-empty list of strings"),
-        ("submit", {"record_ids": "abc"}, "record_ids must be a list"),
+        ("submit", {"record_ids": "abc"}, "record_ids must be a non-empty list"),
         ("submit", {"record_ids": ["a b"]}, "record_ids[0] must be one id"),
         ("submit", {"on_rejected_rows": "x"}, "on_rejected_rows"),
         ("submit", {"operation_id": None}, "operation_id must be a non-empty id"),

@@ -16,13 +16,13 @@ from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.paths import segment
 from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import (
-    Answered,
     AuthenticationFailed,
     Conflict,
     NotFound,
     PermissionDenied,
     RateLimited,
     SluiceError,
+    StatusError,
     UnexpectedResponse,
 )
 from sluice_provider.http.flow import Flow, Request, Response
@@ -255,7 +255,7 @@ JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_statu
 
 # --- what a reply means ---------------------------------------------------------------------------------------------
 
-CODES: Mapping[str, type[Answered]] = {
+CODES: Mapping[str, type[StatusError]] = {
     "AccessDeniedException": PermissionDenied,
     **dict.fromkeys(
         (
@@ -286,10 +286,10 @@ def _told(call: Request, reply: Response, passing: tuple[str, ...]) -> SluiceErr
     :param passing: codes of what only comes too early
     """
     error = error_from(call, reply)
-    if not isinstance(error, Answered):
+    if not isinstance(error, StatusError):
         return error
     code = _code(reply) or error.code
-    kind: type[Answered] = RateLimited if code in passing else CODES.get(code or "", type(error))
+    kind: type[StatusError] = RateLimited if code in passing else CODES.get(code or "", type(error))
     named = ", ".join(text for text in (code, error.request_id and f"request {error.request_id}") if text)
     return kind(
         f"{error} ({named})" if named else str(error),
