@@ -1,4 +1,4 @@
-"""What a person on call does, in a real browser, with a whole Airflow and the sandbox."""
+"""What users do, in a real browser, with a whole Airflow and the sandbox."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLE = "liquid_decisions_roundtrip"
 
 @pytest.fixture(scope="module")
 def sandbox(_sluice_server):
-    """One sandbox for all of this module."""
+    """One sandbox for this module."""
     _sluice_server.reset()
     _sluice_server.settings(job_seconds=12)
     return _sluice_server
@@ -28,7 +28,7 @@ def sandbox(_sluice_server):
 
 @pytest.fixture(scope="module")
 def airflow(browser, sandbox, tmp_path_factory):
-    """One Airflow for all of this module, with an example DAG and without the connection that is added by hand."""
+    """One Airflow for this module, with an example DAG, and without the connection that a test adds."""
     folder = tmp_path_factory.mktemp("ui")
     dags, data = folder / "dags", folder / "data"
     shutil.copytree(Path(__file__).parent / "dags", dags)
@@ -49,7 +49,7 @@ def airflow(browser, sandbox, tmp_path_factory):
 
 @pytest.fixture
 def jobs(page, airflow):
-    """Opens the page with the remote jobs, by way of Airflow's own menu."""
+    """Opens the Remote jobs page by Airflow's menu."""
 
     def open_page():
         page.goto(f"{airflow.url}/")
@@ -61,29 +61,29 @@ def jobs(page, airflow):
     return open_page
 
 
-def begin(airflow, dag_id):
-    """Let a DAG run once, until its task is deferred or over."""
+def start_run(airflow, dag_id):
+    """Trigger a DAG and wait until its task is deferred or over; return the run id."""
     airflow.unpause(dag_id)
     run_id = airflow.trigger(dag_id)
 
-    def look():
+    def deferred_or_over():
         states = {each["state"] for each in airflow.task_instances(dag_id, run_id)}
         return states & {"deferred", "success", "failed"} or None
 
-    airflow.wait(f"{dag_id} to be deferred", look, 60)
+    airflow.wait(f"{dag_id} to be deferred", deferred_or_over, 60)
     return run_id
 
 
-def line(page, run_id, state):
-    """The line of a run's job when it is in this state, which the page shows without being loaded again."""
-    found = page.get_by_role("row").filter(has_text=run_id).filter(has=page.locator(".sluice-state", has_text=state))
-    found.first.wait_for()
-    return found.first
+def job_row(page, run_id, state):
+    """The row of a run's job, once the page shows this state without being reloaded."""
+    row = page.get_by_role("row").filter(has_text=run_id).filter(has=page.locator(".sluice-state", has_text=state))
+    row.first.wait_for()
+    return row.first
 
 
 def test_a_connection_is_added_and_tested(page, airflow, sandbox):
-    """Through the form, port and all in the host and the port's own field left empty; then tested from the list."""
-    told = json.loads(sandbox.connections()["liquid_decisions_default"])
+    """With the form, with a URL as host and an empty port; then tested from the list."""
+    fields = json.loads(sandbox.connections()["liquid_decisions_default"])
     page.goto(f"{airflow.url}/connections")
     page.get_by_role("button", name="Add Connection").click()
     page.locator("[name=connection_id]").fill("liquid_decisions_default")
@@ -91,19 +91,22 @@ def test_a_connection_is_added_and_tested(page, airflow, sandbox):
     page.keyboard.type("Liquid")
     page.keyboard.press("Enter")
     page.locator("[name=host]").fill(f"{sandbox.url}/liquid-decisions")
-    page.locator("[name=login]").fill(told["login"])
-    page.locator("[name=password]").fill(told["password"])
+    page.locator("[name=login]").fill(fields["login"])
+    page.locator("[name=password]").fill(fields["password"])
     page.get_by_role("button", name="Extra Fields", exact=True).click()
-    for name, value in told["extra"].items():
+    for name, value in fields["extra"].items():
         page.locator(f"[name=element_{name}]").fill(value)
     page.get_by_role("button", name="Save").click()
     row = page.get_by_role("row").filter(has_text="liquid_decisions_default")
     row.wait_for()
     assert airflow.get("connections/liquid_decisions_default")["port"] is None
-    with page.expect_response("**/connections/test") as reply:
+    with page.expect_response("**/connections/test") as response:
         row.get_by_role("button", name="Test Connection").click()
-    assert reply.value.status == httpx.codes.OK
-    assert reply.value.json() == {"status": True, "message": "Connected to community 'Sluice' as 'sluice@example.com'."}
+    assert response.value.status == httpx.codes.OK
+    assert response.value.json() == {
+        "status": True,
+        "message": "Connected to community 'Sluice' as 'sluice@example.com'.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,35 +133,39 @@ def test_the_form_of_each_type(page, airflow, title, standard, extra):
         form.get_by_text(label, exact=True).wait_for()
 
 
-def test_nothing_ran_yet(jobs):
-    """The page says how a job comes to be there."""
-    jobs().get_by_text("No remote jobs in this time").wait_for()
+def test_no_jobs_yet(jobs):
+    """The page says when jobs are listed."""
+    page = jobs()
+    page.locator(".sluice-notice", has_text="No remote jobs").wait_for()
+    assert "A job is listed as soon as a task submits it" in page.locator(".sluice-notice").inner_text()
+    assert page.locator("tbody tr").count() == 0
 
 
-def test_an_example_dag_is_watched(jobs, airflow, picture):
-    """Its jobs appear while they run, and end, in front of somebody who only looks."""
+def test_the_page_follows_a_running_dag(jobs, airflow, picture):
+    """Its jobs appear while they run, and their ends are shown without reloading the page."""
     page = jobs()
     airflow.unpause(EXAMPLE)
     page.get_by_role("button", name="Refresh").wait_for()
     run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None), 60)
-    airflow.wait("its tasks", lambda: _deferred(airflow, run["dag_run_id"]) or None, 60)
+    airflow.wait("its tasks", lambda: deferred_tasks(airflow, run["dag_run_id"]) or None, 60)
     page.get_by_role("button", name="Refresh").click()
-    row = line(page, run["dag_run_id"], "Running")
+    row = job_row(page, run["dag_run_id"], "Running")
     assert "Liquid Decisions import" in row.inner_text()
     picture("jobs-running")
-    line(page, run["dag_run_id"], "Succeeded")
+    job_row(page, run["dag_run_id"], "Succeeded")
     airflow.wait_run(EXAMPLE, run["dag_run_id"], timeout=120)
 
 
-def _deferred(airflow, run_id):
+def deferred_tasks(airflow, run_id):
+    """The deferred task instances of a run of the example."""
     return [each for each in airflow.task_instances(EXAMPLE, run_id) if each["state"] == "deferred"]
 
 
-def test_one_click_to_the_service(jobs, airflow, sandbox):
-    """From the list and from the tab, in a new window of the browser."""
-    run_id = begin(airflow, "compounds")
+def test_a_link_to_the_service(jobs, airflow, sandbox):
+    """In the list and in the tab; it opens a new browser tab."""
+    run_id = start_run(airflow, "compounds")
     page = jobs()
-    row = line(page, run_id, "Running")
+    row = job_row(page, run_id, "Running")
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     link = row.get_by_role("link", name=re.compile("Open in Kaleidoscope"))
     with page.expect_popup() as popup:
@@ -174,12 +181,12 @@ def test_one_click_to_the_service(jobs, airflow, sandbox):
 
 
 def test_the_history_of_a_job(page, airflow, sandbox, picture):
-    """From the submission to the end, without being loaded again."""
+    """From the submission to the end, without reloading the page."""
     [run] = airflow.runs("compounds")
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     page.goto(f"{airflow.url}/dags/compounds/runs/{run['dag_run_id']}/tasks/push")
     page.get_by_role("link", name="Remote job").click()
-    page.locator(".sluice-state", has_text="Succeeded").wait_for()  # as the trigger writes; then the task does
+    page.locator(".sluice-state", has_text="Succeeded").wait_for()  # written by the trigger, then by the task
     page.locator(".sluice-history li", has_text="Ended").wait_for()
     events = [each.inner_text() for each in page.locator(".sluice-history li").all()]
     assert "Submitting" in events[0]
@@ -191,29 +198,31 @@ def test_the_history_of_a_job(page, airflow, sandbox, picture):
 
 
 def test_a_task_without_a_remote_job(page, airflow):
-    """Says so in one line. Its process had loaded the plugin, and nothing that only the API server needs."""
+    """The tab says so. Its process has loaded the plugin, and nothing that only the API server needs."""
     airflow.unpause("plain")
     run_id = airflow.trigger("plain")
     assert airflow.wait_run("plain", run_id, timeout=60)["state"] == "success"
-    page.goto(f"{airflow.url}/dags/plain/runs/{run_id}/tasks/loaded/plugin/sluice-job")
-    assert page.locator(".sluice-notice", has_text="no remote job").inner_text() == "This task has no remote job."
-    loaded = airflow.xcom("plain", run_id, "loaded")
-    assert loaded == ["sluice_provider.plugin", "sluice_provider.plugin.connection_test"]
+    page.goto(f"{airflow.url}/dags/plain/runs/{run_id}/tasks/loaded_modules/plugin/sluice-job")
+    assert page.locator(".sluice-notice", has_text="remote job").inner_text() == (
+        "This task instance has not submitted a remote job."
+    )
+    modules = airflow.xcom("plain", run_id, "loaded_modules")
+    assert modules == ["sluice_provider.plugin", "sluice_provider.plugin.connection_test"]
 
 
 def test_why_a_job_failed(jobs, airflow, sandbox):
-    """In the service's words, in the list: nobody has to read a log."""
+    """The service's message is in the list, so nobody has to read a log."""
     sandbox.settings(fail_imports=1, job_seconds=1)
-    run_id = begin(airflow, "compounds")
+    run_id = start_run(airflow, "compounds")
     airflow.wait_run("compounds", run_id, timeout=60)
-    row = line(jobs(), run_id, "Failed")
+    row = job_row(jobs(), run_id, "Failed")
     assert "could not be processed" in row.inner_text()
 
 
-def test_a_user_ends_a_deferred_task(page, airflow, sandbox):
-    """Marked as failed in the browser: Liquid Decisions is asked to cancel, and the page shows it."""
+def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
+    """The trigger asks Liquid Decisions to cancel the job, and the tab shows it."""
     sandbox.settings(fail_imports=0, job_seconds=300)
-    run_id = begin(airflow, "accounts")
+    run_id = start_run(airflow, "accounts")
     page.goto(f"{airflow.url}/dags/accounts/runs/{run_id}/tasks/import_accounts/plugin/sluice-job")
     page.locator(".sluice-state", has_text="Running").wait_for()
     page.get_by_role("button", name="Mark Task Instance as").click()
@@ -225,5 +234,9 @@ def test_a_user_ends_a_deferred_task(page, airflow, sandbox):
         return any(each["status"].startswith("Cancel") for each in jobs) or None
 
     airflow.wait("Liquid Decisions to be asked to cancel", cancelled, 60)
-    page.locator(".sluice-state", has_text=re.compile("Cancel")).wait_for()
-    page.locator(".sluice-w-cancel").wait_for()
+    state = page.locator(".sluice-state", has_text=re.compile("Cancel"))
+    state.wait_for()
+    event = page.locator(".sluice-event-cancel")
+    event.first.wait_for()
+    assert state.inner_text() in ("Cancelling", "Cancelled")
+    assert event.locator("b").first.inner_text() == "Cancelling"

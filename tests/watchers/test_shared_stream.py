@@ -1,4 +1,4 @@
-"""The watcher in Airflow's own stream manager, without the rest: what it tells, and what it remembers when."""
+"""The watcher in Airflow's own stream manager, without the rest: what it reports, and what it stores when."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ pytestmark = pytest.mark.airflow
 
 
 class Store:
-    """An asset's state store, which outlives the triggerer. Values cross as JSON, as they do in Airflow."""
+    """An asset's state store, which survives the triggerer. Values are passed as JSON, as in Airflow."""
 
     def __init__(self):
-        self.kept, self.broken = {}, 0
+        self.values, self.failures = {}, 0
 
     async def aget(self, key):
         """As of `AssetStateStoreAccessors`."""
-        if self.broken:
+        if self.failures:
             from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
             from airflow.sdk.execution_time.comms import ErrorResponse
 
-            self.broken -= 1
+            self.failures -= 1
             raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
-        return json.loads(self.kept[key]) if key in self.kept else None
+        return json.loads(self.values[key]) if key in self.values else None
 
     async def aset(self, key, value):
         """As of `AssetStateStoreAccessors`."""
-        self.kept[key] = json.dumps(value)
+        self.values[key] = json.dumps(value)
 
 
 class Triggerer:
-    """Runs watchers as Airflow's runner does: what they fire is stored when somebody says so."""
+    """Runs watchers as Airflow's runner does. A test decides when a fired event is stored."""
 
     def __init__(self):
         from airflow.triggers.shared_stream import SharedStreamManager
@@ -46,7 +46,7 @@ class Triggerer:
         self.tasks = []
 
     def start(self, trigger, store):
-        """A watcher begins."""
+        """Start a watcher."""
         trigger.asset_state_store = store
         self.tasks.append(asyncio.create_task(self._run(len(self.tasks) + 1, trigger)))
 
@@ -58,16 +58,16 @@ class Triggerer:
             await self.fired.put((number, event.payload["events"], seq))
 
     async def next(self, seconds=8.0):
-        """What is fired next."""
+        """The next event: number of the watcher, registrations, sequence number."""
         return await asyncio.wait_for(self.fired.get(), seconds)
 
-    async def quiet(self, seconds=2.5):
-        """Whether nothing is fired."""
+    async def is_quiet(self, seconds=2.5):
+        """Whether nothing is fired for so long."""
         await asyncio.sleep(seconds)
         return self.fired.empty()
 
-    async def die(self):
-        """Without a word."""
+    async def kill(self):
+        """Stop without any clean-up of the watchers' own."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -76,88 +76,88 @@ class Triggerer:
 
 
 @asynccontextmanager
-async def alive():
-    """A triggerer for a while."""
+async def running_triggerer():
+    """A triggerer that is killed at the end."""
     triggerer = Triggerer()
     try:
         yield triggerer
     finally:
-        await triggerer.die()
+        await triggerer.kill()
 
 
 def watcher(sandbox, **more):
-    """Looks every second."""
+    """A watcher of the sandbox's operation that polls every second."""
     operation = sandbox.state()["kaleidoscope"]["ids"]["operation_id"]
     return KaleidoscopeRegistrationTrigger([operation], **{"poll_interval": 1, "repeat_after": 60, **more})
 
 
 def run(scenario):
-    """On a loop of its own."""
+    """Run a coroutine function in a new event loop."""
     return asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 @pytest.fixture
 def sandbox(sluice_sandbox, sluice_connections):
-    """Where the watcher looks."""
+    """The sandbox that the watcher polls."""
     return sluice_sandbox
 
 
-NONSENSE = {
+MALFORMED = {
     "path": "/registration_submissions$",
     "status": 200,
     "body": [{"id": "s-1", "status": "pending", "submitted_record_ids": 5}],
 }
 
 
-def test_what_was_not_stored_is_told_again(sandbox):
-    """The triggerer dies after firing: the next one fires the same events, with the same identities."""
+def test_events_that_were_not_stored_are_repeated(sandbox):
+    """The triggerer is killed after firing: the next one fires the same events, with the same ids."""
     store = Store()
     files = {sandbox.register_file(f"{number}.csv", "name\nC\n")["file_id"] for number in range(3)}
 
     async def scenario():
-        async with alive() as first:
+        async with running_triggerer() as first:
             first.start(watcher(sandbox), store)
-            _, told, _ = await first.next()
-            assert await first.quiet(), "what is under way is not told beside"
-        async with alive() as second:
+            _, reported, _ = await first.next()
+            assert await first.is_quiet(), "events in flight are not repeated"
+        async with running_triggerer() as second:
             second.start(watcher(sandbox), store)
             _, again, seq = await second.next()
             second.manager.confirm_persisted([seq])
             await asyncio.sleep(1.5)
-        return told, again
+        return reported, again
 
-    told, again = run(scenario)
-    assert {each["file_id"] for each in told} == files, "all of one look in one event"
-    assert [each["id"] for each in told] == [each["id"] for each in again]
-    assert len(store.kept) == 1
+    reported, again = run(scenario)
+    assert {each["file_id"] for each in reported} == files, "one event with all registrations of a poll"
+    assert [each["id"] for each in reported] == [each["id"] for each in again]
+    assert len(store.values) == 1
 
 
-def test_what_was_stored_is_not_told_again(sandbox):
-    """Only what came meanwhile."""
+def test_events_that_were_stored_are_not_repeated(sandbox):
+    """After a restart, only new registrations are reported."""
     store = Store()
     sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
-        async with alive() as first:
+        async with running_triggerer() as first:
             first.start(watcher(sandbox), store)
             _, _, seq = await first.next()
             first.manager.confirm_persisted([seq])
             await asyncio.sleep(1)
         new = sandbox.register_file("2.csv", "name\nC\n")["file_id"]
-        async with alive() as second:
+        async with running_triggerer() as second:
             second.start(watcher(sandbox), store)
-            _, told, _ = await second.next()
-            assert [each["file_id"] for each in told] == [new]
+            _, reported, _ = await second.next()
+            assert [each["file_id"] for each in reported] == [new]
 
     run(scenario)
 
 
-def test_watchers_of_a_connection_share_their_looks(sandbox):
-    """Each is told what it asked for, and has a memory of its own."""
+def test_watchers_of_a_connection_share_a_polling_loop(sandbox):
+    """Each reports the event types that it was configured for, and has its own state."""
     files, drafts = Store(), Store()
 
     async def scenario():
-        async with alive() as triggerer:
+        async with running_triggerer() as triggerer:
             triggerer.start(watcher(sandbox, event_types=["registration_submitted"]), files)
             triggerer.start(watcher(sandbox, event_types=["registration_drafts_submitted"]), drafts)
             triggerer.start(watcher(sandbox), Store())
@@ -165,13 +165,16 @@ def test_watchers_of_a_connection_share_their_looks(sandbox):
             sandbox.stage_drafts({"name": "Aspirin"}, submit="registration")
             sandbox.stage_drafts({"name": "Caffeine"}, submit="validation")
             found = {}
-            while len({(who, each["event"]) for who, told in found.items() for each in told}) < 5:
-                who, told, seq = await triggerer.next()
-                found.setdefault(who, []).extend(told)
+            while len({(number, each["event"]) for number, events in found.items() for each in events}) < 5:
+                number, events, seq = await triggerer.next()
+                found.setdefault(number, []).extend(events)
                 triggerer.manager.confirm_persisted([seq])
             sandbox.requests(clear=True)
             await asyncio.sleep(3)
-            return {who: {each["event"].removeprefix("registration_") for each in told} for who, told in found.items()}
+            return {
+                number: {each["event"].removeprefix("registration_") for each in events}
+                for number, events in found.items()
+            }
 
     found = run(scenario)
     assert found == {
@@ -184,39 +187,39 @@ def test_watchers_of_a_connection_share_their_looks(sandbox):
     assert 2 <= paths.count("registration_submissions") <= 4
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 200, "body": [7]}, NONSENSE])
-def test_a_bad_look_is_not_the_end(sandbox, fault):
-    """Nor a store that cannot be read at first: then nothing is told before it can."""
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 404}, {"status": 200, "body": [7]}, MALFORMED])
+def test_a_failed_poll_is_retried(sandbox, fault):
+    """And so is reading the state store; nothing is reported before that has succeeded."""
     store = Store()
-    store.broken = 1
+    store.failures = 1
     sandbox.faults([{"method": "GET", "path": "/registrations$", "times": 1, **fault}])
     sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
-        async with alive() as triggerer:
+        async with running_triggerer() as triggerer:
             triggerer.start(watcher(sandbox), store)
-            _, told, _ = await triggerer.next(15)
-            return told
+            _, reported, _ = await triggerer.next(15)
+            return reported
 
     assert len(run(scenario)) == 1
-    assert store.broken == 0
+    assert store.failures == 0
 
 
-def test_without_shared_streams_it_looks_for_itself(sandbox):
+def test_without_shared_streams_it_polls_itself(sandbox):
     """Airflow before 3.3 calls `run`."""
     file_id = sandbox.register_file("1.csv", "name\nC\n")["file_id"]
 
     async def scenario():
         events = watcher(sandbox).run()
-        told = await anext(events)
+        event = await anext(events)
         await events.aclose()
-        return told.payload["events"]
+        return event.payload["events"]
 
     assert [each["file_id"] for each in run(scenario)] == [file_id]
 
 
-def test_a_watcher_is_known_by_its_arguments():
-    """They go through Airflow's database and make the same watcher, and hold no secret."""
+def test_serialization():
+    """A watcher is restored from Airflow's database with the same arguments."""
     trigger = KaleidoscopeRegistrationTrigger(["op-1", "op-2", "op-1"], "k", 5, 50, ["registration_submitted"])
     path, kwargs = trigger.serialize()
     assert path == "sluice_provider.watchers.KaleidoscopeRegistrationTrigger"
@@ -225,18 +228,18 @@ def test_a_watcher_is_known_by_its_arguments():
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("arguments", "message"),
     [
         ({"operation_ids": "op-1"}, "operation_ids"),
         ({"operation_ids": []}, "operation_ids"),
         ({"operation_ids": [None]}, "operation_ids"),
-        ({"event_types": ["everything"]}, "event_types"),
+        ({"event_types": ["everything"]}, r"event_types must be one or more of .*, not \['everything'\]"),
         ({"event_types": []}, "event_types"),
-        ({"poll_interval": 0.1}, "poll_interval"),
-        ({"poll_interval": 60, "repeat_after": 30}, "repeat_after"),
+        ({"poll_interval": 0.1}, "poll_interval must be at least 1 s, not 0.1"),
+        ({"poll_interval": 60, "repeat_after": 30}, r"repeat_after must be at least poll_interval \(60 s\), not 30"),
     ],
 )
-def test_wrong_arguments_are_told_when_the_dag_is_parsed(more, words):
-    """And not when nobody looks."""
-    with pytest.raises(InvalidInput, match=words):
-        KaleidoscopeRegistrationTrigger(**{"operation_ids": ["op-1"], **more})
+def test_invalid_arguments_fail_when_the_dag_is_parsed(arguments, message):
+    """Not later in the triggerer."""
+    with pytest.raises(InvalidInput, match=message):
+        KaleidoscopeRegistrationTrigger(**{"operation_ids": ["op-1"], **arguments})

@@ -1,4 +1,4 @@
-"""DAGs that are looked at in a browser. Where their files lie is said by SLUICE_UI_DATA."""
+"""DAGs for the browser tests. Their files are in the folder named by SLUICE_UI_DATA."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ with DAG("accounts", schedule=None):
 with DAG("plain", schedule=None):
 
     @task
-    def loaded() -> list[str]:
-        """What this process has loaded of the plugin."""
+    def loaded_modules() -> list[str]:
+        """The modules of the plugin that this process has loaded."""
         return sorted(name for name in sys.modules if name.startswith("sluice_provider.plugin"))
 
-    loaded()
+    loaded_modules()

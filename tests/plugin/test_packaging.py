@@ -1,4 +1,4 @@
-"""What the plugin costs where it is not needed, and that what is needed is shipped."""
+"""The plugin is cheap to import, and its scripts are in the wheel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def loaded_by(*lines, after):
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_the_plugin_is_cheap():
+def test_the_plugin_imports_little():
     """Every task, triggerer and DAG processor imports it: no web framework, no models, no application."""
     plugins = (
         "import airflow.sdk, airflow.providers.common.compat.sdk; airflow.providers.common.compat.sdk.AirflowPlugin"
@@ -40,15 +40,15 @@ def test_the_plugin_is_cheap():
     assert {name for name in more if name.startswith("airflow.")} <= {"airflow.sdk.bases.operatorlink"}
 
 
-def test_the_application_is_what_costs():
-    """The reader above sees what is there: where it is built, the web framework is loaded."""
+def test_loaded_by_sees_imports():
+    """So the test above can fail."""
     more = loaded_by("import sluice_provider.plugin.jobs_view", "import fastapi", after="pass")
     assert "fastapi" in more
     assert "airflow" not in loaded_by("import sluice_provider.plugin.jobs_view", after="import sluice_provider.plugin")
 
 
-def test_the_scripts_are_shipped(tmp_path):
-    """A wheel has the page with everything that it loads."""
+def test_the_scripts_are_in_the_wheel(tmp_path):
+    """With everything that the page loads."""
     pytest.importorskip("hatchling")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
@@ -59,10 +59,10 @@ def test_the_scripts_are_shipped(tmp_path):
     assert files <= names
 
 
-def test_nothing_comes_from_elsewhere():
-    """No script, font or picture of another host, and nothing that was built."""
+def test_the_page_is_self_contained_source():
+    """No script, font or image of another host, and no build output."""
     for path in STATIC.iterdir():
         text = path.read_text()
         assert "http://" not in text, path.name
         assert "https://" not in text, path.name
-        assert max(map(len, text.splitlines())) <= 120, f"{path.name} is for people to read"
+        assert max(map(len, text.splitlines())) <= 120, f"{path.name} must be readable"
