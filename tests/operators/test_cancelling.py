@@ -23,7 +23,7 @@ pytestmark = pytest.mark.airflow
 def echo(monkeypatch):
     """Echo, known to the package by one line in its list of systems."""
     remote = Echo()
-    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SERVICES, SERVICE))
+    monkeypatch.setattr(systems, "SERVICES", (*systems.SERVICES, SERVICE))
     monkeypatch.setitem(systems.BY_NAME, SERVICE.name, SERVICE)
     monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_module)
     monkeypatch.setenv("AIRFLOW_CONN_ECHO_DEFAULT", remote.connection)
