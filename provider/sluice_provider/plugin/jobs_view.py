@@ -267,7 +267,7 @@ def job(found: ListedJob) -> dict[str, Any]:
     return {
         **_bar(found),
         "title": title(found.service),
-        "noun": text(summary.get("noun"), 100) or text(summary.get("kind"), 100) or "job",
+        "noun": text(summary.get("noun"), 100) or text(summary.get("job_type"), 100) or "job",
         "ids": ids[:3],
         "id_count": max(len(ids), count(summary.get("id_count")) or 0),
         "url": web_url(summary.get("url")),

@@ -14,9 +14,17 @@ from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.errors import InvalidInput, Unreachable
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.polling import Elapsed
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, digest, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Repeat, Unit, search
+from sluice_provider.jobs.spec import (
+    JobSpec,
+    Phase,
+    Prepared,
+    ReconcileResult,
+    RepeatRequest,
+    Unit,
+    reconcile_by_search,
+)
 
 Raw = dict[str, Any]
 
@@ -56,8 +64,8 @@ class ChangesetJob(JobSpec):
         self._region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return api.where(self.environment_id, self.database_name, self._region_name)
+    def locator(self) -> Mapping[str, str]:
+        return api.locator(self.environment_id, self.database_name, self._region_name)
 
     @property
     def database(self) -> str:
@@ -74,11 +82,11 @@ class ChangesetJob(JobSpec):
             raise InvalidInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
 
     def fingerprint(self) -> Any:
-        return [dict(self.where), [dict(request) for request in self.change_requests], self.client_token]
+        return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]
 
     # --- a dry run
 
-    def plan(self) -> Raw | None:
+    def dry_run_result(self) -> Raw | None:
         if not self._plan_only:
             return None
         self.log_plan()
@@ -157,7 +165,7 @@ class _CreateChangeset(Phase):
 
     def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
         last = start + len(requests) >= len(spec.change_requests)
-        super().__init__(name, "changeset", spec.where, last=last)
+        super().__init__(name, "changeset", spec.locator, last=last)
         self._spec = spec
         self._start = start
         self._requests = requests
@@ -194,11 +202,15 @@ class _CreateChangeset(Phase):
         spec.log.info(accepted, len(self._requests), spec.database, changeset_id)
         return changeset_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         age = Elapsed(intent.at)()
         if age < api.LAST_REPEAT:
-            return Repeat(f"with the client token of {age:.0f} s ago, which gives the same changeset")
-        return (yield from search(lambda: self._find(intent), intent, landed=api.LAST_REPEAT + GRACE))
+            return RepeatRequest(f"with the client token of {age:.0f} s ago, which gives the same changeset")
+        return (
+            yield from reconcile_by_search(
+                lambda: self._find(intent), intent, visible_after=api.LAST_REPEAT + VISIBILITY_GRACE_SECONDS
+            )
+        )
 
     def _find(self, intent: Intent) -> Flow[str | None]:
         return api.find_changeset(self._spec.environment_id, self._spec.database_name, self._requests, intent.at)

@@ -173,8 +173,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         return Landing(f"{folder}/{plain_name(self.file_id, 'file')}", name)
 
     def request(self, landing: Landing) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
-        self.job_url = self.hook.job_url("file", self.file_id, where, self.hook.fields())
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
+        self.job_url = self.hook.job_url("file", self.file_id, locator, self.hook.fields())
         return api.download_file(self.file_id, landing, self.operation_id)
 
     def told(self) -> dict[str, Any]:
@@ -271,9 +271,9 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         return Landing(*split_path(self.path, "path"), "path")
 
     def request(self, landing: Landing) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
-        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, where, self.hook.fields())
+        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
         return api.export_records(
             split_path(self.path, "path")[1],
             self.entity_slice_id,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids
-from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
+from sluice_provider.jobs import JobGroup, JobRef, check_rejections
 from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
@@ -64,4 +64,4 @@ class _Import(WatchedJob):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         del phase
-        judge_rejections(work, self.on_rejected_rows, self.log)
+        check_rejections(work, self.on_rejected_rows, self.log)
