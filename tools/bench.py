@@ -98,7 +98,7 @@ def timed(action: Callable[[], object]) -> tuple[float, float]:
 
 def reading(rows: int = 200_000) -> None:
     """Our streamed readers beside the standard library's whole ones, on the same files."""
-    from sluice_provider.sources.readers import File
+    from sluice_provider.sources.readers import FileSource
 
     with tempfile.TemporaryDirectory() as folder:
         lines, whole = Path(folder) / "rows.jsonl", Path(folder) / "rows.json"
@@ -108,8 +108,8 @@ def reading(rows: int = 200_000) -> None:
         del records
         print(f"\nReading {rows} records, {whole.stat().st_size / 2**20:.0f} MiB: streamed, and whole by json.load")
         rows_of = {
-            "JSON Lines, streamed": lambda: sum(1 for _ in File(str(lines))),
-            "JSON, streamed": lambda: sum(1 for _ in File(str(whole))),
+            "JSON Lines, streamed": lambda: sum(1 for _ in FileSource(str(lines))),
+            "JSON, streamed": lambda: sum(1 for _ in FileSource(str(whole))),
             "JSON, json.load": lambda: len(json.loads(whole.read_text())),
         }
         for name, action in rows_of.items():

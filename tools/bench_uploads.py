@@ -95,12 +95,12 @@ def ours(url: str, file: Path, *, awaiting: bool = False) -> Callable[[Path], ob
     os.environ["AIRFLOW_HOME"] = str(file.parent)
     from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
     from sluice_provider.http.bodies import FilePart
-    from sluice_provider.sources.input_files import Blob
+    from sluice_provider.sources.input_files import InputFile
 
     hook = LiquidDecisionsHook()
 
     def send(path: Path) -> object:
-        blob = Blob(str(path), "file")
+        blob = InputFile(str(path), "file")
         part = FilePart("file", blob.filename, "plain/text", blob.open, blob.size, blob.name, {"Expires": "0"})
         call = hook.import_file.aio if awaiting else hook.import_file
         return call(part, JOB["itemType"], JOB["jobName"], JOB["contentType"], merge=False)

@@ -34,11 +34,11 @@ def local_copy(source: Any) -> Iterator[Path]:
         those of the download, or it is refused
     :raises InvalidInput: there is no such file, or it is not the one that was downloaded
     """
-    from sluice_provider.sources.file_names import plain_name
-    from sluice_provider.sources.input_files import Blob
+    from sluice_provider.sources.file_names import safe_file_name
+    from sluice_provider.sources.input_files import InputFile
 
     told: Mapping[str, Any] = source if isinstance(source, Mapping) else {"path": source}
-    blob = Blob(told.get("path"), "source")
+    blob = InputFile(told.get("path"), "source")
     here = blob.local
     if here is not None:
         _compare(blob.name, told, bytes=here.stat().st_size)
@@ -47,7 +47,7 @@ def local_copy(source: Any) -> Iterator[Path]:
         yield here
         return
     with TemporaryDirectory(prefix="sluice-") as folder:
-        copy = Path(folder) / plain_name(blob.filename, "file")
+        copy = Path(folder) / safe_file_name(blob.filename, "file")
         size, sha256 = blob.fetch(copy)
         _compare(blob.name, told, bytes=size, sha256=sha256)
         yield copy
@@ -117,9 +117,9 @@ def results_writer(path: Any) -> Iterator[ResultsWriter]:
     :param path: path or URL of the file, ending in `.jsonl`
     :raises InvalidInput: nothing can be written there
     """
-    from sluice_provider.sources.input_files import Landing, split_path
+    from sluice_provider.sources.input_files import Landing, split_file_path
 
-    folder, name = split_path(path, "path")
+    folder, name = split_file_path(path, "path")
     if not name.lower().endswith((".jsonl", ".ndjson")):
         raise InvalidInput(f"path must end in .jsonl, which is what is written; it is {name!r}")
     landing = Landing(folder, name, "path")

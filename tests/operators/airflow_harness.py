@@ -87,7 +87,9 @@ class Airflow:
         """A new run of the DAG whose tasks `make` makes, again for every leg."""
         return Run(self.clock, f"dag_{next(self._numbers)}", make, settings)
 
-    def life(self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any) -> TaskHarness:
+    def life(
+        self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any
+    ) -> TaskHarness:
         """A task that is alone in its run; `args` can be changed between two legs."""
         run = self.run(lambda: operator(task_id=task_id, **args), **(dag or {}))
         return run.life(task_id, args=args)
@@ -563,15 +565,15 @@ class _Asyncio:
 @contextmanager
 def changing(path: Path, then: str | None) -> Iterator[None]:
     """As soon as it was read once, a file has other content, or is gone."""
-    from sluice_provider.sources.readers import File
+    from sluice_provider.sources.readers import FileSource
 
-    original = File.__iter__
+    original = FileSource.__iter__
 
     def read(self: Any) -> Iterator[Any]:
         yield from original(self)
         path.unlink(missing_ok=True) if then is None else path.write_text(then)
 
-    with mock.patch.object(File, "__iter__", read):
+    with mock.patch.object(FileSource, "__iter__", read):
         yield
 
 

@@ -13,8 +13,8 @@ from airflow.sdk import get_current_context
 from sluice_provider import services as systems
 from sluice_provider.errors import JobFailed, OutcomeUnknown
 from tests.operators import echo_service as echo_module
-from tests.operators.echo_service import SERVICE, Echo, EchoOperator
 from tests.operators.airflow_harness import ProcessDied
+from tests.operators.echo_service import SERVICE, Echo, EchoOperator
 
 pytestmark = pytest.mark.airflow
 

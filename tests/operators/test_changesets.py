@@ -17,8 +17,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
-from tests.operators.delayed_requests import delayed, suspended
 from tests.operators.airflow_harness import ProcessDied
+from tests.operators.delayed_requests import delayed, suspended
 
 pytestmark = pytest.mark.airflow
 
@@ -196,7 +196,7 @@ def test_mapped_tasks_have_tokens_of_their_own(airflow, kdb):
 
 def test_a_dry_run_submits_nothing(change, kdb):
     """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=3, plan_only=True).go()
+    life = change(change_requests=SYMS, max_requests_per_changeset=3, dry_run=True).go()
     assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
     assert life.said("changeset 1: 3 changes")
     assert life.said("changeset 2: 2 changes")

@@ -6,8 +6,8 @@ import pytest
 
 from sluice_provider.errors import Conflict, InvalidInput, NotFound, RateLimited, Unreachable
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
-from tests.operators.kili_life import answered_badly, death, lost, lost_to, means
 from tests.operators.delayed_requests import delayed, suspended
+from tests.operators.kili_life import answered_badly, death, lost, lost_to, means
 
 pytestmark = pytest.mark.airflow
 

@@ -6,8 +6,8 @@ import pytest
 
 from sluice_provider.errors import AuthenticationFailed, JobFailed, PermissionDenied, Unreachable
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
-from tests.operators.kili_life import PICTURES, answered_badly, death, lost, means
 from tests.operators.delayed_requests import delayed, suspended
+from tests.operators.kili_life import PICTURES, answered_badly, death, lost, means
 
 pytestmark = pytest.mark.airflow
 

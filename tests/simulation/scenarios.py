@@ -187,7 +187,7 @@ def _changes_spec(_sim: Simulation) -> ChangesetJob:
         client_token=None,
         most_requests=2,
         ensure_database=False,
-        plan_only=False,
+        dry_run=False,
         region_name=None,
     )
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sluice_provider.sources.batches import Batch, batches, joined
+from sluice_provider.sources.batches import Batch, batches, merge_ranges
 
 RANGES = [range(start, stop) for start in range(6) for stop in range(start, 7)]
 
@@ -65,7 +65,7 @@ def test_halves(count):
 def test_joined():
     """The same numbers, in order, as few ranges as there can be, none of them empty."""
     for ranges in itertools.chain.from_iterable(itertools.combinations(RANGES, size) for size in range(4)):
-        found = joined(ranges)
+        found = merge_ranges(ranges)
         assert {number for each in found for number in each} == {number for each in ranges for number in each}
         assert all(found)
         assert all(one.stop < two.start for one, two in itertools.pairwise(found))

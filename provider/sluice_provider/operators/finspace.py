@@ -26,7 +26,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
 
     Returns `{"service", "state", "environment_id", "database_name", "changeset_ids", "put", "deleted", "changesets",
     "submitted_at", "ended_at", "seconds"}`; `changesets` says what each changed: `{"id", "put": [database paths],
-    "deleted": [database paths]}`. With `plan_only`, `state` is "planned". Outlets get the same as their event's extra.
+    "deleted": [database paths]}`. With `dry_run`, `state` is "planned". Outlets get the same as their event's extra.
 
     Rests on CreateKxChangeset and GetKxChangeset of API version 2021-03-12. AWS ended the hosted service on 2026-10-07;
     the connection's `endpoint_url` says who answers instead.
@@ -39,7 +39,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         token with the same changeset, also to another task or after a clear (templated)
     :param max_requests_per_changeset: 32 at the most, which is what the service takes
     :param ensure_database: create the database first if it is not there
-    :param plan_only: check the requests, write the plan into the log, and submit nothing; `dry_run()` does the same
+    :param dry_run: check the requests, write the plan into the log, and submit nothing; `dry_run()` does the same
     :param aws_conn_id: Airflow connection id, of type `aws`
     :param region_name: instead of the connection's (templated)
     :raises InvalidInput: before anything is sent, naming the request's index and the rule
@@ -69,7 +69,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         client_token: str | None = None,
         max_requests_per_changeset: int = rules.MOST_REQUESTS,
         ensure_database: bool = False,
-        plan_only: bool = False,
+        dry_run: bool = False,
         aws_conn_id: str = "aws_default",
         region_name: str | None = None,
         **kwargs: Any,
@@ -81,7 +81,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         self.client_token = client_token
         self.max_requests_per_changeset = max_requests_per_changeset
         self.ensure_database = ensure_database
-        self.plan_only = plan_only
+        self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
@@ -103,7 +103,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
             client_token=self.client_token,
             most_requests=self.max_requests_per_changeset,
             ensure_database=self.ensure_database,
-            plan_only=self.plan_only,
+            dry_run=self._dry_run,
             region_name=self.region_name,
         )
 

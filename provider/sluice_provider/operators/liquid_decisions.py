@@ -16,7 +16,7 @@ from sluice_provider.hooks.base import mask
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.sources.input_files import Blob, Landing
+from sluice_provider.sources.input_files import InputFile, Landing
 
 KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
 SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
@@ -92,8 +92,8 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         self.on_unknown_outcome = on_unknown_outcome
 
     def job(self) -> ImportJob:
-        file = Blob(self.file, "file")
-        template = None if self.template is None else Blob(self.template, "template")
+        file = InputFile(self.file, "file")
+        template = None if self.template is None else InputFile(self.template, "template")
         file_type = self._content_type(file)
 
         def parts() -> tuple[FilePart, FilePart | None]:
@@ -115,7 +115,7 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
             on_unknown_outcome=self.on_unknown_outcome,
         )
 
-    def _content_type(self, file: Blob) -> str:
+    def _content_type(self, file: InputFile) -> str:
         """As the import wants it."""
         word = self.content_type or KINDS_OF_FILE.get(file.suffix)
         if word is None:
@@ -123,10 +123,10 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
 
     def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [file_dataset(Blob(self.file, "file").name)], [_items(address, self.item_type)]
+        return [file_dataset(InputFile(self.file, "file").name)], [_items(address, self.item_type)]
 
 
-def _part(name: str, blob: Blob, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
+def _part(name: str, blob: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
     shown = f"{name}: {blob.name}"
     return FilePart(name, blob.filename, content_type, blob.open_unchanged, blob.size, shown, headers or {})
 
@@ -240,7 +240,7 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
 
     def _template(self) -> str | None:
         from_file = isinstance(self.template, PathLike) or hasattr(self.template, "fs")
-        return Blob(self.template, "template").text() if from_file else self.template or None
+        return InputFile(self.template, "template").text() if from_file else self.template or None
 
     def _landing(self, job_id: str, number: int, link: str) -> Landing:
         """The file's name is ours: what a service calls it could lead anywhere, and replace anything."""

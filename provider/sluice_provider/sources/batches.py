@@ -24,7 +24,7 @@ def batches(source: Iterable[bytes], *, rows: int, size: int, done: Collection[r
     :param size: bytes in a batch at the most, with one more for each row
     :param done: ranges of rows to leave out; no batch reaches over one
     """
-    left_out = deque(joined(done))
+    left_out = deque(merge_ranges(done))
     taken: list[bytes] = []
     start = weight = 0
     for number, row in enumerate(source):
@@ -44,7 +44,7 @@ def batches(source: Iterable[bytes], *, rows: int, size: int, done: Collection[r
         yield Batch(start, tuple(taken))
 
 
-def joined(ranges: Iterable[range]) -> list[range]:
+def merge_ranges(ranges: Iterable[range]) -> list[range]:
     """Ranges in order, those that touch as one."""
     found: list[range] = []
     for each in sorted(ranges, key=lambda one: one.start):

@@ -14,7 +14,7 @@ RESERVED = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", 
 """By Windows, with whatever suffix."""
 
 
-def plain_name(told: object, otherwise: str) -> str:
+def safe_file_name(told: object, otherwise: str) -> str:
     """The last part of what was told, fit to be a file's name in any folder: it leads nowhere else and hides nothing.
 
     Separators of all systems end a part; control and formatting characters (which can turn the way of writing round),

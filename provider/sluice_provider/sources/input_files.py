@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.readers import without_secrets
+from sluice_provider.sources.readers import redact_url
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -25,7 +25,7 @@ CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
 """Under one of these names an object store keeps what changes with the content of a file."""
 
 
-class Blob:
+class InputFile:
     """A file at a path or URL.
 
     :param path: of the file
@@ -37,7 +37,7 @@ class Blob:
             raise InvalidInput(f"{argument} must be the path or URL of a file, not {path!r}")
         self._path = str(path).strip()
         self._argument = argument
-        self.name = without_secrets(self._path)
+        self.name = redact_url(self._path)
 
     @property
     def filename(self) -> str:
@@ -73,7 +73,7 @@ class Blob:
 
         :raises InvalidInput: while reading: the file was changed after it was fingerprinted
         """
-        return cast("IO[bytes]", _Unchanged(self))
+        return cast("IO[bytes]", _UnchangedFile(self))
 
     @property
     def local(self) -> Path | None:
@@ -95,7 +95,7 @@ class Blob:
 
         :raises InvalidInput: it cannot be read
         """
-        with self._judged(), self.open() as stream, Tally(into.open("wb")) as copy:
+        with self._judged(), self.open() as stream, HashingWriter(into.open("wb")) as copy:
             while piece := stream.read(PIECE):
                 copy.write(piece)
         return copy.size, copy.sha256
@@ -159,10 +159,10 @@ class Blob:
             raise InvalidInput(f"{self._argument}: {self.name}: cannot be read: {type(error).__name__}") from None
 
 
-class _Unchanged:
+class _UnchangedFile:
     """Reads a file, and compares it with its fingerprint before the end of it is given out."""
 
-    def __init__(self, blob: Blob) -> None:
+    def __init__(self, blob: InputFile) -> None:
         self._blob = blob
         self._expected = blob.fingerprint.partition(" ")[2]
         self._stream = blob.open()
@@ -179,7 +179,7 @@ class _Unchanged:
         self._stream.close()
 
 
-class Tally:
+class HashingWriter:
     """A file that is written, and that knows how much was written, and its SHA-256."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -199,7 +199,7 @@ class Tally:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> HashingWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -223,17 +223,17 @@ class Landing:
             raise InvalidInput(f"{argument}: a path there cannot hold '*', '?' or '[', which stand for any name")
         # A name of its own: what a zombie or a second run writes at the same time must not get into this one's file.
         self._temporary = self._there.parent / f".{filename}.{uuid4().hex[:8]}.part"
-        self._tally: Tally | None = None
+        self._writer: HashingWriter | None = None
 
     @property
     def size(self) -> int:
         """Bytes that were written."""
-        return self._tally.size if self._tally else 0
+        return self._writer.size if self._writer else 0
 
     @property
     def sha256(self) -> str:
         """Of what was written."""
-        return self._tally.sha256 if self._tally else ""
+        return self._writer.sha256 if self._writer else ""
 
     @property
     def path(self) -> str:
@@ -245,11 +245,11 @@ class Landing:
         try:
             if not self._there.parent.exists():
                 self._there.parent.mkdir(parents=True, exist_ok=True)
-            self._tally = Tally(cast("IO[bytes]", self._temporary.open("wb")))
+            self._writer = HashingWriter(cast("IO[bytes]", self._temporary.open("wb")))
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            shown = without_secrets(str(self._there.parent))
+            shown = redact_url(str(self._there.parent))
             raise InvalidInput(f"{self._argument}: {shown}: cannot be written to: {type(error).__name__}") from None
-        return cast("IO[bytes]", self._tally)
+        return cast("IO[bytes]", self._writer)
 
     def keep(self) -> None:
         """Under its own name, in place of what may be there from an earlier try."""
@@ -261,7 +261,7 @@ class Landing:
             self._temporary.unlink(missing_ok=True)
 
 
-def split_path(path: Any, argument: str) -> tuple[str, str]:
+def split_file_path(path: Any, argument: str) -> tuple[str, str]:
     """The folder and the name of a file that is to be written.
 
     :raises InvalidInput: it is no path of a file
@@ -281,7 +281,7 @@ def storage_path(path: str, argument: str) -> ObjectStoragePath:
         there = ObjectStoragePath(path)
         _ = there.fs
     except (ValueError, ImportError) as error:
-        words = str(error).replace(path, without_secrets(path))
+        words = str(error).replace(path, redact_url(path))
         raise InvalidInput(
             f"{argument}: cannot be reached on this worker, is a library for it installed? {words}"
         ) from None

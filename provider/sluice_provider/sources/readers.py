@@ -19,17 +19,17 @@ from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
 
-Located = tuple[str, Mapping[str, Any]]
+LocatedRecord = tuple[str, Mapping[str, Any]]
 """Where a record stands, and the record."""
 
 
 class Source(Protocol):
     name: str
 
-    def __iter__(self) -> Iterator[Located]: ...
+    def __iter__(self) -> Iterator[LocatedRecord]: ...
 
 
-class Listed:
+class ListSource:
     """Records that are at hand: a list, or what an upstream task returned."""
 
     name = "the given list"
@@ -37,14 +37,14 @@ class Listed:
     def __init__(self, records: Sequence[Any]) -> None:
         self._records = records
 
-    def __iter__(self) -> Iterator[Located]:
+    def __iter__(self) -> Iterator[LocatedRecord]:
         for number, record in enumerate(self._records, 1):
             if not isinstance(record, Mapping):
                 raise InvalidInput(f"record {number} is a {type(record).__name__}; every record must be a dict")
             yield f"record {number}", record
 
 
-READERS: dict[str, Callable[[IO[bytes]], Iterator[Located]]] = {
+READERS: dict[str, Callable[[IO[bytes]], Iterator[LocatedRecord]]] = {
     ".csv": text.read_csv,
     ".tsv": text.read_tsv,
     ".json": text.read_json,
@@ -55,12 +55,12 @@ READERS: dict[str, Callable[[IO[bytes]], Iterator[Located]]] = {
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
 
-class File:
+class FileSource:
     """Records in a file at a path or URL. Its name says what it is: `.csv`, `.json`, `.csv.gz`, ..."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = without_secrets(path)
+        self.name = redact_url(path)
         suffixes = [suffix.lower() for suffix in PurePath(urlsplit(path).path if "://" in path else path).suffixes]
         self._compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
         kind = (suffixes[:-1] if self._compression else suffixes)[-1:]
@@ -71,7 +71,7 @@ class File:
             )
         self._read = READERS[kind[0]]
 
-    def __iter__(self) -> Iterator[Located]:
+    def __iter__(self) -> Iterator[LocatedRecord]:
         try:
             with self._open() as stream:
                 yield from self._read(stream)
@@ -101,7 +101,7 @@ def _damaged(error: Exception) -> bool:
     return not isinstance(error, OSError) or type(error) is BadGzipFile or (type(error) is OSError and not error.errno)
 
 
-def without_secrets(path: str) -> str:
+def redact_url(path: str) -> str:
     """A URL without user, password and query, which is where presigned ones keep their signature."""
     if "://" not in path:
         return path
@@ -123,7 +123,7 @@ def open_source(records: Any) -> Source:
             )
         if not path:
             raise InvalidInput("records is empty: give a list of dicts, or the path or URL of a file")
-        return File(path)
+        return FileSource(path)
     if isinstance(records, Mapping) or not isinstance(records, Sequence):
         raise InvalidInput(f"records must be a list of dicts, or a path or URL, not a {type(records).__name__}")
-    return Listed(records)
+    return ListSource(records)

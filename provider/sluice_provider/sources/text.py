@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from sluice_provider.errors import InvalidInput
 
-Located = tuple[str, dict[str, Any]]
+LocatedRecord = tuple[str, dict[str, Any]]
 
 BLOCK = 1 << 16
 LONGEST = 1 << 24
@@ -29,7 +29,7 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield decoded
 
 
-def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
+def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[LocatedRecord]:
     """Cells stay text, as the file has them. An empty cell is left out of its record: it says nothing of the field."""
     csv.field_size_limit(LONGEST)
     rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
@@ -46,7 +46,7 @@ def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[Located]:
         raise InvalidInput(f"line {rows.line_num} is not CSV: {error}") from None
 
 
-def read_tsv(stream: IO[bytes]) -> Iterator[Located]:
+def read_tsv(stream: IO[bytes]) -> Iterator[LocatedRecord]:
     return read_csv(stream, delimiter="\t")
 
 
@@ -60,7 +60,7 @@ def _header(cells: list[str] | None) -> list[str]:
     return names
 
 
-def read_json_lines(stream: IO[bytes]) -> Iterator[Located]:
+def read_json_lines(stream: IO[bytes]) -> Iterator[LocatedRecord]:
     for number, line in enumerate(_lines(stream), 1):
         if not line.strip():
             continue
@@ -71,7 +71,7 @@ def read_json_lines(stream: IO[bytes]) -> Iterator[Located]:
         yield f"line {number}", _record(value, number)
 
 
-def read_json(stream: IO[bytes]) -> Iterator[Located]:
+def read_json(stream: IO[bytes]) -> Iterator[LocatedRecord]:
     """One JSON list of objects, decoded object by object."""
     text = _Window(stream)
     if text.skip(" \t\r\n") != "[":

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sluice_provider.errors import Conflict, InvalidInput, UnexpectedResponse
-from sluice_provider.sources.file_names import plain_name
+from sluice_provider.sources.file_names import safe_file_name
 
 SERVICE = "kaleidoscope"
 
@@ -102,7 +102,7 @@ def announced(body: bytes) -> Announcement:
         operation_id,
         found if event == SUBMITTED else None,
         found if event != SUBMITTED else None,
-        plain_name(name, found) if name else None,
+        safe_file_name(name, found) if name else None,
         _ids(fields, "record_ids"),
     )
 

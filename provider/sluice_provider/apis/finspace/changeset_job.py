@@ -37,7 +37,7 @@ class ChangesetJob(JobSpec):
     :param client_token: the author's own
     :param most_requests: in one changeset
     :param ensure_database: create the database first if it is not there
-    :param plan_only: submit nothing
+    :param dry_run: submit nothing
     """
 
     service = "finspace"
@@ -51,7 +51,7 @@ class ChangesetJob(JobSpec):
         client_token: str | None,
         most_requests: int,
         ensure_database: bool,
-        plan_only: bool,
+        dry_run: bool,
         region_name: str | None,
     ) -> None:
         self.environment_id = environment_id
@@ -60,7 +60,7 @@ class ChangesetJob(JobSpec):
         self.client_token = client_token
         self.ensure_database = ensure_database
         self._most_requests = most_requests
-        self._plan_only = plan_only
+        self._dry_run = dry_run
         self._region_name = region_name
 
     @property
@@ -87,7 +87,7 @@ class ChangesetJob(JobSpec):
     # --- a dry run
 
     def dry_run_result(self) -> Raw | None:
-        if not self._plan_only:
+        if not self._dry_run:
             return None
         self.log_plan()
         return {**self.manifest(JobRecord("")), "state": "planned"}

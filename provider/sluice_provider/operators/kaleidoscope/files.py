@@ -17,8 +17,8 @@ from sluice_provider.lineage import file_dataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
-from sluice_provider.sources.file_names import plain_name
-from sluice_provider.sources.input_files import Landing, split_path
+from sluice_provider.sources.file_names import safe_file_name
+from sluice_provider.sources.input_files import Landing, split_file_path
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -165,12 +165,12 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
 
     def landing(self) -> Landing:
         if self.path is not None:
-            return Landing(*split_path(self.path, "path"), "path")
-        name = plain_name(self.file_name, self.file_id)
+            return Landing(*split_file_path(self.path, "path"), "path")
+        name = safe_file_name(self.file_name, self.file_id)
         if self.file_name is not None and name != self.file_name:
             self.log.warning("The file is called %r there, and %r here", self.file_name, name)
         folder = str(self.destination).strip().rstrip("/")
-        return Landing(f"{folder}/{plain_name(self.file_id, 'file')}", name)
+        return Landing(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
     def request(self, landing: Landing) -> Flow[str]:
         locator = {"operation_id": self.operation_id} if self.operation_id else {}
@@ -268,14 +268,14 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         self.landing()
 
     def landing(self) -> Landing:
-        return Landing(*split_path(self.path, "path"), "path")
+        return Landing(*split_file_path(self.path, "path"), "path")
 
     def request(self, landing: Landing) -> Flow[str]:
         locator = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
         self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
         return api.export_records(
-            split_path(self.path, "path")[1],
+            split_file_path(self.path, "path")[1],
             self.entity_slice_id,
             landing,
             record_view_id=self.record_view_id,

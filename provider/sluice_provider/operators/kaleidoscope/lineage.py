@@ -6,7 +6,7 @@ from typing import Any
 
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.lineage import Name, file_dataset
-from sluice_provider.sources.readers import File, open_source
+from sluice_provider.sources.readers import FileSource, open_source
 
 
 def operation(address: str, operation_id: str) -> Name:
@@ -17,4 +17,4 @@ def operation(address: str, operation_id: str) -> Name:
 def read_from(records: Any) -> list[Name]:
     """The file that rows came from, if they came from one."""
     source = None if records is None else open_source(records)
-    return [file_dataset(source.name)] if isinstance(source, File) else []
+    return [file_dataset(source.name)] if isinstance(source, FileSource) else []

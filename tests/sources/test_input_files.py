@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.input_files import Blob, Landing, storage_path
+from sluice_provider.sources.input_files import InputFile, Landing, storage_path
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def file(tmp_path):
 )
 def test_a_file_in_every_way(file, given):
     """A text, a path, a URL: the same file."""
-    blob = Blob(given(file), "file")
+    blob = InputFile(given(file), "file")
     assert (blob.size, blob.filename, blob.suffix, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
 
 
@@ -43,18 +43,18 @@ def test_a_file_far_away(far_away):
     """Wherever ObjectStoragePath reaches; the same bytes have the same fingerprint."""
     there = ObjectStoragePath("memory://bucket/x.json")
     there.write_bytes(b"[1]")
-    blob = Blob("memory://bucket/x.json", "file")
+    blob = InputFile("memory://bucket/x.json", "file")
     assert (blob.size, blob.filename, blob.open().read()) == (3, "x.json", b"[1]")
     before = blob.fingerprint
     there.write_bytes(b"[1]")
-    assert Blob("memory://bucket/x.json", "file").fingerprint == before
+    assert InputFile("memory://bucket/x.json", "file").fingerprint == before
     there.write_bytes(b"[2]")
-    assert Blob("memory://bucket/x.json", "file").fingerprint != before
+    assert InputFile("memory://bucket/x.json", "file").fingerprint != before
 
 
 def test_a_checksum_that_the_store_keeps(file, monkeypatch):
     """Saves reading it all."""
-    blob = Blob(str(file), "file")
+    blob = InputFile(str(file), "file")
     there = blob._there
     monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
     assert blob.fingerprint == '3 "7"'
@@ -62,7 +62,7 @@ def test_a_checksum_that_the_store_keeps(file, monkeypatch):
 
 def test_a_signed_url_is_named_without_its_secrets():
     """Its user, password and query."""
-    blob = Blob("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
+    blob = InputFile("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
     assert (blob.name, blob.filename, blob.suffix) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
 
 
@@ -70,7 +70,7 @@ def test_a_signed_url_is_named_without_its_secrets():
 def test_what_is_no_path(given):
     """The author is told which argument it is."""
     with pytest.raises(InvalidInput, match="file must be the path or URL of a file"):
-        Blob(given, "file")
+        InputFile(given, "file")
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -78,15 +78,15 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes(b"\xff")
     with pytest.raises(InvalidInput, match=r"template: .*/none: there is no such file"):
-        _ = Blob(tmp_path / "none", "template").size
+        _ = InputFile(tmp_path / "none", "template").size
     with pytest.raises(InvalidInput, match="is a directory"):
-        _ = Blob(tmp_path, "template").size
+        _ = InputFile(tmp_path, "template").size
     with pytest.raises(InvalidInput, match="empty is empty"):
-        _ = Blob(tmp_path / "empty", "template").fingerprint
+        _ = InputFile(tmp_path / "empty", "template").fingerprint
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
-        Blob(tmp_path / "latin", "template").text()
+        InputFile(tmp_path / "latin", "template").text()
     with pytest.raises(InvalidInput, match="there is no such file"):
-        Blob(tmp_path / "none", "template").text()
+        InputFile(tmp_path / "none", "template").text()
     with pytest.raises(InvalidInput, match="file: cannot be reached on this worker"):
         storage_path("nosuch://canary@x/y?z", "file")
 

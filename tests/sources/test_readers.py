@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.readers import COMPRESSIONS, READERS, File, Listed, open_source, without_secrets
+from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source, redact_url
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
 TEXTS = {
@@ -52,7 +52,7 @@ def file(tmp_path):
 
 def records(path):
     """What is in it."""
-    return [record for _, record in File(path)]
+    return [record for _, record in FileSource(path)]
 
 
 def refused(path):
@@ -70,7 +70,7 @@ def refused(path):
 @pytest.mark.parametrize("suffix", TEXTS)
 def test_formats(file, suffix, compression):
     """By the name, in any case; and again from the start when it is iterated over again."""
-    source = File(file(f"a.b{suffix.upper()}{compression}", COMPRESS[compression](TEXTS[suffix].encode())))
+    source = FileSource(file(f"a.b{suffix.upper()}{compression}", COMPRESS[compression](TEXTS[suffix].encode())))
     for _ in range(2):
         assert [record for _, record in source] == RECORDS
 
@@ -91,7 +91,7 @@ def test_parquet(file):
     """With its types; nulls are left out; compressed on top, too."""
     content = parquet({"symbol": ["H", "He"], "number": [1, None]})
     for path in (file("a.parquet", content), file("a.parquet.gz", gzip.compress(content))):
-        assert list(File(path)) == [("row 1", {"symbol": "H", "number": 1}), ("row 2", {"symbol": "He"})]
+        assert list(FileSource(path)) == [("row 1", {"symbol": "H", "number": 1}), ("row 2", {"symbol": "He"})]
 
 
 def test_parquet_in_pieces(file, monkeypatch):
@@ -182,7 +182,7 @@ def test_names_that_say_nothing(name):
     with pytest.raises(
         InvalidInput, match=r"has an unsupported file extension; supported are \.csv, .*compressed \(\.gz"
     ):
-        File(name)
+        FileSource(name)
 
 
 @pytest.mark.parametrize("path", ["nobody://bucket/a.csv", "https://user:pw@h.invalid/a.csv?X-Signature=canary"])
@@ -194,7 +194,7 @@ def test_a_place_nobody_here_knows(path):
         InvalidInput, match=r"cannot be opened on this worker, is a library for it installed\?"
     ) as error:
         records(path)
-    assert str(error.value).startswith(without_secrets(path))
+    assert str(error.value).startswith(redact_url(path))
     assert "canary" not in str(error.value)
 
 
@@ -210,8 +210,8 @@ def test_a_place_nobody_here_knows(path):
 )
 def test_names_hold_no_secrets(path, name):
     """A presigned URL keeps its signature in the query, some keep a password in front."""
-    assert without_secrets(path) == name
-    assert File(path.replace("a?b#c", "abc")).name == name.replace("a?b#c", "abc")
+    assert redact_url(path) == name
+    assert FileSource(path.replace("a?b#c", "abc")).name == name.replace("a?b#c", "abc")
 
 
 # --- what the author gives
@@ -221,7 +221,7 @@ def test_lists():
     """Anything that is a sequence of dicts, again and again; each record knows its number."""
     for given in (RECORDS, tuple(RECORDS)):
         source = open_source(given)
-        assert isinstance(source, Listed)
+        assert isinstance(source, ListSource)
         assert list(source) == list(source) == [("record 1", RECORDS[0]), ("record 2", RECORDS[1])]
     assert list(open_source([])) == []
 
