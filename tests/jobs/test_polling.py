@@ -103,7 +103,7 @@ def test_an_import_is_waited_for(run, sluice_sandbox):
     told = []
     work = run(wait(poller.poll, lambda work: work.over, age=age, tell=told.append))
     assert work.counts["created"] == 2
-    assert 90 <= sum(run.pauses) <= 90 * 1.15
+    assert 60 <= sum(run.pauses) <= 90 * 1.15  # less than 90, as real time passes too
     assert {job.service_status for news in told for job in news.jobs} == {"created", "processing", "completed"}
 
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 from airflow.sdk import get_current_context
 
-from sluice_provider import services as systems
+from sluice_provider import services
 from sluice_provider.errors import JobFailed, OutcomeUnknown
-from tests.operators import echo_service as echo_module
+from tests.operators import echo_service
 from tests.operators.airflow_harness import ProcessDied
 from tests.operators.echo_service import SERVICE, Echo, EchoOperator
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.airflow
 def echo(monkeypatch):
     """Echo, known to the package by one line in its list of systems."""
     remote = Echo()
-    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SERVICES, SERVICE))
-    monkeypatch.setitem(systems.BY_NAME, SERVICE.name, SERVICE)
-    monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_module)
+    monkeypatch.setattr(services, "SERVICES", (*services.SERVICES, SERVICE))
+    monkeypatch.setitem(services.BY_NAME, SERVICE.name, SERVICE)
+    monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_service)
     monkeypatch.setenv("AIRFLOW_CONN_ECHO_DEFAULT", remote.connection)
     thread = threading.Thread(target=remote.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
