@@ -197,7 +197,7 @@ def test_the_policy_to_fail(caplog):
     ) as bad:
         check_rejections(rejected(2), "fail", logging.getLogger("task"))
     assert "all other rows were imported" in str(bad.value)
-    assert bad.value.hopeless
+    assert not bad.value.retryable
     assert len(caplog.messages) == 2
 
 

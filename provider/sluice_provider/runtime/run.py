@@ -84,7 +84,7 @@ class JobRun:
         self.execution = Execution(
             spec,
             self._lifecycle(),
-            task.hook.kind,
+            task.hook.job_type,
             poll_interval=task.poll_interval,
             timeout=options.timeout,
             observe=self.observe,
@@ -96,7 +96,7 @@ class JobRun:
             self.spec.next_phase,
             self._options,
             cancellable=lambda job_type: (
-                self._task.cancel_on_kill and self._task.hook.kind(job_type).cancel is not None
+                self._task.cancel_on_kill and self._task.hook.job_type(job_type).cancel is not None
             ),
             describe=self._describe,
             success_states=self.spec.success_states,
@@ -105,7 +105,11 @@ class JobRun:
     def _describe(self, phase: Phase, current: PhaseRecord) -> Mapping[str, Any]:
         hook, locator = self._task.hook, {**phase.locator, **current.locator}
         url = hook.job_url(phase.job_type, current.ids[0], locator, hook.fields()) if current.ids else ""
-        known = {"service": self.spec.service, "conn_id": self._task.conn_id, "noun": hook.kind(phase.job_type).noun}
+        known = {
+            "service": self.spec.service,
+            "conn_id": self._task.conn_id,
+            "noun": hook.job_type(phase.job_type).noun,
+        }
         return {**known, "url": url, "ended_at": None}
 
     # --- the three ways in
@@ -206,7 +210,9 @@ class JobRun:
             return True
 
         if not _beside(save):
-            raise Unreachable("Airflow did not take the record: perhaps a newer try watches the job", sent=False)
+            raise Unreachable(
+                "Airflow did not take the record: perhaps a newer try watches the job", maybe_applied=False
+            )
 
     def _publish(self, effect: PublishJob) -> None:
         """Make the ids and the link visible while the job runs."""
@@ -270,7 +276,7 @@ class JobRun:
             json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.locator), 0.0).serialize())
 
     def _note_leg(self) -> None:
-        cancellable = any(job_type.cancel is not None for job_type in self._task.hook.kinds.values())
+        cancellable = any(job_type.cancel is not None for job_type in self._task.hook.job_types.values())
         if self._options.deferrable and self._task.cancel_on_kill and cancellable:
             self._context["ti"].xcom_push(key=WORKER_RUN_KEY, value=time.time())
 

@@ -70,7 +70,7 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
     try:
         yield
     except SluiceError as error:
-        if wanted and error.hopeless:
+        if wanted and not error.retryable:
             raise compat.AirflowFailException(f"{type(error).__name__}: {error}") from error
         raise
 

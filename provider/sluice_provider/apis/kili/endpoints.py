@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sluice_provider.apis.kili import azure as kili_azure
 from sluice_provider.apis.kili.graphql import mutate, query
-from sluice_provider.errors import Answered, ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeUnknown, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
 from sluice_provider.jobs import Job, JobState
@@ -217,7 +217,7 @@ def look_at(connection_id: str) -> Flow[Look]:
         try:
             raw = yield from get_connection(connection_id, fields)
             return _look(raw)
-        except Answered as error:  # a server may call it its own failure
+        except StatusError as error:  # a server may call it its own failure
             unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(OLD) & set(fields)
             if not unknown:
                 raise
@@ -373,7 +373,7 @@ def _get_difference_status(connection_id: str, locator: Locator, conceal: Concea
     return look.job(JobState.RUNNING, f"{look.to_add} new")
 
 
-def kinds(conceal: Conceal) -> dict[str, JobType]:
+def job_types(conceal: Conceal) -> dict[str, JobType]:
     """Nothing of this can be cancelled: the API has no call for it."""
     return {
         "added_connection": JobType("connection", _get_added_status),

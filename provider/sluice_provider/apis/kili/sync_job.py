@@ -144,7 +144,7 @@ class SyncJob(KiliJob):
         if left and phase.name in (_named(ADD, ROUNDS), _named(REMOVE, ROUNDS)):
             told = f"Kili was told {ROUNDS} times to {phase.locator['type']}"
             error = JobFailed(f"{told} and did not do all of it: {work}, {left} left; clear this task to begin anew")
-            error.hopeless = True
+            error.retryable = False
             raise error
 
     def _check_limit(self, removed: int, assets: int) -> None:
