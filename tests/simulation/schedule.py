@@ -66,7 +66,7 @@ OF_A_CALL = ("refused", "lost before", "lost after", "late", "502 after", "503 b
 OF_A_SAVE = ("api away",)
 
 
-class Died(Exception):
+class ProcessDied(Exception):
     """This process is no more."""
 
 
@@ -402,7 +402,7 @@ class Worker(Acting):
         try:
             record = yield from self._effects(run())
             result = self.spec.manifest(record)
-        except Died:
+        except ProcessDied:
             return
         except Deferred:
             return
@@ -558,7 +558,7 @@ class Worker(Acting):
             self.sim.ended(self.ti_id, "failed", why="told to stop")
         else:
             self.sim._spawn(self.sim.missed(self.ti_id))
-        raise Died
+        raise ProcessDied
 
 
 class Deferred(Exception):
@@ -588,7 +588,7 @@ class Trigger(Acting):
             outcome = WaitResult(WaitStatus.TIMED_OUT, self.ref, str(error))
         except SluiceError as error:
             outcome = WaitResult(WaitStatus.GAVE_UP, self.ref, str(error))
-        except Died:
+        except ProcessDied:
             return
         sim.event(self.number, outcome.to_event())
         if sim.choices.opportunity(("stopped late",)):
@@ -612,7 +612,7 @@ class Trigger(Acting):
         """A user has ended the task, or another copy of this trigger has sent its event."""
         yield 2.0
         yield from self.on_kill()
-        raise Died
+        raise ProcessDied
 
     def _befalls(self, name: str) -> Generator[float, None, None]:
         sim = self.sim
@@ -625,15 +625,15 @@ class Trigger(Acting):
                 if name == "moves":
                     yield from self.on_kill()
                 if name != "held twice":
-                    raise Died
+                    raise ProcessDied
         elif name == "breaks":
             sim.tell("trigger: breaks")
             sim.event(self.number, None, died="ValueError: no such module")
-            raise Died
+            raise ProcessDied
         elif name and sim.user(name):
             yield 2.0
             yield from self.on_kill()
-            raise Died
+            raise ProcessDied
 
     def on_kill(self) -> Generator[float, None, None]:
         sim = self.sim

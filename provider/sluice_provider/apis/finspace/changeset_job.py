@@ -11,7 +11,8 @@ from typing import Any
 
 from sluice_provider.apis.finspace import endpoints as api
 from sluice_provider.apis.finspace import validation as rules
-from sluice_provider.errors import InvalidInput, Unreachable
+from sluice_provider.apis.validation import check_whole_number
+from sluice_provider.errors import Unreachable
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.polling import Elapsed
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
@@ -77,9 +78,7 @@ class ChangesetJob(JobSpec):
         rules.check_requests(self.change_requests)
         if self.client_token is not None:
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
-        most = self._most_requests
-        if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rules.MOST_REQUESTS:
-            raise InvalidInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
+        check_whole_number("max_requests_per_changeset", self._most_requests, 1, rules.MOST_REQUESTS)
 
     def fingerprint(self) -> Any:
         return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]

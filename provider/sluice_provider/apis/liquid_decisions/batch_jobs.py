@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
+from sluice_provider.apis.validation import check_choice, check_text
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
@@ -65,13 +66,11 @@ class BatchJob(JobSpec):
         self.on_unknown_outcome = on_unknown_outcome
 
     def validate(self) -> None:
-        for name in ("item_type", "job_name", "notification_email", "content_type"):
-            value = getattr(self, name)
-            optional = name in ("notification_email", "content_type")
-            if not (value is None and optional) and (not isinstance(value, str) or not value.strip()):
-                raise InvalidInput(f"{name} must be a string that is not empty, not {value!r}")
-        if self.on_unknown_outcome not in ("fail", "resubmit"):
-            raise InvalidInput(f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r}")
+        check_text("item_type", self.item_type)
+        check_text("job_name", self.job_name)
+        check_text("notification_email", self.notification_email, optional=True)
+        check_text("content_type", self.content_type, optional=True)
+        check_choice("on_unknown_outcome", self.on_unknown_outcome, ("fail", "resubmit"))
 
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase(self.job_type).outcome else _OneRequest(self)
@@ -199,8 +198,7 @@ class ExportJob(BatchJob):
             )
         if self._filters is not None and not isinstance(self._filters, (str, Mapping)):
             raise InvalidInput(f"filters must be a dict, or the text of one, not a {type(self._filters).__name__}")
-        if self._filters_style not in ("json", "python"):
-            raise InvalidInput(f"filters_style must be 'json' or 'python', not {self._filters_style!r}")
+        check_choice("filters_style", self._filters_style, ("json", "python"))
         _ = self.arguments
 
     @cached_property
