@@ -156,7 +156,7 @@ def test_filters():
 @pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
 def test_ids_that_are_none(job_id):
     """Are found before anything is sent."""
-    with pytest.raises(InvalidInput, match="must be the id of a job"):
+    with pytest.raises(InvalidInput, match="job_id must be a non-empty id"):
         next(ld.get_job(job_id))
 
 
@@ -372,7 +372,7 @@ def test_cancelling(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
-    assert ld.job_of(run(ld.get_job(job_id))).word == "Canceling"
+    assert ld.job_of(run(ld.get_job(job_id))).service_status == "Canceling"
     sluice_sandbox.advance(30)
     assert ld.job_of(run(ld.get_job(job_id))).state is JobState.CANCELLED
 
