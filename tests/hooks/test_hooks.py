@@ -356,10 +356,10 @@ def test_retries_are_logged(hook, ask, sluice_sandbox, caplog):
         ("", {"operation_id": "o"}, ""),
     ],
 )
-def test_links(hook, connect, web_url, where, url):
+def test_links(hook, connect, web_url, locator, url):
     """To the operation if there is one, else to the import; to nowhere without an address for people."""
     connect({"web_url": web_url})
-    assert hook.job_url("import", "i/1", where, hook.fields()) == url
+    assert hook.job_url("import", "i/1", locator, hook.fields()) == url
 
 
 # --- secrets

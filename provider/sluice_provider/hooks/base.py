@@ -39,7 +39,7 @@ from sluice_provider.errors import (
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Sleep
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 from sluice_provider.services import BY_NAME
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-NO_LOCATOR: Where = MappingProxyType({})
+NO_LOCATOR: Locator = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
@@ -158,9 +158,9 @@ class SluiceHook(BaseHook):
         self._fields: ConnectionFields | None = None
 
     @classmethod
-    def for_job(cls, conn_id: str, where: Where) -> SluiceHook:
+    def for_job(cls, conn_id: str, locator: Locator) -> SluiceHook:
         """The hook for jobs with this locator, which most services do not need: the connection says enough."""
-        del where
+        del locator
         return cls(conn_id)
 
     # --- what a service adds
@@ -177,9 +177,9 @@ class SluiceHook(BaseHook):
     def ping(self) -> Flow[str]:
         """For *Test connection*: one cheap authenticated read, and its result as a sentence."""
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
+    def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
         """The address of this job in the service's web UI, or "" if it is not known."""
-        del kind, job_id, where, fields
+        del job_type, job_id, locator, fields
         return ""
 
     # --- running flows
@@ -339,7 +339,7 @@ def mask(secret: str) -> None:
     compat.mask_secret(secret)
 
 
-def hook_for(service: str, conn_id: str, where: Where = NO_LOCATOR) -> SluiceHook:
+def hook_for(service: str, conn_id: str, locator: Locator = NO_LOCATOR) -> SluiceHook:
     """The hook of a service by its name: the only place that finds classes by name.
 
     :raises InvalidInput: for a name that this version does not know
@@ -351,4 +351,4 @@ def hook_for(service: str, conn_id: str, where: Where = NO_LOCATOR) -> SluiceHoo
         raise InvalidInput(f"there is no service {service!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
-    return hook.for_job(conn_id or known.default_conn_id, where)
+    return hook.for_job(conn_id or known.default_conn_id, locator)
