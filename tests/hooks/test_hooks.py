@@ -349,7 +349,7 @@ def test_retries_are_logged(hook, ask, sluice_sandbox, caplog):
 
 
 @pytest.mark.parametrize(
-    ("web_url", "where", "url"),
+    ("web_url", "locator", "url"),
     [
         ("https://app.example.com/", {}, "https://app.example.com/imports/i%2F1"),
         ("https://app.example.com", {"operation_id": "o 1"}, "https://app.example.com/operations/o%201"),
@@ -357,7 +357,7 @@ def test_retries_are_logged(hook, ask, sluice_sandbox, caplog):
     ],
 )
 def test_links(hook, connect, web_url, locator, url):
-    """To the operation if there is one, else to the import; to nowhere without an address for people."""
+    """To the operation if there is one, else to the import; empty without a web_url."""
     connect({"web_url": web_url})
     assert hook.job_url("import", "i/1", locator, hook.fields()) == url
 
