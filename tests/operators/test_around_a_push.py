@@ -9,7 +9,7 @@ import pytest
 from sluice_provider.http import auth
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_sandbox.kaleidoscope.fields import stable_id
-from tests.operators.life import ELEMENTS, SECRET
+from tests.operators.airflow_harness import ELEMENTS, SECRET
 
 pytestmark = pytest.mark.airflow
 
@@ -42,7 +42,7 @@ def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
 def test_a_template_that_renders_to_nothing_is_refused(push, remote):
     """Before anything is sent."""
     life = push(operation_id="{{ '' }}").go()
-    assert "operation_id must be a string that is not empty" in str(life.error)
+    assert "operation_id must be a non-empty id" in str(life.error)
     assert remote.requests() == []
 
 
@@ -182,7 +182,7 @@ def test_nothing_secret_is_kept_or_told(push, remote, sluice_sandbox):
     life = push(deferrable=True).defer()
     event = life.event()
     life.fire(event).leg()
-    tokens = [purse.token for purse in auth._purses.values() if purse.token]
+    tokens = [cache.get() for cache in auth._caches.values() if cache.get()]
     remote.trouble("GET", "imports/", status=401)
     remote.settings(fail_imports=1)
     failed = push(deferrable=True).go()

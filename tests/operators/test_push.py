@@ -17,7 +17,7 @@ from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sources import spool
 from sluice_sandbox.kaleidoscope.fields import stable_id
-from tests.operators.life import ELEMENTS, UNKNOWN, changing
+from tests.operators.airflow_harness import ELEMENTS, UNKNOWN, changing
 
 pytestmark = pytest.mark.airflow
 
@@ -256,16 +256,16 @@ BAD = {
     "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of strings"),
     "no key field named": ({"key_field_names": []}, "key_field"),
     "key field twice": ({"key_field_names": ["symbol", "symbol"]}, "twice"),
-    "empty source": ({"source_id": ""}, "source_id must be a string"),
+    "empty source": ({"source_id": ""}, "source_id must be a non-empty id"),
     "reserved source": ({"source_id": "by-field-id"}, "source_id cannot be"),
     "source by id": ({**BY_ID, "source_id": SOURCE}, "source_id goes with key_field_names only"),
     "view by id": ({**BY_ID, "record_view_id": VIEW}, "record_view_id goes with key_field_names only"),
     "view without operation": ({"record_view_id": VIEW}, "record_view_id needs an operation_id"),
-    "operation not text": ({"operation_id": 7}, "operation_id must be a string"),
+    "operation not text": ({"operation_id": 7}, "operation_id must be a non-empty id"),
     "unknown policy": ({"on_rejected_rows": "shrug"}, "on_rejected_rows must be"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),
     "true batch": ({"batch_size": True}, "batch_size must be"),
-    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be a whole number above"),
+    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be a whole number of at least"),
 }
 
 
@@ -276,7 +276,7 @@ def test_bad_arguments(remote, sluice_connections, args, words):
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
     with pytest.raises(InvalidInput, match=words) as refused:
         operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
-    assert refused.value.hopeless
+    assert not refused.value.retryable
     assert remote.requests() == []
 
 

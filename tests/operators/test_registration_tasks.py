@@ -14,7 +14,7 @@ from sluice_provider.errors import (
     RowsRejected,
     Unreachable,
 )
-from tests.operators.life import SECRET, changing
+from tests.operators.airflow_harness import SECRET, changing
 from tests.operators.registration_life import ROWS
 
 pytestmark = pytest.mark.airflow
@@ -389,7 +389,7 @@ def test_rows_that_are_rejected(stage, desk):
         ([{"name": "A", "colour": "red"}], "'colour': neither key fields nor data fields .*smiles"),
         ([{"name": "A"}, {"smiles": "C"}], "record 2 has no name, a key field; it has smiles"),
         ([], "no records to stage"),
-        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 has no JSON form"),
+        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),
         ("nowhere.csv", "no such file"),
         ("[{}]", "is the text of a list"),
@@ -511,22 +511,26 @@ def test_a_submission_that_failed(submit, desk):
 @pytest.mark.parametrize(
     ("what", "args", "words"),
     [
-        ("register", {"operation_id": ""}, "operation_id must be an id"),
-        ("register", {"file_id": "None"}, "file_id must be an id, not 'None': was it taken from an XCom"),
-        ("register", {"file_id": 7}, "file_id must be an id"),
+        ("register", {"operation_id": ""}, "operation_id must be a non-empty id"),
+        (
+            "register",
+            {"file_id": "None"},
+            "file_id must be a non-empty id, not 'None': the XCom, parameter or variable",
+        ),
+        ("register", {"file_id": 7}, "file_id must be a non-empty id"),
         ("register", {"if_registered": "maybe"}, "if_registered must be one of 'reuse', 'fail', 'again'"),
-        ("stage", {"key_field_names": None}, "key_field_names must name"),
-        ("stage", {"key_field_names": "name"}, "key_field_names must be a list of strings"),
-        ("stage", {"key_field_names": ["name", "name"]}, "names one of its items twice"),
-        ("stage", {"key_field_names": [""]}, "key_field_names must hold only strings"),
+        ("stage", {"key_field_names": None}, "key_field_names must be a non-empty list"),
+        ("stage", {"key_field_names": "name"}, "key_field_names must be a non-empty list of strings"),
+        ("stage", {"key_field_names": ["name", "name"]}, "key_field_names must not contain the same string twice"),
+        ("stage", {"key_field_names": [""]}, "key_field_names[0] must be a non-empty string"),
         ("stage", {"batch_size": 0}, "batch_size"),
         ("stage", {"max_bytes": 10}, "max_bytes"),
         ("stage", {"on_rejected_rows": "x"}, "on_rejected_rows"),
-        ("submit", {"record_ids": []}, "record_ids must be a list of strings that is not empty"),
-        ("submit", {"record_ids": "abc"}, "record_ids must be a list"),
-        ("submit", {"record_ids": ["a b"]}, "record_ids must hold one id in each string"),
+        ("submit", {"record_ids": []}, "record_ids must be a non-empty list of strings"),
+        ("submit", {"record_ids": "abc"}, "record_ids must be a non-empty list"),
+        ("submit", {"record_ids": ["a b"]}, "record_ids[0] must be one id"),
         ("submit", {"on_rejected_rows": "x"}, "on_rejected_rows"),
-        ("submit", {"operation_id": None}, "operation_id must be an id"),
+        ("submit", {"operation_id": None}, "operation_id must be a non-empty id"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_sent(request, desk, what, args, words):

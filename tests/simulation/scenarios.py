@@ -72,7 +72,7 @@ def _export_spec(_sim: Simulation) -> ExportJob:
         filters_style="json",
         template=lambda: None,
         row_header=None,
-        landing=None,
+        atomic_file=None,
         item_type="Account",
         job_name="Accounts",
         content_type="json",

@@ -168,15 +168,15 @@ def test_an_export_is_fetched(links):
     world = World("liquid_decisions", export_links=links)
     job_id = world.run(liquid_decisions.export("Account", "all", "application/json"))
     world.advance(10)
-    landing = Landing()
+    atomic_file = AtomicFile()
     (link,) = liquid_decisions.job_of(world.run(liquid_decisions.get_job(job_id))).links
-    world.run(liquid_decisions.fetch(link, landing))
-    assert [each["data"]["id"] for each in json.loads(landing.kept)] == ["A-1", "A-2"]
+    world.run(liquid_decisions.fetch(link, atomic_file))
+    assert [each["data"]["id"] for each in json.loads(atomic_file.kept)] == ["A-1", "A-2"]
     (job,) = world.jobs()
     assert (job.kind, job.mark, job.done) == ("export", "all", 1)
 
 
-class Landing:
+class AtomicFile:
     """Where a file lands in memory."""
 
     kept = b""
@@ -186,18 +186,18 @@ class Landing:
         self.file.close = lambda: None
         return self.file
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         self.kept = self.file.getvalue()
 
-    def drop(self) -> None:
+    def rollback(self) -> None:
         self.kept = b""
 
 
 def test_a_file_of_the_service_is_downloaded():
     """Kaleidoscope streams its files part by part."""
-    world, landing = World("kaleidoscope"), Landing()
-    world.exchange(Request("GET", f"files/{FIRST_FILE}", into=landing))
-    assert landing.kept.startswith(b"name,smiles")
+    world, atomic_file = World("kaleidoscope"), AtomicFile()
+    world.exchange(Request("GET", f"files/{FIRST_FILE}", into=atomic_file))
+    assert atomic_file.kept.startswith(b"name,smiles")
 
 
 def test_the_blocking_hook_goes_through_the_world():
@@ -228,7 +228,7 @@ def test_a_refused_connection_reaches_nobody():
     world = World("kaleidoscope")
     with pytest.raises(Unreachable) as caught:
         world.exchange(PUSH, REFUSED)
-    assert not caught.value.sent
+    assert not caught.value.maybe_applied
     assert (world.jobs(), world.log[-1].status) == ([], 0)
 
 
@@ -238,7 +238,7 @@ def test_a_lost_request_may_have_been_done(fate, jobs):
     world = World("kaleidoscope")
     with pytest.raises(Unreachable) as caught:
         world.exchange(PUSH, fate)
-    assert caught.value.sent
+    assert caught.value.maybe_applied
     assert len(world.jobs()) == jobs
 
 
@@ -247,7 +247,7 @@ def test_a_late_request_lands_at_its_time():
     world = World("kaleidoscope")
     with pytest.raises(Unreachable, match="ReadTimeout") as caught:
         world.exchange(PUSH, late(90))
-    assert caught.value.sent
+    assert caught.value.maybe_applied
     world.advance(89.9)
     assert world.jobs() == []
     assert world.next_landing == START + 90

@@ -190,7 +190,7 @@ class World:
             raise RuntimeError("another World has taken the place of this one")
         self._fate, self._call = fate, call
         try:
-            return drive._exchange(self._place.client, call)
+            return drive._send(self._place.client, call)
         except httpx.RequestError as error:
             raise drive._unreachable(call, error) from None
         finally:
@@ -219,7 +219,7 @@ class World:
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         """The network. A request for a token is never in trouble."""
-        if drive.GRANT in request.extensions:
+        if drive.TOKEN_REQUEST in request.extensions:
             return _response(self._place.service.answer(arrival_of(request)))
         fate, name = self._fate, str(self._call or f"{request.method} {request.url.path}")
         answer = self._befall(request, fate, name)
@@ -319,7 +319,7 @@ class _Place:
         self.hook = hook_for(service, conn_id)
         # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked):
-            place = self.hook.place(self.fields)
+            place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
         self.client = Client(lambda request: _world()._send(request), options)
         self.hook.fields = lambda: self.fields  # type: ignore[method-assign]
@@ -327,7 +327,7 @@ class _Place:
 
     def begin(self, seed: int | str, settings: dict[str, Any]) -> None:
         """As at the start."""
-        auth.forget_tokens()
+        auth.clear_token_caches()
         self.hook.sleep = _sleep
         self.context.ids.seed(seed)
         self.context.reset()

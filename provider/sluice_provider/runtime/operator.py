@@ -95,7 +95,7 @@ class RemoteJobOperator(RemoteJobTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
         with self.__leg(context) as run:
-            planned = run.spec.plan()
+            planned = run.spec.dry_run_result()
             return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class RemoteJobOperator(RemoteJobTask):
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
-        address = self.hook.place(self.hook.fields()).base_url.rstrip("/")
+        address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
         inputs, outputs = self.datasets(address)
         return lineage(address, self.__ids, inputs, outputs)
 

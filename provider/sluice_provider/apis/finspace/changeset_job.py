@@ -11,12 +11,21 @@ from typing import Any
 
 from sluice_provider.apis.finspace import endpoints as api
 from sluice_provider.apis.finspace import validation as rules
-from sluice_provider.errors import InvalidInput, Unreachable
+from sluice_provider.apis.validation import check_whole_number
+from sluice_provider.errors import Unreachable
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.polling import Elapsed
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, digest, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Repeat, Unit, search
+from sluice_provider.jobs.spec import (
+    JobSpec,
+    Phase,
+    Prepared,
+    ReconcileResult,
+    RepeatRequest,
+    Unit,
+    reconcile_by_search,
+)
 
 Raw = dict[str, Any]
 
@@ -56,8 +65,8 @@ class ChangesetJob(JobSpec):
         self._region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return api.where(self.environment_id, self.database_name, self._region_name)
+    def locator(self) -> Mapping[str, str]:
+        return api.locator(self.environment_id, self.database_name, self._region_name)
 
     @property
     def database(self) -> str:
@@ -69,16 +78,14 @@ class ChangesetJob(JobSpec):
         rules.check_requests(self.change_requests)
         if self.client_token is not None:
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
-        most = self._most_requests
-        if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rules.MOST_REQUESTS:
-            raise InvalidInput(f"max_requests_per_changeset must be 1 to {rules.MOST_REQUESTS}, not {most!r}")
+        check_whole_number("max_requests_per_changeset", self._most_requests, 1, rules.MOST_REQUESTS)
 
     def fingerprint(self) -> Any:
-        return [dict(self.where), [dict(request) for request in self.change_requests], self.client_token]
+        return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]
 
     # --- a dry run
 
-    def plan(self) -> Raw | None:
+    def dry_run_result(self) -> Raw | None:
         if not self._dry_run:
             return None
         self.log_plan()
@@ -157,7 +164,7 @@ class _CreateChangeset(Phase):
 
     def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
         last = start + len(requests) >= len(spec.change_requests)
-        super().__init__(name, "changeset", spec.where, last=last)
+        super().__init__(name, "changeset", spec.locator, last=last)
         self._spec = spec
         self._start = start
         self._requests = requests
@@ -185,7 +192,7 @@ class _CreateChangeset(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         spec, age = self._spec, Elapsed(intent.at)()
         if age >= api.LAST_REPEAT:
-            raise Unreachable("not sent: FinSpace may forget this request's client token by now", sent=False)
+            raise Unreachable("not sent: FinSpace may forget this request's client token by now", maybe_applied=False)
         changeset = yield from api.create_changeset(
             spec.environment_id, spec.database_name, self._requests, intent.key, age
         )
@@ -194,11 +201,15 @@ class _CreateChangeset(Phase):
         spec.log.info(accepted, len(self._requests), spec.database, changeset_id)
         return changeset_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         age = Elapsed(intent.at)()
         if age < api.LAST_REPEAT:
-            return Repeat(f"with the client token of {age:.0f} s ago, which gives the same changeset")
-        return (yield from search(lambda: self._find(intent), intent, landed=api.LAST_REPEAT + GRACE))
+            return RepeatRequest(f"with the client token of {age:.0f} s ago, which gives the same changeset")
+        return (
+            yield from reconcile_by_search(
+                lambda: self._find(intent), intent, visible_after=api.LAST_REPEAT + VISIBILITY_GRACE_SECONDS
+            )
+        )
 
     def _find(self, intent: Intent) -> Flow[str | None]:
         return api.find_changeset(self._spec.environment_id, self._spec.database_name, self._requests, intent.at)

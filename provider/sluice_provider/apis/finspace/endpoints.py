@@ -14,22 +14,23 @@ from typing import Any, TypedDict
 
 from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import (
-    Answered,
     AuthenticationFailed,
     Conflict,
     NotFound,
     PermissionDenied,
     RateLimited,
     SluiceError,
+    StatusError,
     UnexpectedResponse,
 )
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.pagination import token_pages
-from sluice_provider.http.responses import error_from
-from sluice_provider.http.retry import RetryPolicy, send
+from sluice_provider.http.responses import ErrorFrom, error_from
+from sluice_provider.http.retry import RetryPolicy
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 SERVICE = "finspace"
 TOKEN_LIFE = 600.0
@@ -88,7 +89,7 @@ def create_changeset(
     path = f"{_database(environment_id, database_name)}/changesets"
     body = {"changeRequests": [dict(request) for request in change_requests], "clientToken": token}
     call = Request("POST", path, json=body, idempotent=True)
-    answer = _object((yield from send(call, RetryPolicy(within=LAST_REPEAT - token_age), _verdict_on_changeset)))
+    answer = yield from _object(call, _verdict_on_changeset, RetryPolicy(within=LAST_REPEAT - token_age))
     _changeset_id(answer)
     return answer
 
@@ -119,7 +120,7 @@ def find_changeset(
 
     :param since: seconds since 1970
     """
-    wanted = [_given(dict(request)) for request in change_requests]
+    wanted = [drop_none(**request) for request in change_requests]
     listed = yield from list_changesets(environment_id, database_name)
     made = [
         (each["createdTimestamp"].timestamp(), _changeset_id(each)) for each in listed if "createdTimestamp" in each
@@ -128,7 +129,7 @@ def find_changeset(
         if at < since - CLOCKS:
             break
         found = yield from get_changeset(environment_id, database_name, changeset_id)
-        same = [_given(dict(request)) for request in found.get("changeRequests") or []] == wanted
+        same = [drop_none(**request) for request in found.get("changeRequests") or []] == wanted
         if same and found["status"] != "FAILED":
             return changeset_id
     return None
@@ -154,16 +155,14 @@ def create_database(
     if tags is not None:
         rules.check_tags(tags)
     token = rules.CLIENT_TOKEN.check("client_token", client_token or str(uuid.uuid4()))
-    body = _given(
-        {
-            "databaseName": database_name,
-            "description": description,
-            "tags": dict(tags) if tags is not None else None,
-            "clientToken": token,
-        }
+    body = drop_none(
+        databaseName=database_name,
+        description=description,
+        tags=dict(tags) if tags is not None else None,
+        clientToken=token,
     )
     call = Request("POST", f"{_environment(environment_id)}/databases", json=body, idempotent=True)
-    return _object((yield from send(call, RetryPolicy(within=LAST_REPEAT), _verdict)))
+    return (yield from _object(call, _verdict, RetryPolicy(within=LAST_REPEAT)))
 
 
 def get_database(environment_id: str, database_name: str) -> Flow[Raw]:
@@ -232,20 +231,20 @@ def changeset_job(raw: Raw) -> Job:
     return Job(
         id=str(raw["changesetId"]),
         state=STATES.get(raw["status"], JobState.RUNNING),
-        word=raw["status"],
+        service_status=raw["status"],
         message=" ".join(str(text) for text in (kind, info.get("errorMessage")) if text),
         counts={"put": kinds.count("PUT"), "deleted": kinds.count("DELETE")},
         retryable=CURES.get(kind),
     )
 
 
-def where(environment_id: str, database_name: str, region_name: str | None = None) -> Where:
+def locator(environment_id: str, database_name: str, region_name: str | None = None) -> Locator:
     """What is needed beside its id to find a changeset again; the region if it is not the connection's."""
     found = {"environment_id": environment_id, "database_name": database_name}
     return {**found, "region_name": region_name} if region_name else found
 
 
-def _get_status(changeset_id: str, place: Where) -> Flow[Job]:
+def _get_status(changeset_id: str, place: Locator) -> Flow[Job]:
     raw = yield from get_changeset(place["environment_id"], place["database_name"], changeset_id)
     return changeset_job(raw)
 
@@ -256,7 +255,7 @@ JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_statu
 
 # --- what a reply means ---------------------------------------------------------------------------------------------
 
-CODES: Mapping[str, type[Answered]] = {
+CODES: Mapping[str, type[StatusError]] = {
     "AccessDeniedException": PermissionDenied,
     **dict.fromkeys(
         (
@@ -287,10 +286,10 @@ def _told(call: Request, reply: Response, passing: tuple[str, ...]) -> SluiceErr
     :param passing: codes of what only comes too early
     """
     error = error_from(call, reply)
-    if not isinstance(error, Answered):
+    if not isinstance(error, StatusError):
         return error
     code = _code(reply) or error.code
-    kind: type[Answered] = RateLimited if code in passing else CODES.get(code or "", type(error))
+    kind: type[StatusError] = RateLimited if code in passing else CODES.get(code or "", type(error))
     named = ", ".join(text for text in (code, error.request_id and f"request {error.request_id}") if text)
     return kind(
         f"{error} ({named})" if named else str(error),
@@ -343,12 +342,8 @@ def _database(environment_id: str, database_name: str) -> str:
     return f"{_environment(environment_id)}/databases/{database_name}"
 
 
-def _given(members: Raw) -> Raw:
-    return {name: value for name, value in members.items() if value is not None}
-
-
 def _get(path: str) -> Flow[Raw]:
-    return _object((yield from send(Request("GET", path, idempotent=True), verdict=_verdict)))
+    return (yield from _object(Request("GET", path, idempotent=True), _verdict))
 
 
 def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
@@ -360,7 +355,7 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
             params["nextToken"] = token
         if page_size is not None:
             params["maxResults"] = page_size
-        answer = _object((yield from send(Request("GET", path, params, idempotent=True), verdict=_verdict)))
+        answer = yield from _object(Request("GET", path, params, idempotent=True), _verdict)
         found = answer.get(member) or []
         if not isinstance(found, list):
             raise UnexpectedResponse(f"GET {path} answered without a list of {member}: {answer!r:.200}")
@@ -369,13 +364,8 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
     return (yield from token_pages(page))
 
 
-def _object(reply: Response) -> Raw:
-    answer = reply.json()
-    if not isinstance(answer, dict):
-        raise UnexpectedResponse(
-            f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}"
-        )
-    return _timed(answer)
+def _object(request: Request, error_from: ErrorFrom, retry_policy: RetryPolicy | None = None) -> Flow[Raw]:
+    return _timed((yield from send_for_object(request, retry_policy, error_from)))
 
 
 def _timed(raw: Any) -> Raw:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sluice_provider.apis.validation import check_string
 from sluice_provider.errors import InvalidInput
 
 MOST_REQUESTS = 32
@@ -30,12 +31,7 @@ class Rule(NamedTuple):
 
     def check(self, name: str, value: object) -> str:
         """:raises InvalidInput: naming the rule"""
-        if not isinstance(value, str):
-            raise InvalidInput(f"{name} must be a string, not {value!r}")
-        if value == "None":
-            raise InvalidInput(
-                f"{name} is the string 'None': it was taken from an XCom or a parameter that is not there"
-            )
+        value = check_string(name, value)
         if not self.least <= len(value) <= self.most:
             raise InvalidInput(
                 f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sluice_provider.apis.kaleidoscope.endpoints import get_activities, get_data_fields, get_import, get_record_views
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, given, object_of, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, rows_of
 from sluice_provider.apis.kaleidoscope.registration import (
     AWAITED,
     BAD,
@@ -20,11 +20,12 @@ from sluice_provider.apis.kaleidoscope.registration import (
     patient,
 )
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 
 class Staging(NamedTuple):
@@ -97,10 +98,10 @@ def create_draft_import(operation_id: str, data: Rows) -> Flow[str]:
         "is_draft": True,
         "source_type": "http-post",
     }
-    reply = yield from send(Request("POST", "imports", json=body, idempotent=True))
-    import_id = object_of(reply).get("id")
+    created = yield from send_for_object(Request("POST", "imports", json=body, idempotent=True))
+    import_id = created.get("id")
     if not isinstance(import_id, str) or not import_id:
-        raise UnexpectedResponse(f"POST imports was answered without an id: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"POST imports was answered without an id: {created!r:.200}")
     return import_id
 
 
@@ -118,7 +119,7 @@ def run_draft_import(
     :param columns: the data fields of the rows, by name
     :param replaced: drafts to archive once the import has succeeded
     """
-    body = given(
+    body = drop_none(
         key_field_configurations=[{"name": name} for name in key_field_names],
         data_field_configurations=[
             {
@@ -155,7 +156,7 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
         yield from send(Request("POST", path, json={"record_ids": list(record_ids)}, idempotent=True))
     except ClientError as error:
         # Refused for what an earlier attempt, whose answer was lost, has done already?
-        if not error.acted or set(record_ids) & set((yield from get_draft_ids(operation_id))):
+        if not error.maybe_applied or set(record_ids) & set((yield from get_draft_ids(operation_id))):
             raise
 
 
@@ -164,10 +165,10 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
 UNJUDGED = ("", "pending", "submitted")
 
 
-def _get_status(operation_id: str, where: Where) -> Flow[Job]:
+def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
     """The drafts of an operation, or some of them: over when the registrar has said something of each."""
     told = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
-    wanted, seen = where.get("record_ids", "").split(), where.get("seen", "").split()
+    wanted, seen = locator.get("record_ids", "").split(), locator.get("seen", "").split()
     there: tuple[str, ...] = ()
     if not wanted:
         there = yield from get_draft_ids(operation_id)
@@ -180,7 +181,7 @@ def _get_status(operation_id: str, where: Where) -> Flow[Job]:
     wanted = [each for each in wanted if each not in cleared]
     if not wanted:
         return Job(operation_id, JobState.NOT_FOUND, AWAITED, "there are no drafts on the operation")
-    return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in where)
+    return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in locator)
 
 
 def _by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, Raw]]:
@@ -205,7 +206,7 @@ def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -
     return Job(
         operation_id,
         JobState.SUCCEEDED if len(judged) == len(drafts) else JobState.RUNNING,
-        word=f"{len(judged)} of {len(drafts)} drafts have a verdict",
+        service_status=f"{len(judged)} of {len(drafts)} drafts have a verdict",
         counts={**tally, "drafts": len(drafts), "rejected": len(bad)},
         done=len(judged),
         total=len(drafts),
@@ -224,6 +225,6 @@ def _rejection(record_id: str, raw: Raw) -> Rejection:
 
 
 JOB_TYPES: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _get_status, on_not_found=patient)}
-"""The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
+"""The id is the operation's; `locator` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
 Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
 began and leave the table when they are registered."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, given, object_of, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, rows_of
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Where, lost
+from sluice_provider.jobs.polling import JobType, Locator, mark_lost
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
 """What files, submissions and drafts go through (`RegistrationFileStatusEnum`)."""
@@ -35,8 +36,7 @@ def register_file(operation_id: str, file_id: str) -> Flow[Raw]:
     To be asked twice is to register twice, as far as is known: the call is not repeatable.
     """
     path = f"operations/{segment(operation_id, 'operation_id')}/register/{segment(file_id, 'file_id')}"
-    reply = yield from send(Request("POST", path, json={}))
-    return _with_id(object_of(reply), path)
+    return _with_id((yield from send_for_object(Request("POST", path, json={}))), path)
 
 
 def get_registration_files(operation_id: str) -> Flow[list[Raw]]:
@@ -51,7 +51,7 @@ def push_status(operation_id: str, file_id: str, status: str, message: str | Non
     """
     operation = segment(operation_id, "operation_id")
     path = f"operations/{operation}/registration_files/{segment(file_id, 'file_id')}/status"
-    yield from send(Request("POST", path, json=given(status=status, message=message), idempotent=True))
+    yield from send(Request("POST", path, json=drop_none(status=status, message=message), idempotent=True))
 
 
 def submit_results(
@@ -91,9 +91,8 @@ def submit_drafts(operation_id: str, record_ids: Sequence[str] | None = None) ->
 
 def _submit(operation_id: str, verb: str, record_ids: Sequence[str] | None) -> Flow[Raw]:
     path = f"operations/{segment(operation_id, 'operation_id')}/{verb}"
-    body = given(record_ids=None if record_ids is None else list(record_ids))
-    reply = yield from send(Request("POST", path, json=body))
-    return _with_id(object_of(reply), path)
+    body = drop_none(record_ids=None if record_ids is None else list(record_ids))
+    return _with_id((yield from send_for_object(Request("POST", path, json=body))), path)
 
 
 def get_registration_submissions(operation_id: str) -> Flow[list[Raw]]:
@@ -114,7 +113,7 @@ def push_submission_status(
     It sets the status, so to say it twice at once is to say it once: the call is repeatable.
     """
     path = f"{_submission(operation_id, submission_id)}/status"
-    yield from send(Request("POST", path, json=given(status=status, message=message), idempotent=True))
+    yield from send(Request("POST", path, json=drop_none(status=status, message=message), idempotent=True))
 
 
 def submit_submission_results(
@@ -148,7 +147,7 @@ def _results(
     records: Rows | None,
 ) -> Raw:
     """Up to kalbio 0.3.0 an error's message is `error_message`, since 0.4.0 it is `message`: both say it."""
-    return given(
+    return drop_none(
         status=status,
         message=message,
         error_message=message if status == "error" else None,
@@ -185,7 +184,7 @@ def result_record(record: Mapping[str, Any]) -> Raw:
     message = record.get("error_message")
     if message is not None and not isinstance(message, str):
         raise InvalidInput(f"has an error_message that is not a string: {message!r:.60}")
-    return {**found, **given(data=dict(data) or None, error_message=message or None)}
+    return {**found, **drop_none(data=dict(data) or None, error_message=message or None)}
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------
@@ -226,7 +225,7 @@ def registration_job(raw: Raw) -> Job:
     return Job(
         id=str(raw["id"]),
         state=state,
-        word=word,
+        service_status=word,
         message=_told(message_of(raw), rejections if state is JobState.FAILED else [], rejected),
         counts={**({"records": len(records)} if isinstance(records, list) else {}), "rejected": rejected},
         rejections=tuple(rejections),
@@ -321,12 +320,12 @@ AWAITED = "awaited"
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _registration_status(registration_id: str, where: Where) -> Flow[Job]:
-    return _picked(registration_id, (yield from get_registration_files(where["operation_id"])))
+def _registration_status(registration_id: str, locator: Locator) -> Flow[Job]:
+    return _picked(registration_id, (yield from get_registration_files(locator["operation_id"])))
 
 
-def _submission_status(submission_id: str, where: Where) -> Flow[Job]:
-    return _picked(submission_id, (yield from get_registration_submissions(where["operation_id"])))
+def _submission_status(submission_id: str, locator: Locator) -> Flow[Job]:
+    return _picked(submission_id, (yield from get_registration_submissions(locator["operation_id"])))
 
 
 def _picked(job_id: str, entries: Iterable[Raw]) -> Job:
@@ -334,8 +333,8 @@ def _picked(job_id: str, entries: Iterable[Raw]) -> Job:
     return _missing(job_id, "the operation does not list it") if found is None else registration_job(found)
 
 
-def _file_status(file_id: str, where: Where) -> Flow[Job]:
-    found = newest((yield from get_registration_files(where["operation_id"])), file_id)
+def _file_status(file_id: str, locator: Locator) -> Flow[Job]:
+    found = newest((yield from get_registration_files(locator["operation_id"])), file_id)
     return _missing(file_id, "it is not registered yet") if found is None else registration_job(found)
 
 
@@ -343,16 +342,16 @@ def _missing(job_id: str, message: str) -> Job:
     return Job(job_id, JobState.NOT_FOUND, AWAITED, message)
 
 
-def _reported(job_id: str, where: Where) -> Flow[Job]:
+def _reported(job_id: str, locator: Locator) -> Flow[Job]:
     """A status is reported in one call, and that is over when it was answered: nothing is left to poll."""
-    del where
+    del locator
     yield from ()
     return Job(job_id, JobState.SUCCEEDED, "reported")
 
 
 def patient(job: Job) -> Job:
     """Somebody else may still be about to ask for it, unless the operation itself is not known."""
-    return job if job.word == AWAITED else lost(job)
+    return job if job.service_status == AWAITED else mark_lost(job)
 
 
 JOB_TYPES: Mapping[str, JobType] = {

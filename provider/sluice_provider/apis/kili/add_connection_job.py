@@ -11,10 +11,11 @@ from typing import Any
 
 from sluice_provider.apis.kili import endpoints as api
 from sluice_provider.apis.kili.jobs import COMPUTE, KiliJob
+from sluice_provider.apis.validation import check_choice, check_id, check_strings
 from sluice_provider.errors import Conflict, InvalidInput, NotFound
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 Raw = dict[str, Any]
 
@@ -45,17 +46,14 @@ class AddConnectionJob(KiliJob):
         self._compute_differences = compute_differences
 
     def validate(self) -> None:
-        api.given(self.project_id, "project_id")
-        api.given(self.integration_id, "cloud_storage_integration_id")
+        check_id("project_id", self.project_id)
+        check_id("cloud_storage_integration_id", self.integration_id)
         for name in ("selected_folders", "include", "exclude"):
-            value = self.settings[name]
-            if value is not None and (isinstance(value, str) or not all(isinstance(each, str) for each in value)):
-                raise InvalidInput(f"{name} must be a list of strings, not {value!r}")
+            check_strings(name, self.settings[name], empty=True)
         prefix = self.settings["prefix"]
         if prefix is not None and (not prefix.endswith("/") or "*" in prefix):
             raise InvalidInput(f"prefix must be one path that ends in a slash, without a star, not {prefix!r}")
-        if self.if_exists not in ("reuse", "fail", "add"):
-            raise InvalidInput(f"if_exists must be 'reuse', 'fail' or 'add', not {self.if_exists!r}")
+        check_choice("if_exists", self.if_exists, ("reuse", "fail", "add"))
 
     def fingerprint(self) -> Any:
         return ["add", self.project_id, self.integration_id, self.settings]
@@ -106,8 +104,8 @@ class _AddConnection(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.add_connection(self._spec.project_id, self._spec.integration_id, **self._spec.settings)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return search(lambda: self._find_added(record), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return reconcile_by_search(lambda: self._find_added(record), intent)
 
     def settled(self, record: PhaseRecord) -> PhaseRecord:
         """The result tells whether it was reused."""

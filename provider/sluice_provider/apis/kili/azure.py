@@ -112,7 +112,7 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
     except HttpResponseError as error:
         trouble = _refused(container, error.status_code, str(getattr(error, "error_code", None) or "no reason given"))
     except AzureError as error:
-        trouble = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", sent=False)
+        trouble = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", maybe_applied=False)
     if trouble:  # raised out here, as Azure's error holds the URL and so the token, and would come along as its context
         raise trouble
 
@@ -133,5 +133,5 @@ def _refused(container: str, status: int | None, code: str) -> SluiceError:
     if status is not None and status < 500:
         return ClientError(words, status=status)
     broken = ServerError(words, status=status)
-    broken.sent = False  # Kili was not asked for anything yet
+    broken.maybe_applied = False  # Kili was not asked for anything yet
     return broken

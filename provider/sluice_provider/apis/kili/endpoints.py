@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from sluice_provider.apis.kili import azure as kili_azure
 from sluice_provider.apis.kili.graphql import mutate, query
-from sluice_provider.errors import Answered, ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse
+from sluice_provider.apis.payloads import drop_none
+from sluice_provider.apis.validation import check_id
+from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeUnknown, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
 PATH = "graphql"
@@ -65,7 +67,7 @@ def get_project(project_id: str) -> Flow[Raw]:
     document = """query projects($where: ProjectWhere!, $first: PageSize!, $skip: Int!) {
         data: projects(where: $where, first: $first, skip: $skip) { id title inputType }
     }"""
-    where = {"id": given(project_id, "project_id")}
+    where = {"id": check_id("project_id", project_id)}
     found: list[Raw] = yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})
     if not found:
         raise NotFound(f"no project has the id {project_id!r}, or this API key may not see it")
@@ -75,7 +77,7 @@ def get_project(project_id: str) -> Flow[Raw]:
 def count_assets(project_id: str) -> Flow[int]:
     """How many assets a project holds, wherever they came from."""
     document = "query countAssets($where: AssetWhere!) { data: countAssets(where: $where) }"
-    where = {"project": {"id": given(project_id, "project_id")}, "label": {}, "issue": {}}
+    where = {"project": {"id": check_id("project_id", project_id)}, "label": {}, "issue": {}}
     return int((yield from query(PATH, document, {"where": where})))
 
 
@@ -94,7 +96,7 @@ def list_integrations(
     document = f"""query dataIntegrations($where: DataIntegrationWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataIntegrations(where: $where, skip: $skip, first: $first) {{ {" ".join(fields)} }}
     }}"""
-    where = _where(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
+    where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
     return (yield from _all(document, where))
 
 
@@ -109,13 +111,13 @@ def count_integrations(
     document = (
         "query countDataIntegrations($where: DataIntegrationWhere!) { data: countDataIntegrations(where: $where) }"
     )
-    where = _where(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
+    where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
     return int((yield from query(PATH, document, {"where": where})))
 
 
 def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIELDS) -> Flow[Raw]:
     """One integration. :raises NotFound: or not visible with this API key"""
-    found = yield from list_integrations(given(integration_id, "cloud_storage_integration_id"), fields=fields)
+    found = yield from list_integrations(check_id("cloud_storage_integration_id", integration_id), fields=fields)
     if not found:
         raise NotFound(f"no cloud storage integration has the id {integration_id!r}, or this API key may not see it")
     return found[0]
@@ -133,7 +135,7 @@ def list_connections(
     document = f"""query dataConnections($where: DataConnectionsWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataConnections(where: $where, first: $first, skip: $skip) {{ {" ".join(fields)} }}
     }}"""
-    return (yield from _all(document, _where(projectId=project_id, integrationId=integration_id)))
+    return (yield from _all(document, drop_none(projectId=project_id, integrationId=integration_id)))
 
 
 def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS) -> Flow[Raw]:
@@ -144,7 +146,7 @@ def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS
     document = f"""query dataConnection($where: DataConnectionIdWhere!) {{
         data: dataConnection(where: $where) {{ {" ".join(fields)} }}
     }}"""
-    where = {"id": given(connection_id, "cloud_storage_connection_id")}
+    where = {"id": check_id("cloud_storage_connection_id", connection_id)}
     found: Raw | None = yield from query(PATH, document, {"where": where})
     if found is None:
         raise NotFound(f"no cloud storage connection has the id {connection_id!r}, or this API key may not see it")
@@ -165,9 +167,9 @@ def add_connection(
     No folders means all of them, an empty list none; `prefix` is one path that ends in a slash; `include` and
     `exclude` are patterns, the latter wins (kili `cloud_storage/mappers.py`).
     """
-    data = _where(
-        projectId=given(project_id, "project_id"),
-        integrationId=given(integration_id, "cloud_storage_integration_id"),
+    data = drop_none(
+        projectId=check_id("project_id", project_id),
+        integrationId=check_id("cloud_storage_integration_id", integration_id),
         selectedFolders=_list(selected_folders),
         prefix=prefix,
         include=_list(include),
@@ -217,7 +219,7 @@ def look_at(connection_id: str) -> Flow[Look]:
         try:
             raw = yield from get_connection(connection_id, fields)
             return _look(raw)
-        except Answered as error:  # a server may call it its own failure
+        except StatusError as error:  # a server may call it its own failure
             unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(OLD) & set(fields)
             if not unknown:
                 raise
@@ -275,7 +277,7 @@ def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A
     document = """mutation validateDataDifferences($where: ValidateDataDifferencesWhere!) {
         data: validateDataDifferences(where: $where) { id }
     }"""
-    where = {"connectionId": given(connection_id, "cloud_storage_connection_id"), "type": type}
+    where = {"connectionId": check_id("cloud_storage_connection_id", connection_id), "type": type}
     return _id((yield from mutate(PATH, document, {"where": where})))
 
 
@@ -299,30 +301,30 @@ def list_for_kili(connection_id: str, conceal: Conceal = lambda _secret: None) -
 # --- the types of job ------------------------------------------------------------------------------------------------
 
 
-def _get_connection_status(connection_id: str, _where: Where) -> Flow[Job]:
+def _get_connection_status(connection_id: str, _locator: Locator) -> Flow[Job]:
     """Over when it is idle: it neither computes nor applies differences, whoever requested that."""
     look = yield from look_at(connection_id)
     return look.job(JobState.RUNNING, look.busy) if look.busy else look.job(JobState.SUCCEEDED, "idle")
 
 
-def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_computation_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Over when computed: `isChecking` is raised some time after the request, so its being down says nothing until
     `lastCheck` is another than it was before."""
     look = yield from look_at(connection_id)
     if look.checking:
         return look.job(JobState.RUNNING, look.busy)
-    if look.last_check == where["last_check"]:
+    if look.last_check == locator["last_check"]:
         return look.job(JobState.NOT_FOUND, "not begun", "nothing was computed since it was requested")
     if look.total and not (look.to_add or look.to_remove):
         return look.job(JobState.NOT_FOUND, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
     return look.job(JobState.SUCCEEDED, "computed")
 
 
-def _get_application_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_application_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Over when applied, judged by the connection's own assets, as the project's may come and go for other reasons."""
     look = yield from look_at(connection_id)
-    adding, expected = where["type"] == "ADD", int(where["expected"])
-    moved = max(0, (look.assets - int(where["assets"])) * (1 if adding else -1))
+    adding, expected = locator["type"] == "ADD", int(locator["expected"])
+    moved = max(0, (look.assets - int(locator["assets"])) * (1 if adding else -1))
     left = look.to_add if adding else look.to_remove
     word, message = f"{moved} of {expected} {'added' if adding else 'removed'}", ""
     if look.busy:
@@ -341,19 +343,19 @@ def _came_to_an_end(job: Job) -> Job:
     return job._replace(state=JobState.SUCCEEDED)
 
 
-def _get_integration_status(integration_id: str, where: Where) -> Flow[Job]:
+def _get_integration_status(integration_id: str, locator: Locator) -> Flow[Job]:
     found = yield from get_integration(integration_id)
     status = str(found.get("status"))
-    return Job(integration_id, JobState.SUCCEEDED if status == where["status"] else JobState.RUNNING, status)
+    return Job(integration_id, JobState.SUCCEEDED if status == locator["status"] else JobState.RUNNING, status)
 
 
-def _get_added_status(connection_id: str, _where: Where) -> Flow[Job]:
+def _get_added_status(connection_id: str, _locator: Locator) -> Flow[Job]:
     """A connection that is found is there."""
     look = yield from look_at(connection_id)
     return look.job(JobState.SUCCEEDED, "there")
 
 
-def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -> Flow[Job]:
+def _get_difference_status(connection_id: str, locator: Locator, conceal: Conceal) -> Flow[Job]:
     """Enough that is new. Kili compares only when told to, so every status check that finds too little requests it.
 
     What was computed before the wait began does not count: it may be old. What was computed since does.
@@ -361,7 +363,7 @@ def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -
     look = yield from look_at(connection_id)
     if look.busy:
         return look.job(JobState.RUNNING, look.busy)
-    if look.last_check != where["last_check"] and look.to_add >= int(where["minimum"]):
+    if look.last_check != locator["last_check"] and look.to_add >= int(locator["minimum"]):
         return look.job(JobState.SUCCEEDED, f"{look.to_add} new")
     try:
         yield from compute_differences(connection_id, conceal)
@@ -373,7 +375,7 @@ def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -
     return look.job(JobState.RUNNING, f"{look.to_add} new")
 
 
-def kinds(conceal: Conceal) -> dict[str, JobType]:
+def job_types(conceal: Conceal) -> dict[str, JobType]:
     """Nothing of this can be cancelled: the API has no call for it."""
     return {
         "added_connection": JobType("connection", _get_added_status),
@@ -382,23 +384,12 @@ def kinds(conceal: Conceal) -> dict[str, JobType]:
         "application": JobType("application of differences", _get_application_status, on_not_found=_came_to_an_end),
         "integration": JobType("integration", _get_integration_status),
         "difference": JobType(
-            "difference", lambda each, where: _get_difference_status(each, where, conceal), fixed_interval=True
+            "difference", lambda each, locator: _get_difference_status(each, locator, conceal), fixed_interval=True
         ),
     }
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
-
-
-def given(value: Any, name: str) -> str:
-    """:raises InvalidInput: for an id that is empty, or that was taken from an XCom that is not there"""
-    if not isinstance(value, str) or not value.strip() or value == "None":
-        raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")
-    return value
-
-
-def _where(**members: Any) -> Raw:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 def _list(value: Sequence[str] | None) -> list[str] | None:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluice_provider.errors import (
-    REFUSALS,
-    Answered,
+    CLIENT_ERRORS,
     AuthenticationFailed,
     ClientError,
     NotFound,
@@ -21,6 +20,7 @@ from sluice_provider.errors import (
     RateLimited,
     ServerError,
     SluiceError,
+    StatusError,
     Unreachable,
 )
 from sluice_provider.http.flow import Flow, Request, Response
@@ -33,7 +33,7 @@ UNFORWARDED = r"no healthy upstream|reset reason: (?:overflow|(?:remote )?connec
 PASSING = r"Failed to fetch data connection|Invalid request made to Flagsmith API"
 """Errors of Kili's backend that go away by themselves. Something was run before they came."""
 
-CODES: Mapping[str, type[Answered]] = {
+CODES: Mapping[str, type[StatusError]] = {
     "UNAUTHENTICATED": AuthenticationFailed,
     "FORBIDDEN": PermissionDenied,
     "NOT_FOUND": NotFound,
@@ -50,12 +50,12 @@ class Tries(RetryPolicy):
 
     __slots__ = ()
 
-    def delay(self, error: SluiceError, attempt: int, since: float = 0.0) -> float | None:
-        return None if attempt >= _tries(error) else super().delay(error, attempt, since)
+    def delay(self, error: SluiceError, attempt: int, elapsed: float = 0.0) -> float | None:
+        return None if attempt >= _tries(error) else super().delay(error, attempt, elapsed)
 
 
 def _tries(error: SluiceError) -> int:
-    if isinstance(error, RateLimited) or not getattr(error, "sent", True):
+    if isinstance(error, RateLimited) or not error.maybe_applied:
         return 8
     if isinstance(error, ServerError) and (error.status == 500 or error.code == "INTERNAL_SERVER_ERROR"):
         return 1
@@ -128,7 +128,7 @@ def _plain(call: Request, reply: Response) -> SluiceError:
     error = error_from(call, reply)
     assert error is not None  # noqa: S101 - 300 and above always is one
     if isinstance(error, ServerError) and (reply.status == 521 or (reply.status == 503 and _unforwarded(reply.text))):
-        error.sent = False
+        error.maybe_applied = False
     return error
 
 
@@ -152,8 +152,8 @@ def _error(call: Request, reply: Response, errors: Any) -> SluiceError:
     )
 
 
-def _by_status(status: int) -> type[Answered]:
-    return ServerError if status >= 500 else REFUSALS.get(status, ClientError)
+def _by_status(status: int) -> type[StatusError]:
+    return ServerError if status >= 500 else CLIENT_ERRORS.get(status, ClientError)
 
 
 def _aside(code: str, path: str, errors: Any) -> str:

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
+from sluice_provider.apis.validation import check_choice, check_text
 from sluice_provider.errors import InvalidInput
-from sluice_provider.http.bodies import FilePart, Landing
+from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, SubmitAnew, Unit, for_a_person
+from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Resubmit, Unit, unknown_outcome
 
 Raw = dict[str, Any]
 
@@ -25,7 +26,7 @@ class _OneRequest(Phase):
     """One request that must not be repeated blindly."""
 
     def __init__(self, spec: BatchJob) -> None:
-        super().__init__(spec.kind, spec.kind)
+        super().__init__(spec.job_type, spec.job_type)
         self._spec = spec
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
@@ -34,7 +35,7 @@ class _OneRequest(Phase):
         self._spec.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
         return job_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         return self._spec.unknown(intent)
         yield  # a flow, though one without a call
 
@@ -42,12 +43,12 @@ class _OneRequest(Phase):
 class BatchJob(JobSpec):
     """What an import and an export have in common.
 
-    :cvar kind: the job type, and the name of the one phase
+    :cvar job_type: the job type, and the name of the one phase
     :param on_unknown_outcome: `fail` or `resubmit`
     """
 
     service = "liquid_decisions"
-    kind: ClassVar[str]
+    job_type: ClassVar[str]
 
     def __init__(
         self,
@@ -65,16 +66,14 @@ class BatchJob(JobSpec):
         self.on_unknown_outcome = on_unknown_outcome
 
     def validate(self) -> None:
-        for name in ("item_type", "job_name", "notification_email", "content_type"):
-            value = getattr(self, name)
-            optional = name in ("notification_email", "content_type")
-            if not (value is None and optional) and (not isinstance(value, str) or not value.strip()):
-                raise InvalidInput(f"{name} must be a string that is not empty, not {value!r}")
-        if self.on_unknown_outcome not in ("fail", "resubmit"):
-            raise InvalidInput(f"on_unknown_outcome must be 'fail' or 'resubmit', not {self.on_unknown_outcome!r}")
+        check_text("item_type", self.item_type)
+        check_text("job_name", self.job_name)
+        check_text("notification_email", self.notification_email, optional=True)
+        check_text("content_type", self.content_type, optional=True)
+        check_choice("on_unknown_outcome", self.on_unknown_outcome, ("fail", "resubmit"))
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase(self.kind).outcome else _OneRequest(self)
+        return None if record.phase(self.job_type).outcome else _OneRequest(self)
 
     def request(self, job_name: str) -> Flow[str]:
         """What submits the job."""
@@ -84,14 +83,16 @@ class BatchJob(JobSpec):
         """The job's name, with a mark by which a person can find it: the service has no listing to be searched."""
         return f"{self.job_name} [{intent.key[:10]}]"
 
-    def unknown(self, intent: Intent) -> Effect:
+    def unknown(self, intent: Intent) -> ReconcileResult:
         name = self.job_name_for(intent)
         if self.on_unknown_outcome == "resubmit":
-            return SubmitAnew(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
-        return for_a_person("Liquid Decisions", f"{self.kind} {name!r}", f"a job whose jobName is {name!r}", intent)
+            return Resubmit(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
+        return unknown_outcome(
+            "Liquid Decisions", f"{self.job_type} {name!r}", f"a job whose jobName is {name!r}", intent
+        )
 
     def manifest(self, record: JobRecord) -> Raw:
-        phase = record.phase(self.kind)
+        phase = record.phase(self.job_type)
         outcome = phase.outcome or {"state": "running", "counts": {}}
         return {
             "service": self.service,
@@ -113,7 +114,7 @@ class ImportJob(BatchJob):
     :param fingerprint: of the file and the template
     """
 
-    kind = "import"
+    job_type = "import"
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class ExportJob(BatchJob):
     :param template: its text, read when the arguments are checked
     """
 
-    kind = "export"
+    job_type = "export"
 
     def __init__(
         self,
@@ -176,7 +177,7 @@ class ExportJob(BatchJob):
         filters_style: str,
         template: Callable[[], str | None],
         row_header: bool | None,
-        landing: Callable[[str, int, str], Landing] | None,
+        atomic_file: Callable[[str, int, str], AtomicFile] | None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -186,7 +187,7 @@ class ExportJob(BatchJob):
         self._filters_style = filters_style
         self._template = template
         self._row_header = row_header
-        self._landing = landing
+        self._atomic_file = atomic_file
 
     def validate(self) -> None:
         super().validate()
@@ -197,8 +198,7 @@ class ExportJob(BatchJob):
             )
         if self._filters is not None and not isinstance(self._filters, (str, Mapping)):
             raise InvalidInput(f"filters must be a dict, or the text of one, not a {type(self._filters).__name__}")
-        if self._filters_style not in ("json", "python"):
-            raise InvalidInput(f"filters_style must be 'json' or 'python', not {self._filters_style!r}")
+        check_choice("filters_style", self._filters_style, ("json", "python"))
         _ = self.arguments
 
     @cached_property
@@ -225,14 +225,14 @@ class ExportJob(BatchJob):
         if not work.links:
             who = self.notification_email or "whoever Liquid Decisions writes to"
             return self._noted(f"the job's status has no links to the results; they may be in the e-mail to {who}")
-        if self._landing is None:
+        if self._atomic_file is None:
             return self._noted(f"the job's status has links to {len(work.links)} files; destination fetches them")
         paths = []
         for number, link in enumerate(work.links, 1):
-            landing: Any = self._landing(work.jobs[0].id, number, link)
-            yield from api.fetch(link, landing)
-            self.log.info("Fetched %s", landing.path)
-            paths.append(landing.path)
+            atomic_file: Any = self._atomic_file(work.jobs[0].id, number, link)
+            yield from api.fetch(link, atomic_file)
+            self.log.info("Fetched %s", atomic_file.path)
+            paths.append(atomic_file.path)
         return {"files": paths}
 
     def _noted(self, note: str) -> Raw:
@@ -252,8 +252,8 @@ class _Cancel(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.cancelled(self._job_id)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return Repeat("to ask for a cancellation twice does no harm")
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return RepeatRequest("to ask for a cancellation twice does no harm")
         yield  # a flow, though one without a call
 
 
@@ -276,7 +276,7 @@ class CancelJob(JobSpec):
         job = work.jobs[0]
         if job.state is not JobState.CANCELLED:
             self.log.warning("The job was over before it could be cancelled: %s", job)
-        return {"cancelled": job.state is JobState.CANCELLED, "status": job.word, "reason": job.message}
+        return {"cancelled": job.state is JobState.CANCELLED, "status": job.service_status, "reason": job.message}
         yield  # a flow, though one without a call
 
     def manifest(self, record: JobRecord) -> Raw:

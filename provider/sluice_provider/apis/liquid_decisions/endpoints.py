@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
-from sluice_provider.http.bodies import FilePart, Landing, Multipart
+from sluice_provider.http.bodies import AtomicFile, FilePart, Multipart
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +51,7 @@ def validate_token() -> Flow[None]:
 
 def get_token_info() -> Flow[Raw]:
     """Who the token belongs to: `userId`, `authenticatedUserId`, `community` (wiki "Obtaining a Token")."""
-    reply = yield from send(Request("POST", "ls/api/oauth2/tokenInfo", form={}, idempotent=True))
-    answer = reply.json()
-    if not isinstance(answer, dict):
-        raise UnexpectedResponse(f"tokenInfo answered with something that is not a JSON object: {reply.text!r:.200}")
-    return answer
+    return (yield from send_for_object(Request("POST", "ls/api/oauth2/tokenInfo", form={}, idempotent=True)))
 
 
 def get_job(job_id: str) -> Flow[Raw]:
@@ -85,7 +83,7 @@ def import_file(
     :raises JobFailed: the file or a parameter was rejected at once
     :raises OutcomeUnknown: no answer came, or none that can be understood
     """
-    fields = _given(
+    fields = drop_none(
         jobName=job_name,
         itemType=item_type,
         contentType=content_type,
@@ -114,7 +112,7 @@ def export(
     :raises JobFailed: a parameter was rejected at once
     :raises OutcomeUnknown: no answer came, or none that can be understood
     """
-    form = _given(
+    form = drop_none(
         jobName=job_name,
         itemType=item_type,
         contentType=content_type,
@@ -141,7 +139,7 @@ def _ask(call: Request, job_name: str) -> Flow[str]:
 
 def _ended_at_once(job: Job, job_name: str) -> NoReturn:
     error = JobFailed(f"{job_name!r} was not taken on: {job}")
-    error.hopeless = job.retryable is False
+    error.retryable = job.retryable is not False
     raise error
 
 
@@ -156,7 +154,7 @@ def cancelled(job_id: str) -> Flow[str]:
     return job_id.strip()
 
 
-def fetch(link: str, into: Landing) -> Flow[None]:
+def fetch(link: str, into: AtomicFile) -> Flow[None]:
     """Bring home what a link of an export leads to. Our credentials go along only to the connection's own host."""
     what = "GET a file of results"  # the link's path may let anybody in who has it
     yield from send(Request("GET", link, into=into, headers={"Accept": "*/*"}, idempotent=True, name=what))
@@ -188,16 +186,8 @@ def _flag(value: bool | None) -> str | None:
     return None if value is None else str(bool(value))
 
 
-def _given(**members: str | None) -> dict[str, str]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
 def _id(job_id: str) -> str:
-    if not isinstance(job_id, str) or not job_id.strip() or job_id == "None":
-        raise InvalidInput(
-            f"job_id must be the id of a job, not {job_id!r}: was it taken from an XCom that is not there?"
-        )
-    return job_id.strip()
+    return check_id("job_id", job_id).strip()
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------
@@ -228,7 +218,7 @@ def job_of(raw: Raw) -> Job:
     return Job(
         id=str(raw["jobId"]),
         state=state,
-        word=word,
+        service_status=word,
         message=re.sub(LINK, _bare, str(raw.get("reason") or "")),
         counts={ours: number for name, ours in NUMBERS.items() if (number := _number(raw.get(name))) is not None},
         links=_links_of(raw) if state is JobState.SUCCEEDED else (),
@@ -289,11 +279,11 @@ def _bare(link: re.Match[str]) -> str:
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _get_status(job_id: str, _where: Where) -> Flow[Job]:
+def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
     return job_of((yield from get_job(job_id)))
 
 
-def _cancel(job_id: str, _where: Where) -> Flow[None]:
+def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
     """A job that is over already, or not known any more, needs no cancelling."""
     try:
         yield from cancel_job(job_id)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kaleidoscope import files as api
-from sluice_provider.apis.kaleidoscope.validation import check_ids, check_list_of_ids, check_texts
+from sluice_provider.apis.validation import check_exactly_one, check_id, check_ids, check_text
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.compat import HAVE_RETRY_POLICY
 from sluice_provider.errors import InvalidInput
@@ -18,7 +18,7 @@ from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
 from sluice_provider.sources.file_names import safe_file_name
-from sluice_provider.sources.input_files import Landing, split_file_path
+from sluice_provider.sources.input_files import AtomicFile, split_file_path
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -49,11 +49,11 @@ class FetchOperator(RemoteTask):
         """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
         raise NotImplementedError
 
-    def landing(self) -> Landing:
+    def atomic_file(self) -> AtomicFile:
         """Where the file will be."""
         raise NotImplementedError
 
-    def request(self, landing: Landing) -> Flow[str]:
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
         """What downloads it, and returns its content type."""
         raise NotImplementedError
 
@@ -64,23 +64,23 @@ class FetchOperator(RemoteTask):
     def execute(self, context: Context) -> dict[str, Any]:
         with fail_for_good(not HAVE_RETRY_POLICY):
             self.check()
-            landing, begun = self.landing(), time.time()
-            content_type = self.hook.run(self.request(landing))
+            atomic_file, begun = self.atomic_file(), time.time()
+            content_type = self.hook.run(self.request(atomic_file))
             ended = time.time()
             self.result = {
                 "service": self.service,
                 "state": "succeeded",
                 **self.told(),
-                "path": landing.path,
-                "bytes": landing.size,
-                "sha256": landing.sha256,
+                "path": atomic_file.path,
+                "bytes": atomic_file.size,
+                "sha256": atomic_file.sha256,
                 "content_type": content_type,
                 "submitted_at": iso(begun),
                 "ended_at": iso(ended),
                 "seconds": round(ended - begun, 1),
                 "url": self.job_url,
             }
-        self.log.info("Fetched %d bytes to %s", landing.size, landing.path)
+        self.log.info("Fetched %d bytes to %s", atomic_file.size, atomic_file.path)
         for outlet in self.outlets:
             if hasattr(outlet, "uri"):
                 context["outlet_events"][outlet].extra.update(self.result)
@@ -153,29 +153,28 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         self.operation_id = operation_id
 
     def check(self) -> None:
-        check_ids(self, "file_id")
-        check_texts(self, "operation_id")
-        if (self.destination is None) == (self.path is None):
-            raise InvalidInput("give either destination, a folder, or path, the very path of the file")
+        check_id("file_id", self.file_id)
+        check_id("operation_id", self.operation_id, optional=True)
+        check_exactly_one(destination=self.destination, path=self.path)
         if self.path is not None and self.file_name is not None:
             raise InvalidInput("file_name goes with destination: path says already what the file will be called")
         if self.destination is not None and not str(self.destination).strip():
             raise InvalidInput("destination must be the path or URL of a folder, and is empty")
-        self.landing()
+        self.atomic_file()
 
-    def landing(self) -> Landing:
+    def atomic_file(self) -> AtomicFile:
         if self.path is not None:
-            return Landing(*split_file_path(self.path, "path"), "path")
+            return AtomicFile(*split_file_path(self.path, "path"), "path")
         name = safe_file_name(self.file_name, self.file_id)
         if self.file_name is not None and name != self.file_name:
             self.log.warning("The file is called %r there, and %r here", self.file_name, name)
         folder = str(self.destination).strip().rstrip("/")
-        return Landing(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
+        return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
-    def request(self, landing: Landing) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
-        self.job_url = self.hook.job_url("file", self.file_id, where, self.hook.fields())
-        return api.download_file(self.file_id, landing, self.operation_id)
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
+        self.job_url = self.hook.job_url("file", self.file_id, locator, self.hook.fields())
+        return api.download_file(self.file_id, atomic_file, self.operation_id)
 
     def told(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
@@ -258,26 +257,31 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     FILTERS = ("view_field_filters", "view_field_sorts", "entity_field_filters", "entity_field_sorts")
 
     def check(self) -> None:
-        check_ids(self, "entity_slice_id")
-        check_texts(self, "record_view_id", "operation_id", "program_id", "search_text")
-        check_list_of_ids(self, "record_set_ids", "identifier_ids", "view_field_ids")
+        check_id("entity_slice_id", self.entity_slice_id)
+        check_id("record_view_id", self.record_view_id, optional=True)
+        check_id("operation_id", self.operation_id, optional=True)
+        check_id("program_id", self.program_id, optional=True)
+        check_text("search_text", self.search_text, optional=True)
+        check_ids("record_set_ids", self.record_set_ids)
+        check_ids("identifier_ids", self.identifier_ids)
+        check_ids("view_field_ids", self.view_field_ids)
         if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
             raise InvalidInput(
                 f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
             )
-        self.landing()
+        self.atomic_file()
 
-    def landing(self) -> Landing:
-        return Landing(*split_file_path(self.path, "path"), "path")
+    def atomic_file(self) -> AtomicFile:
+        return AtomicFile(*split_file_path(self.path, "path"), "path")
 
-    def request(self, landing: Landing) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
-        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, where, self.hook.fields())
+        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
         return api.export_records(
             split_file_path(self.path, "path")[1],
             self.entity_slice_id,
-            landing,
+            atomic_file,
             record_view_id=self.record_view_id,
             operation_id=self.operation_id,
             program_id=self.program_id,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids
-from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
+from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
+from sluice_provider.apis.validation import check_choice, check_id
+from sluice_provider.jobs import JobGroup, JobRef, check_rejections
 from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
@@ -56,12 +57,12 @@ class _Import(WatchedJob):
         self.on_rejected_rows = on_rejected_rows
 
     def validate(self) -> None:
-        check_ids(self, "import_id")
-        check_choice(self, "on_rejected_rows", POLICIES)
+        check_id("import_id", self.import_id)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
 
     def reference(self) -> JobRef:
         return JobRef(self.service, "import", (self.import_id,))
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         del phase
-        judge_rejections(work, self.on_rejected_rows, self.log)
+        check_rejections(work, self.on_rejected_rows, self.log)

@@ -1,0 +1,129 @@
+"""How tests run flows: on canned answers with no client at all, or over HTTP on both faces. Nobody really waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from sluice_provider.apis.kaleidoscope.endpoints import DEFAULT_HOST, TOKEN_PATH
+from sluice_provider.errors import SluiceError
+from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
+from sluice_provider.http.client_config import ConnectionFields, site
+from sluice_provider.http.drivers import adrive, drive
+from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_provider.http.sigv4 import SigV4
+
+
+def response(status: int = 200, body: Any = None, **headers: str) -> Response:
+    """An answer; a body that is not bytes or text is sent as JSON."""
+    if not isinstance(body, (bytes, str)):
+        body = json.dumps(body)
+    content = body if isinstance(body, bytes) else body.encode()
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+class FlowResult(NamedTuple):
+    """What a flow did with the answers it got."""
+
+    value: Any
+    error: SluiceError | None
+    calls: list[Request]
+    pauses: list[float]
+
+
+def run_flow(
+    flow: Flow[Any], *answers: Response | SluiceError, sleep: Callable[[float], object] = lambda _: None
+) -> FlowResult:
+    """Run a flow on these answers, one for each call."""
+    calls: list[Request] = []
+    pauses: list[float] = []
+    left, answer = list(answers), None
+    try:
+        while True:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+            answer = None
+            if isinstance(step, Sleep):
+                pauses.append(step.seconds)
+                sleep(step.seconds)
+            else:
+                calls.append(step)
+                answer = left.pop(0)
+    except StopIteration as end:
+        return FlowResult(end.value, None, calls, pauses)
+    except SluiceError as error:
+        return FlowResult(None, error, calls, pauses)
+
+
+class FakeSleep(list[float]):
+    """A sleep that takes no time: it writes down for how long, and moves the remote's clock on."""
+
+    def __init__(self, advance: Callable[[float], object] = lambda _: None) -> None:
+        super().__init__()
+        self._advance = advance
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self._advance(seconds)
+
+    async def aio(self, seconds: float) -> None:
+        self(seconds)
+
+
+def apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
+    """As Kaleidoscope wants it."""
+    headers["X-Kal-Authorization"] = f"Bearer {token}"
+    if not behind_iap:
+        headers["Authorization"] = f"Bearer {token}"
+
+
+def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str, Any]:
+    """What a hook gives to its httpx clients, made without Airflow."""
+    place = site(fields, default_host=DEFAULT_HOST, user_agent="tests")
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": fields.login or "",
+        "client_secret": fields.password or "",
+    }
+    return {
+        **place.options(),
+        "auth": Bearer(TokenEndpoint(place.base_url + TOKEN_PATH, form, place.headers), apply_token, iap),
+    }
+
+
+def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
+    """What FinSpace's hook gives to its httpx clients, made without Airflow; the keys may be others."""
+    from botocore.credentials import ReadOnlyCredentials
+
+    known = {**sandbox.state(records=False)["credentials"]["finspace"], "token": None, **keys}
+    frozen = ReadOnlyCredentials(known["access_key"], known["secret_key"], known["token"])
+    auth = SigV4(lambda: frozen, "finspace", known["region"])
+    return {"base_url": f"{sandbox.url}/finspace/", "auth": auth, "verify": False, "timeout": 30}
+
+
+class FlowRunner:
+    """The worker (blocking) or the triggerer (awaiting), with its own client for each flow."""
+
+    def __init__(self, name: str, options: Mapping[str, Any], pauses: FakeSleep | None = None) -> None:
+        self.name = name
+        self.options = dict(options)
+        self.pauses = FakeSleep() if pauses is None else pauses
+
+    def __call__(self, flow: Flow[Any]) -> Any:
+        if self.name == "worker":
+            with httpx.Client(**self.options) as client:
+                return drive(flow, client, self.pauses)
+        return asyncio.run(self._await(flow))
+
+    async def _await(self, flow: Flow[Any]) -> Any:
+        async with httpx.AsyncClient(**self.options) as client:
+            return await adrive(flow, client, self.pauses.aio)
+
+
+def logged_requests(sandbox: Any, path: str = "") -> list[dict[str, Any]]:
+    """The requests that arrived for a path, oldest first; without one, all that were not for a token."""
+    wanted = (lambda request: path in request["path"]) if path else (lambda request: "oauth" not in request["path"])
+    return [request for request in sandbox.requests() if wanted(request)]

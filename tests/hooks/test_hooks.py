@@ -1,0 +1,349 @@
+"""Hooks: an Airflow connection, in two faces. What is looked up, kept, masked and told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+
+import httpx
+import pytest
+
+from sluice_provider.apis.kaleidoscope import endpoints as api
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound
+from sluice_provider.hooks import base
+from sluice_provider.hooks.base import BoundEndpoint, Endpoint, hook_for
+from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.services import SERVICES
+from tests.flows import FakeSleep, logged_requests
+
+pytestmark = pytest.mark.usefixtures("sluice_connections")
+
+H = {"symbol": "H", "name": "Hydrogen"}
+
+
+@pytest.fixture
+def connect(monkeypatch, sluice_connections):
+    """Changes the connection to the sandbox, as a user would."""
+
+    def change(extra=None, **fields):
+        connection = {**json.loads(sluice_connections["kaleidoscope_default"]), **fields}
+        connection["extra"] = {"verify": False, **connection["extra"], **(extra or {})}
+        monkeypatch.setenv("AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT", json.dumps(connection))
+
+    change()
+    return change
+
+
+@pytest.fixture
+def hook(connect):
+    """Leads to the sandbox and never really waits."""
+    hook = KaleidoscopeHook()
+    pauses = FakeSleep()
+    hook.sleep, hook.async_sleep = pauses, pauses.aio
+    yield hook
+    hook.close()
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def ask(request):
+    """Calls an endpoint of a hook: `hook.get_import(id)` or `await hook.get_import.aio(id)`."""
+
+    def blocking(endpoint, *args, **kwargs):
+        return endpoint(*args, **kwargs)
+
+    def awaiting(endpoint, *args, **kwargs):
+        return asyncio.run(endpoint.aio(*args, **kwargs))
+
+    return blocking if request.param == "worker" else awaiting
+
+
+# --- two faces
+
+
+def test_an_endpoint(hook, ask, sluice_sandbox):
+    """The same call, the same value."""
+    sluice_sandbox.settings(job_seconds=0)
+    import_id = ask(hook.push_by_field_name, ["symbol"], [H], set_name="first")
+    assert ask(hook.get_import, import_id)["import_result"]["records_created"] == 1
+    assert logged_requests(sluice_sandbox)[0]["json"]["set_name"] == "first"
+
+
+def test_errors_come_through(hook, ask):
+    """Typed."""
+    with pytest.raises(NotFound):
+        ask(hook.get_import, import_id="nobody")
+
+
+def test_pauses_are_the_hooks_own(hook, ask, sluice_sandbox):
+    """Each face has its own way to sleep."""
+    sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": "5"}}])
+    assert ask(hook.get_programs)
+    assert hook.sleep == [5.0]
+
+
+def test_who_we_are(hook, ask, sluice_sandbox):
+    """The remote's own log shows which version asked, for a token too."""
+    ask(hook.get_programs)
+    agents = {request["headers"]["user-agent"] for request in sluice_sandbox.requests()}
+    assert agents == {base.USER_AGENT}
+    assert "airflow-provider-sluice/" in base.USER_AGENT
+
+
+def test_every_flow_has_an_endpoint():
+    """Under its own name, with its documentation; nothing of the API is missing."""
+    flows = {
+        name: flow
+        for name, flow in inspect.getmembers(api, inspect.isgeneratorfunction)
+        if flow.__module__ == api.__name__ and not name.startswith("_")
+    }
+    for name, flow in flows.items():
+        endpoint = getattr(KaleidoscopeHook, name)
+        assert isinstance(endpoint, Endpoint)
+        assert endpoint.flow is flow
+        assert getattr(KaleidoscopeHook(), name).__doc__ == flow.__doc__
+        assert isinstance(getattr(KaleidoscopeHook(), name), BoundEndpoint)
+
+
+# --- clients
+
+
+def test_a_worker_keeps_one_client(hook):
+    """For all calls of a hook, until it is closed; then it makes a new one."""
+    first = hook.get_conn()
+    hook.get_programs()
+    assert hook.get_conn() is first
+    hook.close()
+    hook.close()
+    assert first.is_closed
+    assert hook.get_conn() is not first
+
+
+def test_a_thousand_triggers_share_a_client(connect):
+    """One for an event loop and connection, whoever makes the hook."""
+
+    async def clients(count):
+        return {id(await KaleidoscopeHook().aget_conn()) for _ in range(count)}
+
+    assert len(asyncio.run(clients(50))) == 1
+
+
+def test_triggers_that_start_together_share_a_client(connect):
+    """None of them makes one while another is making it."""
+    made = []
+
+    class Counted(KaleidoscopeHook):
+        def _async_client(self, fields):
+            made.append(fields)
+            return super()._async_client(fields)
+
+    async def clients(count):
+        return {id(client) for client in await asyncio.gather(*(Counted().aget_conn() for _ in range(count)))}
+
+    assert len(asyncio.run(clients(100))) == len(made) == 1
+
+
+def test_a_changed_connection_has_another_client(connect):
+    """So that a triggerer that runs for months uses the new password; the old client stays for who has it."""
+
+    async def clients():
+        first = await KaleidoscopeHook().aget_conn()
+        connect(password="another")
+        second = await KaleidoscopeHook().aget_conn()
+        connect()
+        return first, second, await KaleidoscopeHook().aget_conn()
+
+    first, second, third = asyncio.run(clients())
+    assert first is not second
+    assert first is third
+
+
+def test_event_loops_do_not_share(connect):
+    """A client belongs to its loop, and is forgotten after it, also one that has been used."""
+
+    async def client():
+        await KaleidoscopeHook().get_programs.aio()
+        assert len(base._clients) == 1
+        return await KaleidoscopeHook().aget_conn()
+
+    assert asyncio.run(client()) is not asyncio.run(client())
+
+
+def test_many_triggers_at_once(connect, sluice_sandbox):
+    """A hundred of them start together: one grant, one client."""
+
+    async def together():
+        return await asyncio.gather(*(KaleidoscopeHook().get_programs.aio() for _ in range(100)))
+
+    assert all(asyncio.run(together()))
+    assert len(logged_requests(sluice_sandbox, "oauth/token")) == 1
+
+
+# --- the connection
+
+
+def test_a_connection_of_another_name(monkeypatch, sluice_connections, sluice_sandbox):
+    """By its id."""
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", sluice_connections["kaleidoscope_default"])
+    monkeypatch.delenv("AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT")
+    hook = KaleidoscopeHook("lab")
+    assert hook.get_programs()
+    assert hook_for("kaleidoscope", "lab").conn_id == "lab"
+    hook.close()
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_hooks_by_name(service):
+    """As triggers and operators find them; without an id, the system's default."""
+    assert (hook_for(service.name, "").conn_id, hook_for(service.name, "").service) == (
+        service.default_conn_id,
+        service.name,
+    )
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "kaleidoscope.", "../kaleidoscope"])
+def test_unknown_names(name):
+    """Of a newer version, or of nothing: refused with those that are known."""
+    with pytest.raises(InvalidInput, match="this version knows kaleidoscope"):
+        hook_for(name, "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"login": None}, r"the field Client ID \(login\) is empty"),
+        ({"password": " "}, r"the field Client secret \(password\) is empty"),
+        ({"host": "ftp://h"}, "host must be"),
+        ({"port": 1}, "^connection 'kaleidoscope_default': host names port"),
+        ({"extra": {"iap_audience": 7}}, "iap_audience must be text"),
+        ({"extra": {"proxy": "nonsense"}}, "proxy must be a URL"),
+    ],
+    ids=str,
+)
+def test_bad_connections(hook, ask, connect, sluice_sandbox, fields, words):
+    """Named by field, before anything is sent, on both faces."""
+    if "port" in fields:
+        fields = {"port": 1, "host": f"{sluice_sandbox.url}/kaleidoscope"}
+    connect(**fields)
+    with pytest.raises(InvalidConnection, match=words):
+        ask(hook.get_programs)
+    assert sluice_sandbox.requests() == []
+
+
+@pytest.mark.parametrize("extra", ["[1]", "7", '"text"'])
+def test_an_extra_that_is_no_object(monkeypatch, extra):
+    """Airflow lets it pass; we say what it must be."""
+    from airflow.sdk import Connection
+
+    conn = Connection(conn_id="kaleidoscope_default", conn_type="kaleidoscope", extra=extra)
+    with pytest.raises(InvalidConnection, match="extra is not a JSON object"):
+        base.fields_of(conn)
+
+
+def test_an_empty_connection_is_the_vendors():
+    """Host and port may be left out."""
+    from airflow.sdk import Connection
+
+    fields = base.fields_of(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
+    options = KaleidoscopeHook()._options(fields)
+    assert options["base_url"] == "https://api.kaleidoscope.bio/"
+
+
+# --- the button in the UI
+
+
+def test_a_connection_that_works(hook):
+    """One sentence that names what was found."""
+    workspace = hook.get_active_workspace()
+    sentence = f"Connected to workspace 'Sluice sandbox' ({workspace['id']})."
+    assert hook.test_connection() == (True, sentence)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"password": "wrong"}, "AuthenticationFailed: the token endpoint returned 401"),
+        ({"login": ""}, "InvalidConnection: connection 'kaleidoscope_default': the field Client ID"),
+        (
+            {"host": "http://127.0.0.1", "port": 9},
+            "Unreachable: getting a token for GET workspaces/active: ConnectError",
+        ),
+    ],
+    ids=str,
+)
+def test_a_connection_that_does_not(hook, connect, fields, words):
+    """One sentence that names what is wrong."""
+    connect(**fields)
+    good, said = hook.test_connection()
+    assert not good
+    assert said.startswith(words)
+
+
+# --- links
+
+
+@pytest.mark.parametrize(
+    ("web_url", "where", "url"),
+    [
+        ("https://app.example.com/", {}, "https://app.example.com/imports/i%2F1"),
+        ("https://app.example.com", {"operation_id": "o 1"}, "https://app.example.com/operations/o%201"),
+        ("", {"operation_id": "o"}, ""),
+    ],
+)
+def test_links(hook, connect, web_url, locator, url):
+    """To the operation if there is one, else to the import; to nowhere without an address for people."""
+    connect({"web_url": web_url})
+    assert hook.job_url("import", "i/1", locator, hook.fields()) == url
+
+
+# --- secrets
+
+
+@pytest.fixture
+def masked(monkeypatch):
+    """What Airflow is told to keep out of its logs."""
+    import airflow.sdk.log
+
+    told = []
+    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: told.append(str(secret)))
+    return told
+
+
+def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
+    """The password, secrets in extra, every extra header, and the token; on both faces."""
+    extra = {"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}
+    connect(extra)
+    ask(hook.get_programs)
+    told = set(masked)  # what comes next tells them again
+    token = hook._options(hook.fields())["auth"].token_cache.get()
+    assert token
+    assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= told
+
+
+def test_no_secret_comes_out(hook, ask, connect, caplog):
+    """Not of a hook, its client or its error; not in the log of a failure, at any level."""
+    caplog.set_level(logging.DEBUG)
+    connect({"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}, password="secret-canary")
+    with pytest.raises(AuthenticationFailed) as error:
+        ask(hook.get_programs)
+    said, words = hook.test_connection(), f"{error.value!r} {vars(error.value)}"
+    assert "canary" not in f"{caplog.text} {words} {said} {hook!r} {hook.fields()!r} {vars(hook)} {hook.get_conn()!r}"
+    assert "canary" not in repr(dict(base._clients))
+
+
+def test_behind_iap(hook, connect):
+    """An audience in the connection is where Google's token comes in."""
+    connect({"iap_audience": "audience"})
+    assert hook._options(hook.fields())["auth"]._iap.audience == "audience"
+
+
+@pytest.mark.parametrize(("behind_iap", "worn"), [(True, None), (False, "Bearer t")])
+def test_how_the_token_is_worn(behind_iap, worn):
+    """In its own header, and in Authorization unless that is Google's."""
+    from sluice_provider.hooks.kaleidoscope import _apply_token
+
+    headers = httpx.Headers()
+    _apply_token(headers, "t", behind_iap)
+    assert headers["X-Kal-Authorization"] == "Bearer t"
+    assert headers.get("Authorization") == worn
