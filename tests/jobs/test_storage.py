@@ -306,6 +306,7 @@ def pushed(batches, group):
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 10, 100])
 def test_what_a_batch_costs_does_not_grow(group):
     """Not with the number of batches before it."""
@@ -313,6 +314,7 @@ def test_what_a_batch_costs_does_not_grow(group):
     assert many < few * 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [10, 1_000, 10_000])
 def test_no_write_is_large(batches):
     """Whatever the size of the job."""
@@ -336,6 +338,7 @@ def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
     assert len([key for key in store.kept if "history" in key]) <= HISTORY_PIECES
 
 
+@pytest.mark.slow
 def test_many_phases_do_not_fill_the_head():
     """Those that have ended are in the log."""
     store = Store()
