@@ -17,6 +17,8 @@ from sluice_provider.operators.kaleidoscope.rows import RowsOnce
 from tests.simulation.explore import explore
 from tests.simulation.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 MOST = 3_000
 
 
