@@ -1,4 +1,4 @@
-"""How many webhooks the receiver takes: so many files are registered at once, each told of twice, by several senders.
+"""How many webhooks the receiver takes: so many files are registered at once, each announced twice, by several senders.
 
     python tools/bench_webhooks.py --files 1000 --senders 16
     python tools/bench_webhooks.py --database postgresql+psycopg2://postgres@127.0.0.1/empty --workers 2

@@ -28,7 +28,7 @@ def told(sluice_sandbox):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = {**kept, "PYTHONPATH": str(FOLDER), "NO_PROXY": "*", "AWS_EC2_METADATA_DISABLED": "true"}
     command = [sys.executable, SESSION, sluice_sandbox.url, json.dumps(keys)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("told:")[1])
 

@@ -33,7 +33,7 @@ def _run(session, version, sluice_sandbox):
     command = [sys.executable, "-W", "error::DeprecationWarning:__main__", HERE / session]
     command += [each if isinstance(each, str) else json.dumps(each) for each in arguments]
     environment = {**os.environ, "PYTHONPATH": str(FOLDER / f"kalbio-{version}"), "NO_PROXY": "*"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("told:")[1])
 
