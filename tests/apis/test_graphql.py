@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice_provider.apis.kili.graphql import mutate, name_of, query
+from sluice_provider.apis.kili.graphql import mutate, operation_name, query
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -115,7 +115,7 @@ def test_the_error_says_what_where_and_why():
     answer = errors("Project is archived", "BAD_USER_INPUT", path=["data", 0, "id"])
     error = play(query("graphql", "query dataConnection($a: ID!) { data: x }", {}), answer).error
     assert (error.code, error.path, error.status) == ("BAD_USER_INPUT", "data.0.id", 200)
-    assert str(error) == "query dataConnection was refused: Project is archived (BAD_USER_INPUT, at data.0.id)"
+    assert str(error) == "query dataConnection failed: Project is archived (BAD_USER_INPUT, at data.0.id)"
     assert error.hopeless
 
 
@@ -127,10 +127,10 @@ def test_an_error_of_any_shape_is_an_error(body):
     assert isinstance(play(query("graphql", "query x { data: x }", {}), reply(200, body)).error, ClientError)
 
 
-def test_the_name_of_a_document():
+def test_the_operation_name_a_document():
     """For logs and errors."""
-    assert name_of("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
-    assert name_of("query viewer { data: viewer { id } }") == "query viewer"
+    assert operation_name("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
+    assert operation_name("query viewer { data: viewer { id } }") == "query viewer"
 
 
 def test_what_is_sent():

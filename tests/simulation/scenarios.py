@@ -15,6 +15,7 @@ from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+from sluice_provider.apis.kili.model import ConnectionSettings
 from sluice_provider.apis.kili.sync_job import SyncJob
 from sluice_provider.apis.liquid_decisions.batch_jobs import ExportJob, ImportJob
 from sluice_provider.http.bodies import FilePart
@@ -106,13 +107,7 @@ LIQUID_DECISIONS = [
 # --- Kili
 
 ADDED = ("cats/one.png", "cats/two.png")
-SETTINGS = {
-    "selected_folders": None,
-    "prefix": "cats/",
-    "include": None,
-    "exclude": None,
-    "is_json_processing_enabled": None,
-}
+SETTINGS = ConnectionSettings(prefix="cats/")
 
 
 def _add_spec(_sim: Simulation) -> AddConnectionJob:
@@ -122,7 +117,7 @@ def _add_spec(_sim: Simulation) -> AddConnectionJob:
         settings=SETTINGS,
         if_exists="reuse",
         compute_differences=True,
-        conceal=lambda _secret: None,
+        mask_secret=lambda _secret: None,
     )
 
 
@@ -145,7 +140,7 @@ def _sync_spec(sim: Simulation) -> SyncJob:
         dry_run=False,
         max_removed=None,
         verify=False,
-        conceal=lambda _secret: None,
+        mask_secret=lambda _secret: None,
     )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.kili.job_types import job_types
 from sluice_provider.hooks.base import SluiceHook, call, mask
 from sluice_provider.http.auth import ApiKey, wearable
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
@@ -43,7 +44,7 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     service = "kili"
-    kinds: ClassVar[dict[str, JobType]] = kili.kinds(mask)
+    kinds: ClassVar[dict[str, JobType]] = job_types(mask)
     default_host = kili.DEFAULT_HOST
 
     def __init__(self, kili_conn_id: str = default_conn_name) -> None:
@@ -58,7 +59,7 @@ class KiliHook(SluiceHook):
     list_cloud_storage_connections = call(kili.list_connections)
     get_cloud_storage_connection = call(kili.get_connection)
     add_cloud_storage_connection = call(kili.add_connection)
-    look_at_cloud_storage_connection = call(kili.look_at)
+    get_cloud_storage_connection_status = call(kili.get_connection_status)
     compute_differences = call(compute_differences)
     validate_differences = call(kili.validate_differences)
 
