@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sluice_provider.http.auth import forget_tokens
+from sluice_provider.http.auth import clear_token_caches
 from sluice_provider.http.client_config import ConnectionFields
-from tests.faces import Face, Pauses, client_options, finspace_options
+from tests.flows import FakeSleep, FlowRunner, client_options, finspace_options
 
 if TYPE_CHECKING:
     from sluice_provider.testing import SandboxClient
@@ -40,9 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_purses() -> None:
+def _empty_token_caches() -> None:
     """No token of one test is there in another."""
-    forget_tokens()
+    clear_token_caches()
 
 
 @pytest.fixture
@@ -60,19 +60,19 @@ def fields(sluice_sandbox: SandboxClient) -> ConnectionFields:
 
 
 @pytest.fixture(params=["worker", "triggerer"])
-def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: ConnectionFields) -> Face:
+def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: ConnectionFields) -> FlowRunner:
     """Runs a flow against the sandbox as a worker does, and as a triggerer does."""
-    return Face(request.param, client_options(fields), Pauses(sluice_sandbox.advance))
+    return FlowRunner(request.param, client_options(fields), FakeSleep(sluice_sandbox.advance))
 
 
 @pytest.fixture(params=["worker", "triggerer"])
-def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> Face:
+def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> FlowRunner:
     """Runs a flow against the sandbox's FinSpace, whose changesets are over at the first look, on both faces."""
     sluice_sandbox.settings(job_seconds=0)
-    return Face(request.param, finspace_options(sluice_sandbox), Pauses(sluice_sandbox.advance))
+    return FlowRunner(request.param, finspace_options(sluice_sandbox), FakeSleep(sluice_sandbox.advance))
 
 
 @pytest.fixture
-def worker(sluice_sandbox: SandboxClient, fields: ConnectionFields) -> Face:
+def worker(sluice_sandbox: SandboxClient, fields: ConnectionFields) -> FlowRunner:
     """The worker's face alone, for what both have in common."""
-    return Face("worker", client_options(fields), Pauses(sluice_sandbox.advance))
+    return FlowRunner("worker", client_options(fields), FakeSleep(sluice_sandbox.advance))

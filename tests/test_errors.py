@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sluice_provider import errors
-from sluice_provider.errors import REFUSALS, Answered, ClientError, SluiceError, Unreachable
+from sluice_provider.errors import CLIENT_ERRORS, ClientError, SluiceError, StatusError, Unreachable
 
 
 def _below(kind):
@@ -16,7 +16,7 @@ def _below(kind):
 
 # Other modules may add kinds of their own; those are theirs to test.
 TREE = [kind for kind in dict.fromkeys(_below(SluiceError)) if kind.__module__ == errors.__name__]
-HOPELESS = {
+NOT_RETRYABLE = {
     "InvalidInput",
     "InvalidConnection",
     "ClientError",
@@ -35,11 +35,11 @@ HOPELESS = {
 def test_errors_pickle(kind):
     """Type, words and every attribute, also one that was set afterwards."""
     facts = {}
-    if issubclass(kind, Answered):
+    if issubclass(kind, StatusError):
         facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5}
         facts |= {"request_id": "r-1", "path": "a.b"}
     if issubclass(kind, Unreachable):
-        facts = {"sent": False}
+        facts = {"maybe_applied": False}
     error = kind("words", **facts)
     error.noted = "later"
     again = pickle.loads(pickle.dumps(error))
@@ -48,22 +48,22 @@ def test_errors_pickle(kind):
 
 
 @pytest.mark.parametrize("kind", TREE)
-def test_hopeless(kind):
+def test_retryable(kind):
     """What a retry with the same input cannot cure, and nothing else."""
-    assert kind("").hopeless == (kind.__name__ in HOPELESS)
+    assert kind("").retryable == (kind.__name__ not in NOT_RETRYABLE)
 
 
 def test_the_tree_is_drawn():
     """Every error that is raised stands in the drawing at the top of the module, and nothing else does."""
     words = errors.__doc__.split()
-    assert [kind.__name__ for kind in TREE if kind is not Answered and kind.__name__ not in words] == []
+    assert [kind.__name__ for kind in TREE if kind is not StatusError and kind.__name__ not in words] == []
     drawn = [line.split("──")[1].split()[0] for line in errors.__doc__.splitlines() if "──" in line]
-    assert sorted(drawn) == sorted(kind.__name__ for kind in TREE if kind not in (SluiceError, Answered))
+    assert sorted(drawn) == sorted(kind.__name__ for kind in TREE if kind not in (SluiceError, StatusError))
 
 
 def test_refusals_by_status():
     """Each has one status, which its documentation begins with."""
-    for status, kind in REFUSALS.items():
+    for status, kind in CLIENT_ERRORS.items():
         assert issubclass(kind, ClientError)
         assert kind.__doc__.startswith(f"{status}: ")
 
@@ -76,6 +76,6 @@ def test_bad_input_is_a_value_error():
 def test_defaults():
     """An error that knows nothing says nothing."""
     assert SluiceError("").retry_after is None
-    assert (Answered("").status, Answered("").code, Answered("").body) == (None, None, "")
-    assert Unreachable("").sent
-    assert errors.ServerError("").sent
+    assert (StatusError("").status, StatusError("").code, StatusError("").body) == (None, None, "")
+    assert Unreachable("").maybe_applied
+    assert errors.ServerError("").maybe_applied

@@ -154,7 +154,7 @@ def test_all_results_at_once(folder):
     [
         ([{"record_id": "r"}], "result 1 must have a status"),
         ([{"record_id": "r", "status": "ok"}] * 2, "result 2 is the second one for record r"),
-        ([{"record_id": "r", "status": "ok", "x": float("nan")}], "result 1 has no JSON form"),
+        ([{"record_id": "r", "status": "ok", "x": float("nan")}], "result 1 cannot be encoded as JSON"),
     ],
 )
 def test_results_that_are_none(tmp_path, rows, words):

@@ -47,9 +47,9 @@ def burst(files: int, senders: int, database: str | None, workers: int) -> str:
             with ApiServer(Path(folder), env=receiving(env, secret), database=database, workers=workers) as server:
                 url = f"{server.url}/sluice/webhooks/kaleidoscope/kaleidoscope_default"
                 settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac"}
-                more = {"webhook_duplicates": 1, "webhook_retries": 1000, "webhook_delay": 0.5}
+                more = {"webhook_duplicates": 1, "webhook_retries": 1000, "webhook_retry_delay": 0.5}
                 http.post("/control/settings", json={**settings, **more}).raise_for_status()
-                asked = {"files": files, "senders": senders}
+                asked = {"files": files, "concurrency": senders}
                 started = time.monotonic()
                 http.post("/control/kaleidoscope/burst", json=asked).raise_for_status()
                 told = _wait(http)
@@ -68,7 +68,7 @@ def _wait(http: httpx.Client) -> list[dict[str, object]]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         told = http.get("/control/state", params={"records": 0}).json()["kaleidoscope"]["webhooks"]
-        if told and all(each["over"] for each in told):
+        if told and all(each["finished"] for each in told):
             return list(told)
         time.sleep(0.5)
     raise SystemExit(f"not every webhook was taken in {PATIENCE:.0f} s")

@@ -105,7 +105,7 @@ class Sandbox:
 
     def telling(self) -> bool:
         """Say whether a webhook is still on its way."""
-        return any(not each["over"] for each in self.state()["kaleidoscope"]["webhooks"])
+        return any(not each["finished"] for each in self.state()["kaleidoscope"]["webhooks"])
 
     def trees(self) -> dict[str, Json]:
         """Return the files of every remote that keeps files, by the name of what keeps them."""

@@ -1,27 +1,39 @@
-"""Every exception of the package, split by who must act.
+"""Every exception of this package, grouped by who must act.
 
     SluiceError                   retry
     ├── InvalidInput              no     the DAG's author: an argument, a record or a file is wrong; nothing was sent
     │   └── InvalidConnection     no     a field of the Airflow connection is missing or wrong; nothing was sent
     ├── Unreachable               yes    no response: network, DNS, TLS, timeout
-    ├── ClientError               no     the service refused the request (4xx), with its reason
+    ├── ClientError               no     the service rejected the request (4xx), with its reason
     │   ├── AuthenticationFailed  no     401: the credentials are wrong or expired
     │   ├── PermissionDenied      no     403: the credentials are valid but may not do this
-    │   ├── NotFound              no     404: an id in the request does not exist there
-    │   ├── Conflict              no     409: the request conflicts with what is there already
+    │   ├── NotFound              no     404: an id in the request does not exist in the service
+    │   ├── Conflict              no     409: the request conflicts with what the service already holds
     │   ├── TooLarge              no     413: the request is over the service's size limit
     │   └── RateLimited           yes    429: too many requests; `retry_after` says when to try again
     ├── ServerError               yes    the service failed (5xx)
-    ├── UnexpectedResponse        yes    a response, or an event, is not of the documented shape
-    ├── OutcomeUnknown            no     submitted, without a response: the job may or may not have begun
-    ├── SafetyLimitExceeded       no     going on would exceed a limit that the DAG's author set
-    ├── TimedOut                  yes    the job is not over at its deadline, and may still be running
-    └── JobFailed                 yes    the job failed, or was cancelled
+    ├── UnexpectedResponse        yes    a response, or an event, does not have the documented shape
+    ├── OutcomeUnknown            no     submitted without a response: the job may or may not have started
+    ├── SafetyLimitExceeded       no     continuing would exceed a limit that the DAG's author set
+    ├── TimedOut                  yes    the job had not ended at its deadline, and may still be running
+    └── JobFailed                 yes    the job failed or was cancelled
         └── RowsRejected          no     the job ended, but the service rejected rows
 
-`retry` is whether a retry with the same input can help: `not hopeless`. A single error may know better than its class:
-a `JobFailed` is hopeless if the service says that the same job would fail again. A hopeless error ends the task,
-whatever its `retries`.
+Attributes of every error:
+
+    retryable      whether a retry with the same input can help (the column "retry"). A single error may know better
+                   than its class: a `JobFailed` is not retryable if the service says that it would fail again. An error
+                   that is not retryable ends the task, whatever its `retries`
+    maybe_applied  whether the service may have applied the request that this error is about
+    retry_after    seconds after which the service wants the next request, or None
+
+and of those that stand for a response (`ClientError`, `ServerError` and their subclasses):
+
+    status         the HTTP status
+    code           the service's own error code, or None
+    body           the beginning of the response body
+    request_id     the service's name for this request, for its support, or None
+    path           which part of the request it is about, for services that say so (GraphQL), or ""
 
 Every error pickles (Airflow moves exceptions between processes). No message, attribute or chained exception holds a
 secret.
@@ -35,26 +47,21 @@ from collections.abc import Mapping
 class SluiceError(Exception):
     """The root: catch this to catch everything that this package raises."""
 
-    hopeless: bool = False
-    """True when the same request with the same input will fail again, so that a retry only costs time."""
+    retryable: bool = True
+    """Whether the same request with the same input may succeed later."""
+
+    maybe_applied: bool = True
+    """Whether the service may have applied the request, in this attempt or in an earlier one that got no response."""
 
     retry_after: float | None = None
     """Seconds after which the service wants the next request, if it said so."""
-
-    acted: bool = False
-    """An earlier attempt of the same request got no response, so it may have been applied, whatever this error says."""
-
-    @property
-    def maybe_applied(self) -> bool:
-        """Whether the request that this error is about may have been applied by the service."""
-        refused = isinstance(self, (ClientError, InvalidInput, JobFailed)) or not getattr(self, "sent", True)
-        return self.acted or not refused
 
 
 class InvalidInput(SluiceError, ValueError):
     """An argument, a record or a file is wrong. Nothing was sent."""
 
-    hopeless = True
+    retryable = False
+    maybe_applied = False
 
 
 class InvalidConnection(InvalidInput):
@@ -62,14 +69,14 @@ class InvalidConnection(InvalidInput):
 
 
 class Unreachable(SluiceError):
-    """No response came. `sent` is whether the request may have reached the service."""
+    """No response came."""
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, maybe_applied: bool = True) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.maybe_applied = maybe_applied
 
 
-class Answered(SluiceError):
+class StatusError(SluiceError):
     """The service responded with an error status. Raised only as one of its subclasses.
 
     :param path: which part of the request it is about, for services that say so (GraphQL)
@@ -95,10 +102,11 @@ class Answered(SluiceError):
         self.request_id = request_id
 
 
-class ClientError(Answered):
-    """The service refused the request (4xx)."""
+class ClientError(StatusError):
+    """The service rejected the request (4xx)."""
 
-    hopeless = True
+    retryable = False
+    maybe_applied = False
 
 
 class AuthenticationFailed(ClientError):
@@ -122,48 +130,48 @@ class TooLarge(ClientError):
 
 
 class RateLimited(ClientError):
-    """429: too many requests. Nothing was done; later it will be."""
+    """429: too many requests. The request was not applied; later it can be."""
 
-    hopeless = False
+    retryable = True
 
 
-class ServerError(Answered):
-    """The service failed (5xx). `sent` is False when it failed before the request could have been applied."""
-
-    sent: bool = True
+class ServerError(StatusError):
+    """The service failed (5xx)."""
 
 
 class UnexpectedResponse(SluiceError):
-    """A response or an event is not of the documented shape."""
+    """A response or an event does not have the documented shape."""
 
 
 class OutcomeUnknown(SluiceError):
-    """A job was submitted and no response came, so it may or may not have begun. The message says what to look for."""
+    """A job was submitted and no response came: it may or may not have started. The message says what to look for."""
 
-    hopeless = True
+    retryable = False
 
 
 class SafetyLimitExceeded(SluiceError):
-    """Going on would exceed a limit that the DAG's author set. The message names the numbers."""
+    """Continuing would exceed a limit that the DAG's author set. The message names the numbers."""
 
-    hopeless = True
+    retryable = False
 
 
 class TimedOut(SluiceError):
-    """The job is not over at its deadline. It may still be running: the message says how it was seen last."""
+    """The job had not ended at its deadline. It may still be running: the message says what state it was last in."""
 
 
 class JobFailed(SluiceError):
-    """The job failed, or was cancelled; in the service's own words."""
+    """The job failed or was cancelled; in the service's own words."""
+
+    maybe_applied = False
 
 
 class RowsRejected(JobFailed):
-    """The job ended and the service rejected rows, which `on_rejected_rows` does not let pass."""
+    """The job ended and the service rejected rows, and `on_rejected_rows` says that the task fails then."""
 
-    hopeless = True
+    retryable = False
 
 
-REFUSALS: Mapping[int, type[ClientError]] = {
+CLIENT_ERRORS: Mapping[int, type[ClientError]] = {
     401: AuthenticationFailed,
     403: PermissionDenied,
     404: NotFound,

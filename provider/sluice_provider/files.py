@@ -117,17 +117,17 @@ def results_writer(path: Any) -> Iterator[ResultsWriter]:
     :param path: path or URL of the file, ending in `.jsonl`
     :raises InvalidInput: nothing can be written there
     """
-    from sluice_provider.sources.input_files import Landing, split_file_path
+    from sluice_provider.sources.input_files import AtomicFile, split_file_path
 
     folder, name = split_file_path(path, "path")
     if not name.lower().endswith((".jsonl", ".ndjson")):
         raise InvalidInput(f"path must end in .jsonl, which is what is written; it is {name!r}")
-    landing = Landing(folder, name, "path")
+    atomic_file = AtomicFile(folder, name, "path")
     with ExitStack() as undo:
-        undo.callback(landing.drop)
-        with closing(landing.begin()) as stream:
-            yield ResultsWriter(landing.path, stream)
-        landing.keep()
+        undo.callback(atomic_file.rollback)
+        with closing(atomic_file.begin()) as stream:
+            yield ResultsWriter(atomic_file.path, stream)
+        atomic_file.commit()
         undo.pop_all()
 
 

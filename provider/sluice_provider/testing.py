@@ -62,7 +62,7 @@ class SandboxClient:
         state: dict[str, Any] = self._control("GET", "state", params={"records": int(records)})
         return state
 
-    def register(self, file_name: str, content: str, **more: Any) -> dict[str, Any]:
+    def register_file(self, file_name: str, content: str, **more: Any) -> dict[str, Any]:
         """Somebody uploads a file to Kaleidoscope and registers it; returns `file_id` and `registration`.
 
         :param more: `record_ids`, `content_type`, or `register=False`, which only uploads it.
@@ -71,7 +71,7 @@ class SandboxClient:
         told: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=asked)
         return told
 
-    def stage(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
+    def stage_drafts(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
         """Somebody stages drafts in Kaleidoscope, each with a `name`; returns `record_ids` and `submission`.
 
         :param submit: `registration` or `validation`, which submits them at once.
@@ -80,9 +80,9 @@ class SandboxClient:
         told: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", json=asked)
         return told
 
-    def burst(self, files: int, senders: int) -> list[str]:
+    def burst(self, files: int, concurrency: int) -> list[str]:
         """So many files are registered at once, their webhooks sent by so many senders; returns the files' ids."""
-        asked = {"files": files, "senders": senders}
+        asked = {"files": files, "concurrency": concurrency}
         told: list[str] = self._control("POST", "kaleidoscope/burst", json=asked)["file_ids"]
         return told
 

@@ -102,7 +102,7 @@ class JobTrigger(BaseTrigger):
         hook = hook_for(self.service, self.conn_id, ref.where)
         publisher = self._progress(ref)
         tell = StatusObserver(self.log, ref, publisher)
-        flow = watch(hook.kind(ref.kind), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
+        flow = watch(hook.job_type(ref.kind), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
         work = await hook.arun(min_duration(flow, _shortest_life()))
         await publisher.flush()
         return work
@@ -136,7 +136,7 @@ class JobTrigger(BaseTrigger):
     async def _cancel(self) -> None:
         ref = JobRef.from_json(self.job)
         hook = hook_for(self.service, self.conn_id, ref.where)
-        job_type = hook.kind(ref.kind)
+        job_type = hook.job_type(ref.kind)
         named = f"{job_type.noun} {', '.join(ref.ids[:20])}"
         if job_type.cancel is None:
             self.log.info("%s goes on: %s cannot cancel it", named, self.service)
@@ -162,7 +162,7 @@ class JobTrigger(BaseTrigger):
         """One status check, for whoever opens the page: the task is over and nobody will poll again."""
         publisher = self._progress(ref)
         publisher.add("cancel", "asked for")
-        poller = JobPoller(hook.kind(ref.kind), ref, Elapsed(self.submitted_at))
+        poller = JobPoller(hook.job_type(ref.kind), ref, Elapsed(self.submitted_at))
         try:
             StatusObserver(self.log, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:

@@ -223,7 +223,7 @@ async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Regis
                 listed = await hook.get_registration_files.aio(place.operation_id)
                 seen[place] = registered_files(place.operation_id, listed)
         except Exception as error:  # noqa: BLE001 - Airflow's: no such connection; and what nobody has foreseen
-            level = logging.ERROR if getattr(error, "hopeless", True) else logging.WARNING
+            level = logging.ERROR if not getattr(error, "retryable", False) else logging.WARNING
             why = f": {error}" if isinstance(error, FORESEEN) else ""  # the text of others may hold a secret
             log.log(level, "Could not look at operation %s: %s%s", place.operation_id, type(error).__name__, why)
     return seen

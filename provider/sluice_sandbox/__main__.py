@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sluice_sandbox.server import Sandbox
-from sluice_sandbox.settings import Wrong
+from sluice_sandbox.settings import InvalidControlInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     try:
         sandbox = Sandbox(options.host, options.port, settings=options.settings, bind=not options.print_connections)
-    except (OSError, Wrong) as problem:
+    except (OSError, InvalidControlInput) as problem:
         parser.exit(1, f"cannot start the sandbox on {options.host}:{options.port}: {problem}\n")
     if options.print_connections:
         for conn_id, connection in sandbox.connections().items():

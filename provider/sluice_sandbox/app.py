@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from sluice_sandbox import control
 from sluice_sandbox import status_page as page
-from sluice_sandbox.service import Refused
+from sluice_sandbox.service import ErrorResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
     from sluice_sandbox.faults import Fault
-    from sluice_sandbox.request_log import Seen
-    from sluice_sandbox.service import Remote
+    from sluice_sandbox.request_log import LoggedRequest
+    from sluice_sandbox.service import MockService
 
 
-def create_app(stage: Stage, remotes: Sequence[Remote], hang_up: Callable[[Scope], None]) -> ASGIApp:
+def create_app(context: Context, remotes: Sequence[MockService], hang_up: Callable[[Scope], None]) -> ASGIApp:
     """`hang_up` closes the connection of a request; only the server knows how."""
     routes = [
-        *control.routes(stage, remotes),
-        page.route(stage, remotes),
+        *control.routes(context, remotes),
+        page.route(context, remotes),
         *(Mount(f"/{remote.path}", routes=list(remote.routes())) for remote in remotes),
     ]
-    app = Starlette(routes=routes, exception_handlers={Refused: _refused})
-    return Front(app, stage, remotes, hang_up)
+    app = Starlette(routes=routes, exception_handlers={ErrorResponse: _refused})
+    return Front(app, context, remotes, hang_up)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)  # noqa: S101 - Starlette hands over what the handler is registered for
+    assert isinstance(error, ErrorResponse)  # noqa: S101 - Starlette hands over what the handler is registered for
     return error.response
 
 
@@ -48,12 +48,12 @@ async def _refused(_request: Request, error: Exception) -> Response:
 class Exchange:
     """One request to a remote, its body read already, and the way to answer it."""
 
-    remote: Remote
+    remote: MockService
     scope: Scope
     body: bytes | None
     receive: Receive
     send: Send
-    seen: Seen
+    seen: LoggedRequest
 
     async def read(self) -> Message:
         """For the application: the body once more, then whatever the connection brings."""
@@ -83,9 +83,11 @@ class Exchange:
 class Front:
     """Stands before the remotes: writes the request down, lets faults and the rate limit have it, passes it on."""
 
-    def __init__(self, app: ASGIApp, stage: Stage, remotes: Sequence[Remote], hang_up: Callable[[Scope], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, context: Context, remotes: Sequence[MockService], hang_up: Callable[[Scope], None]
+    ) -> None:
         self._app = app
-        self._stage = stage
+        self._context = context
         self._remotes = {remote.path: remote for remote in remotes}
         self._hang_up = hang_up
 
@@ -98,14 +100,14 @@ class Front:
         body = await _body(receive)
         if body is None:
             return
-        seen = self._stage.traffic.note(scope, body, self._stage.clock.now())
+        seen = self._context.request_log.note(scope, body, self._context.clock.now())
         exchange = Exchange(remote, scope, body, receive, send, seen)
-        fault = self._stage.faults.take(scope["method"], scope["path"])
+        fault = self._context.faults.take(scope["method"], scope["path"])
         await (self._trouble(fault, exchange) if fault else self._pass(exchange, exchange.answer))
 
     async def _pass(self, exchange: Exchange, send: Send) -> None:
-        wait = self._stage.throttle.wait()
-        app = exchange.remote.throttled(math.ceil(wait)) if wait else self._app
+        wait = self._context.throttle.wait()
+        app = exchange.remote.rate_limited_response(math.ceil(wait)) if wait else self._app
         await app(exchange.scope, exchange.read, send)
 
     async def _trouble(self, fault: Fault, exchange: Exchange) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sluice_sandbox.faults import Faults
 from sluice_sandbox.ids import Ids
-from sluice_sandbox.request_log import Traffic
+from sluice_sandbox.request_log import RequestLog
 from sluice_sandbox.settings import Clock, Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Throttle:
         self._passed.clear()
 
 
-class Stage:
+class Context:
     """Shared by all remotes of one sandbox. Everything on it is touched from one event loop only.
 
     `source` is the time without what the settings add; with a `seed` every run makes the same ids.
@@ -51,11 +51,11 @@ class Stage:
         self.ids = Ids(seed)
         self.throttle = Throttle(self.settings, self.clock)
         self.faults = Faults()
-        self.traffic = Traffic()
+        self.request_log = RequestLog()
 
     def reset(self) -> None:
         """As at the start."""
         self.settings.reset()
         self.throttle.clear()
         self.faults.clear()
-        self.traffic.clear()
+        self.request_log.clear()

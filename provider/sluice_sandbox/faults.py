@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from sluice_sandbox.settings import Wrong
+from sluice_sandbox.settings import InvalidControlInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +33,11 @@ class Fault:
             value = getattr(self, name)
             absent = value is None and getattr(Fault, name) is None
             if not absent and not right(value):
-                raise Wrong(f"{name} of a fault is {meaning}, not {value!r}")
+                raise InvalidControlInput(f"{name} of a fault is {meaning}, not {value!r}")
         if not (self.status or self.drop or self.delay):
-            raise Wrong("a fault needs one of status, drop, delay")
+            raise InvalidControlInput("a fault needs one of status, drop, delay")
         if self.status and self.drop:
-            raise Wrong("a fault has a status or a drop, not both")
+            raise InvalidControlInput("a fault has a status or a drop, not both")
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this request is meant."""
@@ -96,7 +96,7 @@ class Faults:
     def replace(self, wanted: object) -> None:
         """Exactly these from now on; an empty list clears."""
         if not isinstance(wanted, list):
-            raise Wrong("faults are a JSON list")
+            raise InvalidControlInput("faults are a JSON list")
         self._pending = [_fault(each) for each in wanted]
 
     def take(self, method: str, path: str) -> Fault | None:
@@ -124,8 +124,8 @@ class Faults:
 def _fault(wanted: object) -> Fault:
     names = [field.name for field in fields(Fault)]
     if not isinstance(wanted, dict):
-        raise Wrong(f"a fault is a JSON object with some of {', '.join(names)}")
+        raise InvalidControlInput(f"a fault is a JSON object with some of {', '.join(names)}")
     unknown = sorted(set(wanted) - set(names))
     if unknown:
-        raise Wrong(f"a fault has no {', '.join(unknown)}; it has {', '.join(names)}")
+        raise InvalidControlInput(f"a fault has no {', '.join(unknown)}; it has {', '.join(names)}")
     return Fault(**wanted)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Pair:
 class Tokens:
     """A refresh token is good once; seen again, it was stolen or shared, and its whole family is revoked."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._access: dict[str, tuple[Family, float]] = {}
         self._refresh: dict[str, Family] = {}
         self._used: set[str] = set()
@@ -37,9 +37,9 @@ class Tokens:
     def grant(self, family: Family | None = None) -> Pair:
         """A new pair; without a family, the first of a new one."""
         family = family or Family()
-        ids = self._stage.ids
-        pair = Pair(ids.token(32), ids.token(32), self._stage.settings.token_life)
-        self._access[pair.access_token] = family, self._stage.clock.now() + pair.expires_in
+        ids = self._context.ids
+        pair = Pair(ids.token(32), ids.token(32), self._context.settings.token_lifetime)
+        self._access[pair.access_token] = family, self._context.clock.now() + pair.expires_in
         self._refresh[pair.refresh_token] = family
         return pair
 
@@ -57,4 +57,4 @@ class Tokens:
     def good(self, access_token: str) -> bool:
         """Known, not revoked and not expired."""
         family, until = self._access.get(access_token, (Family(revoked=True), 0.0))
-        return not family.revoked and self._stage.clock.now() < until
+        return not family.revoked and self._context.clock.now() < until

@@ -26,7 +26,7 @@ _SECRET = re.compile(
 
 
 @dataclass(slots=True)
-class Seen:
+class LoggedRequest:
     """One request. The body stays as it came; it is read only when somebody looks."""
 
     method: str
@@ -63,25 +63,25 @@ class Seen:
             return None
 
 
-class Traffic:
+class RequestLog:
     """The requests of all remotes, oldest first."""
 
     def __init__(self) -> None:
-        self._seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
-        self._bodies: deque[Seen] = deque()
+        self._seen: deque[LoggedRequest] = deque(maxlen=KEPT_REQUESTS)
+        self._bodies: deque[LoggedRequest] = deque()
         self._bytes = 0
         self.secrets: set[str] = set()  # what is cut whatever it is called
 
-    def note(self, scope: Scope, body: bytes, now: float) -> Seen:
+    def note(self, scope: Scope, body: bytes, now: float) -> LoggedRequest:
         """Write a request down as it comes in; its status is filled in later."""
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
-        seen = Seen(scope["method"], scope["path"], query, headers, body, len(body), now)
+        seen = LoggedRequest(scope["method"], scope["path"], query, headers, body, len(body), now)
         self._seen.append(seen)
         self._keep(seen)
         return seen
 
-    def _keep(self, seen: Seen) -> None:
+    def _keep(self, seen: LoggedRequest) -> None:
         if seen.body_size:
             self._bodies.append(seen)
             self._bytes += seen.body_size
@@ -94,7 +94,7 @@ class Traffic:
         """All of them, secrets cut."""
         return [seen.to_json(self.secrets) for seen in self._seen]
 
-    def latest(self, count: int) -> list[Seen]:
+    def latest(self, count: int) -> list[LoggedRequest]:
         """The newest first."""
         return list(self._seen)[: -count - 1 : -1]
 

@@ -12,9 +12,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sluice_sandbox.app import create_app
-from sluice_sandbox.context import Stage
+from sluice_sandbox.context import Context
 from sluice_sandbox.service import Address
-from sluice_sandbox.services import REMOTES
+from sluice_sandbox.services import MOCK_SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +29,13 @@ class Sandbox:
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, *, settings: Mapping[str, Any] | None = None, bind: bool = True
     ) -> None:
-        self._stage = Stage()
-        self._stage.settings.change(dict(settings or {}))
-        self._remotes = [remote(self._stage) for remote in REMOTES]
+        self._context = Context()
+        self._context.settings.change(dict(settings or {}))
+        self._remotes = [remote(self._context) for remote in MOCK_SERVICES]
         # Listening from here on: the port is known, and whoever connects early waits in the backlog.
         self._socket = socket.create_server((host, port), backlog=2048) if bind else None
         self._address = Address(_reachable(host), self._socket.getsockname()[1] if self._socket else port)
-        app = create_app(self._stage, self._remotes, self._hang_up)
+        app = create_app(self._context, self._remotes, self._hang_up)
         config = uvicorn.Config(
             app,
             http=H11Protocol,  # the one uvicorn always has; `_hang_up` knows it

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 
 class Address(NamedTuple):
@@ -48,7 +48,7 @@ class Json(JSONResponse):
         return json.dumps(content, separators=(",", ":")).encode()
 
 
-class Refused(Exception):
+class ErrorResponse(Exception):
     """The remote says no. Carries the answer in the remote's own shape, since every vendor has another."""
 
     def __init__(self, response: Response) -> None:
@@ -56,14 +56,14 @@ class Refused(Exception):
         self.response = response
 
 
-class Remote(ABC):
+class MockService(ABC):
     """One pretended vendor. It is handed only requests below `/<path>`, and keeps all it knows in itself."""
 
     name: ClassVar[str]  # the key in `/control/state`
     title: ClassVar[str]
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self.reset()
 
     @property
@@ -79,12 +79,12 @@ class Remote(ABC):
     def routes(self) -> Sequence[BaseRoute]:
         """Below `/<path>`. The last should catch what is left, in the vendor's way of saying 404."""
 
-    def controls(self) -> Sequence[BaseRoute]:
+    def control_routes(self) -> Sequence[BaseRoute]:
         """Below `/control`: what a test may make happen in this remote, besides what the settings say."""
         return ()
 
     @abstractmethod
-    def throttled(self, seconds: int) -> Response:
+    def rate_limited_response(self, seconds: int) -> Response:
         """The vendor's 429."""
 
     @abstractmethod

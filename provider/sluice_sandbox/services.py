@@ -10,6 +10,6 @@ from sluice_sandbox.kili.service import Kili
 from sluice_sandbox.liquid_decisions.service import LiquidDecisions
 
 if TYPE_CHECKING:
-    from sluice_sandbox.service import Remote
+    from sluice_sandbox.service import MockService
 
-REMOTES: tuple[type[Remote], ...] = (Kaleidoscope, Kili, LiquidDecisions, FinSpace)
+MOCK_SERVICES: tuple[type[MockService], ...] = (Kaleidoscope, Kili, LiquidDecisions, FinSpace)

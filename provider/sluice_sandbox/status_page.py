@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sluice_sandbox.context import Stage
-    from sluice_sandbox.request_log import Seen
-    from sluice_sandbox.service import JobRow, Remote
+    from sluice_sandbox.context import Context
+    from sluice_sandbox.request_log import LoggedRequest
+    from sluice_sandbox.service import JobRow, MockService
 
 SHOWN = 50
 
@@ -86,22 +86,22 @@ def moment(seconds: float | None) -> str:
     return (iso(seconds) or "").replace("T", " ")[:19]
 
 
-def route(stage: Stage, remotes: Sequence[Remote]) -> Route:
+def route(context: Context, remotes: Sequence[MockService]) -> Route:
     """The page at `/`."""
 
     async def show(_request: Request) -> HTMLResponse:
         parts = [
-            paragraph(f"The clock says {moment(stage.clock.now())} UTC. Control: /control/state, /control/requests.")
+            paragraph(f"The clock says {moment(context.clock.now())} UTC. Control: /control/state, /control/requests.")
         ]
         for remote in remotes:
             parts += _remote(remote)
-        parts += [heading("Latest requests"), _requests(stage.traffic.latest(SHOWN))]
+        parts += [heading("Latest requests"), _requests(context.request_log.latest(SHOWN))]
         return document("Sluice sandbox", parts, refresh=3)
 
     return Route("/", show, methods=["GET"])
 
 
-def _remote(remote: Remote) -> list[Html]:
+def _remote(remote: MockService) -> list[Html]:
     counts = ", ".join(f"{count} {what}" for what, count in remote.counts().items())
     return [heading(remote.title), paragraph(counts), _jobs(remote.jobs()[:SHOWN])]
 
@@ -112,7 +112,7 @@ def _jobs(jobs: Iterable[JobRow]) -> Html:
     return table(head, rows)
 
 
-def _requests(requests: Iterable[Seen]) -> Html:
+def _requests(requests: Iterable[LoggedRequest]) -> Html:
     """The query is left out: it is the one part shown here that could hold a secret."""
     rows = (
         (moment(seen.time), seen.method, seen.status or "no answer", seen.body_size, seen.fault, seen.path)

@@ -34,11 +34,11 @@ class Delivery:
     event: str
     url: str
     content: dict[str, Any]
-    tries: int = 0
+    attempts: int = 0
     last_status: int | None = None  # None: no answer
     last_error: str | None = None
     delivered: bool = False
-    over: bool = False
+    finished: bool = False
     id: str = field(kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
@@ -47,11 +47,11 @@ class Delivery:
             "id": self.id,
             "event": self.event,
             "url": self.url.partition("?")[0],
-            "tries": self.tries,
+            "attempts": self.attempts,
             "last_status": self.last_status,
             "last_error": self.last_error,
             "delivered": self.delivered,
-            "over": self.over,
+            "finished": self.finished,
             "content": {name: value for name, value in self.content.items() if name != "file_url"},
         }
 
@@ -111,7 +111,7 @@ class Webhooks:
         if done is not None:
             self._senders.discard(done)
             self._ended = self._ended or done.cancelled()  # as all are when the server stops
-        if not self._ended and self._waiting and len(self._senders) < max(1, self._settings.webhook_senders):
+        if not self._ended and self._waiting and len(self._senders) < max(1, self._settings.webhook_concurrency):
             sender = asyncio.get_running_loop().create_task(self._send_waiting())
             self._senders.add(sender)
             sender.add_done_callback(self._start)
@@ -122,14 +122,14 @@ class Webhooks:
             while self._waiting:
                 delivery = self._waiting.popleft()
                 await self._try(client, delivery)
-                if not delivery.over:
+                if not delivery.finished:
                     # The sender is free for others meanwhile.
                     asyncio.get_running_loop().call_later(self._delay(delivery), self._enqueue, delivery)
 
     async def _try(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
         body = json.dumps(delivery.content).encode()
         headers = {"Content-Type": "application/json", **signed(self._settings, body, time.time())}
-        delivery.tries += 1
+        delivery.attempts += 1
         delivery.last_status = delivery.last_error = None
         try:
             response = await client.post(delivery.url, content=body, headers=headers)
@@ -137,10 +137,10 @@ class Webhooks:
             delivery.last_error = type(error).__name__
         else:
             delivery.last_status, delivery.delivered = response.status_code, response.is_success
-        delivery.over = delivery.delivered or delivery.tries > self._settings.webhook_retries
+        delivery.finished = delivery.delivered or delivery.attempts > self._settings.webhook_retries
 
     def _delay(self, delivery: Delivery) -> float:
-        return min(LONGEST_DELAY, self._settings.webhook_delay * 2.0 ** min(delivery.tries - 1, 20))
+        return min(LONGEST_DELAY, self._settings.webhook_retry_delay * 2.0 ** min(delivery.attempts - 1, 20))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
 from sluice_provider.http.bodies import FilePart
-from tests.faces import Pauses
+from tests.flows import FakeSleep
 
 if TYPE_CHECKING:
     from sluice_provider.http.flow import Flow
@@ -22,12 +22,12 @@ class Liquid:
 
     def __init__(self, name: str, sandbox: SandboxClient) -> None:
         self.name = name
-        self.pauses = Pauses(sandbox.advance)
+        self.pauses = FakeSleep(sandbox.advance)
         self._sandbox = sandbox
 
     def __call__(self, flow: Flow[Any]) -> Any:
         hook = LiquidDecisionsHook()
-        hook.sleep, hook.asleep = self.pauses, self.pauses.aio
+        hook.sleep, hook.async_sleep = self.pauses, self.pauses.aio
         return hook.run(flow) if self.name == "worker" else asyncio.run(hook.arun(flow))
 
     @property

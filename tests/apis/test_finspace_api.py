@@ -23,7 +23,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.pagination import token_pages
 from sluice_provider.jobs import JobState
-from tests.faces import Face, finspace_options, play, reply
+from tests.flows import FlowRunner, finspace_options, response, run_flow
 
 BUCKET = "s3://sluice-market-data/hdb"
 SYM = fin.put(f"{BUCKET}/sym", "/")
@@ -107,7 +107,7 @@ def test_a_token_of_ones_own(kdb, sluice_sandbox):
 
 def test_many_pages(kdb, sluice_sandbox):
     """To the last one, by hand."""
-    sluice_sandbox.settings(changeset_quota=100, page_size=3)
+    sluice_sandbox.settings(max_running_changesets=100, page_size=3)
     made = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(7)}
     listed = kdb(fin.list_changesets(E, "markets"))
     assert (len(listed), {each["changesetId"] for each in listed}) == (7, made)
@@ -121,9 +121,9 @@ def test_pages_that_are_empty_or_go_round():
         return answers.pop(0)
         yield
 
-    assert play(token_pages(page)).value == [1, 2]
+    assert run_flow(token_pages(page)).value == [1, 2]
     answers[:] = [([1], "a"), ([], "b"), ([2], "a")]
-    assert isinstance(play(token_pages(page)).error, UnexpectedResponse)
+    assert isinstance(run_flow(token_pages(page)).error, UnexpectedResponse)
 
 
 # --- a changeset as a job
@@ -175,14 +175,14 @@ NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
 )
 def test_times(value, time):
     """Seconds on the wire, milliseconds by the documentation, ISO 8601 by botocore's tolerance."""
-    played = play(fin.get_database(E, "markets"), reply(200, {"createdTimestamp": value, "numFiles": 5}))
+    played = run_flow(fin.get_database(E, "markets"), response(200, {"createdTimestamp": value, "numFiles": 5}))
     assert played.value == {"createdTimestamp": time, "numFiles": 5}
 
 
 @pytest.mark.parametrize("value", ["yesterday", True, [], 1e300])
 def test_a_time_that_is_none(value):
     """Is a misunderstanding and no crash."""
-    played = play(fin.list_databases(E), reply(200, {"kxDatabases": [{"createdTimestamp": value}]}))
+    played = run_flow(fin.list_databases(E), response(200, {"kxDatabases": [{"createdTimestamp": value}]}))
     assert isinstance(played.error, UnexpectedResponse)
 
 
@@ -214,7 +214,7 @@ def test_errors(status, code, kind, place):
         headers["x_amzn_errortype"] = f"{code}:http://internal.amazon.com/coral/"
     elif code:
         body[place] = f"com.amazonaws.finspace#{code}"
-    played = play(fin.get_database(E, "markets"), *[reply(status, body, **headers)] * 5)
+    played = run_flow(fin.get_database(E, "markets"), *[response(status, body, **headers)] * 5)
     assert type(played.error) is kind
     assert (played.error.status, played.error.code or "", played.error.request_id) == (status, code, "r-1")
     assert "because" in str(played.error)
@@ -223,22 +223,24 @@ def test_errors(status, code, kind, place):
 
 def test_the_quota_passes_and_other_limits_do_not():
     """Of changesets under way there will be fewer; of databases there will not."""
-    full = reply(400, {"message": "too many"}, x_amzn_errortype="LimitExceededException")
-    assert type(play(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is RateLimited
-    assert type(play(fin.create_database(E, "ticks"), full).error) is ClientError
+    full = response(400, {"message": "too many"}, x_amzn_errortype="LimitExceededException")
+    assert type(run_flow(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is RateLimited
+    assert type(run_flow(fin.create_database(E, "ticks"), full).error) is ClientError
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"changesetId": ""}, {"changesetId": 5}, "text"])
 def test_answers_of_another_shape(answer):
     """Are a misunderstanding, and are not taken for success."""
-    assert isinstance(play(fin.create_changeset(E, "markets", [SYM]), reply(200, answer)).error, UnexpectedResponse)
-    assert isinstance(play(fin.get_changeset(E, "markets", "c1"), reply(200, answer)).error, UnexpectedResponse)
+    assert isinstance(
+        run_flow(fin.create_changeset(E, "markets", [SYM]), response(200, answer)).error, UnexpectedResponse
+    )
+    assert isinstance(run_flow(fin.get_changeset(E, "markets", "c1"), response(200, answer)).error, UnexpectedResponse)
 
 
 def test_a_listing_of_another_shape():
     """Likewise."""
-    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": "x"})).error, UnexpectedResponse)
-    assert isinstance(play(fin.list_databases(E), reply(200, {"kxDatabases": ["x"]})).error, UnexpectedResponse)
+    assert isinstance(run_flow(fin.list_databases(E), response(200, {"kxDatabases": "x"})).error, UnexpectedResponse)
+    assert isinstance(run_flow(fin.list_databases(E), response(200, {"kxDatabases": ["x"]})).error, UnexpectedResponse)
 
 
 # --- weather
@@ -271,7 +273,7 @@ def test_no_repetition_outlives_the_token(monkeypatch):
     def slow(seconds):
         now[0] += seconds + 120
 
-    played = play(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
+    played = run_flow(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
     assert played.error is lost
     assert len(played.calls) == 4
     assert now[0] < fin.TOKEN_LIFE - 200.0
@@ -282,7 +284,7 @@ def test_a_token_used_for_other_changes(kdb):
     kdb(fin.create_changeset(E, "markets", [SYM], "t"))
     with pytest.raises(Conflict, match="client token was used before") as error:
         kdb(fin.create_changeset(E, "markets", [DAY], "t"))
-    assert error.value.hopeless
+    assert not error.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -291,13 +293,13 @@ def test_a_token_used_for_other_changes(kdb):
         ({"secret_key": "canary-of-a-secret"}, {}, "signature"),
         ({"access_key": "AKIAUNKNOWN"}, {}, "security token"),
         ({"region": "us-east-1"}, {}, "valid region"),
-        ({}, {"signature_skew": 600}, "Signature expired"),
+        ({}, {"signature_clock_skew": 600}, "Signature expired"),
     ],
 )
 @pytest.mark.parametrize("name", ["worker", "triggerer"])
 def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
     """One request, the service's own words, and no secret in them."""
-    face = Face(name, finspace_options(sluice_sandbox, **keys))
+    face = FlowRunner(name, finspace_options(sluice_sandbox, **keys))
     sluice_sandbox.settings(**settings)
     with pytest.raises(AuthenticationFailed, match=words) as error:
         face(fin.list_environments())
@@ -349,6 +351,6 @@ def test_s3_paths_that_are_not(path):
 )
 def test_bad_input_sends_nothing(flow):
     """The rule is named before the first call."""
-    played = play(flow())
+    played = run_flow(flow())
     assert isinstance(played.error, InvalidInput)
     assert played.calls == []

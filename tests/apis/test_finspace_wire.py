@@ -17,7 +17,7 @@ from botocore.credentials import ReadOnlyCredentials
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.http.sigv4 import SigV4
-from tests.faces import Face
+from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
 
 pytestmark = pytest.mark.vendor
@@ -93,7 +93,7 @@ def both(request):
 
 def _ours(name, remote, token):
     auth = SigV4(lambda: ReadOnlyCredentials("AKIA", "secret", token), "finspace", "eu-west-1")
-    face = Face(name, {"base_url": f"{remote.url}/finspace/", "auth": auth})
+    face = FlowRunner(name, {"base_url": f"{remote.url}/finspace/", "auth": auth})
     remote.seen.clear()
     for _, flow in CALLS.values():
         face(flow())

@@ -16,42 +16,42 @@ from sluice_provider.errors import (
     TooLarge,
     Unreachable,
 )
-from tests.faces import play, reply
+from tests.flows import response, run_flow
 
-GOOD = reply(200, {"data": {"data": 7}})
+GOOD = response(200, {"data": {"data": 7}})
 UNFORWARDED = "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
 
 
 def errors(message, code=None, status=200, **more):
     """An answer of GraphQL that is an error."""
     extensions = {"extensions": {"code": code}} if code else {}
-    return reply(status, {"errors": [{"message": message, **extensions, **more}], "data": None})
+    return response(status, {"errors": [{"message": message, **extensions, **more}], "data": None})
 
 
 def times(kind, answer):
     """How often it is sent while the answer stays the same, and the error in the end."""
-    played = play(kind("graphql", "query thing { data: thing }", {}), *[answer] * 20)
+    played = run_flow(kind("graphql", "query thing { data: thing }", {}), *[answer] * 20)
     return len(played.calls), type(played.error)
 
 
 TABLE = {
-    "401 plain": (reply(401, "no"), (1, AuthenticationFailed), (1, AuthenticationFailed)),
+    "401 plain": (response(401, "no"), (1, AuthenticationFailed), (1, AuthenticationFailed)),
     "401 GraphQL": (errors("no", status=401), (1, AuthenticationFailed), (1, AuthenticationFailed)),
-    "429": (reply(429, "slow"), (8, RateLimited), (8, RateLimited)),
-    "521": (reply(521, "down"), (8, ServerError), (8, ServerError)),
-    "never sent": (Unreachable("refused", sent=False), (8, Unreachable), (8, Unreachable)),
-    "503 unforwarded": (reply(503, UNFORWARDED), (8, ServerError), (8, ServerError)),
-    "503 no upstream": (reply(503, "no healthy upstream"), (8, ServerError), (8, ServerError)),
-    "503 retried": (reply(503, f"retried and the latest {UNFORWARDED}"), (5, ServerError), (1, OutcomeUnknown)),
-    "503": (reply(503, ""), (5, ServerError), (1, OutcomeUnknown)),
-    "502": (reply(502, ""), (5, ServerError), (1, OutcomeUnknown)),
-    "500": (reply(500, ""), (1, ServerError), (1, OutcomeUnknown)),
-    "504": (reply(504, ""), (2, ServerError), (1, OutcomeUnknown)),
-    "524": (reply(524, ""), (2, ServerError), (1, OutcomeUnknown)),
+    "429": (response(429, "slow"), (8, RateLimited), (8, RateLimited)),
+    "521": (response(521, "down"), (8, ServerError), (8, ServerError)),
+    "never sent": (Unreachable("refused", maybe_applied=False), (8, Unreachable), (8, Unreachable)),
+    "503 unforwarded": (response(503, UNFORWARDED), (8, ServerError), (8, ServerError)),
+    "503 no upstream": (response(503, "no healthy upstream"), (8, ServerError), (8, ServerError)),
+    "503 retried": (response(503, f"retried and the latest {UNFORWARDED}"), (5, ServerError), (1, OutcomeUnknown)),
+    "503": (response(503, ""), (5, ServerError), (1, OutcomeUnknown)),
+    "502": (response(502, ""), (5, ServerError), (1, OutcomeUnknown)),
+    "500": (response(500, ""), (1, ServerError), (1, OutcomeUnknown)),
+    "504": (response(504, ""), (2, ServerError), (1, OutcomeUnknown)),
+    "524": (response(524, ""), (2, ServerError), (1, OutcomeUnknown)),
     "read timeout": (Unreachable("x: ReadTimeout: y"), (2, Unreachable), (1, OutcomeUnknown)),
     "dropped": (Unreachable("x: RemoteProtocolError: y"), (5, Unreachable), (1, OutcomeUnknown)),
-    "200 not JSON": (reply(200, "<html>"), (5, ServerError), (1, OutcomeUnknown)),
-    "200 no data": (reply(200, {"data": None}), (5, ServerError), (1, OutcomeUnknown)),
+    "200 not JSON": (response(200, "<html>"), (5, ServerError), (1, OutcomeUnknown)),
+    "200 no data": (response(200, {"data": None}), (5, ServerError), (1, OutcomeUnknown)),
     "transient": (errors("Failed to fetch data connection"), (5, ServerError), (1, OutcomeUnknown)),
     "Flagsmith": (errors("Invalid request made to Flagsmith API x"), (5, ServerError), (1, OutcomeUnknown)),
     "internal": (errors("oops", "INTERNAL_SERVER_ERROR", 500), (1, ServerError), (1, OutcomeUnknown)),
@@ -71,10 +71,10 @@ TABLE = {
     "invalid query": (errors("no", "GRAPHQL_VALIDATION_FAILED", 500), (1, ClientError), (1, ClientError)),
     "forbidden": (errors("no", "FORBIDDEN"), (1, PermissionDenied), (1, PermissionDenied)),
     "not found": (errors("no", "NOT_FOUND"), (1, NotFound), (1, NotFound)),
-    "400": (reply(400, "bad"), (1, ClientError), (1, ClientError)),
-    "403": (reply(403, "bad"), (1, PermissionDenied), (1, PermissionDenied)),
-    "404": (reply(404, "bad"), (1, NotFound), (1, NotFound)),
-    "413": (reply(413, "bad"), (1, TooLarge), (1, TooLarge)),
+    "400": (response(400, "bad"), (1, ClientError), (1, ClientError)),
+    "403": (response(403, "bad"), (1, PermissionDenied), (1, PermissionDenied)),
+    "404": (response(404, "bad"), (1, NotFound), (1, NotFound)),
+    "413": (response(413, "bad"), (1, TooLarge), (1, TooLarge)),
 }
 
 
@@ -87,36 +87,36 @@ def test_what_is_tried_how_often(answer, asked, changed):
 
 def test_what_was_not_run_is_tried_for_two_minutes():
     """About as long as the vendor's client does, and no longer."""
-    played = play(query("graphql", "query thing { data: thing }", {}), *[reply(521, "")] * 20)
+    played = run_flow(query("graphql", "query thing { data: thing }", {}), *[response(521, "")] * 20)
     assert 60 < sum(played.pauses) < 180
 
 
 def test_a_server_that_says_when_is_obeyed():
     """Retry-After, for a mutation too: nothing was done."""
-    played = play(mutate("graphql", "mutation x { data: x }", {}), reply(429, "", retry_after="7"), GOOD)
+    played = run_flow(mutate("graphql", "mutation x { data: x }", {}), response(429, "", retry_after="7"), GOOD)
     assert (played.value, played.pauses) == (7, [7.0])
 
 
 def test_a_server_that_says_when_in_graphql_is_obeyed():
     """The same in a body of GraphQL."""
-    slow = reply(429, {"errors": [{"message": "slow", "extensions": {}}]}, retry_after="7")
-    played = play(mutate("graphql", "mutation x { data: x }", {}), slow, GOOD)
+    slow = response(429, {"errors": [{"message": "slow", "extensions": {}}]}, retry_after="7")
+    played = run_flow(mutate("graphql", "mutation x { data: x }", {}), slow, GOOD)
     assert (played.value, played.pauses) == (7, [7.0])
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_an_answer_with_data_is_an_answer_whatever_the_status(status):
     """As the vendor's client reads it."""
-    assert play(query("graphql", "query x { data: x }", {}), reply(status, {"data": {"data": [1]}})).value == [1]
+    assert run_flow(query("graphql", "query x { data: x }", {}), response(status, {"data": {"data": [1]}})).value == [1]
 
 
 def test_the_error_says_what_where_and_why():
     """Code, path and message are on it, and in its words."""
     answer = errors("Project is archived", "BAD_USER_INPUT", path=["data", 0, "id"])
-    error = play(query("graphql", "query dataConnection($a: ID!) { data: x }", {}), answer).error
+    error = run_flow(query("graphql", "query dataConnection($a: ID!) { data: x }", {}), answer).error
     assert (error.code, error.path, error.status) == ("BAD_USER_INPUT", "data.0.id", 200)
     assert str(error) == "query dataConnection failed: Project is archived (BAD_USER_INPUT, at data.0.id)"
-    assert error.hopeless
+    assert not error.retryable
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_the_error_says_what_where_and_why():
 )
 def test_an_error_of_any_shape_is_an_error(body):
     """Also one without extensions, which the vendor's client stumbles over."""
-    assert isinstance(play(query("graphql", "query x { data: x }", {}), reply(200, body)).error, ClientError)
+    assert isinstance(run_flow(query("graphql", "query x { data: x }", {}), response(200, body)).error, ClientError)
 
 
-def test_the_operation_name_a_document():
+def test_the_name_of_a_document():
     """For logs and errors."""
     assert operation_name("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
     assert operation_name("query viewer { data: viewer { id } }") == "query viewer"
@@ -135,7 +135,7 @@ def test_the_operation_name_a_document():
 
 def test_what_is_sent():
     """The document and its variables, and no operationName."""
-    [call] = play(query("graphql", "query x { data: x }", {"where": {"id": "a"}}), GOOD).calls
+    [call] = run_flow(query("graphql", "query x { data: x }", {"where": {"id": "a"}}), GOOD).calls
     assert (call.method, call.path, call.idempotent) == ("POST", "graphql", True)
     assert call.json == {"query": "query x { data: x }", "variables": {"where": {"id": "a"}}}
-    assert play(mutate("graphql", "mutation x { data: x }", {}), GOOD).calls[0].idempotent is False
+    assert run_flow(mutate("graphql", "mutation x { data: x }", {}), GOOD).calls[0].idempotent is False

@@ -10,7 +10,7 @@ from sluice_provider.apis.kaleidoscope import endpoints as kal
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Request
 from sluice_provider.jobs import JobState
-from tests.faces import asked, play, reply
+from tests.flows import logged_requests, response, run_flow
 
 H, HE = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}
 
@@ -63,7 +63,7 @@ def test_lists(run, sluice_sandbox, flow, path, member):
     found = run(flow())
     assert found
     assert all(item[member] for item in found)
-    (request,) = asked(sluice_sandbox)
+    (request,) = logged_requests(sluice_sandbox)
     assert (request["method"], request["path"]) == ("GET", f"/kaleidoscope/{path}")
 
 
@@ -71,13 +71,13 @@ def test_lists(run, sluice_sandbox, flow, path, member):
 @pytest.mark.parametrize("body", [{"programs": []}, "text", None])
 def test_a_list_that_is_none(flow, body):
     """An envelope that nobody announced is a misunderstanding."""
-    assert isinstance(play(flow(), reply(200, body)).error, UnexpectedResponse)
+    assert isinstance(run_flow(flow(), response(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])
 def test_an_object_that_is_none(body):
     """Likewise."""
-    assert isinstance(play(kal.get_active_workspace(), reply(200, body)).error, UnexpectedResponse)
+    assert isinstance(run_flow(kal.get_active_workspace(), response(200, body)).error, UnexpectedResponse)
 
 
 # --- pushing by name
@@ -95,7 +95,7 @@ def test_everything_that_can_be_named(run, sluice_sandbox, ids):
     wanted = {"program_id": ids["program_id"], "operation_id": ids["operation_id"], "set_name": "first"}
     views = {"record_view_id": ids["record_view_id"], "add_fields_to_record_view_ids": [ids["record_view_id"]]}
     run(kal.push_by_field_name(["symbol"], [H], source_id=ids["source_id"], **wanted, **views))
-    (request,) = asked(sluice_sandbox)
+    (request,) = logged_requests(sluice_sandbox)
     assert request["path"] == f"/kaleidoscope/push/imports/{ids['source_id']}"
     assert request["json"] == {"key_field_names": ["symbol"], "data": [H], **wanted, **views}
 
@@ -130,7 +130,7 @@ def test_a_source_is_one_segment(source_id, path):
 @pytest.mark.parametrize("source_id", ["", " ", ".", "..", "by-field-id", 7])
 def test_bad_sources(source_id):
     """Refused before anything is sent."""
-    assert isinstance(play(kal.push_by_field_name(["symbol"], [H], source_id=source_id)).error, InvalidInput)
+    assert isinstance(run_flow(kal.push_by_field_name(["symbol"], [H], source_id=source_id)).error, InvalidInput)
 
 
 def test_a_wrong_record(run, ids):
@@ -151,7 +151,7 @@ def test_push_by_field_id(run, sluice_sandbox, ids):
     wanted = {"program_id": ids["program_id"], "operation_id": ids["operation_id"], "set_name": "first"}
     views = {"record_view_ids": [ids["record_view_id"]]}
     import_id = run(kal.push_by_field_id([key], [row], **wanted, **views))
-    assert asked(sluice_sandbox)[-1]["json"] == {"key_field_ids": [key], "data": [row], **wanted, **views}
+    assert logged_requests(sluice_sandbox)[-1]["json"] == {"key_field_ids": [key], "data": [row], **wanted, **views}
     assert run(kal.get_import(import_id))["import_result"]["records_created"] == 1
     assert held(sluice_sandbox)["records"][0]["values"] == {"name": "Hydrogen"}
 
@@ -167,7 +167,7 @@ def test_views_are_always_sent_by_id():
 def test_accepted_without_an_id(body):
     """Nobody could ever learn what became of it, so it is not called a success."""
     for flow in (kal.push_by_field_name(["symbol"], [H]), kal.push_by_field_id(["f1"], [{}])):
-        assert isinstance(play(flow, reply(200, body)).error, UnexpectedResponse)
+        assert isinstance(run_flow(flow, response(200, body)).error, UnexpectedResponse)
 
 
 # --- imports
@@ -175,14 +175,14 @@ def test_accepted_without_an_id(body):
 
 def test_an_unknown_import(run):
     """404, and the id is in the words."""
-    with pytest.raises(NotFound, match="imports/nobody answered 404"):
+    with pytest.raises(NotFound, match="imports/nobody returned 404"):
         run(kal.get_import("nobody"))
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "i"}, {"is_complete": True}, {"id": "i", "is_complete": "yes"}, [], None])
 def test_an_import_of_another_shape(body):
     """Without an id or a clear word on whether it is over it says nothing."""
-    assert isinstance(play(kal.get_import("i"), reply(200, body)).error, UnexpectedResponse)
+    assert isinstance(run_flow(kal.get_import("i"), response(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("first_page", [0, 1])
@@ -190,7 +190,7 @@ def test_all_imports_are_listed(worker, sluice_sandbox, first_page):
     """Each once, wherever pages begin and however short the remote makes them."""
     pushed = {worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(5)}
     for most in (1, 2, 3, 5, 100):
-        sluice_sandbox.settings(first_page=first_page, page_size=most)
+        sluice_sandbox.settings(first_page_number=first_page, page_size=most)
         for asked_for in (2, 5, 100):
             found = worker(kal.get_imports(page_size=asked_for))
             assert (len(found), {item["id"] for item in found}) == (5, pushed)
@@ -213,8 +213,8 @@ def test_imports_by_completeness(run, sluice_sandbox):
 
 def test_a_listing_that_never_ends():
     """A remote that ignores the page number is not asked for ever."""
-    page = reply(200, [{"id": "a"}, {"id": "b"}])
-    assert len(play(kal.get_imports(page_size=2), *[page] * 9).value) == 2
+    page = response(200, [{"id": "a"}, {"id": "b"}])
+    assert len(run_flow(kal.get_imports(page_size=2), *[page] * 9).value) == 2
 
 
 # --- an import as a job

@@ -13,7 +13,7 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope import drafts, files
 from sluice_provider.apis.kaleidoscope import registration as reg
-from sluice_provider.sources.input_files import Landing
+from sluice_provider.sources.input_files import AtomicFile
 
 pytestmark = pytest.mark.vendor
 
@@ -29,11 +29,11 @@ def ours(run, ids, folder):
     run(reg.get_registration_files(op))
     run(reg.push_status(op, file_id, "validated", "so far"))
     run(reg.submit_results(op, file_id, "success", "all", ["id"], RECORDS))
-    run(files.download_file(file_id, Landing(str(folder), "a.csv")))
-    run(files.download_file(file_id, Landing(str(folder), "a.csv"), op))
+    run(files.download_file(file_id, AtomicFile(str(folder), "a.csv")))
+    run(files.download_file(file_id, AtomicFile(str(folder), "a.csv"), op))
     elements = ids["entity_slices"]["Element"]
-    landing = Landing(str(folder), "all.csv")
-    run(files.export_records("all.csv", elements, landing, operation_id=op, search_text="h & more"))
+    atomic_file = AtomicFile(str(folder), "all.csv")
+    run(files.export_records("all.csv", elements, atomic_file, operation_id=op, search_text="h & more"))
 
     staging = run(drafts.get_staging(op))
     import_id = run(drafts.create_draft_import(op, [{"name": "A", "smiles": "C", "molecular_weight": 16.0}]))

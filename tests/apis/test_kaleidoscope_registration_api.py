@@ -19,8 +19,8 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.flow import Request
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.input_files import Landing
-from tests.faces import asked, play, reply
+from sluice_provider.sources.input_files import AtomicFile
+from tests.flows import logged_requests, response, run_flow
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 ROWS = [{"name": "Aspirin", "smiles": "CC(=O)O"}, {"name": "Caffeine", "smiles": "Cn1c"}]
@@ -94,7 +94,7 @@ def test_an_error_is_said_under_both_names(run, op, file_id, sluice_sandbox):
     run(reg.submit_results(op, file_id, "error", "no good"))
     run(reg.register_file(op, file_id))
     run(reg.submit_results(op, file_id, "success", "well"))
-    bodies = [each["json"] for each in asked(sluice_sandbox, "/results")]
+    bodies = [each["json"] for each in logged_requests(sluice_sandbox, "/results")]
     assert bodies == [
         {"status": "error", "message": "no good", "error_message": "no good"},
         {"status": "success", "message": "well"},
@@ -204,7 +204,7 @@ ONCE = [
 @pytest.mark.parametrize("flow", REPEATABLE, ids=lambda flow: flow.__name__)
 def test_what_may_be_repeated_is(flow):
     """After a lost answer the same is sent again."""
-    played = play(flow, Unreachable("gone"), reply(400, {"message": "stop here"}), reply(200, []))
+    played = run_flow(flow, Unreachable("gone"), response(400, {"message": "stop here"}), response(200, []))
     assert len(played.calls) >= 2
     assert played.calls[0] == played.calls[1]
 
@@ -212,7 +212,7 @@ def test_what_may_be_repeated_is(flow):
 @pytest.mark.parametrize("flow", ONCE, ids=lambda flow: flow.__name__)
 def test_what_may_not_be_repeated_is_not(flow):
     """After a lost answer, or a server's failure, we are in doubt."""
-    played = play(flow, Unreachable("gone"))
+    played = run_flow(flow, Unreachable("gone"))
     assert isinstance(played.error, OutcomeUnknown)
     assert len(played.calls) == 1
 
@@ -222,10 +222,10 @@ def test_what_may_not_be_repeated_is_not(flow):
 
 def test_ids_cannot_name_other_endpoints():
     """They are quoted, and what would change the path is refused."""
-    played = play(reg.register_file("a/b", "../c?d"), reply(200, {"id": "r"}))
+    played = run_flow(reg.register_file("a/b", "../c?d"), response(200, {"id": "r"}))
     assert played.calls == [Request("POST", "operations/a%2Fb/register/..%2Fc%3Fd", json={})]
     for flow in (reg.register_file("o", ".."), reg.push_status("", "f", "x"), reg.get_draft_statuses("None")):
-        assert isinstance(play(flow).error, InvalidInput)
+        assert isinstance(run_flow(flow).error, InvalidInput)
 
 
 @pytest.mark.parametrize("flow", [reg.register_file, reg.submit_drafts])
@@ -233,13 +233,13 @@ def test_ids_cannot_name_other_endpoints():
 def test_an_answer_without_an_id(flow, body):
     """Is no answer that anybody could wait for."""
     arguments = ("o", "f") if flow is reg.register_file else ("o",)
-    assert isinstance(play(flow(*arguments), reply(200, body)).error, UnexpectedResponse)
+    assert isinstance(run_flow(flow(*arguments), response(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("flow", [reg.get_registration_files, reg.get_registration_submissions])
 def test_a_listing_with_an_entry_without_an_id(flow):
     """Likewise."""
-    assert isinstance(play(flow("o"), reply(200, [{"status": "x"}])).error, UnexpectedResponse)
+    assert isinstance(run_flow(flow("o"), response(200, [{"status": "x"}])).error, UnexpectedResponse)
 
 
 # --- a registration as a job
@@ -429,13 +429,13 @@ def test_a_row_that_is_no_result(row, words):
 def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
     """Streamed, whole, and scoped to the operation if there is one."""
     content = "name\n" + "x" * 300_000
-    file_id = sluice_sandbox.register("big.csv", content, register=False)["file_id"]
+    file_id = sluice_sandbox.register_file("big.csv", content, register=False)["file_id"]
     for activity_id in (None, op):
-        landing = Landing(str(tmp_path), "here.csv")
-        assert run(files.download_file(file_id, landing, activity_id)) == "text/csv"
+        atomic_file = AtomicFile(str(tmp_path), "here.csv")
+        assert run(files.download_file(file_id, atomic_file, activity_id)) == "text/csv"
         assert (tmp_path / "here.csv").read_text() == content
-        assert landing.size == len(content)
-    paths = [each["path"].removeprefix("/kaleidoscope") for each in asked(sluice_sandbox)]
+        assert atomic_file.size == len(content)
+    paths = [each["path"].removeprefix("/kaleidoscope") for each in logged_requests(sluice_sandbox)]
     assert paths == [f"/files/{file_id}", f"/activities/{op}/file/{file_id}"]
     assert [path.name for path in tmp_path.iterdir()] == ["here.csv"]
 
@@ -443,19 +443,19 @@ def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
 def test_a_file_that_is_not_there(run, tmp_path):
     """Leaves nothing."""
     with pytest.raises(NotFound):
-        run(files.download_file(UNKNOWN, Landing(str(tmp_path), "here.csv")))
+        run(files.download_file(UNKNOWN, AtomicFile(str(tmp_path), "here.csv")))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_says_what_it_wants(tmp_path):
     """Lists separated by commas, filters as JSON text, and nothing that was not given (kalbio `exports.py`)."""
-    landing = Landing(str(tmp_path), "e.csv")
+    atomic_file = AtomicFile(str(tmp_path), "e.csv")
     sorts = [{"field_id": "f", "descending": True}]
     flow = files.export_records(
-        "e.csv", "s", landing, identifier_ids=["a", "b"], view_field_sorts=sorts, search_text="H"
+        "e.csv", "s", atomic_file, identifier_ids=["a", "b"], view_field_sorts=sorts, search_text="H"
     )
-    (call,) = play(flow, reply(200, "", content_type="text/csv")).calls
-    assert (call.method, call.path, call.idempotent, call.into) == ("GET", "records/export/csv", True, landing)
+    (call,) = run_flow(flow, response(200, "", content_type="text/csv")).calls
+    assert (call.method, call.path, call.idempotent, call.into) == ("GET", "records/export/csv", True, atomic_file)
     assert call.params == {
         "filename": "e.csv",
         "entity_slice_id": "s",
@@ -470,7 +470,7 @@ def test_an_export_says_what_it_wants(tmp_path):
 
 def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
-    from sluice_provider.http import polling
+    from sluice_provider.jobs import polling
 
     class Time:
         now = 1000.0
@@ -485,8 +485,8 @@ def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     def later(seconds):
         Time.now += seconds
 
-    answers = [reply(200)] * 100
-    played = play(polling.find_after_lost_response(look, Time.now), *answers, sleep=later)
+    answers = [response(200)] * 100
+    played = run_flow(polling.find_after_lost_response(look, Time.now), *answers, sleep=later)
     assert (played.value, played.error) == (None, None)
     assert polling.GRACE <= sum(played.pauses) <= polling.GRACE + 10
-    assert len(play(polling.find_after_lost_response(look, Time.now - 500), *answers, sleep=later).calls) == 1
+    assert len(run_flow(polling.find_after_lost_response(look, Time.now - 500), *answers, sleep=later).calls) == 1

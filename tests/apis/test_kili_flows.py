@@ -17,7 +17,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.auth import ApiKey
 from sluice_provider.http.client_config import ConnectionFields
-from tests.faces import Face, Pauses, play, reply
+from tests.flows import FakeSleep, FlowRunner, response, run_flow
 
 
 def options(sandbox, key=""):
@@ -31,7 +31,7 @@ def options(sandbox, key=""):
 def run(request, sluice_sandbox):
     """As a worker does, and as a triggerer does; what is asked for is done at once."""
     sluice_sandbox.settings(job_seconds=0)
-    return Face(request.param, options(sluice_sandbox), Pauses(sluice_sandbox.advance))
+    return FlowRunner(request.param, options(sluice_sandbox), FakeSleep(sluice_sandbox.advance))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
 
 def test_connections_of_nothing():
     """Neither project nor integration is a mistake."""
-    assert isinstance(play(kili.list_connections()).error, InvalidInput)
+    assert isinstance(run_flow(kili.list_connections()).error, InvalidInput)
 
 
 def test_a_connection_that_is_not_there(run):
@@ -123,7 +123,7 @@ def test_differences(run, ids, sluice_sandbox):
 
 def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
     """Checking, then applying, each some time after the asking."""
-    sluice_sandbox.settings(job_seconds=100, flag_delay=10)
+    sluice_sandbox.settings(job_seconds=100, busy_flag_delay=10)
     me = ids["connection_id"]
     for flow, word in (
         (kili.compute_differences(me), "computing differences"),
@@ -141,7 +141,7 @@ def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
     """Asked again by the older name, and without what it does not have."""
     run(kili.compute_differences(ids["connection_id"]))
     new = run(kili.get_connection_status(ids["connection_id"]))
-    sluice_sandbox.settings(old_fields=True)
+    sluice_sandbox.settings(legacy_schema=True)
     old = run(kili.get_connection_status(ids["connection_id"]))
     assert (old.last_check, old.applying, new.applying) == (new.last_check, None, False)
 
@@ -149,9 +149,9 @@ def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_an_unknown_field_is_understood_whatever_the_status(status):
     """Also where there is no code that calls the query invalid."""
-    unknown = reply(status, {"errors": [{"message": 'Cannot query field "lastCheck"', "extensions": {}}]})
-    good = reply(200, {"data": {"data": {"id": "c", "lastCheck": "then"}}})
-    played = play(kili.get_connection_status("c"), unknown, good)
+    unknown = response(status, {"errors": [{"message": 'Cannot query field "lastCheck"', "extensions": {}}]})
+    good = response(200, {"data": {"data": {"id": "c", "lastCheck": "then"}}})
+    played = run_flow(kili.get_connection_status("c"), unknown, good)
     assert played.value.last_check == "then"
     assert "lastCheck: lastChecked" in played.calls[1].json["query"]
 
@@ -166,7 +166,7 @@ def test_a_field_that_no_server_has_is_an_error(run, ids):
 @pytest.mark.parametrize("answer", [None, {}, {"id": ""}, "c1"], ids=str)
 def test_an_answer_without_an_id(answer):
     """What was asked for cannot be named."""
-    played = play(kili.validate_differences("c1", "ADD"), reply(200, {"data": {"data": answer}}))
+    played = run_flow(kili.validate_differences("c1", "ADD"), response(200, {"data": {"data": answer}}))
     assert isinstance(played.error, UnexpectedResponse)
 
 
@@ -331,7 +331,7 @@ def test_where_the_endpoint_is(host, port, base, web):
     from sluice_provider.hooks.kili import KiliHook
 
     hook, conn = KiliHook(), fields(host=host, port=port)
-    assert hook.place(conn).base_url == base
+    assert hook.client_config(conn).base_url == base
     link = hook.job_url("computation", "c", {"project_id": "p/1"}, conn)
     assert link == f"{web or base.removesuffix('/api/label/v2/')}/label/projects/p%2F1/"
     other = fields(host=host, port=port, extra={"web_url": "https://people/"})
@@ -347,5 +347,5 @@ def test_a_key_that_cannot_be_one(key):
 
     hook, conn = KiliHook(), fields(password=key)
     with pytest.raises(InvalidConnection) as caught:
-        hook.auth(conn, hook.place(conn))
+        hook.auth(conn, hook.client_config(conn))
     assert not (key and key.strip()) or key not in str(caught.value)

@@ -24,9 +24,9 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.input_files import Landing
+from sluice_provider.sources.input_files import AtomicFile
 from tests.apis.liquid import CSV, Liquid, file_part
-from tests.faces import play, reply
+from tests.flows import response, run_flow
 
 IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
 
@@ -246,9 +246,9 @@ def test_a_link_in_the_reason_is_not_shown():
 )
 def test_a_status_that_is_none(body):
     """Is misunderstood, with what was answered."""
-    played = play(ld.get_job("1"), reply(200, body))
+    played = run_flow(ld.get_job("1"), response(200, body))
     assert isinstance(played.error, UnexpectedResponse)
-    assert "answered 200" in str(played.error)
+    assert "200" in str(played.error)
 
 
 # --- asking: one request, or none
@@ -260,22 +260,22 @@ def test_rejected_at_once(run):
         JobFailed, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
     ) as error:
         run(importing(content=b""))
-    assert error.value.hopeless
+    assert not error.value.retryable
     assert run.asked("batch/import") == 1
 
 
 def test_rejected_at_once_without_an_id():
     """Nobody says that what is rejected gets one."""
-    played = play(exporting(), reply(200, {"status": "Rejected", "reason": "no"}))
+    played = run_flow(exporting(), response(200, {"status": "Rejected", "reason": "no"}))
     assert isinstance(played.error, JobFailed)
     assert "Rejected (no)" in str(played.error)
 
 
 def test_failed_at_once_may_be_tried_again():
     """Another try may do better."""
-    played = play(exporting(), reply(200, status(status="Failed")))
+    played = run_flow(exporting(), response(200, status(status="Failed")))
     assert isinstance(played.error, JobFailed)
-    assert not played.error.hopeless
+    assert played.error.retryable
 
 
 @pytest.mark.parametrize("body", ["<html>", {"jobId": ""}, []])
@@ -306,14 +306,14 @@ def test_an_order_refused(run, sluice_sandbox, code, kind):
     """The remote's words; nothing was done."""
     body = {"error": "nope", "error_description": "because"}
     sluice_sandbox.faults([{"path": IMPORT, "times": 9, "status": code, "body": body}])
-    with pytest.raises(kind, match=f"answered {code}: because"):
+    with pytest.raises(kind, match=f"returned {code}: because"):
         run(importing())
     assert run.asked("batch/import") == (2 if code == 401 else 1)
 
 
 def test_a_file_too_large(run, sluice_sandbox):
     """The remote's real limit."""
-    sluice_sandbox.settings(upload_limit=100)
+    sluice_sandbox.settings(max_upload_bytes=100)
     with pytest.raises(TooLarge, match="413: The request is over the size limit"):
         run(importing())
     assert run.state["jobs"] == []
@@ -387,20 +387,20 @@ def test_cancelling_what_is_gone(run, sluice_sandbox, code):
 # --- results
 
 
-@pytest.mark.parametrize("where", ["links", "reason", "foreign"])
+@pytest.mark.parametrize("where", ["links", "reason", "other_host"])
 def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
     """With our credentials at home, and without them elsewhere, where they would be refused."""
-    sluice_sandbox.settings(export_links=where, export_part_rows=1)
+    sluice_sandbox.settings(export_links=where, export_rows_per_file=1)
     job = ld.job_of(run(ld.get_job(run(exporting()))))
     assert len(job.links) == 2
     names = []
     for number, link in enumerate(job.links):
-        landing = Landing(str(tmp_path / "out"), f"{number}.json")
-        run(ld.fetch(link, landing))
-        names += [item["data"]["name"] for item in json.loads(Path(landing.path).read_text())]
+        atomic_file = AtomicFile(str(tmp_path / "out"), f"{number}.json")
+        run(ld.fetch(link, atomic_file))
+        names += [item["data"]["name"] for item in json.loads(Path(atomic_file.path).read_text())]
     assert names == ["Acme", "Birch"]
     seen = [each["headers"] for each in sluice_sandbox.requests() if each["path"].endswith("export.json")]
-    assert ["authorization" in each for each in seen] == [where != "foreign"] * 2
+    assert ["authorization" in each for each in seen] == [where != "other_host"] * 2
 
 
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
@@ -408,13 +408,13 @@ def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     job = ld.job_of(run(ld.get_job(run(exporting()))))
     sluice_sandbox.advance(7 * 86400)
     with pytest.raises(ClientError, match="410: This link has expired"):
-        run(ld.fetch(job.links[0], Landing(str(tmp_path), "x.json")))
+        run(ld.fetch(job.links[0], AtomicFile(str(tmp_path), "x.json")))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_of_a_call_hides_a_link(tmp_path):
     """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
-    flow = ld.fetch("https://files.example.com/secret-path/x.json?sig=y", Landing(str(tmp_path), "x.json"))
-    played = play(flow, reply(410, {"message": "expired"}))
-    assert str(played.error) == "GET a file of results answered 410: expired"
+    flow = ld.fetch("https://files.example.com/secret-path/x.json?sig=y", AtomicFile(str(tmp_path), "x.json"))
+    played = run_flow(flow, response(410, {"message": "expired"}))
+    assert str(played.error) == "GET a file of results returned 410: expired"
     assert [str(call) for call in played.calls] == ["GET a file of results"]

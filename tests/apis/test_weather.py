@@ -22,7 +22,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import send
-from tests.faces import asked
+from tests.flows import logged_requests
 
 ROWS = [{"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}]
 PUSH = r"/push/imports$"
@@ -61,20 +61,20 @@ def test_refusals(run, sluice_sandbox, status, kind):
     """The remote's words and code, nothing tried again, nothing done."""
     body = {"code": "WHY", "message": "because"}
     sluice_sandbox.faults([{"path": PUSH, "status": status, "body": body}])
-    with pytest.raises(kind, match=f"POST push/imports answered {status}: because") as error:
+    with pytest.raises(kind, match=f"POST push/imports returned {status}: because") as error:
         run(push())
     assert type(error.value) is kind
-    assert (error.value.status, error.value.code, error.value.hopeless) == (status, "WHY", True)
-    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+    assert (error.value.status, error.value.code, error.value.retryable) == (status, "WHY", False)
+    assert (len(logged_requests(sluice_sandbox)), run.pauses) == (1, [])
     assert pushes(sluice_sandbox) == {}
 
 
 def test_a_body_too_large(run, sluice_sandbox):
     """The remote's real limit."""
-    sluice_sandbox.settings(body_limit=100)
+    sluice_sandbox.settings(max_body_bytes=100)
     with pytest.raises(TooLarge, match="Request body is too large"):
         run(push())
-    assert len(asked(sluice_sandbox)) == 1
+    assert len(logged_requests(sluice_sandbox)) == 1
 
 
 def test_a_login_page_in_front(run, sluice_sandbox):
@@ -82,7 +82,7 @@ def test_a_login_page_in_front(run, sluice_sandbox):
     sluice_sandbox.faults([{"path": "programs", "status": 302, "headers": {"Location": f"{sluice_sandbox.url}/"}}])
     with pytest.raises(ClientError, match="302, a redirect"):
         run(get_programs())
-    assert len(asked(sluice_sandbox)) == 1
+    assert len(logged_requests(sluice_sandbox)) == 1
 
 
 # --- passing: tried again until it is done
@@ -94,18 +94,18 @@ def test_passing_troubles(run, sluice_sandbox, status, flow):
     """Twice bad, then good; what was done is done once."""
     sluice_sandbox.faults([{"path": f"{PUSH}|programs", "times": 2, "status": status, "body": "<html>"}])
     assert run(flow())
-    assert [request["status"] for request in asked(sluice_sandbox)] == [status, status, 200]
+    assert [request["status"] for request in logged_requests(sluice_sandbox)] == [status, status, 200]
     assert 1.5 <= sum(run.pauses) <= 3.0
     assert pushes(sluice_sandbox) == ({"H": 1, "He": 1} if flow is push else {})
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, ServerError), (503, ServerError)])
 def test_troubles_that_do_not_pass(run, sluice_sandbox, status, kind):
-    """Five attempts, then an error that is not hopeless: Airflow may try again later."""
+    """Five attempts, then an error that is retryable: Airflow may try again later."""
     sluice_sandbox.faults([{"path": PUSH, "times": 99, "status": status}])
     with pytest.raises(kind) as error:
         run(push())
-    assert (len(asked(sluice_sandbox)), len(run.pauses), error.value.hopeless) == (5, 4, False)
+    assert (len(logged_requests(sluice_sandbox)), len(run.pauses), error.value.retryable) == (5, 4, True)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -148,7 +148,7 @@ def test_lost_before_the_work(run, sluice_sandbox):
     """The connection closed and nothing was done: it is sent again and done once."""
     sluice_sandbox.faults([{"path": PUSH, "drop": "before"}])
     run(push())
-    assert [request["status"] for request in asked(sluice_sandbox)] == [None, 200]
+    assert [request["status"] for request in logged_requests(sluice_sandbox)] == [None, 200]
     assert pushes(sluice_sandbox) == {"H": 1, "He": 1}
 
 
@@ -168,7 +168,7 @@ def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
     sluice_sandbox.faults([{"path": PUSH, "drop": drop}])
     with pytest.raises(OutcomeUnknown):
         run(order())
-    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+    assert (len(logged_requests(sluice_sandbox)), run.pauses) == (1, [])
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == landed
 
 
@@ -176,9 +176,9 @@ def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
 def test_an_order_that_fails_there(run, sluice_sandbox, status):
     """A gateway's 504 says nothing of what is behind it."""
     sluice_sandbox.faults([{"path": PUSH, "status": status}])
-    with pytest.raises(OutcomeUnknown, match=f"answered {status}"):
+    with pytest.raises(OutcomeUnknown, match=f"returned {status}"):
         run(order())
-    assert len(asked(sluice_sandbox)) == 1
+    assert len(logged_requests(sluice_sandbox)) == 1
 
 
 def test_an_order_that_is_throttled(run, sluice_sandbox):
@@ -193,7 +193,7 @@ def test_a_remote_that_hangs_up_for_good(run, sluice_sandbox):
     sluice_sandbox.faults([{"path": PUSH, "times": 99, "drop": "before"}])
     with pytest.raises(Unreachable, match=r"POST push/imports: (RemoteProtocolError|ReadError)") as error:
         run(push())
-    assert (len(asked(sluice_sandbox)), error.value.sent, error.value.hopeless) == (5, True, False)
+    assert (len(logged_requests(sluice_sandbox)), error.value.maybe_applied, error.value.retryable) == (5, True, True)
 
 
 # --- not the promised shape
@@ -217,12 +217,12 @@ def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
     sluice_sandbox.faults([fault])
     with pytest.raises(UnexpectedResponse):
         run(flow())
-    assert (len(asked(sluice_sandbox)), run.pauses) == (1, [])
+    assert (len(logged_requests(sluice_sandbox)), run.pauses) == (1, [])
 
 
 def test_an_import_that_is_gone(run, sluice_sandbox):
     """One look says so; how long that means "not yet" is the business of whoever watches."""
     import_id = run(push())
-    sluice_sandbox.settings(forget_imports=True)
+    sluice_sandbox.settings(imports_not_found=True)
     with pytest.raises(NotFound):
         run(get_import(import_id))

@@ -26,7 +26,7 @@ from sluice_provider.errors import (
 from sluice_provider.hooks import base, finspace
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.hooks.finspace import FinSpaceHook
-from tests.faces import Face
+from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
 
 FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
@@ -62,7 +62,7 @@ def connect(sluice_sandbox, monkeypatch):
 def ask(name, hook=None):
     """One read, on one face, without real pauses."""
     hook = hook or FinSpaceHook()
-    hook.sleep, hook.asleep = lambda _seconds: None, _awake
+    hook.sleep, hook.async_sleep = lambda _seconds: None, _awake
     if name == "worker":
         return hook.list_environments()
     return asyncio.run(hook.list_environments.aio())
@@ -106,7 +106,7 @@ def test_the_address(connect, extra, region, url):
     """AWS's regional one, unless the connection names another; the hook's region before the connection's."""
     connect(extra={"service_config": {}, **extra})
     hook = FinSpaceHook(region_name=region)
-    assert hook.place(hook.fields()).base_url == url
+    assert hook.client_config(hook.fields()).base_url == url
 
 
 def test_the_machines_region_is_the_last_resort(connect, monkeypatch):
@@ -123,12 +123,12 @@ def test_settings_of_botocore(connect, tmp_path):
     config = {"connect_timeout": 3, "read_timeout": 7, "proxies": {"https": "http://proxy:3128"}}
     connect(extra={"verify": str(tmp_path / "ca.pem"), "config_kwargs": config})
     hook = FinSpaceHook()
-    place = hook.place(hook.fields())
+    place = hook.client_config(hook.fields())
     assert (place.connect_timeout, place.read_timeout, place.proxy) == (3.0, 7.0, "http://proxy:3128")
     assert (place.verify, place.ca_bundle) == (True, str(tmp_path / "ca.pem"))
     connect(extra={"verify": False})
     hook = FinSpaceHook()
-    assert hook.place(hook.fields()).verify is False
+    assert hook.client_config(hook.fields()).verify is False
 
 
 def test_two_regions_do_not_share_a_client(connect):
@@ -157,7 +157,7 @@ def test_without_a_connection_the_machine_counts(sluice_sandbox, monkeypatch, na
     monkeypatch.setenv("AWS_DEFAULT_REGION", keys["region"])
     hook = FinSpaceHook("not_there")
     fields = hook.fields() if name == "worker" else asyncio.run(hook.afields())
-    place = hook.place(fields)
+    place = hook.client_config(fields)
     assert place.base_url == "https://finspace.eu-west-1.amazonaws.com/"
     assert hook.auth(fields, place)._credentials().access_key == keys["access_key"]
 
@@ -245,7 +245,7 @@ def test_sts_is_away(assume, name):
         hook = assume(remote)
     with pytest.raises(Unreachable) as error:
         ask(name, hook)
-    assert error.value.sent is False
+    assert error.value.maybe_applied is False
 
 
 @FACES
@@ -261,7 +261,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
 
     hook = FinSpaceHook()
     fields = hook.fields()
-    face = Face(name, hook._options(fields))
+    face = FlowRunner(name, hook._options(fields))
     write("old")
     with pytest.raises(AuthenticationFailed):
         face(fin.list_environments())

@@ -11,9 +11,9 @@ from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
-from sluice_provider.hooks.base import call
+from sluice_provider.hooks.base import Endpoint
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.sources.input_files import Landing
+from sluice_provider.sources.input_files import AtomicFile
 
 MODULES = (kaleidoscope, kaleidoscope_drafts, kaleidoscope_files, kaleidoscope_registration)
 ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}
@@ -27,14 +27,14 @@ def test_every_flow_is_an_endpoint():
         for name, thing in inspect.getmembers(module, inspect.isgeneratorfunction)
         if thing.__module__ == module.__name__ and not name.startswith("_")
     }
-    endpoints = {name: each.describe for name, each in vars(KaleidoscopeHook).items() if isinstance(each, call)}
+    endpoints = {name: each.flow for name, each in vars(KaleidoscopeHook).items() if isinstance(each, Endpoint)}
     assert endpoints == {name: flow for name, flow in flows.items() if name not in ONLY_FOR_TASKS}
 
 
 def test_every_kind_is_known():
     """The module's own names for what is waited for; none hides another."""
     kinds = [kind for module in MODULES for kind in getattr(module, "JOB_TYPES", {})]
-    assert sorted(KaleidoscopeHook.kinds) == sorted(kinds)
+    assert sorted(KaleidoscopeHook.job_types) == sorted(kinds)
 
 
 @pytest.mark.parametrize("face", ["worker", "triggerer"])
@@ -46,7 +46,7 @@ def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp
 
     async def session():
         await hook.register_file.aio(op, file_id)
-        await hook.download_file.aio(file_id, Landing(str(tmp_path), "a.csv"), op)
+        await hook.download_file.aio(file_id, AtomicFile(str(tmp_path), "a.csv"), op)
         await hook.submit_results.aio(op, file_id, "success")
         return await hook.get_registration.aio(op, file_id)
 
@@ -54,7 +54,7 @@ def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp
         found = asyncio.run(session())
     else:
         hook.register_file(op, file_id)
-        hook.download_file(file_id, Landing(str(tmp_path), "a.csv"), op)
+        hook.download_file(file_id, AtomicFile(str(tmp_path), "a.csv"), op)
         hook.submit_results(op, file_id, "success")
         found = hook.get_registration(op, file_id)
         hook.close()

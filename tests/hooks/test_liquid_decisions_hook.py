@@ -70,7 +70,7 @@ def test_no_with_a_good_status(connect, sluice_sandbox):
     body = {"error": "invalid_grant", "error_description": "no such user"}
     sluice_sandbox.faults([{"path": "oauth2/token$", "status": 200, "body": body, "times": 9}])
     assert (
-        connect().test_connection()[1].startswith("AuthenticationFailed: the token endpoint answered 200: no such user")
+        connect().test_connection()[1].startswith("AuthenticationFailed: the token endpoint returned 200: no such user")
     )
 
 

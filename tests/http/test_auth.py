@@ -17,7 +17,7 @@ from sluice_provider.http import auth
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import send
-from tests.faces import asked, client_options
+from tests.flows import client_options, logged_requests
 
 GRANTS = "oauth/token"
 SLOW_GRANT = {"path": GRANTS, "delay": 0.05}
@@ -54,14 +54,14 @@ def test_one_grant_for_fifty_threads(options, sluice_sandbox):
     """All of them want one at the same time; one of them asks."""
     sluice_sandbox.faults([SLOW_GRANT])
     assert all(in_threads(options, 50))
-    assert len(asked(sluice_sandbox, GRANTS)) == 1
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
 def test_one_grant_for_two_hundred_tasks(options, sluice_sandbox):
     """Likewise on one event loop."""
     sluice_sandbox.faults([SLOW_GRANT])
     assert all(asyncio.run(in_tasks(options, 200)))
-    assert len(asked(sluice_sandbox, GRANTS)) == 1
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
 def test_one_grant_for_threads_and_tasks_together(options, sluice_sandbox):
@@ -71,7 +71,7 @@ def test_one_grant_for_threads_and_tasks_together(options, sluice_sandbox):
         work = [pool.submit(in_threads, options, 20)]
         work += [pool.submit(lambda: asyncio.run(in_tasks(options, 30))) for _ in range(2)]
         assert all(all(each.result()) for each in work)
-    assert len(asked(sluice_sandbox, GRANTS)) == 1
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
 def test_a_revoked_token_is_replaced_once(options, sluice_sandbox):
@@ -79,7 +79,7 @@ def test_a_revoked_token_is_replaced_once(options, sluice_sandbox):
     in_threads(options, 1)
     sluice_sandbox.advance(4000)
     assert all(in_threads(options, 50))
-    assert len(asked(sluice_sandbox, GRANTS)) == 2
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
 
 
 def test_other_credentials_have_another_token(fields, run, sluice_sandbox):
@@ -105,7 +105,7 @@ def test_a_token_is_kept(run, sluice_sandbox):
     """Several flows, several clients, one grant."""
     for _ in range(3):
         run(get_programs())
-    assert len(asked(sluice_sandbox, GRANTS)) == 1
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
 @pytest.mark.parametrize(("life", "used_until"), [(3600.0, 3540.0), (100.0, 50.0), (10.0, 5.0)])
@@ -113,12 +113,12 @@ def test_a_token_is_replaced_before_its_end(monkeypatch, life, used_until):
     """A minute early, or after half of a short life."""
     clock = SimpleNamespace(monotonic=lambda: clock.now, now=1000.0)
     monkeypatch.setattr(auth, "time", clock)
-    purse = auth.TokenCache()
-    assert purse.put("token", life) == "token"
+    token_cache = auth.TokenCache()
+    token_cache.set("token", life)
     clock.now += used_until - 0.001
-    assert purse.fresh() == "token"
+    assert token_cache.get() == "token"
     clock.now += 0.002
-    assert purse.fresh() is None
+    assert token_cache.get() is None
 
 
 def test_refresh_tokens_are_never_used(run, sluice_sandbox):
@@ -126,7 +126,7 @@ def test_refresh_tokens_are_never_used(run, sluice_sandbox):
     for _ in range(3):
         run(get_programs())
         sluice_sandbox.advance(4000)
-    grants = [request["json"]["grant_type"] for request in asked(sluice_sandbox, GRANTS)]
+    grants = [request["json"]["grant_type"] for request in logged_requests(sluice_sandbox, GRANTS)]
     assert grants == ["client_credentials"] * 3
 
 
@@ -137,8 +137,8 @@ def test_a_refused_token_is_replaced(run, sluice_sandbox):
     """Once, and the very same request is made again with the new one."""
     sluice_sandbox.faults([REVOKED])
     assert run(get_programs())
-    assert len(asked(sluice_sandbox, GRANTS)) == 2
-    assert [request["status"] for request in asked(sluice_sandbox)] == [401, 200]
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
+    assert [request["status"] for request in logged_requests(sluice_sandbox)] == [401, 200]
 
 
 def test_a_late_refusal_does_not_drop_the_new_token(options):
@@ -164,8 +164,8 @@ def test_two_refusals_are_an_answer(run, sluice_sandbox):
     with pytest.raises(AuthenticationFailed, match="who are you") as refusal:
         run(get_programs())
     assert refusal.value.code == "UNAUTHORIZED"
-    assert len(asked(sluice_sandbox, GRANTS)) == 2
-    assert len(asked(sluice_sandbox)) == 2
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
+    assert len(logged_requests(sluice_sandbox)) == 2
     assert run.pauses == []
 
 
@@ -174,7 +174,7 @@ def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
     sluice_sandbox.faults([{**REVOKED, "path": "push/imports"}])
     body = {"key_field_names": ["symbol"], "data": [{"symbol": "H"}]}
     assert run(send(Request("POST", "push/imports", json=body))).status == 200
-    assert [request["json"] for request in asked(sluice_sandbox)] == [body, body]
+    assert [request["json"] for request in logged_requests(sluice_sandbox)] == [body, body]
 
 
 # --- the token endpoint fails
@@ -183,7 +183,7 @@ def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
 def test_a_wrong_secret(fields, run, sluice_sandbox):
     """Says what to check, and makes no call."""
     run.options = client_options(fields._replace(password="not-the-secret"))
-    with pytest.raises(AuthenticationFailed, match="check the login and the password of the connection") as refusal:
+    with pytest.raises(AuthenticationFailed, match="check login and password in the connection") as refusal:
         run(get_programs())
     assert refusal.value.status == 401
     assert len(sluice_sandbox.requests()) == 1
@@ -201,7 +201,7 @@ def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
     """The order itself was never sent, so even one that is not repeatable is made after all."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 2, **fault}])
     assert run(send(ORDER)).status == 200
-    assert (len(run.pauses), len(asked(sluice_sandbox))) == (2, 1)
+    assert (len(run.pauses), len(logged_requests(sluice_sandbox))) == (2, 1)
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
 def test_a_grant_that_goes_on_failing(run, sluice_sandbox, status, kind):
     """Five attempts, then its own error."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 9, "status": status}])
-    with pytest.raises(kind, match=f"the token endpoint answered {status}"):
+    with pytest.raises(kind, match=f"the token endpoint returned {status}"):
         run(send(ORDER))
     assert len(sluice_sandbox.requests()) == 5
 
@@ -226,7 +226,7 @@ def test_a_lost_grant_says_so(run, sluice_sandbox):
     sluice_sandbox.faults([{"path": GRANTS, "times": 9, "drop": "before"}])
     with pytest.raises(Unreachable, match="getting a token for GET programs") as error:
         run(get_programs())
-    assert not error.value.sent
+    assert not error.value.maybe_applied
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_lost_grant_says_so(run, sluice_sandbox):
 def test_a_grant_without_a_token(run, sluice_sandbox, body):
     """A page in the place of the API, or a token that fits into no header: nothing is sent with it."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 200, "body": body}])
-    with pytest.raises(UnexpectedResponse, match="without an access_token: is this the right host"):
+    with pytest.raises(UnexpectedResponse, match="has no access_token; check the connection's host"):
         run(get_programs())
-    assert asked(sluice_sandbox) == []
+    assert logged_requests(sluice_sandbox) == []
 
 
 @pytest.mark.parametrize("secret", ["kal-1234-secret", "a b+c/d=e%f", "sluice-sandbox-and-more"])
@@ -273,7 +273,7 @@ def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
     async def cancelled():
         async with httpx.AsyncClient(**options) as client:
             first = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
-            while not asked(sluice_sandbox, GRANTS):  # noqa: ASYNC110 - another process's state
+            while not logged_requests(sluice_sandbox, GRANTS):  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(0.005)
             second = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
             third = asyncio.create_task(adrive(get_programs(), client, asyncio.sleep))
@@ -285,8 +285,8 @@ def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
 
     sluice_sandbox.faults([{"path": GRANTS, "delay": 60}])
     asyncio.run(cancelled())
-    assert not options["auth"].purse.lock.locked()
-    assert len(asked(sluice_sandbox, GRANTS)) == 2
+    assert not options["auth"].token_cache.lock.locked()
+    assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
 
 
 def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
@@ -295,14 +295,14 @@ def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
     with pytest.raises(AuthenticationFailed):
         in_threads(options, 1)
     assert all(in_threads(options, 3))
-    assert not options["auth"].purse.lock.locked()
+    assert not options["auth"].token_cache.lock.locked()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_a_lock_nobody_holds(options):
     """The thread that was getting a token at the moment of the fork does not exist in the child."""
-    with options["auth"].purse.lock, auth._purses_lock:
+    with options["auth"].token_cache.lock, auth._caches_lock:
         child = os.fork()
         if child == 0:
             signal.alarm(10)
@@ -314,20 +314,20 @@ def test_a_forked_child_does_not_wait_for_a_lock_nobody_holds(options):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_purses_hold_hashes_only(options):
+def test_caches_hold_hashes_only(options):
     """The names of the purses do not tell the credentials."""
     in_threads(options, 1)
-    assert options["auth"].purse.fresh()
-    assert all(len(name) == 64 and "secret" not in name for name in auth._purses)
+    assert options["auth"].token_cache.get()
+    assert all(len(name) == 64 and "secret" not in name for name in auth._caches)
 
 
 def test_each_token_is_masked(fields, run):
     """Before it is used for the first time, on both faces."""
     masked = []
     run.options["auth"] = auth.Bearer(
-        run.options["auth"]._grant,
+        run.options["auth"]._endpoint,
         lambda headers, token, _: headers.update({"X-Kal-Authorization": f"Bearer {token}"}),
         mask=masked.append,
     )
     run(get_programs())
-    assert masked == [run.options["auth"].purse.fresh()]
+    assert masked == [run.options["auth"].token_cache.get()]

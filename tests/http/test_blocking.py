@@ -8,13 +8,13 @@ import pytest
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Blocking
-from tests.faces import Face
+from tests.flows import FlowRunner
 
 
 @pytest.fixture(params=["worker", "triggerer"])
 def run(request):
     """Both faces; nothing is sent anywhere."""
-    return Face(request.param, {"base_url": "http://127.0.0.1:9/"})
+    return FlowRunner(request.param, {"base_url": "http://127.0.0.1:9/"})
 
 
 def test_what_came_of_it_is_sent_into_the_flow(run):

@@ -63,7 +63,7 @@ def _loop():
 )
 def test_what_has_none(value):
     """The author is told before anything is sent."""
-    with pytest.raises(InvalidInput, match="has no JSON form"):
+    with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
         encode({"field": value})
 
 

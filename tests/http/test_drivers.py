@@ -15,7 +15,7 @@ from sluice_provider.http.client_config import ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Request, Sleep
 from sluice_provider.http.retry import send
-from tests.faces import Face, asked, client_options
+from tests.flows import FlowRunner, client_options, logged_requests
 from tests.loopback import Answer, serve
 
 PUSH = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": [{"symbol": "Ü"}]}, idempotent=True)
@@ -35,7 +35,7 @@ def test_what_is_sent(run, sluice_sandbox):
     """Method, path below the base URL, query, body as UTF-8 JSON, and who we are."""
     run(send(PUSH))
     run(send(Request("GET", "imports", params={"page": 1, "is_complete": 0}, idempotent=True)))
-    push, listing = asked(sluice_sandbox)
+    push, listing = logged_requests(sluice_sandbox)
     assert (push["method"], push["path"], push["json"]) == ("POST", "/kaleidoscope/push/imports", PUSH.json)
     assert push["headers"]["content-type"] == "application/json"
     assert push["headers"]["user-agent"] == "tests"
@@ -61,7 +61,7 @@ def test_pauses_sleep(run, caplog):
     with caplog.at_level(logging.DEBUG, "sluice_provider"):
         assert run(flow()) == "done"
     assert run.pauses == [12.5]
-    assert "Waiting 12.5 s: because" in caplog.text
+    assert "Sleeping 12.5 s: because" in caplog.text
 
 
 def test_errors_are_thrown_into_the_flow(run, sluice_sandbox):
@@ -73,7 +73,7 @@ def test_errors_are_thrown_into_the_flow(run, sluice_sandbox):
             yield Request("GET", "programs")
         except Unreachable as error:
             reply = yield Request("GET", "programs")
-            return error.sent, reply.status
+            return error.maybe_applied, reply.status
 
     assert run(flow()) == (True, 200)
 
@@ -125,7 +125,7 @@ def test_a_cancelled_task_closes_its_flow(fields):
 
 def test_a_body_that_cannot_be_sent(run, sluice_sandbox):
     """Is the author's fault, and nothing is sent, not even for a token."""
-    with pytest.raises(InvalidInput, match="has no JSON form"):
+    with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
         run(send(Request("POST", "push/imports", json={"data": [float("nan")]}, idempotent=True)))
     assert sluice_sandbox.requests() == []
 
@@ -141,14 +141,14 @@ def nowhere(request):
         fields = ConnectionFields(
             "c", f"http://127.0.0.1:{taken.getsockname()[1]}", None, "id", "secret", {"verify": False}
         )
-        yield Face(request.param, client_options(fields))
+        yield FlowRunner(request.param, client_options(fields))
 
 
 def test_connection_refused(nowhere):
     """Nothing was sent, so it is tried again, and the error names type and call."""
     with pytest.raises(Unreachable, match="GET programs: ConnectError: ") as error:
         nowhere(get_programs())
-    assert not error.value.sent
+    assert not error.value.maybe_applied
     assert len(nowhere.pauses) == 4
 
 
@@ -157,7 +157,7 @@ def test_connection_refused_is_no_doubt(nowhere):
     nowhere.options["auth"] = None
     with pytest.raises(Unreachable) as error:
         nowhere(send(Request("POST", "orders", json={})))
-    assert not error.value.sent
+    assert not error.value.maybe_applied
     assert len(nowhere.pauses) == 4
 
 

@@ -15,7 +15,7 @@ from sluice_provider.apis.kaleidoscope.endpoints import get_active_workspace
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection
 from sluice_provider.http.auth import Iap
 from sluice_provider.http.client_config import ConnectionFields
-from tests.faces import Face, client_options
+from tests.flows import FlowRunner, client_options
 from tests.loopback import Answer, kaleidoscope, serve
 
 AUDIENCE = "1234.apps.googleusercontent.com"
@@ -65,7 +65,7 @@ def behind(request):
     """A face whose remote stands behind the proxy, and the remote itself."""
     with serve(kaleidoscope) as remote:
         fields = ConnectionFields("c", remote.url, None, "id", "a-client-secret", {"verify": False})
-        yield Face(request.param, client_options(fields, Iap(AUDIENCE))), remote
+        yield FlowRunner(request.param, client_options(fields, Iap(AUDIENCE))), remote
 
 
 def test_two_tokens(behind, google):

@@ -17,7 +17,7 @@ from sluice_provider.errors import ClientError, Unreachable
 from sluice_provider.http.client_config import ConnectionFields
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import send
-from tests.faces import Face, client_options
+from tests.flows import FlowRunner, client_options
 from tests.loopback import Answer, kaleidoscope, serve
 
 both = pytest.mark.parametrize("name", ["worker", "triggerer"])
@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("name", ["worker", "triggerer"])
 def face(name, url, **extra):
     """A face whose remote is there, with this extra in its connection."""
     fields = ConnectionFields("c", url, None, "id", "a-client-secret", {"verify": False, **extra})
-    return Face(name, client_options(fields))
+    return FlowRunner(name, client_options(fields))
 
 
 # --- proxy
@@ -85,7 +85,7 @@ def test_a_refused_tunnel_is_no_doubt(name, proxy):
     run.options["auth"] = None
     with pytest.raises(Unreachable) as error:
         run(send(Request("POST", "orders", json={})))
-    assert (len(proxy.seen), error.value.sent) == (5, False)
+    assert (len(proxy.seen), error.value.maybe_applied) == (5, False)
 
 
 # --- TLS
@@ -142,7 +142,7 @@ def test_an_unknown_authority_is_not_trusted(name, secure):
     with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED") as error:
         run(get_active_workspace())
     assert secure.seen == []
-    assert not error.value.sent
+    assert not error.value.maybe_applied
 
 
 @both

@@ -10,9 +10,9 @@ from sluice_provider.errors import NotFound, RateLimited, SluiceError, TimedOut,
 from sluice_provider.http import polling as module
 from sluice_provider.http.flow import Request
 from sluice_provider.http.pagination import pages
-from sluice_provider.http.polling import Elapsed, PollSchedule, wait
+from sluice_provider.http.polling import Elapsed, PollSchedule, poll_until
 from sluice_provider.http.retry import send
-from tests.faces import play, reply
+from tests.flows import response, run_flow
 
 
 class Life:
@@ -42,7 +42,7 @@ class Life:
     def wait(self, *, failing=(), **more):
         """Wait for it, with these looks failing."""
         self.troubles = dict(failing)
-        return play(wait(self.look, lambda news: news == "over", age=self.age, **more), sleep=self.sleep)
+        return run_flow(poll_until(self.look, lambda news: news == "over", elapsed=self.age, **more), sleep=self.sleep)
 
 
 def test_what_is_over_is_not_waited_for():
@@ -58,15 +58,15 @@ def test_looks_are_calls():
         answer = yield from send(Request("GET", "job", idempotent=True))
         return answer.json()
 
-    flow = wait(look, lambda news: news == ["done"], age=lambda: 0.0)
-    played = play(flow, reply(200, ["busy"]), reply(503), reply(200, ["done"]))
+    flow = poll_until(look, lambda news: news == ["done"], elapsed=lambda: 0.0)
+    played = run_flow(flow, response(200, ["busy"]), response(503), response(200, ["done"]))
     assert (played.value, len(played.calls), len(played.pauses)) == (["done"], 3, 2)
 
 
 def test_the_cadence_follows_the_age():
     """Soon at first, then rarer: news is never older than about a tenth of the job's life, or the poll interval."""
     life = Life(over_at=3600)
-    played = life.wait(cadence=PollSchedule(poll_interval=60))
+    played = life.wait(schedule=PollSchedule(poll_interval=60))
     for age, pause in zip(life.looks, played.pauses, strict=False):
         wanted = min(60.0, max(1.0, age / 10))
         assert wanted * 0.9 <= pause <= min(60.0, wanted * 1.1)
@@ -83,7 +83,7 @@ def test_two_days_take_no_time():
 
 def test_a_short_poll_interval_wins():
     """It bounds the pauses from the first one on."""
-    assert max(Life(over_at=20).wait(cadence=PollSchedule(poll_interval=0.5)).pauses) <= 0.5
+    assert max(Life(over_at=20).wait(schedule=PollSchedule(poll_interval=0.5)).pauses) <= 0.5
 
 
 # --- failing looks
@@ -93,7 +93,7 @@ def test_passing_failures_are_not_news():
     """They are waited out, longer each time, and nobody is told."""
     told = []
     troubles = {n: Unreachable("gone") for n in (1, 2, 3)}
-    played = Life(over_at=0).wait(failing=troubles, tell=told.append)
+    played = Life(over_at=0).wait(failing=troubles, on_poll=told.append)
     assert told == ["over"]
     for number, pause in enumerate(played.pauses, 1):
         assert 2**number / 2 <= pause <= 2**number
@@ -108,10 +108,10 @@ def test_retry_after_sets_the_next_look():
 
 def test_the_budget_counts_failures_in_a_row():
     """A look that succeeds fills it up again; the last error is the one that is raised."""
-    cadence = PollSchedule(failures=3)
+    schedule = PollSchedule(max_failures=3)
     rows = {n: Unreachable(f"look {n}") for n in (1, 2, 4, 5, 7, 8, 9)}
     life = Life(over_at=10**9)
-    played = life.wait(failing=rows, cadence=cadence)
+    played = life.wait(failing=rows, schedule=schedule)
     assert str(played.error) == "look 9"
     assert len(life.looks) == 9
 
@@ -131,7 +131,7 @@ def test_the_deadline():
     life = Life(over_at=10**9)
     played = life.wait(timeout=100)
     assert isinstance(played.error, TimedOut)
-    assert "the limit is 100 s: running" in str(played.error)
+    assert "the timeout is 100 s): running" in str(played.error)
     assert life.looks[-1] == pytest.approx(100)
 
 
@@ -166,7 +166,7 @@ def test_everyone_is_told_everything():
     """Each look that succeeded, in order, the last one included."""
     told = []
     life = Life(over_at=3)
-    life.wait(tell=told.append)
+    life.wait(on_poll=told.append)
     assert told == ["running"] * (len(life.looks) - 1) + ["over"]
 
 
@@ -196,12 +196,12 @@ def clock(monkeypatch):
 
 def test_age_is_wall_clock_up_to_now(clock):
     """So that it goes on correctly in another process, whose monotonic clock is another."""
-    assert Elapsed(asked_at=clock.wall - 120)() == 120
+    assert Elapsed(submitted_at=clock.wall - 120)() == 120
 
 
 def test_age_is_monotonic_from_now_on(clock):
     """A wall clock that is set back or forward while we wait changes nothing."""
-    age = Elapsed(asked_at=clock.wall - 120)
+    age = Elapsed(submitted_at=clock.wall - 120)
     clock.wall += 86_400
     clock.ticks += 5
     assert age() == 125
@@ -209,7 +209,7 @@ def test_age_is_monotonic_from_now_on(clock):
 
 def test_age_is_never_negative(clock):
     """Asked by a machine whose clock is ahead of ours."""
-    assert Elapsed(asked_at=clock.wall + 300)() == 0
+    assert Elapsed(submitted_at=clock.wall + 300)() == 0
 
 
 # --- pages
@@ -228,5 +228,5 @@ def test_pages(listing, asked):
         return listing[number - 1]
         yield
 
-    assert play(pages(page, size=2)).value == [item for items in listing for item in items]
+    assert run_flow(pages(page, size=2)).value == [item for items in listing for item in items]
     assert numbers == asked

@@ -11,12 +11,12 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope.endpoints import push_by_field_name
 from sluice_provider.errors import SluiceError
-from sluice_provider.http.auth import Bearer, Grant, Iap
+from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ConnectionFields, base_url, site
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import RetryPolicy, send
-from tests.faces import client_options
+from tests.flows import client_options
 from tests.loopback import Answer, serve
 
 CANARIES = {
@@ -26,7 +26,7 @@ CANARIES = {
     "proxy password": "canary-proxy-password",
     "header": "canary-header-value",
 }
-GRANT = {"access_token": CANARIES["token"], "refresh_token": CANARIES["refresh token"], "expires_in": 3600}
+TOKEN_REQUEST = {"access_token": CANARIES["token"], "refresh_token": CANARIES["refresh token"], "expires_in": 3600}
 
 
 def fields_to(url, **extra):
@@ -71,18 +71,18 @@ def token_echo(request):
 
 def granted(then):
     """A remote that grants, and answers everything else like this."""
-    return lambda request: Answer(200, GRANT) if "oauth" in request.target else then
+    return lambda request: Answer(200, TOKEN_REQUEST) if "oauth" in request.target else then
 
 
 FAILURES = {
     "good": granted(Answer(200, {"import_id": "i1"})),
     "grant refused": token_echo,
-    "grant broken": lambda _: Answer(500, GRANT),
-    "grant throttled": lambda _: Answer(429, GRANT),
+    "grant broken": lambda _: Answer(500, TOKEN_REQUEST),
+    "grant throttled": lambda _: Answer(429, TOKEN_REQUEST),
     "grant is a page": lambda _: Answer(200, "<html>" + CANARIES["client secret"]),
     "grant without token": lambda _: Answer(200, {"refresh_token": CANARIES["refresh token"]}),
     "grant of a broken token": lambda _: Answer(200, {"access_token": CANARIES["token"] + "\n"}),
-    "grant of a bad life": lambda _: Answer(200, {**GRANT, "expires_in": CANARIES["token"]}),
+    "grant of a bad life": lambda _: Answer(200, {**TOKEN_REQUEST, "expires_in": CANARIES["token"]}),
     **{str(status): granted(Answer(status, {"message": "no"})) for status in (302, 400, 401, 403, 404, 409, 413, 422)},
     **{str(status): granted(Answer(status, "no")) for status in (429, 500, 503)},
     "not JSON": granted(Answer(200, "<html>")),
@@ -125,7 +125,7 @@ def test_answers(face, failure, log):
 @pytest.mark.parametrize("status", [200, 407, 502])
 def test_proxies(face, status, log):
     """Whatever a proxy answers, for http and for https."""
-    with serve(lambda _request: Answer(status, GRANT)) as proxy:
+    with serve(lambda _request: Answer(status, TOKEN_REQUEST)) as proxy:
         for remote in ("http://kal.invalid", "https://kal.invalid"):
             options = client_options(fields_to(remote, proxy=proxy.url))
             no_canary_in(outcome(face, options, send(Request("GET", "x", idempotent=True), RetryPolicy(attempts=2))))
@@ -172,10 +172,18 @@ def test_what_things_look_like():
     """The repr of whatever holds a secret does not show it."""
     fields = fields_to("http://h", proxy="http://p:1")
     place = site(fields, default_host="", user_agent="")
-    grant = Grant("http://h/token", {"client_secret": CANARIES["client secret"]}, place.headers)
+    grant = TokenEndpoint("http://h/token", {"client_secret": CANARIES["client secret"]}, place.headers)
     bearer = Bearer(grant, lambda *_: None, Iap("audience"))
-    bearer.purse.put(CANARIES["token"], 3600)
-    shown = [fields, place, grant, bearer, bearer.purse, Request("GET", "x"), httpx.Client(**client_options(fields))]
+    bearer.token_cache.set(CANARIES["token"], 3600)
+    shown = [
+        fields,
+        place,
+        grant,
+        bearer,
+        bearer.token_cache,
+        Request("GET", "x"),
+        httpx.Client(**client_options(fields)),
+    ]
     for thing in shown:
         no_canary_in(f"{thing!r} {thing}")
     no_canary_in(f"{fields} {[fields]} {(place,)}")

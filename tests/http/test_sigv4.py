@@ -15,7 +15,7 @@ from sluice_provider.errors import ClientError, Unreachable
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import send
 from sluice_provider.http.sigv4 import SigV4
-from tests.faces import Face, finspace_options
+from tests.flows import FlowRunner, finspace_options
 
 FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
 
@@ -67,7 +67,7 @@ def test_a_session_token_is_signed_too(sluice_sandbox):
 def test_the_service_computes_the_same(options, sluice_sandbox, name, call):
     """Spaces, pluses, slashes and letters of all kinds in path, query and body: refused for other reasons only."""
     with suppress(ClientError):
-        Face(name, options)(send(call))
+        FlowRunner(name, options)(send(call))
     [seen] = sluice_sandbox.requests()
     assert seen["status"] in (200, 400, 404)
 
@@ -84,7 +84,7 @@ def test_every_request_asks_for_credentials(options, sluice_sandbox, name):
 
     options["auth"] = SigV4(credentials, "finspace", "eu-west-1")
     sluice_sandbox.faults([{"status": 503, "path": "kx", "times": 2}])
-    Face(name, options)(send(Request("GET", "kx/environments", idempotent=True)))
+    FlowRunner(name, options)(send(Request("GET", "kx/environments", idempotent=True)))
     assert asked == [name == "worker"] * 3
 
 
@@ -112,9 +112,9 @@ def test_credentials_that_cannot_be_had(options, name):
     """Their error is the call's error, and nothing was sent."""
 
     def none():
-        raise Unreachable("STS does not answer", sent=False)
+        raise Unreachable("STS does not answer", maybe_applied=False)
 
-    face = Face(name, {**options, "auth": SigV4(none, "finspace", "eu-west-1")})
+    face = FlowRunner(name, {**options, "auth": SigV4(none, "finspace", "eu-west-1")})
     with pytest.raises(Unreachable, match="STS"):
         face(send(Request("POST", "kx/environments", json={})))
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeUnknown, UnexpectedResponse, Unreachable
-from sluice_provider.http.bodies import PIECE, FilePart, Multipart
+from sluice_provider.http.bodies import CHUNK_SIZE, FilePart, Multipart
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import send
-from tests.faces import Face
+from tests.flows import FlowRunner
 from tests.http.sink import sink
 
 MIB = 1 << 20
@@ -31,7 +31,7 @@ def server():
 @pytest.fixture(params=["worker", "triggerer"])
 def face(request, server):
     """A client on each face, whose credentials and headers must not go astray."""
-    return Face(
+    return FlowRunner(
         request.param, {"base_url": f"{server.url}/api/", "auth": Badge(), "headers": {"X-Team": "canary-team"}}
     )
 
@@ -111,7 +111,7 @@ def test_names_cannot_break_out(face, server):
 
 def test_text_that_is_none(face, server):
     """Half a surrogate pair is the author's fault, and nothing is sent."""
-    with pytest.raises(InvalidInput, match="cannot be sent as text"):
+    with pytest.raises(InvalidInput, match="cannot be encoded as UTF-8"):
         upload(part(), fields={"jobName": "\ud800"})
     assert server.arrived == []
 
@@ -130,10 +130,10 @@ def test_any_size_in_constant_memory(face, server):
 
 def test_a_length_that_is_not_known(face, server):
     """Is not announced."""
-    face(send(upload(part(b"x" * (3 * PIECE + 1), size=None))))
+    face(send(upload(part(b"x" * (3 * CHUNK_SIZE + 1), size=None))))
     (arrived,) = server.arrived
     assert arrived["headers"]["transfer-encoding"] == "chunked"
-    assert arrived["size"] > 3 * PIECE
+    assert arrived["size"] > 3 * CHUNK_SIZE
 
 
 def test_a_refused_token_sends_the_file_again(face, server):
@@ -144,7 +144,7 @@ def test_a_refused_token_sends_the_file_again(face, server):
     assert (first["sha256"], len(opened)) == (second["sha256"], 2)
 
 
-@pytest.mark.parametrize("after", [1, 5 * PIECE])
+@pytest.mark.parametrize("after", [1, 5 * CHUNK_SIZE])
 def test_broken_off_in_the_middle_is_no_doubt(face, server, after):
     """A request whose end never left us cannot have been acted on: it is sent again, from the start, also an order."""
     server.hang_up_after, opened = [after, after], []
@@ -164,7 +164,7 @@ def test_broken_off_in_the_middle_of_the_second_time(face, server):
 def test_broken_off_at_the_end_is_doubt(face, server):
     """All of it arrived, and no answer came: an order is not sent twice."""
     server.hang_up_after = [None]
-    with pytest.raises(OutcomeUnknown, match="POST batch/import was sent and not answered"):
+    with pytest.raises(OutcomeUnknown, match="POST batch/import got no usable response"):
         face(send(upload(part())))
     assert len(server.arrived) == 1
 
@@ -179,9 +179,7 @@ def test_broken_off_at_the_end_of_what_is_repeatable(face, server):
 @pytest.mark.parametrize("size", [3, 100], ids=["longer", "shorter"])
 def test_a_file_that_changes_while_it_is_sent(face, server, size):
     """Nothing whole was sent, and nothing is tried again."""
-    with pytest.raises(
-        InvalidInput, match=rf"data\.csv: changed while it was sent: it is not of {size} bytes any more"
-    ):
+    with pytest.raises(InvalidInput, match=rf"data\.csv changed while it was sent: it no longer has {size} bytes"):
         face(send(upload(part(b"x" * 10, size=size))))
     assert face.pauses == []
     assert not any(each["size"] == int(each["headers"]["content-length"]) for each in server.arrived)
@@ -193,7 +191,7 @@ def test_a_file_that_is_gone(face, server):
     def gone():
         raise FileNotFoundError("/canary/path")
 
-    with pytest.raises(InvalidInput, match=r"file: data\.csv: cannot be read: FileNotFoundError"):
+    with pytest.raises(InvalidInput, match=r"file: data\.csv cannot be read: FileNotFoundError"):
         face(send(upload(part(gone, size=10))))
 
 
@@ -246,10 +244,10 @@ class Shelf:
         self.begun += 1
         return self.part.open("wb")
 
-    def keep(self):
+    def commit(self):
         self.part.rename(self.path)
 
-    def drop(self):
+    def rollback(self):
         self.part.unlink(missing_ok=True)
 
     @property
@@ -323,7 +321,7 @@ def test_an_error_is_not_a_file(face, server, shelf):
 def test_only_a_whole_file_is_one(face, server, shelf, status):
     """It is not ready, or this is a part of it, or something on the way has changed it."""
     server.answer = lambda _path: (status, {"Content-Type": "application/json"}, b'{"state": "preparing"}')
-    with pytest.raises(UnexpectedResponse, match=f"answered {status} with application/json and not with the file"):
+    with pytest.raises(UnexpectedResponse, match=f"returned {status} with application/json instead of the file"):
         face(get("results", shelf))
     assert (shelf.begun, shelf.names) == (0, [])
 
@@ -332,7 +330,7 @@ def test_the_page_of_a_login_is_no_file(face, server, shelf):
     """Where a session at a proxy has ended, every call leads there; a file may be a page itself, though."""
     html = {"Content-Type": "text/html; charset=utf-8"}
     server.answer = lambda path: (200, html, b"<form>") if "login" in path else (302, {"Location": "/login"}, b"")
-    with pytest.raises(UnexpectedResponse, match="is a login in front of it"):
+    with pytest.raises(UnexpectedResponse, match="if a login page or proxy is in front of the service"):
         face(get("results", shelf))
     assert (shelf.begun, shelf.names) == (0, [])
     server.answer = lambda _path: (200, html, b"<p>")

@@ -26,7 +26,7 @@ from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
 STARTED = on.Started(100.0, "print", (0, 3), "seed")
 CLEARED = STARTED._replace(now=500.0, clears=(1, 7), seed="other seed")
-LOST = Unreachable("nobody answered", sent=True)
+LOST = Unreachable("nobody answered", maybe_applied=True)
 
 
 def work(*states, **counts):

@@ -196,7 +196,7 @@ def test_the_policy_to_fail(caplog):
     ) as bad:
         judge_rejections(rejected(2), "fail", logging.getLogger("task"))
     assert "all other rows were imported" in str(bad.value)
-    assert bad.value.hopeless
+    assert not bad.value.retryable
     assert len(caplog.messages) == 2
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES, push_by_field_name
 from sluice_provider.errors import NotFound, PermissionDenied
-from sluice_provider.http.polling import wait
+from sluice_provider.http.polling import poll_until
 from sluice_provider.jobs import Job, JobRef, JobState
 from sluice_provider.jobs.polling import GRACE, JobPoller, JobType, cancel
-from tests.faces import play
+from tests.flows import run_flow
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
 
@@ -43,7 +43,7 @@ class Service:
 def test_all_parts_are_polled():
     """In their order, each told where it is."""
     service = Service(a=JobState.SUCCEEDED, b=JobState.RUNNING)
-    work = play(service.poller().poll()).value
+    work = run_flow(service.poller().poll()).value
     assert [job.id for job in work.jobs] == ["a", "b"]
     assert service.polled == [("a", "p"), ("b", "p")]
     assert not work.over
@@ -53,9 +53,9 @@ def test_what_has_ended_is_not_polled_again():
     """It cannot change any more."""
     service = Service(a=JobState.FAILED, b=JobState.RUNNING)
     poller = service.poller()
-    play(poller.poll())
+    run_flow(poller.poll())
     service.jobs["b"] = JobState.SUCCEEDED
-    assert play(poller.poll()).value.over
+    assert run_flow(poller.poll()).value.over
     assert [job_id for job_id, _ in service.polled] == ["a", "b", "b"]
 
 
@@ -64,7 +64,7 @@ def test_what_has_ended_is_not_polled_again():
 )
 def test_an_unknown_id(age, state):
     """Not yet, for two minutes; afterwards it is gone, and that is an end."""
-    work = play(Service(a=NotFound("who?"), b=JobState.SUCCEEDED).poller(age).poll()).value
+    work = run_flow(Service(a=NotFound("who?"), b=JobState.SUCCEEDED).poller(age).poll()).value
     assert work.jobs[0].state is state
     assert work.over == (state is JobState.FAILED)
 
@@ -72,20 +72,20 @@ def test_an_unknown_id(age, state):
 def test_other_errors_are_not_news():
     """They go to whoever waits."""
     assert isinstance(
-        play(Service(a=PermissionDenied("no"), b=JobState.RUNNING).poller().poll()).error, PermissionDenied
+        run_flow(Service(a=PermissionDenied("no"), b=JobState.RUNNING).poller().poll()).error, PermissionDenied
     )
 
 
 def test_an_import_that_vanishes(run, sluice_sandbox):
     """On both faces: after the grace it has failed, with the service's words."""
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
-    sluice_sandbox.settings(forget_imports=True)
+    sluice_sandbox.settings(imports_not_found=True)
     age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
     poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
-    work = run(wait(poller.poll, lambda work: work.over, age=age))
+    work = run(poll_until(poller.poll, lambda work: work.over, elapsed=age))
     assert work.state is JobState.FAILED
     assert "lost" in str(work)
-    assert "answered 404" in work.jobs[0].message
+    assert "returned 404" in work.jobs[0].message
     assert sum(run.pauses) >= GRACE
 
 
@@ -96,7 +96,7 @@ def test_an_import_is_waited_for(run, sluice_sandbox):
     age = lambda: sum(run.pauses)  # noqa: E731
     poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", import_ids), age)
     told = []
-    work = run(wait(poller.poll, lambda work: work.over, age=age, tell=told.append))
+    work = run(poll_until(poller.poll, lambda work: work.over, elapsed=age, on_poll=told.append))
     assert work.counts["created"] == 2
     assert 90 <= sum(run.pauses) <= 90 * 1.15
     assert {job.word for news in told for job in news.jobs} == {"created", "processing", "completed"}
@@ -105,10 +105,10 @@ def test_an_import_is_waited_for(run, sluice_sandbox):
 def test_cancelling():
     """Every part, where the service can."""
     service = Service()
-    assert play(cancel(service.job_type, REF)).value is True
+    assert run_flow(cancel(service.job_type, REF)).value is True
     assert service.cancelled == [("a", "p"), ("b", "p")]
 
 
 def test_cancelling_where_it_cannot():
     """Says so, and asks nobody."""
-    assert play(cancel(JOB_TYPES["import"], REF)).value is False
+    assert run_flow(cancel(JOB_TYPES["import"], REF)).value is False

@@ -58,13 +58,13 @@ class EchoHook(SluiceHook):
 
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
     service = "echo"
-    kinds: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
+    job_types: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
     start = call(start)
 
     def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         return httpx.Auth()
 
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         yield from send(Request("GET", "jobs", idempotent=True))
         return "Hello."
 

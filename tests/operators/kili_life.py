@@ -50,7 +50,7 @@ class Kili:
     @property
     def asked(self) -> list[str]:
         """What Kili was told to do and began: CHECK, ADD, REMOVE."""
-        return self.connection()["asked"]
+        return self.connection()["tasks"]
 
     @property
     def mutations(self) -> list[str]:

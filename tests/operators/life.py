@@ -509,7 +509,7 @@ class Clock:
         self.on_nap()
         self.move(seconds)
 
-    async def asleep(self, seconds: float) -> None:
+    async def async_sleep(self, seconds: float) -> None:
         self.sleep(seconds)
 
     @contextmanager
@@ -543,7 +543,7 @@ class Clock:
                 stack.enter_context(mock.patch.object(module, "time", shown))
             # One write for each submission, so that a death can be aimed at any of them.
             stack.enter_context(mock.patch.object(execution, "GROUP_SECONDS", 0.0))
-            stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.asleep)))
+            stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.async_sleep)))
             yield
 
 

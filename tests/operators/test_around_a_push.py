@@ -182,7 +182,7 @@ def test_nothing_secret_is_kept_or_told(push, remote, sluice_sandbox):
     life = push(deferrable=True).defer()
     event = life.event()
     life.fire(event).leg()
-    tokens = [purse.token for purse in auth._purses.values() if purse.token]
+    tokens = [cache.get() for cache in auth._caches.values() if cache.get()]
     remote.trouble("GET", "imports/", status=401)
     remote.settings(fail_imports=1)
     failed = push(deferrable=True).go()

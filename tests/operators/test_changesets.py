@@ -102,7 +102,7 @@ def killed():
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
 def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
     """Submitted once, under way by any name, and the result tells what it changed."""
-    kdb.sandbox.settings(job_seconds=20, changeset_status=word)
+    kdb.sandbox.settings(job_seconds=20, running_changeset_status=word)
     life = change(deferrable=deferrable).go()
     assert life.state == "success", life.error
     [changeset_id] = kdb.changesets
@@ -119,7 +119,7 @@ def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
 @WAYS
 def test_long_lists_become_several_changesets(change, kdb, deferrable):
     """In order, and each only when the one before it is over."""
-    kdb.sandbox.settings(changeset_quota=1)
+    kdb.sandbox.settings(max_running_changesets=1)
     life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable).go()
     assert life.state == "success", life.error
     sent = [request["dbPath"] for creation in kdb.creations for request in creation["changeRequests"]]
@@ -578,7 +578,7 @@ def test_a_record_that_is_gone(change, kdb):
 )
 def test_a_failed_changeset(change, kdb, kind, state):
     """In the service's words; tried again only where a new changeset may do better, and then under a new token."""
-    kdb.sandbox.settings(fail_changesets=1, changeset_error=kind)
+    kdb.sandbox.settings(fail_changesets=1, changeset_error_type=kind)
     life = change().go()
     assert (life.state, type(life.error)) == (state, JobFailed)
     assert f"{kind} The sandbox was told" in str(life.error)
@@ -646,23 +646,23 @@ def test_a_refusal_after_a_lost_answer_settles_nothing(change, kdb, clock):
 
 def test_a_full_quota_is_waited_for(change, kdb):
     """Others have ten changesets under way: that passes, so the task is tried again."""
-    kdb.sandbox.settings(job_seconds=1000, changeset_quota=1)
+    kdb.sandbox.settings(job_seconds=1000, max_running_changesets=1)
     other = change(wait_for_completion=False).go()
     assert other.state == "success"
     life = change(change_requests=SYMS).go()
     assert (life.state, type(life.error)) == ("up_for_retry", RateLimited)
-    kdb.sandbox.settings(changeset_quota=10)
+    kdb.sandbox.settings(max_running_changesets=10)
     assert life.retry().state == "success"
 
 
 def test_a_changeset_that_is_late(change, kdb):
     """404 right after the submission is not an end."""
-    kdb.sandbox.settings(late_changesets=3, job_seconds=0)
+    kdb.sandbox.settings(changeset_not_found_polls=3, job_seconds=0)
     life = change().go()
     assert (life.state, len(kdb.changesets)) == ("success", 1)
 
 
-@pytest.mark.parametrize("settings", [{"signature_skew": 600}, {"signature_skew": 900}])
+@pytest.mark.parametrize("settings", [{"signature_clock_skew": 600}, {"signature_clock_skew": 900}])
 def test_a_skewed_clock(change, kdb, settings):
     """The remote's own words say that it is the time; no retry, nothing done."""
     kdb.sandbox.settings(**settings)

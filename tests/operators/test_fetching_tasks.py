@@ -35,7 +35,7 @@ def download(airflow, desk, tmp_path):
 @pytest.fixture
 def upload(desk):
     """Somebody uploads a file; gives its id."""
-    return lambda content, name="big.csv": desk.sandbox.register(name, content, register=False)["file_id"]
+    return lambda content, name="big.csv": desk.sandbox.register_file(name, content, register=False)["file_id"]
 
 
 @pytest.fixture

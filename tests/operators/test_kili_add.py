@@ -30,7 +30,7 @@ def test_a_connection_is_added_and_computed(add, kili, deferrable):
     result = life.result
     assert (result["connection_id"], result["project_id"]) == (made["id"], kili.project)
     assert (result["reused"], result["to_add"], result["total"], result["assets"]) == (False, 1, 1, 0)
-    assert (made["assets"], made["asked"]) == ([], ["CHECK"])
+    assert (made["assets"], made["tasks"]) == ([], ["CHECK"])
 
 
 def test_without_computing(add, kili):
@@ -38,14 +38,14 @@ def test_without_computing(add, kili):
     life = add(compute_differences=False, selected_folders=[], prefix=None).go()
     [made] = connections(kili)
     assert made["filter"]["selected_folders"] == []
-    assert (made["asked"], "to_add" in life.result, life.result["state"]) == ([], False, "succeeded")
+    assert (made["tasks"], "to_add" in life.result, life.result["state"]) == ([], False, "succeeded")
 
 
 def test_not_waiting(add, kili):
     """The computation is submitted, and the task is done."""
     life = add(wait_for_completion=False).go()
     [made] = connections(kili)
-    assert (made["asked"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
+    assert (made["tasks"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
 
 
 def test_the_same_again_is_the_same_connection(add, kili):
@@ -53,7 +53,7 @@ def test_the_same_again_is_the_same_connection(add, kili):
     first = add().go().result
     again = add().go().result
     assert (again["connection_id"], again["reused"]) == (first["connection_id"], True)
-    assert [each["asked"] for each in connections(kili)] == [["CHECK", "CHECK"]]
+    assert [each["tasks"] for each in connections(kili)] == [["CHECK", "CHECK"]]
 
 
 @pytest.mark.parametrize(

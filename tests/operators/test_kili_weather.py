@@ -23,7 +23,7 @@ def test_a_flag_that_comes_late_fools_nobody(sync, kili, deferrable):
     """`isChecking` and `isApplying...` are raised 30 s after the request; until then, an old summary tells nothing."""
     sync().go()
     kili.put("new.png")
-    kili.settings(flag_delay=30, job_seconds=5)
+    kili.settings(busy_flag_delay=30, job_seconds=5)
     life = sync(deferrable=deferrable).go()
     assert life.state == "success", life.error
     assert (life.result["added"], len(kili.assets)) == (1, 4)
@@ -36,19 +36,19 @@ def test_an_old_summary_is_not_acted_on(sync, kili, clock):
     sync(dry_run=True).go()
     (kili.bucket / "passing.png").unlink()
     clock.move(3600)
-    kili.settings(flag_delay=30)
+    kili.settings(busy_flag_delay=30)
     life = sync().go()
     assert (life.result["added"], kili.assets) == (3, PICTURES)
 
 
 def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
     """It was accepted and leaves no trace; the next try submits it again."""
-    kili.settings(flag_delay=10_000)
+    kili.settings(busy_flag_delay=10_000)
     life = sync().go()
     assert isinstance(life.error, JobFailed)
     assert "nothing was computed since it was requested" in str(life.error)
     assert sum(clock.naps) > 0.9 * GRACE
-    kili.settings(flag_delay=0)
+    kili.settings(busy_flag_delay=0)
     clock.move(10_000)
     assert life.retry().state == "success"
 
@@ -71,7 +71,7 @@ def test_a_long_check_and_a_long_application_are_waited_for(sync, kili, clock, d
 @WAYS
 def test_another_import_into_the_project_means_nothing(sync, kili, deferrable):
     """The project's assets are more each time somebody counts them; the connection's own are what counts."""
-    kili.settings(foreign_per_look=5, foreign_assets=100)
+    kili.settings(other_assets_per_count=5, other_assets=100)
     life = sync(deferrable=deferrable).go()
     assert (life.state, life.result["added"], life.result["assets_after"]) == ("success", 3, 3)
 
@@ -79,7 +79,7 @@ def test_another_import_into_the_project_means_nothing(sync, kili, deferrable):
 def test_another_import_of_the_same_size_does_not_end_the_wait(sync, kili, clock):
     """Three foreign assets arrive while ours are still to come."""
     kili.settings(job_seconds=100)
-    clock.on_nap = lambda *_: kili.settings(foreign_assets=3)
+    clock.on_nap = lambda *_: kili.settings(other_assets=3)
     life = sync().go()
     assert (life.state, kili.assets) == ("success", PICTURES)
 
@@ -225,11 +225,11 @@ def test_a_trigger_that_dies_is_replaced(sync, kili):
 def test_a_summary_that_does_not_add_up_is_not_success(sync, kili):
     """Four differences, none to add and none to remove: the error names the numbers, and the next try computes anew."""
     kili.empty()
-    kili.settings(odd_total=4)
+    kili.settings(extra_total_differences=4)
     life = sync().go()
     assert (life.state, type(life.error)) == ("up_for_retry", JobFailed)
     assert "4 differences, of which 0 to add and 0 to remove" in str(life.error)
-    kili.settings(odd_total=0)
+    kili.settings(extra_total_differences=0)
     assert life.retry().state == "success"
 
 
@@ -256,7 +256,7 @@ def test_a_death_between_adding_and_removing(sync, kili, deferrable):
 
 def test_what_was_left_is_applied_in_another_round(sync, kili):
     """Two of three are added; computed anew, the third is."""
-    kili.settings(apply_at_most=2)
+    kili.settings(max_applied_differences=2)
     life = sync().go()
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.asked == ["CHECK", "ADD", "CHECK", "ADD"]
@@ -265,12 +265,12 @@ def test_what_was_left_is_applied_in_another_round(sync, kili):
 
 def test_what_never_is_applied_is_an_error(sync, kili):
     """Three rounds, and nothing came of any."""
-    kili.settings(forget_validations=10)
+    kili.settings(ignore_validations=10)
     life = sync().go()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "3 times to ADD" in str(life.error)
     assert "0 of 3 added" in str(life.error)
-    kili.settings(forget_validations=0)
+    kili.settings(ignore_validations=0)
     assert life.clear().go().state == "success"
 
 
@@ -278,20 +278,20 @@ def test_what_never_is_applied_is_an_error(sync, kili):
 def test_what_is_left_after_three_rounds_is_an_error(sync, kili, deferrable):
     """One file each time: of five, two are left, and the task says so instead of succeeding."""
     kili.put("four.png", "five.png")
-    kili.settings(apply_at_most=1)
+    kili.settings(max_applied_differences=1)
     life = sync(deferrable=deferrable).go()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "3 times to ADD" in str(life.error)
     assert "1 of 3 added, 2 left" in str(life.error)
     assert kili.asked == ["CHECK", "ADD"] * 3
-    kili.settings(apply_at_most=0)
+    kili.settings(max_applied_differences=0)
     assert life.clear().go().state == "success"
     assert (life.result["added"], life.result["left"], len(kili.assets)) == (2, 0, 5)
 
 
 def test_three_rounds_are_enough_for_what_they_finish(sync, kili):
     """One of three in each."""
-    kili.settings(apply_at_most=1)
+    kili.settings(max_applied_differences=1)
     life = sync().go()
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert (life.result["added"], life.result["left"]) == (3, 0)
@@ -315,7 +315,7 @@ def test_what_somebody_else_applies_meanwhile_is_not_applied_again(sync, kili):
 @WAYS
 def test_a_busy_connection_is_waited_for(sync, kili, deferrable):
     """Somebody else's check is not taken for ours."""
-    kili.settings(job_seconds=120, busy_refuses=True)
+    kili.settings(job_seconds=120, reject_concurrent_checks=True)
     first = sync(deferrable=True).defer()
     kili.put("new.png")
     life = sync(deferrable=deferrable).go()
@@ -327,7 +327,7 @@ def test_a_busy_connection_is_waited_for(sync, kili, deferrable):
 
 def test_a_server_without_the_newer_fields(sync, kili):
     """One that says `lastChecked`, and not whether it is applying."""
-    kili.settings(old_fields=True, job_seconds=30)
+    kili.settings(legacy_schema=True, job_seconds=30)
     life = sync(deferrable=True).go()
     assert (life.state, kili.assets) == ("success", PICTURES)
 

@@ -214,7 +214,7 @@ def test_failed_at_once(importing, liquid, sluice_sandbox):
 def test_rejected_later(importing, liquid):
     """Likewise, when it is found out while the job is watched."""
     life = importing(deferrable=True).defer()
-    told = {**liquid.jobs[0]["told"], "status": "Rejected", "reason": "no such type"}
+    told = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
     liquid.trouble("batch/status", status=200, body=told)
     life.fire().leg()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
@@ -234,7 +234,7 @@ def test_what_failed_is_asked_for_again(importing, liquid):
 
 def test_too_large(importing, liquid):
     """413: nothing helps but another file."""
-    liquid.settings(upload_limit=100)
+    liquid.settings(max_upload_bytes=100)
     life = importing().go()
     assert (life.state, type(life.error), liquid.jobs) == ("failed", TooLarge, [])
     assert liquid.asked("batch/import") == 1
@@ -359,7 +359,7 @@ def test_another_file_is_another_import(importing, liquid, contacts):
 @both
 def test_an_export(exporting, liquid, tmp_path, deferrable):
     """Its files are in the folder, and the result tells where."""
-    liquid.settings(export_part_rows=1)
+    liquid.settings(export_rows_per_file=1)
     life = exporting(deferrable=deferrable).go()
     assert life.state == "success", life.error
     job_id = liquid.jobs[0]["id"]
@@ -428,7 +428,7 @@ def test_a_query_that_is_wrong(exporting, liquid):
 
 def test_links_only_in_the_mail(exporting, liquid):
     """The result says so plainly, and the log."""
-    liquid.settings(export_links="mail")
+    liquid.settings(export_links="email")
     life = exporting(notification_email="ada@example.com").go()
     assert (life.state, life.result["files"]) == ("success", [])
     assert "has no links" in life.result["note"]
@@ -443,12 +443,12 @@ def test_no_destination(exporting, liquid):
     assert "links to 1 files; destination fetches them" in life.result["note"]
 
 
-@pytest.mark.parametrize("where", ["links", "reason", "foreign"])
+@pytest.mark.parametrize("where", ["links", "reason", "other_host"])
 def test_no_link_in_any_log(exporting, liquid, where):
     """Whoever has one may be let in; nor is a credential anywhere."""
     liquid.settings(export_links=where)
     life = exporting(deferrable=True).go()
-    told = liquid.jobs[0]["told"]
+    told = liquid.jobs[0]["response"]
     link = (told.get("links") or [told["reason"]])[0].rpartition("http://")[2]
     token = link.split("/export.")[0].rpartition("/")[2]
     words = "\n".join([*life.log, json.dumps(life.result), json.dumps(life.written)])
@@ -462,9 +462,9 @@ def test_the_signature_of_a_link_is_masked(exporting, liquid):
     """Should anything below us log it."""
     from airflow.sdk.log import redact
 
-    liquid.settings(export_links="foreign")
+    liquid.settings(export_links="other_host")
     assert exporting().go().state == "success"
-    query = liquid.jobs[0]["told"]["links"][0].partition("?")[2]
+    query = liquid.jobs[0]["response"]["links"][0].partition("?")[2]
     assert query.startswith("signature=")
     assert query not in redact(f"GET https://x/y?{query}")
 

@@ -50,7 +50,7 @@ def test_batches_by_bytes(push, remote):
 
 def test_a_remote_that_takes_less_gets_halves(push, remote):
     """413 halves a batch until it fits, in order, and accepted halves are in the record."""
-    remote.settings(body_limit=600)
+    remote.settings(max_body_bytes=600)
     records = [{"symbol": f"S{number}", "name": "x" * 200} for number in range(8)]
     life = push(records=records).go()
     taken = [batch for batch in remote.sent if len(batch) <= 2]
@@ -62,7 +62,7 @@ def test_a_remote_that_takes_less_gets_halves(push, remote):
 
 def test_one_record_that_is_too_large_fails(push, remote):
     """It cannot be halved, and another try would not make it smaller."""
-    remote.settings(body_limit=600)
+    remote.settings(max_body_bytes=600)
     life = push(records=[{"symbol": "H", "name": "x" * 50}, {"symbol": "He", "name": "x" * 900}]).go()
     assert (life.state, type(life.error)) == ("failed", TooLarge)
     assert remote.sent == [["H", "He"], ["H"], ["He"]]
@@ -276,7 +276,7 @@ def test_bad_arguments(remote, sluice_connections, args, words):
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
     with pytest.raises(InvalidInput, match=words) as refused:
         operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
-    assert refused.value.hopeless
+    assert not refused.value.retryable
     assert remote.requests() == []
 
 

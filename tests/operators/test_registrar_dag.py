@@ -56,8 +56,8 @@ def registrar(operation_id, file_id):
 
 def test_a_file_is_worked_on_and_answered(airflow, desk, far_away):
     """In order, each task in a process of its own as far as it knows."""
-    desk.sandbox.settings(results_seconds=20)
-    file_id = desk.sandbox.register("compounds.csv", CONTENT)["file_id"]
+    desk.sandbox.settings(results_processing_seconds=20)
+    file_id = desk.sandbox.register_file("compounds.csv", CONTENT)["file_id"]
     run = airflow.run(registrar(desk.operation_id, file_id))
     lives = [run.life(task_id).go() for task_id in ("download", "judge", "report")]
     assert [life.state for life in lives] == ["success"] * 3, [life.error for life in lives]

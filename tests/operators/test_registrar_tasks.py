@@ -64,7 +64,7 @@ def test_results_arrive(report, case, desk, flow, status):
 def test_it_may_wait_until_they_are_worked_in(report, case, desk, deferrable):
     """Then the result says how the registration ended."""
     _, _, look = case("file")
-    desk.sandbox.settings(results_seconds=20)
+    desk.sandbox.settings(results_processing_seconds=20)
     life = report(wait_for_completion=True, deferrable=deferrable).go()
     assert (life.state, life.result["status"], look()["status"]) == ("success", "completed", "completed")
     assert life.result["seconds"] >= 20
@@ -73,7 +73,7 @@ def test_it_may_wait_until_they_are_worked_in(report, case, desk, deferrable):
 def test_a_reported_error_is_meant_to_end_badly(report, case, desk):
     """The registration fails, and the task that reported so has done its work."""
     case("file")
-    desk.sandbox.settings(results_seconds=20)
+    desk.sandbox.settings(results_processing_seconds=20)
     life = report(wait_for_completion=True, status="error", message="no good").go()
     assert (life.state, life.result["status"]) == ("success", "failed")
 
@@ -81,7 +81,7 @@ def test_a_reported_error_is_meant_to_end_badly(report, case, desk):
 def test_success_that_ends_badly(report, case, desk):
     """The remote could not work the results in: they are not sent again."""
     case("file")
-    desk.sandbox.settings(results_seconds=20)
+    desk.sandbox.settings(results_processing_seconds=20)
     life = report(wait_for_completion=True, deferrable=True).defer()
     desk.sandbox.advance(60)
     listed = [{**desk.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
@@ -112,7 +112,7 @@ def test_whoever_dies_reports_once(report, case, moment, flow, deferrable):
 def test_a_lost_answer_is_looked_into(report, case, desk, flow, drop, seconds):
     """The registration is read; results are sent again only if it has not taken them."""
     ids, records, look = case(flow)
-    desk.sandbox.settings(results_seconds=seconds)
+    desk.sandbox.settings(results_processing_seconds=seconds)
     desk.sandbox.advance(5)
     desk.trouble("/results", drop=drop)
     life = report(**ids, records=records).go()
@@ -178,7 +178,7 @@ def test_a_registration_that_is_over(report, desk):
     assert (life.state, type(life.error)) == ("failed", Conflict)
     assert "it has its results; if_ended='send'" in str(life.error)
     assert desk.registrations[0]["results_received"] == 1
-    desk.sandbox.settings(results_again=True)
+    desk.sandbox.settings(accept_repeated_results=True)
     assert report(if_ended="send").go().state == "success"
     assert desk.registrations[0]["status"] == "completed"
 

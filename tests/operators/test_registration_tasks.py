@@ -315,7 +315,7 @@ def test_batches_are_imports_of_their_own(stage, desk):
 
 def test_a_request_that_is_too_large_is_halved(stage, desk):
     """Until it fits."""
-    desk.sandbox.settings(body_limit=2000)
+    desk.sandbox.settings(max_body_bytes=2000)
     rows = [{"name": f"C{number}", "smiles": "C" * 100} for number in range(40)]
     life = stage(records=rows).go()
     assert (life.state, len(desk.state["drafts"])) == ("success", 40)
@@ -389,7 +389,7 @@ def test_rows_that_are_rejected(stage, desk):
         ([{"name": "A", "colour": "red"}], "'colour': neither key fields nor data fields .*smiles"),
         ([{"name": "A"}, {"smiles": "C"}], "record 2 has no name, a key field; it has smiles"),
         ([], "no records to stage"),
-        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 has no JSON form"),
+        ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),
         ("nowhere.csv", "no such file"),
         ("[{}]", "is the text of a list"),

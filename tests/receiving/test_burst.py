@@ -24,19 +24,19 @@ def test_each_event_starts_one_run_whatever_dies(server, sandbox, conn_id, table
         webhook_signing="hmac",
         webhook_duplicates=1,
         webhook_retries=1000,
-        webhook_delay=0.05,
+        webhook_retry_delay=0.05,
     )
     files = sandbox.burst(FILES, SENDERS)
     wait(lambda: table_rows(server, table) >= FILES // 3, 60)
     server.kill()
     at_death = table_rows(server, table)
     server.start()
-    wait(lambda: all(each["over"] for each in deliveries(sandbox)), 90)
+    wait(lambda: all(each["finished"] for each in deliveries(sandbox)), 90)
     told = deliveries(sandbox)
     assert all(each["delivered"] for each in told)
     assert FILES // 3 <= at_death < FILES, "it died in the middle"
     assert len(told) == 2 * FILES
-    assert sum(each["tries"] for each in told) > len(told), "somebody has met nobody"
+    assert sum(each["attempts"] for each in told) > len(told), "somebody has met nobody"
     assert table_rows(server, table) == FILES
     [(different,)] = server.rows(f"SELECT count(DISTINCT {key}) FROM {table}")
     assert different == FILES

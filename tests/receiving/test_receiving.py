@@ -41,7 +41,7 @@ def signed(body, secret=SECRET, at=None):
 
 def registered(sandbox, name="plate.csv"):
     """A file is registered, and the body of the webhook that tells of it."""
-    registration = sandbox.register(name, "name\nC1\n", record_ids=["r1"])["registration"]
+    registration = sandbox.register_file(name, "name\nC1\n", record_ids=["r1"])["registration"]
     return {
         "event": "registration_submitted",
         "operation_id": registration["operation_id"],
@@ -96,8 +96,8 @@ def test_each_event_has_its_dag(server, sandbox):
     url = f"{server.url}/sluice/webhooks/kaleidoscope/by_event"
     sandbox.settings(webhook_url=url, webhook_secret=SECRET)
     registered(sandbox)
-    submitted = sandbox.stage({"name": "Aspirin"}, submit="registration")
-    sandbox.stage({"name": "Caffeine"}, submit="validation")
+    submitted = sandbox.stage_drafts({"name": "Aspirin"}, submit="registration")
+    sandbox.stage_drafts({"name": "Caffeine"}, submit="validation")
     wait(lambda: all(each["delivered"] for each in sandbox.state()["kaleidoscope"]["webhooks"]))
     assert len(sandbox.state()["kaleidoscope"]["webhooks"]) == 3
     found = {dag_id: conf for dag_id, _, conf in runs(server)}

@@ -98,7 +98,7 @@ def main():
         "key": failure(client(access_key="AKIAWRONG").list_kx_environments),
         "region": failure(client(region="us-east-1").list_kx_environments),
     }
-    settings(signature_skew=600)
+    settings(signature_clock_skew=600)
     told["failures"]["skew"] = failure(finspace.list_kx_environments)
     sys.stdout.write("told:" + json.dumps(told, default=str))
 

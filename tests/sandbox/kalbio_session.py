@@ -87,7 +87,7 @@ def expire(client):
 
 def rotate(client):
     """Tokens so short that the client refreshes before each call; then a refresh token is used twice."""
-    settings(token_life=600)
+    settings(token_lifetime=600)
     late(client)
     used = client._refresh_token
     told = {"calls": [len(client._get("/programs")) for _ in range(3)]}

@@ -113,11 +113,11 @@ def weaknesses(kili):
     """Each of the conditions that ours must stand."""
     lost = {"method": "POST", "path": "graphql", "drop": "after", "times": 1}
     return {
-        "late flag": weak(kili, flag_delay=10),
+        "late flag": weak(kili, busy_flag_delay=10),
         "long check": weak(kili, job_seconds=1000),
-        "foreign assets": weak(kili, foreign_per_look=1),
+        "foreign assets": weak(kili, other_assets_per_count=1),
         "lost answer": weak(kili, [{**lost, "skip": 6}], job_seconds=0),
-        "odd total": weak(kili, odd_total=4, empty=True),
+        "odd total": weak(kili, extra_total_differences=4, empty=True),
     }
 
 

@@ -46,15 +46,15 @@ def test_drop_fault(kal, sluice_sandbox, drop, landed, capfd):
 def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
     """The work is done, and half of the answer arrives: a whole one cannot be mistaken for it."""
     path = f"files/{sluice_sandbox.state()['kaleidoscope']['ids']['file_id']}"
-    whole = kal.get(path).content
+    content = kal.get(path).content
     sluice_sandbox.faults([{"path": path, "drop": "middle"}])
     got: list[bytes] = []
     with kal.http.stream("GET", path, headers=kal.headers()) as answer:
         parts = answer.iter_bytes()
         with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
             got.extend(parts)
-    assert b"".join(got) == whole[: len(whole) // 2]
-    assert kal.get(path).content == whole
+    assert b"".join(got) == content[: len(content) // 2]
+    assert kal.get(path).content == content
     assert capfd.readouterr() == ("", "")
 
 
@@ -149,7 +149,7 @@ def test_wrong_faults(sluice_sandbox, wrong):
         {"page_size": -1},
         {"page_size": True},
         {"page_size": 1.5},
-        {"any_source": 1},
+        {"accept_any_source": 1},
         {"x": 1},
     ],
 )

@@ -40,7 +40,7 @@ def refusal(answer):
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING"])
 def test_a_changeset_runs(fin, sluice_sandbox, word):
     """PENDING, under way by either of its names, COMPLETED; times in seconds."""
-    sluice_sandbox.settings(job_seconds=40, changeset_status=word)
+    sluice_sandbox.settings(job_seconds=40, running_changeset_status=word)
     made = fin.change(DAY, SYM).json()
     assert (made["status"], made["changeRequests"]) == ("PENDING", [DAY, SYM])
     assert len(made["changesetId"]) == 22
@@ -93,7 +93,7 @@ def test_wildcards(fin, sluice_sandbox):
             "Missing required permission to perform this request.",
         ),
         (f"{BUCKET}/sym", {"fail_changesets": 1}, "An internal error has occurred."),
-        (f"{BUCKET}/sym", {"fail_changesets": 1, "changeset_error": "Cancelled"}, "Cancelled"),
+        (f"{BUCKET}/sym", {"fail_changesets": 1, "changeset_error_type": "Cancelled"}, "Cancelled"),
     ],
 )
 def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
@@ -115,7 +115,7 @@ def test_a_file_is_no_folder(fin, sluice_sandbox):
 
 def test_a_changeset_may_be_late(fin, sluice_sandbox):
     """A replica lags: the first looks find nothing."""
-    sluice_sandbox.settings(late_changesets=2)
+    sluice_sandbox.settings(changeset_not_found_polls=2)
     changeset_id = fin.change(SYM).json()["changesetId"]
     path = f"{fin.base}/markets/changesets/{changeset_id}"
     assert [fin.get(path).status_code for _ in range(3)] == [404, 404, 200]

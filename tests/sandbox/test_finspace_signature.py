@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import httpx
 import pytest
 
-from sluice_sandbox.finspace.signature import Asked, Key, Unsigned, check
+from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, check
 from tests.sandbox.signed import sign
 
 KEY = Key("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -24,14 +24,14 @@ def example(**changes):
     )
     headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z", "authorization": header}
     headers.update(changes.pop("headers", {}))
-    return Asked(**{"method": "GET", "path": "/", "query": "", "headers": headers, "body": b"", **changes})
+    return SignedRequest(**{"method": "GET", "path": "/", "query": "", "headers": headers, "body": b"", **changes})
 
 
 def judge(asked, now=AT, key=KEY):
     """None, or the error type."""
     try:
         check(asked, lambda name, _token: key if name == KEY.access_key else None, "us-east-1", "service", now)
-    except Unsigned as no:
+    except SignatureError as no:
         return no.kind
     return None
 
@@ -103,7 +103,7 @@ def test_a_skewed_clock(sluice_sandbox):
     assert told(sign(sluice_sandbox)) == (200, None)
     old = datetime.fromtimestamp(time.time() - 360, timezone.utc)
     assert told(sign(sluice_sandbox, moment=old)) == (403, "InvalidSignatureException")
-    sluice_sandbox.settings(signature_skew=360)
+    sluice_sandbox.settings(signature_clock_skew=360)
     assert told(sign(sluice_sandbox)) == (403, "InvalidSignatureException")
 
 
@@ -124,7 +124,7 @@ def test_a_query_is_decoded_as_the_service_does(sluice_sandbox):
 
 
 def test_a_session_ends(sluice_sandbox):
-    """A session token is good as long as `token_life` says."""
+    """A session token is good as long as `token_lifetime` says."""
     session = sluice_sandbox.state()["finspace"]["session"]
     keys = {**session, "token": f"{session['token']}{int(time.time())}"}
     assert told(sign(sluice_sandbox, **keys)) == (200, None)

@@ -19,7 +19,7 @@ def _registrations(kal, ids):
 
 def test_a_file_put_in_and_registered_at_once(kal, ids, sluice_sandbox):
     """For demos and tests: what a person would do by hand."""
-    told = sluice_sandbox.register("a b.sdf", "mol", record_ids=["r1"])
+    told = sluice_sandbox.register_file("a b.sdf", "mol", record_ids=["r1"])
     assert told["registration"] == {
         key: value for key, value in _registrations(kal, ids)[0].items() if key != "record_errors"
     }
@@ -34,7 +34,7 @@ def test_the_records_of_the_operation_are_the_ones_registered(kal, ids, sluice_s
     """Unless others are named."""
     kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
     kal.push({"symbol": "He"})
-    told = sluice_sandbox.register("x.csv", "")
+    told = sluice_sandbox.register_file("x.csv", "")
     state = sluice_sandbox.state()["kaleidoscope"]
     here = [each["id"] for each in state["records"] if each["operation_ids"]]
     assert (len(here), told["file_id"]) == (1, state["registrations"][0]["file_id"])
@@ -76,7 +76,7 @@ def test_what_cannot_be_put_in(sluice_sandbox, wrong):
 
 def test_it_is_all_gone_after_a_reset(ids, sluice_sandbox):
     """But for the one file, which keeps its id."""
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     sluice_sandbox.reset()
     state = sluice_sandbox.state()["kaleidoscope"]
     assert (state["registrations"], [each["id"] for each in state["files"]]) == ([], [ids["file_id"]])
@@ -86,7 +86,7 @@ def test_it_is_all_gone_after_a_reset(ids, sluice_sandbox):
 def test_drafts_put_in_and_submitted_at_once(drafts, sluice_sandbox, kind):
     """For demos and tests: what a person would do by hand; only these are submitted."""
     drafts.stage(A)
-    told = sluice_sandbox.stage(A, B, submit=kind)
+    told = sluice_sandbox.stage_drafts(A, B, submit=kind)
     assert (len(told["record_ids"]), len(drafts.current())) == (2, 3)
     (listed,) = drafts.submissions()
     assert {**told["submission"], "record_errors": []} == listed
@@ -96,7 +96,7 @@ def test_drafts_put_in_and_submitted_at_once(drafts, sluice_sandbox, kind):
 
 def test_drafts_may_only_be_put_in(drafts, sluice_sandbox):
     """And submitted later, or never."""
-    told = sluice_sandbox.stage(A)
+    told = sluice_sandbox.stage_drafts(A)
     assert (told["submission"], told["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
 
 
@@ -120,5 +120,5 @@ def test_drafts_that_cannot_be_put_in(drafts, sluice_sandbox, wrong):
         sluice_sandbox._control("POST", "kaleidoscope/drafts", json=wrong)
     sluice_sandbox.settings(staging_table=False)
     with pytest.raises(ValueError, match="no staging table"):
-        sluice_sandbox.stage(A)
+        sluice_sandbox.stage_drafts(A)
     assert drafts.state("drafts") == []

@@ -55,13 +55,13 @@ def test_there_is_a_file_from_the_start(kal, ids, sluice_sandbox):
 )
 def test_the_content_type_is_bare(kal, sluice_sandbox, name, content_type):
     """Old clients compare it whole."""
-    file_id = sluice_sandbox.register(name, "x")["file_id"]
+    file_id = sluice_sandbox.register_file(name, "x")["file_id"]
     assert kal.get(f"files/{file_id}").headers["content-type"] == content_type
 
 
 def test_the_name_is_told(kal, sluice_sandbox):
     """For everybody in ASCII, and as it is; no name can break the header, or lead elsewhere."""
-    file_id = sluice_sandbox.register('..\\a/ü"\n.csv', "x")["file_id"]
+    file_id = sluice_sandbox.register_file('..\\a/ü"\n.csv', "x")["file_id"]
     told = kal.get(f"files/{file_id}").headers["content-disposition"]
     assert told == "attachment; filename=\"___.csv\"; filename*=UTF-8''%C3%BC%22%0A.csv"
 

@@ -34,7 +34,7 @@ def test_an_import_takes_its_time(kal, sluice_sandbox):
 
 def test_looking_can_move_the_clock(kal, sluice_sandbox):
     """So that a waiting client is done after a few looks and nobody sleeps."""
-    sluice_sandbox.settings(job_seconds=100, advance_per_look=40, progress_status="running")
+    sluice_sandbox.settings(job_seconds=100, advance_per_poll=40, running_import_status="running")
     import_id = kal.push(HYDROGEN).json()["import_id"]
     looks = [kal.get(f"imports/{import_id}").json()["import_status"] for _ in range(3)]
     assert looks == ["running", "running", "completed"]
@@ -136,9 +136,9 @@ def test_imports_that_fail_as_a_whole(kal, sluice_sandbox):
 def test_an_import_that_vanishes(kal, sluice_sandbox):
     """As does one that never was."""
     import_id = kal.push(HYDROGEN).json()["import_id"]
-    sluice_sandbox.settings(forget_imports=True)
+    sluice_sandbox.settings(imports_not_found=True)
     assert kal.get(f"imports/{import_id}").status_code == 404
-    sluice_sandbox.settings(forget_imports=False)
+    sluice_sandbox.settings(imports_not_found=False)
     assert kal.get("imports/other").status_code == 404
 
 
@@ -156,7 +156,7 @@ def test_listing(kal, sluice_sandbox):
     assert ids(is_complete=1) == done[::-1]
     assert ids(is_complete=0) == [running]
     assert [ids(page=page, page_size=3) for page in (1, 2, 3)] == [newest_first[:3], newest_first[3:], []]
-    sluice_sandbox.settings(page_size=2, first_page=0)
+    sluice_sandbox.settings(page_size=2, first_page_number=0)
     assert [ids(page=page, page_size=3) for page in (0, 1, 2)] == [newest_first[:2], newest_first[2:], []]
 
 

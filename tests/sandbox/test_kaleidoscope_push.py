@@ -31,7 +31,7 @@ def test_by_source(kal, sluice_sandbox):
     import_id = kal.post(f"push/imports/{source_id}", _push()).json()["import_id"]
     assert kal.get(f"imports/{import_id}").json()["source_id"] == source_id
     assert kal.post("push/imports/other", _push()).status_code == 404
-    sluice_sandbox.settings(any_source=True)
+    sluice_sandbox.settings(accept_any_source=True)
     assert kal.post("push/imports/other", _push()).status_code == 200
 
 
@@ -124,7 +124,7 @@ def test_unknown_key_fields(kal, sluice_sandbox):
     answer = kal.push({"batch": 1}, keys=("batch",))
     assert answer.status_code == 422
     assert "batch" in answer.json()["message"]
-    sluice_sandbox.settings(any_key_field=True)
+    sluice_sandbox.settings(create_unknown_key_fields=True)
     assert kal.result({"batch": 1}, keys=("batch",))["import_result"]["records_created"] == 1
 
 
@@ -148,7 +148,7 @@ def test_the_size_limit(kal, sluice_sandbox):
     """A body of exactly the limit passes, one byte more does not; the default is a mebibyte."""
     body = json.dumps(_push()).encode()
     headers = {**kal.headers(), "Content-Type": "application/json"}
-    sluice_sandbox.settings(body_limit=len(body))
+    sluice_sandbox.settings(max_body_bytes=len(body))
     assert kal.http.post("push/imports", content=body, headers=headers).status_code == 200
     answer = kal.http.post("push/imports", content=body + b" ", headers=headers)
     assert answer.status_code == 413
@@ -158,7 +158,7 @@ def test_the_size_limit(kal, sluice_sandbox):
         "error": "Payload Too Large",
         "message": "Request body is too large",
     }
-    sluice_sandbox.settings(body_limit=1_048_576)
+    sluice_sandbox.settings(max_body_bytes=1_048_576)
     assert kal.http.post("push/imports", content=b" " * 1_048_577, headers=headers).status_code == 413
 
 

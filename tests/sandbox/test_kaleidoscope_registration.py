@@ -100,7 +100,7 @@ def test_results_that_end_badly(desk):
 
 def test_results_are_processed_for_a_while(desk, sluice_sandbox):
     """If the setting says so: submitted, which is no end, and then the end at its time."""
-    sluice_sandbox.settings(results_seconds=10)
+    sluice_sandbox.settings(results_processing_seconds=10)
     desk.register()
     desk.results("error", message="no", records=[FAILED])
     assert (desk.listed()[0]["status"], desk.listed()[0]["record_errors"]) == ("submitted", [])
@@ -127,7 +127,7 @@ def test_nothing_leads_out_of_an_end(desk, sluice_sandbox):
 
 def test_a_second_answer_may_be_allowed(desk, sluice_sandbox):
     """By a setting, since nobody says what the real one does."""
-    sluice_sandbox.settings(results_again=True)
+    sluice_sandbox.settings(accept_repeated_results=True)
     desk.register()
     desk.results()
     assert desk.results("error", message="after all").status_code == 204
@@ -244,7 +244,7 @@ def test_a_token_is_needed(desk, path):
 def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end, errors):
     """When a job's time is over, on the sandbox's clock."""
     sluice_sandbox.settings(job_seconds=10, registrar=registrar)
-    sluice_sandbox.register("x.csv", "name\n", record_ids=["r1", "r2"])
+    sluice_sandbox.register_file("x.csv", "name\n", record_ids=["r1", "r2"])
     assert desk.listed()[0]["status"] == "pending"
     sluice_sandbox.advance(10)
     (one,) = desk.listed()
@@ -253,7 +253,7 @@ def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end
 
 def test_looking_may_move_the_clock(desk, sluice_sandbox):
     """As looking at an import does."""
-    sluice_sandbox.settings(job_seconds=3, registrar="completes", advance_per_look=1)
+    sluice_sandbox.settings(job_seconds=3, registrar="completes", advance_per_poll=1)
     desk.register()
     assert [desk.listed()[0]["status"] for _ in range(3)] == ["pending", "pending", "completed"]
 

@@ -75,14 +75,14 @@ def test_a_record_is_registered_under_the_key_that_the_registrar_gives(drafts):
     assert record["values"] == {"name": "A", "smiles": "C", "formula": "CH4"}
 
 
-@pytest.mark.parametrize("whole", ["success", "error"])
-def test_a_draft_is_registered_by_its_own_result(drafts, whole):
+@pytest.mark.parametrize("overall", ["success", "error"])
+def test_a_draft_is_registered_by_its_own_result(drafts, overall):
     """If it has one; else by the whole's."""
     first, second, third = drafts.stage(A, B, {"name": "C"})
-    drafts.answer(drafts.submit().json(), whole, _good(first), _bad(second))
+    drafts.answer(drafts.submit().json(), overall, _good(first), _bad(second))
     (listed,) = drafts.submissions()
-    assert bool(listed["record_errors"]) is (whole == "error")
-    left = {second: ("failed", "no such compound"), **({third: ("failed", None)} if whole == "error" else {})}
+    assert bool(listed["record_errors"]) is (overall == "error")
+    left = {second: ("failed", "no such compound"), **({third: ("failed", None)} if overall == "error" else {})}
     assert drafts.statuses() == left
     assert drafts.current() == list(left)
 
@@ -129,7 +129,7 @@ def test_a_second_answer(drafts):
     run = drafts.submit().json()
     drafts.answer(run, "success")
     assert _told(drafts.answer(run, "success")) == (409, "REGISTRATION_CLOSED")
-    drafts._sandbox.settings(results_again=True)
+    drafts._sandbox.settings(accept_repeated_results=True)
     assert drafts.answer(run, "success").status_code == 204
     assert drafts.state("submissions")[0]["results_received"] == 3
     assert [each["pushes"] for each in drafts.state("records")] == [1]
@@ -197,7 +197,7 @@ def test_files_and_drafts_are_listed_apart(drafts, sluice_sandbox):
     """Neither list has the other's, and a file's registration is no submission."""
     drafts.stage(A)
     run = drafts.submit().json()
-    file = sluice_sandbox.register("x.csv", "")["registration"]
+    file = sluice_sandbox.register_file("x.csv", "")["registration"]
     assert [each["id"] for each in drafts.submissions()] == [run["id"]]
     assert [each["id"] for each in drafts.kal.get(f"{drafts.at}/registrations").json()] == [file["id"]]
     assert _told(drafts.answer(file, "success")) == (404, "NOT_FOUND")
@@ -225,6 +225,6 @@ def test_a_registrar_that_answers_by_itself(drafts, sluice_sandbox, registrar, v
 def test_looking_may_move_the_clock(drafts, sluice_sandbox):
     """In either list."""
     drafts.stage(A)
-    sluice_sandbox.settings(job_seconds=2, registrar="completes", advance_per_look=1)
+    sluice_sandbox.settings(job_seconds=2, registrar="completes", advance_per_poll=1)
     drafts.submit()
     assert (len(drafts.statuses()), drafts.submissions()[0]["status"]) == (1, "completed")

@@ -29,7 +29,7 @@ def test_a_token_expires(kal, sluice_sandbox):
 
 def test_token_life_is_a_setting(kal, sluice_sandbox):
     """For tokens given out from then on."""
-    sluice_sandbox.settings(token_life=700)
+    sluice_sandbox.settings(token_lifetime=700)
     assert kal.grant().json()["expires_in"] == 700
 
 

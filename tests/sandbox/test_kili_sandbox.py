@@ -105,7 +105,7 @@ def test_differences_are_computed_from_files_against_assets(kili):
 
 def test_work_takes_its_time_and_shows_late(kili):
     """The flag comes up, the numbers move on, the flag goes down, the old summary stands until then."""
-    kili.sandbox.settings(job_seconds=30, flag_delay=5)
+    kili.sandbox.settings(job_seconds=30, busy_flag_delay=5)
     kili.ask(COMPUTE, where=kili.me)
     assert (kili.look()["isChecking"], kili.summary()) == (False, (0, 0))
     kili.sandbox.advance(6)
@@ -137,7 +137,7 @@ def test_what_is_asked_for_twice_is_done_twice(kili):
 def test_others_import_into_the_same_project(kili):
     """By control: the project's count moves, the connection's does not."""
     where = {"project": {"id": kili.ids["project_id"]}, "label": {}, "issue": {}}
-    kili.sandbox.settings(foreign_assets=7, foreign_per_look=2)
+    kili.sandbox.settings(other_assets=7, other_assets_per_count=2)
     assert [kili.ask(COUNT, where=where), kili.ask(COUNT, where=where)] == [9, 11]
     assert kili.look()["numberOfAssets"] == 0
 
@@ -147,8 +147,8 @@ def test_computing_while_computing(kili):
     kili.sandbox.settings(job_seconds=30)
     for _ in range(2):
         kili.ask(COMPUTE, where=kili.me)
-    assert kili.sandbox.state()["kili"]["connections"][0]["asked"] == ["CHECK"]
-    kili.sandbox.settings(busy_refuses=True)
+    assert kili.sandbox.state()["kili"]["connections"][0]["tasks"] == ["CHECK"]
+    kili.sandbox.settings(reject_concurrent_checks=True)
     assert "already" in kili.post(COMPUTE, where=kili.me).json()["errors"][0]["message"]
 
 

@@ -205,7 +205,7 @@ def test_unknown_things(script):
 
 def test_too_large(script, sluice_sandbox):
     """413, and no job."""
-    sluice_sandbox.settings(upload_limit=200)
+    sluice_sandbox.settings(max_upload_bytes=200)
     assert script.import_("x" * 300).status_code == 413
     assert sluice_sandbox.state()["liquid_decisions"]["jobs"] == []
 
@@ -405,7 +405,7 @@ def test_csv(filled, fields, lines):
 
 def test_several_files(filled, sluice_sandbox):
     """One or more links."""
-    sluice_sandbox.settings(export_part_rows=2)
+    sluice_sandbox.settings(export_rows_per_file=2)
     assert [names(file) for file in filled.results()] == [["Ada", "Ben"], ["Cy"]]
 
 
@@ -420,7 +420,7 @@ def test_links_expire(filled, sluice_sandbox):
 
 def test_links_to_elsewhere(filled, sluice_sandbox):
     """Signed, good for anybody, and for nobody who shows a token as well."""
-    sluice_sandbox.settings(export_links="foreign")
+    sluice_sandbox.settings(export_links="other_host")
     link = filled.status(filled.export().json()["jobId"])["links"][0]
     assert link.startswith("http://localhost:")
     assert names(filled.get(link)) == ["Ada", "Ben", "Cy"]
@@ -428,12 +428,12 @@ def test_links_to_elsewhere(filled, sluice_sandbox):
     assert filled.get(link.partition("?")[0]).status_code == 403
 
 
-@pytest.mark.parametrize(("where", "in_status"), [("links", True), ("reason", True), ("mail", False)])
+@pytest.mark.parametrize(("where", "in_status"), [("links", True), ("reason", True), ("email", False)])
 def test_the_mail_is_written_down(filled, sluice_sandbox, where, in_status):
     """Instead of sent; its links may be the only ones."""
     sluice_sandbox.settings(export_links=where)
     told = filled.status(filled.export(notificationEmail="ada@example.com").json()["jobId"])
-    (mail,) = sluice_sandbox.state()["liquid_decisions"]["mails"]
+    (mail,) = sluice_sandbox.state()["liquid_decisions"]["emails"]
     assert (mail["to"], mail["subject"], len(mail["links"])) == ("ada@example.com", "Out: Completed", 1)
     assert (mail["links"][0] in json.dumps(told)) == in_status
 

@@ -40,7 +40,7 @@ def test_web_pages_of_the_remote(kal, sluice_sandbox):
 
 def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
     """Of files and of drafts: on the first page, on the operation's, and one of its own with history and results."""
-    file = sluice_sandbox.register("compounds <1>.csv", "")["registration"]
+    file = sluice_sandbox.register_file("compounds <1>.csv", "")["registration"]
     record = {"record_id": "r7", "status": "not_found", "error_message": "no such compound"}
     path = f"operations/{file['operation_id']}/register/{file['file_id']}/results"
     kal.post(path, {"status": "error", "message": "one is missing", "records": [record]})

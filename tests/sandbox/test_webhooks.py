@@ -71,7 +71,7 @@ def receiver(sluice_sandbox):
     server = Receiver()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    sluice_sandbox.settings(webhook_url=server.url, webhook_delay=0.01)
+    sluice_sandbox.settings(webhook_url=server.url, webhook_retry_delay=0.01)
     yield server
     sluice_sandbox.reset()
     server.shutdown()
@@ -83,7 +83,7 @@ def _until_over(sluice_sandbox, count=1):
     """The deliveries, once all of them are over."""
     for _ in range(600):
         found = sluice_sandbox.state(records=False)["kaleidoscope"]["webhooks"]
-        if len(found) == count and all(each["over"] for each in found):
+        if len(found) == count and all(each["finished"] for each in found):
             return found
         time.sleep(0.02)
     raise AssertionError(found)
@@ -91,7 +91,7 @@ def _until_over(sluice_sandbox, count=1):
 
 def test_a_file_is_registered(receiver, kal, sluice_sandbox):
     """One POST of JSON, which names all and holds a link that anybody may follow."""
-    told = sluice_sandbox.register("x.csv", "name\nA\n", record_ids=["r1"])
+    told = sluice_sandbox.register_file("x.csv", "name\nA\n", record_ids=["r1"])
     (delivery,) = _until_over(sluice_sandbox)
     ((headers, body, _),) = receiver.got
     assert headers["Content-Type"] == "application/json"
@@ -106,7 +106,7 @@ def test_a_file_is_registered(receiver, kal, sluice_sandbox):
     }
     assert kal.http.get(link).content == b"name\nA\n"
     assert kal.http.get(link[:-1]).status_code == 403
-    assert (delivery["event"], delivery["tries"], delivery["last_status"]) == ("registration_submitted", 1, 200)
+    assert (delivery["event"], delivery["attempts"], delivery["last_status"]) == ("registration_submitted", 1, 200)
     assert (delivery["delivered"], delivery["url"], delivery["content"]) == (True, receiver.url, content)
     assert link not in json.dumps(sluice_sandbox.state())
 
@@ -141,16 +141,16 @@ def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
 
 def test_nobody_to_tell(kal, sluice_sandbox):
     """Without an address nothing is sent, and nothing waits."""
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     assert sluice_sandbox.state()["kaleidoscope"]["webhooks"] == []
 
 
 def test_the_secret_itself(receiver, sluice_sandbox):
     """The plain way; and no header at all without a secret."""
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     _until_over(sluice_sandbox)
     sluice_sandbox.settings(webhook_secret=SECRET)
-    sluice_sandbox.register("y.csv", "")
+    sluice_sandbox.register_file("y.csv", "")
     _until_over(sluice_sandbox, 2)
     assert [headers.get("X-Sluice-Secret") for headers, _, _ in receiver.got] == [None, SECRET]
     assert not [name for headers, _, _ in receiver.got for name in headers if "Signature" in name]
@@ -159,7 +159,7 @@ def test_the_secret_itself(receiver, sluice_sandbox):
 def test_a_signature(receiver, sluice_sandbox):
     """Over the time and the body; the secret does not travel. The time is the real one, whatever the sandbox's says."""
     sluice_sandbox.settings(webhook_secret=SECRET, webhook_signing="hmac", clock_advance=5000)
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     _until_over(sluice_sandbox)
     ((headers, body, _),) = receiver.got
     stamp = headers["X-Sluice-Timestamp"]
@@ -173,9 +173,9 @@ def test_a_signature(receiver, sluice_sandbox):
 def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
     """Whatever the answer was, if it was not 2xx, or if there was none; later and later; the same body each time."""
     receiver.statuses = [*first, 202]
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     (delivery,) = _until_over(sluice_sandbox)
-    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (4, 202, True)
+    assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (4, 202, True)
     assert len({body for _, body, _ in receiver.got}) == 1
     times = [at for _, _, at in receiver.got]
     gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -186,19 +186,19 @@ def test_given_up_in_the_end(receiver, sluice_sandbox):
     """After as many tries as the setting says."""
     sluice_sandbox.settings(webhook_retries=2)
     receiver.statuses = [500] * 10
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     (delivery,) = _until_over(sluice_sandbox)
-    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (3, 500, False)
+    assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (3, 500, False)
     assert len(receiver.got) == 3
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x?token=1", "nonsense", "ftp://127.0.0.1/"])
 def test_an_address_where_nobody_is(sluice_sandbox, url):
     """Told with a reason; its query, which may hold a secret, is not shown."""
-    sluice_sandbox.settings(webhook_url=url, webhook_retries=1, webhook_delay=0.01)
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.settings(webhook_url=url, webhook_retries=1, webhook_retry_delay=0.01)
+    sluice_sandbox.register_file("x.csv", "")
     (delivery,) = _until_over(sluice_sandbox)
-    assert (delivery["tries"], delivery["last_status"], delivery["delivered"]) == (2, None, False)
+    assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (2, None, False)
     assert delivery["last_error"]
     assert "token" not in delivery["url"]
 
@@ -206,7 +206,7 @@ def test_an_address_where_nobody_is(sluice_sandbox, url):
 def test_sent_twice_on_purpose(receiver, sluice_sandbox):
     """As any sender that must not lose one does at times."""
     sluice_sandbox.settings(webhook_duplicates=2)
-    sluice_sandbox.register("x.csv", "")
+    sluice_sandbox.register_file("x.csv", "")
     found = _until_over(sluice_sandbox, 3)
     assert len({each["id"] for each in found}) == 3
     assert len(receiver.got) == 3
@@ -217,17 +217,17 @@ def test_a_burst(receiver, sluice_sandbox):
     """Many files at once, by so many senders and no more; each is delivered once, also those refused at first."""
     receiver.delay = 0.02
     receiver.statuses = [500] * 7
-    file_ids = sluice_sandbox.burst(files=60, senders=5)
+    file_ids = sluice_sandbox.burst(files=60, concurrency=5)
     found = _until_over(sluice_sandbox, 60)
     assert all(each["delivered"] for each in found)
-    assert sum(each["tries"] for each in found) == 67
+    assert sum(each["attempts"] for each in found) == 67
     taken = Counter(json.loads(body)["file_id"] for _, body, _ in receiver.got)
     assert set(taken) == set(file_ids)
     assert receiver.most_busy == 5
     assert len(sluice_sandbox.state()["kaleidoscope"]["registrations"]) == 60
 
 
-@pytest.mark.parametrize("wrong", [{"files": 0}, {"senders": 0}, {"files": "x"}, {"files": True}, {"other": 1}, []])
+@pytest.mark.parametrize("wrong", [{"files": 0}, {"concurrency": 0}, {"files": "x"}, {"files": True}, {"other": 1}, []])
 def test_a_burst_that_makes_no_sense(sluice_sandbox, wrong):
     """Is refused with a reason."""
     with pytest.raises(ValueError, match=r"\w"):
@@ -237,8 +237,8 @@ def test_a_burst_that_makes_no_sense(sluice_sandbox, wrong):
 def test_a_reset_ends_them_all(receiver, sluice_sandbox):
     """What waits for its next try, and what is on its way."""
     receiver.statuses = [500] * 100
-    sluice_sandbox.settings(webhook_retries=100, webhook_delay=0.05)
-    sluice_sandbox.burst(files=10, senders=2)
+    sluice_sandbox.settings(webhook_retries=100, webhook_retry_delay=0.05)
+    sluice_sandbox.burst(files=10, concurrency=2)
     while len(receiver.got) < 10:
         time.sleep(0.005)
     receiver.delay = 0.2
@@ -255,7 +255,7 @@ def test_stopping_the_sandbox_ends_them_all(capfd):
     """At once and without a word, whatever is on its way: here to somebody who never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with Sandbox(settings={"webhook_url": url, "webhook_senders": 3}) as sandbox:
+        with Sandbox(settings={"webhook_url": url, "webhook_concurrency": 3}) as sandbox:
             httpx.post(f"{sandbox.url}/control/kaleidoscope/burst", json={"files": 9}).raise_for_status()
             silent.accept()[0].close()
             began = time.monotonic()

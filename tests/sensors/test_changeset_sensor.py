@@ -39,7 +39,7 @@ def wait(airflow, fin):
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
 def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
     """Through every word that is not an end; the sensor itself submits nothing."""
-    sluice_sandbox.settings(job_seconds=20, changeset_status=word)
+    sluice_sandbox.settings(job_seconds=20, running_changeset_status=word)
     changeset_id = fin.change(SYM).json()["changesetId"]
     life = wait(changeset_id, **mode).go()
     assert life.state == "success", life.error
@@ -50,7 +50,7 @@ def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
 @EVERY_MODE
 def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
     """404 right after its creation is not an end."""
-    sluice_sandbox.settings(job_seconds=0, late_changesets=3)
+    sluice_sandbox.settings(job_seconds=0, changeset_not_found_polls=3)
     assert wait(fin.change(SYM).json()["changesetId"], **mode).go().state == "success"
 
 
@@ -65,7 +65,7 @@ def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
 )
 def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error):
     """Its error in full; tried again only where a new changeset may cure it."""
-    sluice_sandbox.settings(fail_changesets=1, changeset_error=kind, job_seconds=5)
+    sluice_sandbox.settings(fail_changesets=1, changeset_error_type=kind, job_seconds=5)
     life = wait(fin.change(SYM).json()["changesetId"], **mode).go()
     assert (life.state, type(life.error)) == (state, error)
     assert f"{kind} The sandbox was told to let this changeset fail" in str(life.error)

@@ -146,7 +146,7 @@ def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, k
 
 def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
     """While somebody else computes Kili may refuse, and an answer may be lost."""
-    kili.settings(job_seconds=30, flag_delay=15, busy_refuses=True)
+    kili.settings(job_seconds=30, busy_flag_delay=15, reject_concurrent_checks=True)
     kili.trouble(drop="after", skip=4, times=1)
     life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).go()
     assert (life.state, life.result["to_add"]) == ("success", 3)

@@ -10,11 +10,11 @@ from sluice_sandbox.kili.service import Kili
 from sluice_sandbox.liquid_decisions.service import LiquidDecisions
 
 if TYPE_CHECKING:
-    from sluice_sandbox.kaleidoscope.registrations import Case
+    from sluice_sandbox.kaleidoscope.registrations import Registration
     from sluice_sandbox.kaleidoscope.store import Import
     from sluice_sandbox.kili.store import Connection, Task
     from sluice_sandbox.liquid_decisions.store import Job
-    from sluice_sandbox.service import Remote
+    from sluice_sandbox.service import MockService
 
 
 class ServiceJob(NamedTuple):
@@ -43,7 +43,7 @@ class ServiceJob(NamedTuple):
     done: int
 
 
-class ServiceCase(NamedTuple):
+class ServiceRegistration(NamedTuple):
     """A registration of a file, or a submission of drafts.
 
     :param results_received: how often results came for it, refused ones included
@@ -80,19 +80,19 @@ class ServiceConnection(NamedTuple):
     last_check: float | None
 
 
-def jobs(remote: Remote) -> list[ServiceJob]:
+def jobs(remote: MockService) -> list[ServiceJob]:
     """All jobs, in the order in which they were submitted."""
     if isinstance(remote, Kaleidoscope):
         here = remote.workspace
-        now = here.stage.clock.now()
+        now = here.context.clock.now()
         found = [_import(each, now) for each in here.store.imports.values()]
-        return [*found, *(_case_job(each) for each in here.cases.by_id.values())]
+        return [*found, *(_registration_job(each) for each in here.registrations.by_id.values())]
     if isinstance(remote, Kili):
         connections = remote.store.connections.values()
         tasks = [_task(connection, task) for connection in connections for task in connection.history]
         return sorted(tasks, key=lambda job: job.started_at)
     if isinstance(remote, LiquidDecisions):
-        now = remote.stage.clock.now()
+        now = remote.context.clock.now()
         return [_batch_job(each, now) for each in remote.store.jobs.values()]
     assert isinstance(remote, FinSpace)
     return [
@@ -128,10 +128,20 @@ def _import(job: Import, now: float) -> ServiceJob:
     return ServiceJob(job.id, kind, job.set_name or "", state, job.done, at, False, tuple(job.keys), len(job.records))
 
 
-def _case_job(case: Case) -> ServiceJob:
-    done = len(case.record_ids) if case.over else 0
-    mark, records = case.file_id or "", tuple(case.record_ids)
-    return ServiceJob(case.id, case.kind, mark, case.status, case.over, case.created_at, False, records, done)
+def _registration_job(registration: Registration) -> ServiceJob:
+    done = len(registration.record_ids) if registration.over else 0
+    mark, records = registration.file_id or "", tuple(registration.record_ids)
+    return ServiceJob(
+        registration.id,
+        registration.kind,
+        mark,
+        registration.status,
+        registration.over,
+        registration.created_at,
+        False,
+        records,
+        done,
+    )
 
 
 def _task(connection: Connection, task: Task) -> ServiceJob:
@@ -159,17 +169,17 @@ def _batch_job(job: Job, now: float) -> ServiceJob:
 # --- one service at a time
 
 
-def pushes(remote: Remote) -> dict[tuple[str, ...], int]:
+def pushes(remote: MockService) -> dict[tuple[str, ...], int]:
     """Kaleidoscope: how often each record was written, by the values of its key."""
     assert isinstance(remote, Kaleidoscope)
     return {tuple(each.key.values()): each.pushes for each in remote.workspace.store.records.values()}
 
 
-def cases(remote: Remote) -> list[ServiceCase]:
+def registrations(remote: MockService) -> list[ServiceRegistration]:
     """Kaleidoscope: registrations and submissions, oldest first."""
     assert isinstance(remote, Kaleidoscope)
     return [
-        ServiceCase(
+        ServiceRegistration(
             each.id,
             each.kind,
             each.status,
@@ -180,18 +190,18 @@ def cases(remote: Remote) -> list[ServiceCase]:
             each.results_received,
             tuple(status for _at, status, _message in each.history),
         )
-        for each in remote.workspace.cases.by_id.values()
+        for each in remote.workspace.registrations.by_id.values()
     ]
 
 
-def drafts(remote: Remote) -> list[ServiceDraft]:
+def drafts(remote: MockService) -> list[ServiceDraft]:
     """Kaleidoscope: all drafts there ever were, oldest first."""
     assert isinstance(remote, Kaleidoscope)
     found = remote.workspace.drafts.by_id.values()
     return [ServiceDraft(each.id, tuple(each.record.key.values()), each.archived) for each in found]
 
 
-def connections(remote: Remote) -> list[ServiceConnection]:
+def connections(remote: MockService) -> list[ServiceConnection]:
     """Kili: all connections, the one of the start first."""
     assert isinstance(remote, Kili)
     return [
@@ -208,14 +218,14 @@ def connections(remote: Remote) -> list[ServiceConnection]:
     ]
 
 
-def items(remote: Remote) -> dict[tuple[str, str], int]:
+def items(remote: MockService) -> dict[tuple[str, str], int]:
     """Liquid Decisions: how often each item arrived, by its type and key; those of the start never did."""
     assert isinstance(remote, LiquidDecisions)
     types = remote.store.items.items()
     return {(name, key): item.arrivals for name, found in types for key, item in found.items()}
 
 
-def files(remote: Remote) -> dict[tuple[str, str], int]:
+def files(remote: MockService) -> dict[tuple[str, str], int]:
     """FinSpace: the sizes of all files, by database and path."""
     assert isinstance(remote, FinSpace)
     store = remote.store
@@ -223,10 +233,10 @@ def files(remote: Remote) -> dict[tuple[str, str], int]:
     return {(name, path): size for name, sizes in found for path, size in sizes.items()}
 
 
-def everything(remote: Remote) -> tuple[Any, ...]:
+def everything(remote: MockService) -> tuple[Any, ...]:
     """All of the above that there is of a service, to be compared as a whole."""
     more: dict[type, tuple[Any, ...]] = {
-        Kaleidoscope: (pushes, cases, drafts),
+        Kaleidoscope: (pushes, registrations, drafts),
         Kili: (connections,),
         LiquidDecisions: (items,),
         FinSpace: (files,),

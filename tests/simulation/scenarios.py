@@ -73,7 +73,7 @@ def _export_spec(_sim: Simulation) -> ExportJob:
         filters_style="json",
         template=lambda: None,
         row_header=None,
-        landing=None,
+        atomic_file=None,
         item_type="Account",
         job_name="Accounts",
         content_type="json",
@@ -262,10 +262,10 @@ def _with_drafts(world: World) -> None:
 
 
 def _submitted(sim: Simulation) -> Iterator[str]:
-    if len(sim.world.cases()) > sim.asked:
-        yield f"{len(sim.world.cases())} submissions, and the user asked {sim.asked} times"
-    if sim.succeeded and sim.world.cases()[-1].id != sim.result["submission_id"]:  # type: ignore[index]
-        yield f"the task succeeded and the submissions are {sim.world.cases()}"
+    if len(sim.world.registrations()) > sim.asked:
+        yield f"{len(sim.world.registrations())} submissions, and the user asked {sim.asked} times"
+    if sim.succeeded and sim.world.registrations()[-1].id != sim.result["submission_id"]:  # type: ignore[index]
+        yield f"the task succeeded and the submissions are {sim.world.registrations()}"
 
 
 def _register_spec(_sim: Simulation) -> RegisterFileJob:
@@ -273,9 +273,9 @@ def _register_spec(_sim: Simulation) -> RegisterFileJob:
 
 
 def _registered(sim: Simulation) -> Iterator[str]:
-    if len(sim.world.cases()) > 1:
-        yield f"the file was registered {len(sim.world.cases())} times"
-    if sim.succeeded and not sim.world.cases():
+    if len(sim.world.registrations()) > 1:
+        yield f"the file was registered {len(sim.world.registrations())} times"
+    if sim.succeeded and not sim.world.registrations():
         yield "the task succeeded and the file is not registered"
 
 

@@ -275,7 +275,7 @@ class Simulation:
             yield "a user ended the task, nothing else went wrong, and its job goes on"
 
     def _cancellable(self, kind: str) -> bool:
-        kinds = self.world.hook.kinds
+        kinds = self.world.hook.job_types
         return self.scenario.cancel_on_kill and kind in kinds and kinds[kind].cancel is not None
 
     def _check_cancelled(self) -> Iterator[str]:
@@ -357,7 +357,7 @@ class Worker(Acting):
         scenario = sim.scenario
         self.spec = scenario.spec(sim)
         self.spec.log = _Silent()
-        kinds = sim.world.hook.kind
+        kinds = sim.world.hook.job_type
         self.storage = RecordStorage(Store(sim.ti, ti_id))
         self.lifecycle = Lifecycle(
             self.spec.service,
@@ -410,7 +410,7 @@ class Worker(Acting):
             sim.tell(f"the try fails: {type(error).__name__}: {error}"[:300])
             if isinstance(error, OutcomeUnknown) and sim.scenario.can_be_asked:
                 sim.wrong.append(f"the task fails though its job can be found: {error}")
-            sim.ended(self.ti_id, "failed", retry=not error.hopeless)
+            sim.ended(self.ti_id, "failed", retry=error.retryable)
         except Rejected as error:
             sim.tell(f"the try fails: {error}")
             sim.ended(self.ti_id, "failed")
@@ -578,7 +578,7 @@ class Trigger(Acting):
 
     def run(self) -> Process:
         sim = self.sim
-        job_type = sim.world.hook.kind(self.ref.kind)
+        job_type = sim.world.hook.job_type(self.ref.kind)
         timeout = sim.scenario.options.timeout
         flow = min_duration(watch(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
         try:
@@ -637,7 +637,7 @@ class Trigger(Acting):
 
     def on_kill(self) -> Generator[float, None, None]:
         sim = self.sim
-        job_type = sim.world.hook.kind(self.ref.kind)
+        job_type = sim.world.hook.job_type(self.ref.kind)
         if job_type.cancel is None or not sim.scenario.cancel_on_kill:
             return
         asked = sim.choices.opportunity(("airflow cannot be asked",))

@@ -14,14 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from sluice_sandbox.service import Refused
+from sluice_sandbox.service import ErrorResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.responses import Response
 
-    from sluice_sandbox.service import Remote
+    from sluice_sandbox.service import MockService
 
     Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 class Service:
     """One service of the sandbox. A request goes to the route that Starlette's router would choose."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: MockService) -> None:
         self.remote = remote
         self._prefix = f"/{remote.path}"
         self._routes = [(route.methods, route.path_regex.match, route) for route in remote.routes()]
@@ -75,7 +75,7 @@ class Service:
         }
         try:
             response = finish(endpoint(_Received(scope, arrival.body)))
-        except Refused as no:
+        except ErrorResponse as no:
             response = no.response
         except HTTPException as no:
             response = PlainTextResponse(no.detail, no.status_code)

@@ -21,7 +21,7 @@ from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.http.flow import Request
 from sluice_sandbox.app import create_app
-from sluice_sandbox.context import Stage
+from sluice_sandbox.context import Context
 from sluice_sandbox.finspace.files import Folders, JobFailed
 from sluice_sandbox.finspace.store import ENVIRONMENT
 from sluice_sandbox.kaleidoscope.store import OPERATION
@@ -140,13 +140,21 @@ def test_drafts_are_staged_submitted_and_registered():
     assert [(draft.key, draft.archived) for draft in drafts] == [(("Aspirin",), ""), (("TNT",), "")]
     submission = world.run(kaleidoscope_registration.submit_drafts(OPERATION))
     world.advance(10)
-    (case,) = world.cases()
-    assert (case.id, case.kind, case.status, case.over) == (submission["id"], "registration", "completed", True)
-    assert (case.record_ids, case.statuses) == (tuple(draft.id for draft in drafts), ("submitted", "completed"))
-    again = kaleidoscope_registration.submit_submission_results(OPERATION, case.id, "success")
+    (registration,) = world.registrations()
+    assert (registration.id, registration.kind, registration.status, registration.over) == (
+        submission["id"],
+        "registration",
+        "completed",
+        True,
+    )
+    assert (registration.record_ids, registration.statuses) == (
+        tuple(draft.id for draft in drafts),
+        ("submitted", "completed"),
+    )
+    again = kaleidoscope_registration.submit_submission_results(OPERATION, registration.id, "success")
     with pytest.raises(Conflict):
         world.run(again)
-    assert world.cases()[0].results_received == 1
+    assert world.registrations()[0].results_received == 1
     assert {draft.archived for draft in world.drafts()} == {"registered"}
     assert [(job.kind, job.state, job.done) for job in world.jobs()] == [
         ("draft import", "completed", 2),
@@ -154,21 +162,21 @@ def test_drafts_are_staged_submitted_and_registered():
     ]
 
 
-@pytest.mark.parametrize("links", ["links", "foreign"])
+@pytest.mark.parametrize("links", ["links", "other_host"])
 def test_an_export_is_fetched(links):
     """What a link leads to is streamed into its place, with credentials or without."""
     world = World("liquid_decisions", export_links=links)
     job_id = world.run(liquid_decisions.export("Account", "all", "application/json"))
     world.advance(10)
-    landing = Landing()
+    atomic_file = AtomicFile()
     (link,) = liquid_decisions.job_of(world.run(liquid_decisions.get_job(job_id))).links
-    world.run(liquid_decisions.fetch(link, landing))
-    assert [each["data"]["id"] for each in json.loads(landing.kept)] == ["A-1", "A-2"]
+    world.run(liquid_decisions.fetch(link, atomic_file))
+    assert [each["data"]["id"] for each in json.loads(atomic_file.kept)] == ["A-1", "A-2"]
     (job,) = world.jobs()
     assert (job.kind, job.mark, job.done) == ("export", "all", 1)
 
 
-class Landing:
+class AtomicFile:
     """Where a file lands in memory."""
 
     kept = b""
@@ -178,18 +186,18 @@ class Landing:
         self.file.close = lambda: None
         return self.file
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         self.kept = self.file.getvalue()
 
-    def drop(self) -> None:
+    def rollback(self) -> None:
         self.kept = b""
 
 
 def test_a_file_of_the_service_is_downloaded():
     """Kaleidoscope streams its files part by part."""
-    world, landing = World("kaleidoscope"), Landing()
-    world.exchange(Request("GET", f"files/{FIRST_FILE}", into=landing))
-    assert landing.kept.startswith(b"name,smiles")
+    world, atomic_file = World("kaleidoscope"), AtomicFile()
+    world.exchange(Request("GET", f"files/{FIRST_FILE}", into=atomic_file))
+    assert atomic_file.kept.startswith(b"name,smiles")
 
 
 def test_the_blocking_hook_goes_through_the_world():
@@ -205,7 +213,7 @@ def test_the_blocking_hook_goes_through_the_world():
 
 def test_a_token_that_runs_out_is_replaced():
     """Tokens live on the virtual clock, on both sides."""
-    world = World("kaleidoscope", token_life=100)
+    world = World("kaleidoscope", token_lifetime=100)
     for _ in range(5):
         assert world.exchange(PUSH).status == 200
         world.advance(60)
@@ -220,7 +228,7 @@ def test_a_refused_connection_reaches_nobody():
     world = World("kaleidoscope")
     with pytest.raises(Unreachable) as caught:
         world.exchange(PUSH, REFUSED)
-    assert not caught.value.sent
+    assert not caught.value.maybe_applied
     assert (world.jobs(), world.log[-1].status) == ([], 0)
 
 
@@ -230,7 +238,7 @@ def test_a_lost_request_may_have_been_done(fate, jobs):
     world = World("kaleidoscope")
     with pytest.raises(Unreachable) as caught:
         world.exchange(PUSH, fate)
-    assert caught.value.sent
+    assert caught.value.maybe_applied
     assert len(world.jobs()) == jobs
 
 
@@ -239,7 +247,7 @@ def test_a_late_request_lands_at_its_time():
     world = World("kaleidoscope")
     with pytest.raises(Unreachable, match="ReadTimeout") as caught:
         world.exchange(PUSH, late(90))
-    assert caught.value.sent
+    assert caught.value.maybe_applied
     world.advance(89.9)
     assert world.jobs() == []
     assert world.next_landing == START + 90
@@ -335,11 +343,11 @@ def test_the_answers_are_those_of_the_whole_application(service):
     finally:
         del world._place.service.answer
     clock = [START]
-    stage = Stage(lambda: clock[0])
-    remote = SERVICES[service](stage)
-    stage.ids.seed(5)
+    context = Context(lambda: clock[0])
+    remote = SERVICES[service](context)
+    context.ids.seed(5)
     remote.reset()
-    app = create_app(stage, [remote], lambda _scope: None)
+    app = create_app(context, [remote], lambda _scope: None)
     for at, arrival, answer in seen:
         clock[0] = at
         assert asyncio.run(whole(app, arrival)) == answer

@@ -31,7 +31,7 @@ from sluice_provider.http import auth
 from sluice_provider.http import drivers as drive
 from sluice_provider.http.client_config import ConnectionFields
 from sluice_provider.http.flow import Flow, Request, Response, Sleep
-from sluice_sandbox.context import Stage
+from sluice_sandbox.context import Context
 from sluice_sandbox.finspace.service import FinSpace
 from sluice_sandbox.kaleidoscope.service import Kaleidoscope
 from sluice_sandbox.kili.service import Kili
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from sluice_provider.hooks.base import SluiceHook
     from sluice_provider.http.flow import Blocking
-    from sluice_sandbox.service import Remote
+    from sluice_sandbox.service import MockService
     from sluice_sandbox.settings import Settings
 
 T = TypeVar("T")
@@ -55,11 +55,11 @@ T = TypeVar("T")
 START = 1_780_000_000.0
 """When every world begins: 2026-05-28 20:26:40 UTC."""
 
-SERVICES: dict[str, Callable[[Stage], Remote]] = {
+SERVICES: dict[str, Callable[[Context], MockService]] = {
     "kaleidoscope": Kaleidoscope,
-    "kili": lambda stage: Kili(stage, MemoryBucket),
+    "kili": lambda context: Kili(context, MemoryBucket),
     "liquid_decisions": LiquidDecisions,
-    "finspace": lambda stage: FinSpace(stage, MemoryFolders()),
+    "finspace": lambda context: FinSpace(context, MemoryFolders()),
 }
 
 
@@ -190,7 +190,7 @@ class World:
             raise RuntimeError("another World has taken the place of this one")
         self._fate, self._call = fate, call
         try:
-            return drive._exchange(self._place.client, call)
+            return drive._send(self._place.client, call)
         except httpx.RequestError as error:
             raise drive._unreachable(call, error) from None
         finally:
@@ -219,7 +219,7 @@ class World:
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         """The network. A request for a token is never in trouble."""
-        if drive.GRANT in request.extensions:
+        if drive.TOKEN_REQUEST in request.extensions:
             return _response(self._place.service.answer(arrival_of(request)))
         fate, name = self._fate, str(self._call or f"{request.method} {request.url.path}")
         answer = self._befall(request, fate, name)
@@ -241,7 +241,7 @@ class World:
             elif fate.arrives is not None:
                 heapq.heappush(self._late, (self.now + fate.arrives, next(self._numbers), name, arrival))
         if fate.status == 429:
-            return answer_of(self._place.remote.throttled(fate.retry_after), {"type": "http"})
+            return answer_of(self._place.remote.rate_limited_response(fate.retry_after), {"type": "http"})
         return Answer(fate.status, [(b"content-type", b"text/plain")], b"") if fate.status else answer
 
     def _note(self, name: str, fate: str, code: int) -> None:
@@ -250,14 +250,14 @@ class World:
     # -- what the service knows
 
     @property
-    def remote(self) -> Remote:
+    def remote(self) -> MockService:
         """The service itself, for what has no method here."""
         return self._place.remote
 
     @property
     def settings(self) -> Settings:
         """Of the sandbox; each may be set at any time."""
-        return self._place.stage.settings
+        return self._place.context.settings
 
     @property
     def hook(self) -> SluiceHook:
@@ -277,9 +277,9 @@ class World:
         """Kaleidoscope: how often each record was written, by the values of its key."""
         return ledger.pushes(self.remote)
 
-    def cases(self) -> list[ledger.ServiceCase]:
+    def registrations(self) -> list[ledger.ServiceRegistration]:
         """Kaleidoscope: registrations and submissions."""
-        return ledger.cases(self.remote)
+        return ledger.registrations(self.remote)
 
     def drafts(self) -> list[ledger.ServiceDraft]:
         """Kaleidoscope: all drafts there ever were."""
@@ -310,8 +310,8 @@ class _Place:
     """What all worlds of one service share: the sandbox, which is reset for each, and the provider's client."""
 
     def __init__(self, service: str) -> None:
-        self.stage = Stage(_time, seed=0)
-        self.remote = SERVICES[service](self.stage)
+        self.context = Context(_time, seed=0)
+        self.remote = SERVICES[service](self.context)
         self.service = Service(self.remote)
         conn_id, connection = self.remote.connection(Address("127.0.0.1", 80))
         named = (connection.get(name) for name in ("host", "port", "login", "password"))
@@ -319,7 +319,7 @@ class _Place:
         self.hook = hook_for(service, conn_id)
         # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked):
-            place = self.hook.place(self.fields)
+            place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
         self.client = Client(lambda request: _world()._send(request), options)
         self.hook.fields = lambda: self.fields  # type: ignore[method-assign]
@@ -327,12 +327,12 @@ class _Place:
 
     def begin(self, seed: int | str, settings: dict[str, Any]) -> None:
         """As at the start."""
-        auth.forget_tokens()
+        auth.clear_token_caches()
         self.hook.sleep = _sleep
-        self.stage.ids.seed(seed)
-        self.stage.reset()
+        self.context.ids.seed(seed)
+        self.context.reset()
         if settings:
-            self.stage.settings.change(settings)
+            self.context.settings.change(settings)
         self.remote.reset()
 
 

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.input_files import InputFile, Landing, storage_path
+from sluice_provider.sources.input_files import AtomicFile, InputFile, storage_path
 
 
 @pytest.fixture
@@ -99,41 +99,41 @@ def test_whole_or_not_at_all(tmp_path, far_away, folder):
     """Under a temporary name until it is kept; then in place of what was there."""
     place = folder.format(str(tmp_path).lstrip("/") if "memory" in folder else tmp_path)
     for content in (b"one", b"two"):
-        landing = Landing(place, "x.csv")
-        with landing.begin() as file:
+        atomic_file = AtomicFile(place, "x.csv")
+        with atomic_file.begin() as file:
             file.write(content)
         part, *whole = sorted(PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir())
         assert part.startswith(".x.csv.")
         assert part.endswith(".part")
         assert whole == (["x.csv"] if content == b"two" else [])
-        landing.keep()
-        assert storage_path(landing.path, "destination").read_bytes() == content
+        atomic_file.commit()
+        assert storage_path(atomic_file.path, "destination").read_bytes() == content
     assert [PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir()] == ["x.csv"]
 
 
 def test_two_at_once(tmp_path):
     """A zombie, or a second run: each file is whole, and the last one stays."""
-    one, two = Landing(str(tmp_path), "x.csv"), Landing(str(tmp_path), "x.csv")
+    one, two = AtomicFile(str(tmp_path), "x.csv"), AtomicFile(str(tmp_path), "x.csv")
     with one.begin() as first:
         first.write(b"one, and more")
         with two.begin() as second:
             second.write(b"two")
-    one.keep()
+    one.commit()
     assert (tmp_path / "x.csv").read_bytes() == b"one, and more"
-    two.keep()
+    two.commit()
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x.csv", b"two")]
 
 
 def test_dropped(tmp_path):
     """Nothing remains, also of what was never begun."""
-    landing = Landing(str(tmp_path), "x.csv")
-    landing.drop()
-    landing.begin().close()
-    landing.drop()
+    atomic_file = AtomicFile(str(tmp_path), "x.csv")
+    atomic_file.rollback()
+    atomic_file.begin().close()
+    atomic_file.rollback()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nowhere_to_land(file):
     """A file is no folder."""
     with pytest.raises(InvalidInput, match=r"destination: .* cannot be written to"):
-        Landing(str(file), "x.csv").begin()
+        AtomicFile(str(file), "x.csv").begin()

@@ -74,7 +74,7 @@ def test_a_full_disk(monkeypatch, rows):
     monkeypatch.setattr(module, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
     with pytest.raises(InvalidInput, match=r"No space left on device.*Nothing was sent.*TMPDIR") as full:
         filled(rows)
-    assert not full.value.hopeless
+    assert full.value.retryable
 
 
 def test_no_place_for_temporary_files(folder, monkeypatch):

@@ -67,7 +67,7 @@ def test_it_says_when_the_time_is_up(push, remote):
     remote.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
     assert event["verdict"] == "timed_out"
-    assert "the limit is 20 s" in event["message"]
+    assert "the timeout is 20 s" in event["message"]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])

@@ -112,7 +112,7 @@ NONSENSE = {
 def test_what_was_not_stored_is_told_again(sandbox):
     """The triggerer dies after firing: the next one fires the same events, with the same identities."""
     store = Store()
-    files = {sandbox.register(f"{number}.csv", "name\nC\n")["file_id"] for number in range(3)}
+    files = {sandbox.register_file(f"{number}.csv", "name\nC\n")["file_id"] for number in range(3)}
 
     async def scenario():
         async with alive() as first:
@@ -135,7 +135,7 @@ def test_what_was_not_stored_is_told_again(sandbox):
 def test_what_was_stored_is_not_told_again(sandbox):
     """Only what came meanwhile."""
     store = Store()
-    sandbox.register("1.csv", "name\nC\n")
+    sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
         async with alive() as first:
@@ -143,7 +143,7 @@ def test_what_was_stored_is_not_told_again(sandbox):
             _, _, seq = await first.next()
             first.manager.confirm_persisted([seq])
             await asyncio.sleep(1)
-        new = sandbox.register("2.csv", "name\nC\n")["file_id"]
+        new = sandbox.register_file("2.csv", "name\nC\n")["file_id"]
         async with alive() as second:
             second.start(watcher(sandbox), store)
             _, told, _ = await second.next()
@@ -161,9 +161,9 @@ def test_watchers_of_a_connection_share_their_looks(sandbox):
             triggerer.start(watcher(sandbox, event_types=["registration_submitted"]), files)
             triggerer.start(watcher(sandbox, event_types=["registration_drafts_submitted"]), drafts)
             triggerer.start(watcher(sandbox), Store())
-            sandbox.register("1.csv", "name\nC\n")
-            sandbox.stage({"name": "Aspirin"}, submit="registration")
-            sandbox.stage({"name": "Caffeine"}, submit="validation")
+            sandbox.register_file("1.csv", "name\nC\n")
+            sandbox.stage_drafts({"name": "Aspirin"}, submit="registration")
+            sandbox.stage_drafts({"name": "Caffeine"}, submit="validation")
             found = {}
             while len({(who, each["event"]) for who, told in found.items() for each in told}) < 5:
                 who, told, seq = await triggerer.next()
@@ -190,7 +190,7 @@ def test_a_bad_look_is_not_the_end(sandbox, fault):
     store = Store()
     store.broken = 1
     sandbox.faults([{"method": "GET", "path": "/registrations$", "times": 1, **fault}])
-    sandbox.register("1.csv", "name\nC\n")
+    sandbox.register_file("1.csv", "name\nC\n")
 
     async def scenario():
         async with alive() as triggerer:
@@ -204,7 +204,7 @@ def test_a_bad_look_is_not_the_end(sandbox, fault):
 
 def test_without_shared_streams_it_looks_for_itself(sandbox):
     """Airflow before 3.3 calls `run`."""
-    file_id = sandbox.register("1.csv", "name\nC\n")["file_id"]
+    file_id = sandbox.register_file("1.csv", "name\nC\n")["file_id"]
 
     async def scenario():
         events = watcher(sandbox).run()

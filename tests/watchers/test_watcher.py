@@ -89,7 +89,7 @@ def looked(sandbox):
 def test_a_registration_reaches_a_run(airflow, sandbox):
     """And two watchers of one connection look once."""
     airflow.wait("the watchers to look", lambda: looked(sandbox) or None, 90)
-    file_id = sandbox.register("one.csv", "name\nC1\n")["file_id"]
+    file_id = sandbox.register_file("one.csv", "name\nC1\n")["file_id"]
     airflow.wait("the file to reach a run", lambda: file_id in told(airflow)[0] or None, 60)
     sandbox.requests(clear=True)
     time.sleep(10)
@@ -101,7 +101,7 @@ def test_none_is_lost_when_the_triggerer_dies(airflow, sandbox):
     before, files = len(airflow.runs("watched")), []
     for life, delay in enumerate((0.0, 0.7, 1.4), 2):
         for number in range(FILES // 3):
-            files.append(sandbox.register(f"burst-{life}-{number}.csv", "name\nC1\n")["file_id"])
+            files.append(sandbox.register_file(f"burst-{life}-{number}.csv", "name\nC1\n")["file_id"])
             time.sleep(0.1)
         time.sleep(delay)
         for pid in triggerers(airflow):
@@ -125,7 +125,7 @@ def test_what_airflow_leaves_lying_is_told_again(airflow, sandbox):
     has no next one: then the watcher tells of it again, as nobody has answered it."""
     before, files = len(airflow.runs("watched")), []
     for number in range(8):
-        files.append(sandbox.register(f"slow-{number}.csv", "name\nC1\n")["file_id"])
+        files.append(sandbox.register_file(f"slow-{number}.csv", "name\nC1\n")["file_id"])
         time.sleep(1.1)
     began = time.monotonic()
     airflow.wait("all of them to reach a run", lambda: set(files) <= told(airflow)[0] or None, 60)
@@ -137,7 +137,7 @@ def test_what_airflow_leaves_lying_is_told_again(airflow, sandbox):
 
 def test_what_was_told_is_in_the_store(airflow, sandbox):
     """And what is over is forgotten: the next telling leaves only itself in the memory."""
-    file_id = sandbox.register("last.csv", "name\nC1\n")["file_id"]
+    file_id = sandbox.register_file("last.csv", "name\nC1\n")["file_id"]
     airflow.wait("the last file to reach a run", lambda: file_id in told(airflow)[0] or None, 90)
     [asset] = airflow.get("assets", name_pattern="kaleidoscope_registrations")["assets"]
     [kept] = airflow.get(f"assets/{asset['id']}/state-store")["asset_state_store"]

@@ -23,7 +23,7 @@ from airflow.sdk import BaseHook
 from sluice_provider import __version__, compat, metrics
 from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, site
-from sluice_provider.http.drivers import adrive, announce, drive
+from sluice_provider.http.drivers import adrive, drive, log_sleep
 from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.jobs.polling import JobType, Where
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NOWHERE: Where = MappingProxyType({})
+NO_LOCATOR: Where = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
@@ -42,34 +42,34 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, asyncio.Future[
 )
 
 
-class BoundCall(Generic[P, T]):
+class BoundEndpoint(Generic[P, T]):
     """One endpoint of a hook: call it to block, await its `aio` to await."""
 
-    def __init__(self, hook: SluiceHook, describe: Callable[P, Flow[T]]) -> None:
+    def __init__(self, hook: SluiceHook, flow: Callable[P, Flow[T]]) -> None:
         self._hook = hook
-        self.describe = describe
-        self.__doc__ = describe.__doc__
+        self.flow = flow
+        self.__doc__ = flow.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._hook.run(self.describe(*args, **kwargs))
+        return self._hook.run(self.flow(*args, **kwargs))
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._hook.arun(self.describe(*args, **kwargs))
+        return await self._hook.arun(self.flow(*args, **kwargs))
 
 
-class call(Generic[P, T]):  # noqa: N801 - reads as a keyword where hooks declare their endpoints
-    """Declares an endpoint: `get_import = call(kaleidoscope.get_import)`."""
+class Endpoint(Generic[P, T]):
+    """Declares an endpoint: `get_import = Endpoint(kaleidoscope.get_import)`."""
 
-    def __init__(self, describe: Callable[P, Flow[T]]) -> None:
-        self.describe = describe
-        self.__doc__ = describe.__doc__
+    def __init__(self, flow: Callable[P, Flow[T]]) -> None:
+        self.flow = flow
+        self.__doc__ = flow.__doc__
 
     @overload
-    def __get__(self, hook: None, owner: type) -> call[P, T]: ...
+    def __get__(self, hook: None, owner: type) -> Endpoint[P, T]: ...
     @overload
-    def __get__(self, hook: SluiceHook, owner: type) -> BoundCall[P, T]: ...
-    def __get__(self, hook: SluiceHook | None, owner: type) -> call[P, T] | BoundCall[P, T]:
-        return self if hook is None else BoundCall(hook, self.describe)
+    def __get__(self, hook: SluiceHook, owner: type) -> BoundEndpoint[P, T]: ...
+    def __get__(self, hook: SluiceHook | None, owner: type) -> Endpoint[P, T] | BoundEndpoint[P, T]:
+        return self if hook is None else BoundEndpoint(hook, self.flow)
 
 
 class SluiceHook(BaseHook):
@@ -79,7 +79,7 @@ class SluiceHook(BaseHook):
     """
 
     service: ClassVar[str]
-    kinds: ClassVar[Mapping[str, JobType]]
+    job_types: ClassVar[Mapping[str, JobType]]
     default_host: ClassVar[str] = ""
     default_conn_name: ClassVar[str]
     variant: tuple[str, ...] = ()
@@ -89,12 +89,12 @@ class SluiceHook(BaseHook):
         super().__init__(**kwargs)
         self.conn_id = conn_id or self.default_conn_name
         self.sleep: Callable[[float], object] = time.sleep
-        self.asleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self.async_sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         self._client: httpx.Client | None = None
         self._fields: ConnectionFields | None = None
 
     @classmethod
-    def for_work(cls, conn_id: str, where: Where) -> SluiceHook:
+    def for_job(cls, conn_id: str, where: Where) -> SluiceHook:
         """The hook for work that is to be found there. Most remotes are where the connection says."""
         del where
         return cls(conn_id)
@@ -105,12 +105,12 @@ class SluiceHook(BaseHook):
     def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         """The system's way to authenticate, from the connection's fields."""
 
-    def place(self, fields: ConnectionFields) -> ClientConfig:
+    def client_config(self, fields: ConnectionFields) -> ClientConfig:
         """Where the remote is, from the connection's fields."""
         return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
 
     @abstractmethod
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         """One cheap authenticated read, and what it found, as a sentence."""
 
     def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
@@ -122,14 +122,14 @@ class SluiceHook(BaseHook):
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow here, blocking."""
-        return drive(flow, self.get_conn(), self.sleep, partial(self._heed, task=True))
+        return drive(flow, self.get_conn(), self.sleep, partial(self._on_sleep, task=True))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the event loop, awaiting."""
-        return await adrive(flow, await self.aget_conn(), self.asleep, partial(self._heed, task=False))
+        return await adrive(flow, await self.aget_conn(), self.async_sleep, partial(self._on_sleep, task=False))
 
-    def _heed(self, pause: Sleep, *, task: bool) -> None:
-        announce(pause)
+    def _on_sleep(self, pause: Sleep, *, task: bool) -> None:
+        log_sleep(pause)
         if isinstance(pause.cause, RateLimited):
             metrics.rate_limited(self.service, task=task)
 
@@ -157,11 +157,11 @@ class SluiceHook(BaseHook):
     def _async_client(self, fields: ConnectionFields) -> httpx.AsyncClient:
         return httpx.AsyncClient(**self._options(fields))
 
-    def kind(self, name: str) -> JobType:
+    def job_type(self, name: str) -> JobType:
         """:raises UnexpectedResponse: for a kind of job that this version does not know"""
-        if name not in self.kinds:
+        if name not in self.job_types:
             raise UnexpectedResponse(f"{self.service} has no jobs of kind {name!r}, as far as this version knows")
-        return self.kinds[name]
+        return self.job_types[name]
 
     def interrupt(self) -> None:
         """For a signal handler: go on with a new client, as the old one may be in the middle of a call; and hurry."""
@@ -175,7 +175,7 @@ class SluiceHook(BaseHook):
 
     def _options(self, fields: ConnectionFields) -> dict[str, Any]:
         """May block: the triggerer makes it in a thread."""
-        place = self.place(fields)
+        place = self.client_config(fields)
         return {**place.options(), "auth": self.auth(fields, place)}
 
     # --- the connection
@@ -197,7 +197,7 @@ class SluiceHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """For the button in the Airflow UI: what was found, or what is wrong, in one plain sentence."""
         try:
-            return True, self.run(self.greet())
+            return True, self.run(self.ping())
         except SluiceError as error:
             return False, f"{type(error).__name__}: {error}"
         finally:
@@ -227,7 +227,7 @@ def mask(secret: str) -> None:
     compat.mask_secret(secret)
 
 
-def hook_for(service: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
+def hook_for(service: str, conn_id: str, where: Where = NO_LOCATOR) -> SluiceHook:
     """The hook of a system by its name: the only place that finds classes by text.
 
     :raises InvalidInput: for a name that this version does not know
@@ -241,4 +241,4 @@ def hook_for(service: str, conn_id: str, where: Where = NOWHERE) -> SluiceHook:
         raise InvalidInput(f"no system is called {service!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
-    return hook.for_work(conn_id or known.default_conn_id, where)
+    return hook.for_job(conn_id or known.default_conn_id, where)

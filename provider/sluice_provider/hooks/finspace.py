@@ -12,7 +12,7 @@ import httpx
 
 from sluice_provider.apis.finspace import endpoints as finspace
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
-from sluice_provider.hooks.base import USER_AGENT, SluiceHook, call, mask
+from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.sigv4 import SigV4
@@ -46,7 +46,7 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     service = "finspace"
-    kinds: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
 
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)
@@ -54,27 +54,27 @@ class FinSpaceHook(SluiceHook):
         self.variant = (region_name or "",)
 
     @classmethod
-    def for_work(cls, conn_id: str, where: Where) -> FinSpaceHook:
+    def for_job(cls, conn_id: str, where: Where) -> FinSpaceHook:
         return cls(conn_id, where.get("region_name"))
 
-    create_changeset = call(finspace.create_changeset)
-    get_changeset = call(finspace.get_changeset)
-    list_changesets = call(finspace.list_changesets)
-    create_database = call(finspace.create_database)
-    get_database = call(finspace.get_database)
-    list_databases = call(finspace.list_databases)
-    ensure_database = call(finspace.ensure_database)
-    get_environment = call(finspace.get_environment)
-    list_environments = call(finspace.list_environments)
+    create_changeset = Endpoint(finspace.create_changeset)
+    get_changeset = Endpoint(finspace.get_changeset)
+    list_changesets = Endpoint(finspace.list_changesets)
+    create_database = Endpoint(finspace.create_database)
+    get_database = Endpoint(finspace.get_database)
+    list_databases = Endpoint(finspace.list_databases)
+    ensure_database = Endpoint(finspace.ensure_database)
+    get_environment = Endpoint(finspace.get_environment)
+    list_environments = Endpoint(finspace.list_environments)
 
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         environments = yield from finspace.list_environments()
         names = ", ".join(str(each.get("name")) for each in environments[:5])
         return f"Connected; {len(environments)} kdb environments are here" + (f": {names}." if names else ".")
 
     # --- through the Amazon provider
 
-    def place(self, fields: ConnectionFields) -> ClientConfig:
+    def client_config(self, fields: ConnectionFields) -> ClientConfig:
         with _amazon(fields):
             aws = self._aws(fields)
             config = aws.config
@@ -200,7 +200,7 @@ def _amazon(fields: ConnectionFields) -> Iterator[None]:
     except aws.ClientError as error:
         raise _refused(fields, error) from None
     except (aws.HTTPClientError, aws.ConnectionError) as error:
-        raise Unreachable(f"getting AWS credentials: {type(error).__name__}", sent=False) from None
+        raise Unreachable(f"getting AWS credentials: {type(error).__name__}", maybe_applied=False) from None
     except (aws.BotoCoreError, NotImplementedError, TypeError, AttributeError) as error:
         raise InvalidConnection(
             f"connection {fields.conn_id!r} cannot be used: {type(error).__name__}: {error!s:.300}"
@@ -215,7 +215,7 @@ def _refused(fields: ConnectionFields, error: Any) -> Exception:
     message = f"connection {fields.conn_id!r}: {error.operation_name} answered {status}: {words} ({code})"
     if isinstance(status, int) and status >= 500:
         broken = ServerError(message, status=status, code=code)
-        broken.sent = False
+        broken.maybe_applied = False
         return broken
     if status == 429 or "Throttl" in code:
         return RateLimited(message, status=status, code=code)

@@ -11,8 +11,8 @@ from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
-from sluice_provider.hooks.base import SluiceHook, call, mask
-from sluice_provider.http.auth import Bearer, Grant, Iap
+from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
+from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType, Where
@@ -35,7 +35,7 @@ class KaleidoscopeHook(SluiceHook):
     hook_name = "Kaleidoscope"
 
     service = "kaleidoscope"
-    kinds: ClassVar[dict[str, JobType]] = {
+    job_types: ClassVar[dict[str, JobType]] = {
         **kaleidoscope.JOB_TYPES,
         **kaleidoscope_registration.JOB_TYPES,
         **kaleidoscope_drafts.JOB_TYPES,
@@ -45,43 +45,43 @@ class KaleidoscopeHook(SluiceHook):
     def __init__(self, kaleidoscope_conn_id: str = default_conn_name) -> None:
         super().__init__(kaleidoscope_conn_id)
 
-    get_active_workspace = call(kaleidoscope.get_active_workspace)
-    get_programs = call(kaleidoscope.get_programs)
-    get_activities = call(kaleidoscope.get_activities)
-    get_entity_slices = call(kaleidoscope.get_entity_slices)
-    get_key_fields = call(kaleidoscope.get_key_fields)
-    get_data_fields = call(kaleidoscope.get_data_fields)
-    get_record_views = call(kaleidoscope.get_record_views)
-    push_by_field_name = call(kaleidoscope.push_by_field_name)
-    push_by_field_id = call(kaleidoscope.push_by_field_id)
-    get_import = call(kaleidoscope.get_import)
-    get_imports = call(kaleidoscope.get_imports)
+    get_active_workspace = Endpoint(kaleidoscope.get_active_workspace)
+    get_programs = Endpoint(kaleidoscope.get_programs)
+    get_activities = Endpoint(kaleidoscope.get_activities)
+    get_entity_slices = Endpoint(kaleidoscope.get_entity_slices)
+    get_key_fields = Endpoint(kaleidoscope.get_key_fields)
+    get_data_fields = Endpoint(kaleidoscope.get_data_fields)
+    get_record_views = Endpoint(kaleidoscope.get_record_views)
+    push_by_field_name = Endpoint(kaleidoscope.push_by_field_name)
+    push_by_field_id = Endpoint(kaleidoscope.push_by_field_id)
+    get_import = Endpoint(kaleidoscope.get_import)
+    get_imports = Endpoint(kaleidoscope.get_imports)
 
-    register_file = call(kaleidoscope_registration.register_file)
-    get_registration_files = call(kaleidoscope_registration.get_registration_files)
-    get_registration = call(kaleidoscope_registration.get_registration)
-    push_status = call(kaleidoscope_registration.push_status)
-    submit_results = call(kaleidoscope_registration.submit_results)
-    validate_drafts = call(kaleidoscope_registration.validate_drafts)
-    submit_drafts = call(kaleidoscope_registration.submit_drafts)
-    get_registration_submissions = call(kaleidoscope_registration.get_registration_submissions)
-    get_draft_statuses = call(kaleidoscope_registration.get_draft_statuses)
-    push_submission_status = call(kaleidoscope_registration.push_submission_status)
-    submit_submission_results = call(kaleidoscope_registration.submit_submission_results)
+    register_file = Endpoint(kaleidoscope_registration.register_file)
+    get_registration_files = Endpoint(kaleidoscope_registration.get_registration_files)
+    get_registration = Endpoint(kaleidoscope_registration.get_registration)
+    push_status = Endpoint(kaleidoscope_registration.push_status)
+    submit_results = Endpoint(kaleidoscope_registration.submit_results)
+    validate_drafts = Endpoint(kaleidoscope_registration.validate_drafts)
+    submit_drafts = Endpoint(kaleidoscope_registration.submit_drafts)
+    get_registration_submissions = Endpoint(kaleidoscope_registration.get_registration_submissions)
+    get_draft_statuses = Endpoint(kaleidoscope_registration.get_draft_statuses)
+    push_submission_status = Endpoint(kaleidoscope_registration.push_submission_status)
+    submit_submission_results = Endpoint(kaleidoscope_registration.submit_submission_results)
 
-    get_operation = call(kaleidoscope_drafts.get_operation)
-    get_draft_ids = call(kaleidoscope_drafts.get_draft_ids)
-    get_staging = call(kaleidoscope_drafts.get_staging)
-    create_draft_import = call(kaleidoscope_drafts.create_draft_import)
-    run_draft_import = call(kaleidoscope_drafts.run_draft_import)
-    clear_drafts = call(kaleidoscope_drafts.clear_drafts)
+    get_operation = Endpoint(kaleidoscope_drafts.get_operation)
+    get_draft_ids = Endpoint(kaleidoscope_drafts.get_draft_ids)
+    get_staging = Endpoint(kaleidoscope_drafts.get_staging)
+    create_draft_import = Endpoint(kaleidoscope_drafts.create_draft_import)
+    run_draft_import = Endpoint(kaleidoscope_drafts.run_draft_import)
+    clear_drafts = Endpoint(kaleidoscope_drafts.clear_drafts)
 
-    download_file = call(kaleidoscope_files.download_file)
-    export_records = call(kaleidoscope_files.export_records)
+    download_file = Endpoint(kaleidoscope_files.download_file)
+    export_records = Endpoint(kaleidoscope_files.export_records)
 
     def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         audience = fields.text("iap_audience")
-        grant = Grant(
+        grant = TokenEndpoint(
             place.base_url + kaleidoscope.TOKEN_PATH,
             {
                 "grant_type": "client_credentials",
@@ -90,9 +90,9 @@ class KaleidoscopeHook(SluiceHook):
             },
             place.headers,
         )
-        return Bearer(grant, _wear, Iap(audience) if audience else None, mask)
+        return Bearer(grant, _apply_token, Iap(audience) if audience else None, mask)
 
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         workspace = yield from kaleidoscope.get_active_workspace()
         return f"Connected to workspace {workspace.get('workspace_name')!r} ({workspace.get('id')})."
 
@@ -109,7 +109,7 @@ class KaleidoscopeHook(SluiceHook):
         )
 
 
-def _wear(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
+def _apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
     """Since kalbio 0.2.2 the token has a header of its own; older servers read Authorization, unless IAP does."""
     headers["X-Kal-Authorization"] = f"Bearer {token}"
     if not behind_iap:

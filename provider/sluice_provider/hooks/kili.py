@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis.kili import endpoints as kili
-from sluice_provider.apis.kili.job_types import job_types
-from sluice_provider.hooks.base import SluiceHook, call, mask
-from sluice_provider.http.auth import ApiKey, wearable
+from sluice_provider.apis.kili import job_types as kili_jobs
+from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
+from sluice_provider.http.auth import ApiKey, fits_header
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType, Where
@@ -44,40 +44,40 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     service = "kili"
-    kinds: ClassVar[dict[str, JobType]] = job_types(mask)
+    job_types: ClassVar[dict[str, JobType]] = kili_jobs.job_types(mask)
     default_host = kili.DEFAULT_HOST
 
     def __init__(self, kili_conn_id: str = default_conn_name) -> None:
         super().__init__(kili_conn_id)
 
-    get_viewer = call(kili.get_viewer)
-    get_project = call(kili.get_project)
-    count_assets = call(kili.count_assets)
-    list_cloud_storage_integrations = call(kili.list_integrations)
-    count_cloud_storage_integrations = call(kili.count_integrations)
-    get_cloud_storage_integration = call(kili.get_integration)
-    list_cloud_storage_connections = call(kili.list_connections)
-    get_cloud_storage_connection = call(kili.get_connection)
-    add_cloud_storage_connection = call(kili.add_connection)
-    get_cloud_storage_connection_status = call(kili.get_connection_status)
-    compute_differences = call(compute_differences)
-    validate_differences = call(kili.validate_differences)
+    get_viewer = Endpoint(kili.get_viewer)
+    get_project = Endpoint(kili.get_project)
+    count_assets = Endpoint(kili.count_assets)
+    list_cloud_storage_integrations = Endpoint(kili.list_integrations)
+    count_cloud_storage_integrations = Endpoint(kili.count_integrations)
+    get_cloud_storage_integration = Endpoint(kili.get_integration)
+    list_cloud_storage_connections = Endpoint(kili.list_connections)
+    get_cloud_storage_connection = Endpoint(kili.get_connection)
+    add_cloud_storage_connection = Endpoint(kili.add_connection)
+    get_cloud_storage_connection_status = Endpoint(kili.get_connection_status)
+    compute_differences = Endpoint(compute_differences)
+    validate_differences = Endpoint(kili.validate_differences)
 
     def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         del place
         key = fields.need("password", fields.password, "API key")
-        if not wearable(key):
+        if not fits_header(key):
             raise fields.bad("password", "is not an API key: it holds a space, a line break or a letter beyond ASCII")
         return ApiKey("X-API-Key:", key)
 
-    def place(self, fields: ConnectionFields) -> ClientConfig:
+    def client_config(self, fields: ConnectionFields) -> ClientConfig:
         """The folder that the endpoint lies in: the flows name the endpoint itself."""
-        place = super().place(fields)
+        place = super().client_config(fields)
         scheme, netloc, path, *_ = urlsplit(place.base_url)
         path = path.rstrip("/").removesuffix(f"/{kili.PATH}") or API
         return place._replace(base_url=urlunsplit((scheme, netloc, f"{path}/", "", "")))
 
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         viewer = yield from kili.get_viewer()
         return f"Connected as {viewer.get('email')} ({viewer.get('id')})."
 
@@ -85,5 +85,5 @@ class KiliHook(SluiceHook):
         """The project (kili `entrypoints/queries/project/helpers.py: get_project_url`), once it is known."""
         del kind, job_id
         project_id = where.get("project_id")
-        base = fields.text("web_url").rstrip("/") or self.place(fields).base_url.rstrip("/").removesuffix(API)
+        base = fields.text("web_url").rstrip("/") or self.client_config(fields).base_url.rstrip("/").removesuffix(API)
         return f"{base}/label/projects/{quote(project_id, safe='')}/" if project_id else ""

@@ -8,8 +8,8 @@ import httpx
 
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
 from sluice_provider.errors import ClientError, UnexpectedResponse
-from sluice_provider.hooks.base import SluiceHook, call, mask
-from sluice_provider.http.auth import Bearer, Grant
+from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
+from sluice_provider.http.auth import Bearer, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType
@@ -31,18 +31,18 @@ class LiquidDecisionsHook(SluiceHook):
     hook_name = "Liquid Decisions"
 
     service = "liquid_decisions"
-    kinds: ClassVar[dict[str, JobType]] = dict(liquid_decisions.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(liquid_decisions.JOB_TYPES)
 
     def __init__(self, liquid_decisions_conn_id: str = default_conn_name) -> None:
         super().__init__(liquid_decisions_conn_id)
 
-    validate_token = call(liquid_decisions.validate_token)
-    get_token_info = call(liquid_decisions.get_token_info)
-    get_job = call(liquid_decisions.get_job)
-    import_file = call(liquid_decisions.import_file)
-    export = call(liquid_decisions.export)
-    cancel_job = call(liquid_decisions.cancel_job)
-    fetch = call(liquid_decisions.fetch)
+    validate_token = Endpoint(liquid_decisions.validate_token)
+    get_token_info = Endpoint(liquid_decisions.get_token_info)
+    get_job = Endpoint(liquid_decisions.get_job)
+    import_file = Endpoint(liquid_decisions.import_file)
+    export = Endpoint(liquid_decisions.export)
+    cancel_job = Endpoint(liquid_decisions.cancel_job)
+    fetch = Endpoint(liquid_decisions.fetch)
 
     def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
         """The password grant (wiki "Obtaining a Token"); the Java example does without client id and secret."""
@@ -56,10 +56,10 @@ class LiquidDecisionsHook(SluiceHook):
             "scope": f"community={community}",
         }
         client = {name: fields.text(name) for name in ("client_id", "client_secret") if fields.text(name)}
-        grant = Grant(place.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}, place.headers)
-        return Bearer(grant, _wear, mask=mask)
+        grant = TokenEndpoint(place.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}, place.headers)
+        return Bearer(grant, _apply_token, mask=mask)
 
-    def greet(self) -> Flow[str]:
+    def ping(self) -> Flow[str]:
         yield from liquid_decisions.validate_token()
         try:
             who = yield from liquid_decisions.get_token_info()
@@ -68,6 +68,6 @@ class LiquidDecisionsHook(SluiceHook):
         return f"Connected to community {who.get('community')!r} as {who.get('userId')!r}."
 
 
-def _wear(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
+def _apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
     del behind_iap
     headers["Authorization"] = f"Bearer {token}"

@@ -1,9 +1,9 @@
-"""Tokens as `httpx.Auth`, for the blocking and the awaiting client alike.
+"""Bearer tokens and API keys as `httpx.Auth`, for the blocking and the async client alike.
 
-The decision is made once, in `Bearer._steps`; `steps.py` takes the steps, blocking or awaiting.
-One process asks for one token, however many threads, tasks and hooks want one at the same time. Tokens live in memory
-only. A token that ran out is replaced by a new grant and never by a refresh token: a refresh token that two processes
-hold is presented twice sooner or later, and then the whole family is revoked (RFC 6819, 5.2.2.3).
+`Bearer._steps` decides; `auth_steps.py` executes the steps, blocking or awaiting. One process requests one token,
+however many threads, tasks and hooks need it at the same time. Tokens are kept in memory only. An expired token is
+replaced by a new token request and never by a refresh token: a refresh token that two processes share is used twice
+sooner or later, and then the whole family of tokens is revoked (RFC 6819, 5.2.2.3).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.http.auth_steps import AcquireLock, AuthSteps, Step, Steps
-from sluice_provider.http.drivers import GRANT
+from sluice_provider.http.drivers import TOKEN_REQUEST
 from sluice_provider.http.flow import Blocking
 from sluice_provider.http.responses import retry_after
 
-LIFE = 3600.0
-"""Seconds a token is taken to be good for when its endpoint does not say (RFC 6749, 5.1, leaves it out, too)."""
+DEFAULT_LIFETIME = 3600.0
+"""Seconds a token is valid if its endpoint does not say (RFC 6749, 5.1, makes `expires_in` optional)."""
 
-EARLY = 60.0
-"""Seconds before its end from which a token is not used any more (at most half of its life)."""
+EXPIRY_MARGIN = 60.0
+"""Seconds before its expiry from which a token is no longer used (at most half of its lifetime)."""
 
 
 class TokenCache:
@@ -44,59 +44,68 @@ class TokenCache:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.token: str | None = None
-        self.good_until = 0.0
+        self._token: str | None = None
+        self._expires_at = 0.0
 
-    def fresh(self) -> str | None:
-        return self.token if time.monotonic() < self.good_until else None
+    def get(self) -> str | None:
+        """The token, unless it has expired."""
+        return self._token if time.monotonic() < self._expires_at else None
 
-    def put(self, token: str, life: float) -> str:
-        self.token, self.good_until = token, time.monotonic() + max(life - EARLY, life / 2)
-        return token
+    def set(self, token: str, lifetime: float) -> None:
+        self._token = token
+        self._expires_at = time.monotonic() + max(lifetime - EXPIRY_MARGIN, lifetime / 2)
 
-    def drop(self, token: str) -> None:
-        """Forget a token that was refused, unless somebody has replaced it already."""
-        if self.token == token:
-            self.token, self.good_until = None, 0.0
-
-
-_purses: dict[str, TokenCache] = {}
-_purses_lock = threading.Lock()
+    def invalidate(self, token: str) -> None:
+        """Forget a token that was rejected, unless it has been replaced already."""
+        if self._token == token:
+            self._token, self._expires_at = None, 0.0
 
 
-def _purse(*parts: Any) -> TokenCache:
-    """The process's purse for these credentials, which are kept only as a hash."""
-    name = hashlib.sha256(repr(parts).encode()).hexdigest()
-    with _purses_lock:
-        return _purses.setdefault(name, TokenCache())
+_caches: dict[str, TokenCache] = {}
+_caches_lock = threading.Lock()
 
 
-def forget_tokens() -> None:
-    """Start with empty purses. Called in a forked child, whose locks may be held by threads it does not have."""
-    global _purses_lock
-    _purses_lock = threading.Lock()
-    _purses.clear()
+def _token_cache(*credentials: Any) -> TokenCache:
+    """This process's cache for these credentials, of which only a hash is kept."""
+    key = hashlib.sha256(repr(credentials).encode()).hexdigest()
+    with _caches_lock:
+        return _caches.setdefault(key, TokenCache())
+
+
+def clear_token_caches() -> None:
+    """Forget all tokens. Called in a forked child, whose locks may be held by threads that it does not have."""
+    global _caches_lock
+    _caches_lock = threading.Lock()
+    _caches.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_tokens)
+    os.register_at_fork(after_in_child=clear_token_caches)
 
 
 _TIMEOUT = httpx.Timeout(30.0).as_dict()
 
 
-class Grant:
-    """An OAuth 2.0 token request (RFC 6749, 4.3 and 4.4).
+class TokenEndpoint:
+    """An OAuth 2.0 token endpoint (RFC 6749, 4.3 and 4.4): its request, and how its response is read.
 
-    :param url: the token endpoint
+    :param url: of the endpoint
     :param form: what is posted to it, secrets included
-    :param headers: of the site, which go with every request
+    :param headers: the connection's headers, sent with every request
+    :param credential_fields: names of the connection's fields that hold these credentials, for errors
     """
 
-    def __init__(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        form: Mapping[str, str],
+        headers: Mapping[str, str],
+        credential_fields: str = "login and password",
+    ) -> None:
         self.url = url
         self.form = form
         self.headers = headers
+        self.credential_fields = credential_fields
 
     def request(self, headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(
@@ -104,185 +113,196 @@ class Grant:
             self.url,
             data=dict(self.form),
             headers={**self.headers, **headers},
-            extensions={GRANT: True, "timeout": _TIMEOUT},
+            extensions={TOKEN_REQUEST: True, "timeout": _TIMEOUT},
         )
 
     def token(self, response: httpx.Response) -> tuple[str, float]:
-        """The access token and its life in seconds.
+        """The access token and its lifetime in seconds.
 
-        :raises AuthenticationFailed: the endpoint said no
-        :raises ServerError: the endpoint failed; nothing that the token was wanted for has been sent
-        :raises RateLimited: the endpoint is asked too often; likewise
-        :raises UnexpectedResponse: it answered something else
+        :raises AuthenticationFailed: the endpoint rejected the credentials
+        :raises ServerError: the endpoint failed; the request that needs the token has not been sent
+        :raises RateLimited: the endpoint got too many requests; likewise
+        :raises UnexpectedResponse: the response holds no token
         """
-        later = retry_after(response.headers)
-        if response.status_code >= 500:
-            broken = ServerError(
-                f"the token endpoint answered {response.status_code}", status=response.status_code, retry_after=later
-            )
-            broken.sent = False
-            raise broken
-        if response.status_code == 429:
-            raise RateLimited("the token endpoint answered 429: too many requests", status=429, retry_after=later)
-        if response.status_code >= 300 or self._denied(response):
+        status, delay = response.status_code, retry_after(response.headers)
+        if status >= 500:
+            error = ServerError(f"the token endpoint returned {status}", status=status, retry_after=delay)
+            error.maybe_applied = False
+            raise error
+        if status == 429:
+            raise RateLimited("the token endpoint returned 429: too many requests", status=429, retry_after=delay)
+        if status >= 300 or self._is_rejection(response):
             raise AuthenticationFailed(
-                f"the token endpoint answered {response.status_code}: {self._words(response)}; "
-                "check the login and the password of the connection",
-                status=response.status_code,
+                f"the token endpoint returned {status}: {self._reason(response)}; "
+                f"check {self.credential_fields} in the connection",
+                status=status,
             )
-        granted = self._read(response)
-        if granted is None:
-            raise UnexpectedResponse("the token endpoint answered without an access_token: is this the right host?")
-        return granted
+        token = self._parse(response)
+        if token is None:
+            raise UnexpectedResponse(
+                "the token endpoint's response has no access_token; check the connection's host and port"
+            )
+        return token
 
-    def _read(self, response: httpx.Response) -> tuple[str, float] | None:
-        """Token and life. Of an answer that is something else nothing is kept, not even as the cause of an error."""
+    def _parse(self, response: httpx.Response) -> tuple[str, float] | None:
+        """Token and lifetime. Nothing of another response is kept, not even as the cause of an error."""
         try:
             body = json.loads(response.content)
-            token, life = body["access_token"], float(body.get("expires_in", LIFE))
-            return (token, life) if wearable(token) else None
+            token, lifetime = body["access_token"], float(body.get("expires_in", DEFAULT_LIFETIME))
+            return (token, lifetime) if fits_header(token) else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _denied(self, response: httpx.Response) -> bool:
-        """Some endpoints say no with a good status: an `error` stands where the token should (RFC 6749, 5.2)."""
+    def _is_rejection(self, response: httpx.Response) -> bool:
+        """Some endpoints reject with status 200: the body has an `error` and no token (RFC 6749, 5.2)."""
         try:
             body = json.loads(response.content)
         except ValueError:
             return False
         return isinstance(body, dict) and bool(body.get("error")) and "access_token" not in body
 
-    def _words(self, response: httpx.Response) -> str:
-        """The endpoint's own words, without the secrets that some echo."""
+    def _reason(self, response: httpx.Response) -> str:
+        """The endpoint's own words, without the secrets that some endpoints repeat."""
         try:
             body = json.loads(response.content)
-            words = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
+            reason = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
         except (ValueError, AttributeError):
-            words = "no reason given"
-        told = [value for name, value in self.form.items() if name not in ("grant_type", "scope")]
-        for value in sorted(told, key=len, reverse=True):
-            for shown in (value, quote(value, safe=""), quote_plus(value)):
-                words = words.replace(shown, "***") if len(value) > 3 else words
-        return words[:300]
+            reason = "no reason given"
+        secrets = [value for name, value in self.form.items() if name not in ("grant_type", "scope")]
+        for secret in sorted(secrets, key=len, reverse=True):
+            for encoded in (secret, quote(secret, safe=""), quote_plus(secret)):
+                reason = reason.replace(encoded, "***") if len(secret) > 3 else reason
+        return reason[:300]
 
 
-def wearable(secret: str) -> bool:
-    """Whether a token or key fits into a header (RFC 6750, 2.1, read generously)."""
+def fits_header(secret: str) -> bool:
+    """Whether a token or key can be sent in a header (RFC 6750, 2.1, read generously)."""
     return secret.isascii() and secret.isprintable() and " " not in secret and secret != ""
 
 
 class Iap:
-    """Google Identity-Aware Proxy in front of a remote: an OIDC token for its audience, beside the remote's own.
+    """Google Identity-Aware Proxy in front of a service: an OIDC token for its audience, besides the service's token.
 
-    Rests on google-auth's `fetch_id_token` (extra `iap`), which finds the credentials of the machine by itself.
+    Uses google-auth's `fetch_id_token` (extra `iap`), which finds the machine's credentials.
     """
 
-    LIFE = 50 * 60.0
+    LIFETIME = 50 * 60.0
 
     def __init__(self, audience: str) -> None:
         self.audience = audience
 
     @property
-    def purse(self) -> TokenCache:
-        return _purse("iap", self.audience)
+    def token_cache(self) -> TokenCache:
+        return _token_cache("iap", self.audience)
 
     def fetch(self) -> str:
+        """Blocks.
+
+        :raises SluiceError: Google gave no token; nothing was sent to the service
+        """
         try:
             from google.auth.exceptions import GoogleAuthError, TransportError
             from google.auth.transport.requests import Request
             from google.oauth2.id_token import fetch_id_token
         except ImportError:
             raise InvalidConnection(
-                "the connection names an IAP audience, which needs google-auth: "
+                "the connection has an IAP audience (iap_audience), which needs google-auth: "
                 "pip install 'airflow-provider-sluice[iap]'"
             ) from None
         try:
             token = str(fetch_id_token(Request(), self.audience))
         except TransportError as error:
-            raise Unreachable(f"getting an IAP token: {type(error).__name__}", sent=False) from None
+            raise Unreachable(
+                f"getting an IAP token from Google: {type(error).__name__}", maybe_applied=False
+            ) from None
         except (GoogleAuthError, ValueError) as error:
-            raise AuthenticationFailed(f"no IAP token for audience {self.audience}: {type(error).__name__}") from None
+            raise AuthenticationFailed(
+                f"Google issued no IAP token for audience {self.audience}: {type(error).__name__}; "
+                "check iap_audience in the connection and the machine's Google credentials"
+            ) from None
         return token
 
 
 class Bearer(AuthSteps):
-    """A bearer token from a grant, put on every request, and granted anew once when it is refused with 401.
+    """A bearer token on every request, requested again once when it is rejected with 401.
 
-    :param grant: how to get one
-    :param wear: puts the token on a request's headers; is told whether an IAP token is worn as well
-    :param iap: the proxy in front, if there is one
-    :param mask: is told each token, so that no log ever shows it
+    :param endpoint: where the token comes from
+    :param apply_token: sets the headers of a request; its third argument is whether there is an IAP token as well
+    :param iap: the Identity-Aware Proxy in front of the service, if any
+    :param mask: called with each new token, to keep it out of logs
     """
 
     def __init__(
         self,
-        grant: Grant,
-        wear: Callable[[httpx.Headers, str, bool], None],
+        endpoint: TokenEndpoint,
+        apply_token: Callable[[httpx.Headers, str, bool], None],
         iap: Iap | None = None,
         mask: Callable[[str], object] = lambda _secret: None,
     ) -> None:
-        self._grant = grant
-        self._wear = wear
+        self._endpoint = endpoint
+        self._apply_token = apply_token
         self._iap = iap
         self._mask = mask
 
     @property
-    def purse(self) -> TokenCache:
-        return _purse(self._grant.url, sorted(self._grant.form.items()), self._iap and self._iap.audience)
+    def token_cache(self) -> TokenCache:
+        return _token_cache(self._endpoint.url, sorted(self._endpoint.form.items()), self._iap and self._iap.audience)
 
     def _steps(self, request: httpx.Request) -> Steps:
-        worn = yield from self._dress(request)
+        applied = yield from self._apply_tokens(request)
         response = yield request
         if response.status_code == 401:
-            for purse, token in worn:
-                purse.drop(token)
-            yield from self._dress(request)
+            for cache, token in applied:
+                cache.invalidate(token)
+            yield from self._apply_tokens(request)
             yield request
 
-    def _dress(self, request: httpx.Request) -> Generator[Step, Any, list[tuple[TokenCache, str]]]:
-        """Put the tokens on the request, and tell which they are."""
-        worn: list[tuple[TokenCache, str]] = []
-        gate: dict[str, str] = {}
+    def _apply_tokens(self, request: httpx.Request) -> Generator[Step, Any, list[tuple[TokenCache, str]]]:
+        """Set the request's headers, and return the tokens with their caches."""
+        applied: list[tuple[TokenCache, str]] = []
+        iap_headers: dict[str, str] = {}
         if self._iap is not None:
-            token = yield from self._kept(self._iap.purse, self._ask_iap(self._iap))
-            worn.append((self._iap.purse, token))
-            gate = {"Authorization": f"Bearer {token}"}
-        token = yield from self._kept(self.purse, self._ask(gate))
-        worn.append((self.purse, token))
-        request.headers.update(gate)
-        self._wear(request.headers, token, bool(gate))
-        return worn
+            token = yield from self._cached_or_new(self._iap.token_cache, self._request_iap_token(self._iap))
+            applied.append((self._iap.token_cache, token))
+            iap_headers = {"Authorization": f"Bearer {token}"}
+        token = yield from self._cached_or_new(self.token_cache, self._request_token(iap_headers))
+        applied.append((self.token_cache, token))
+        request.headers.update(iap_headers)
+        self._apply_token(request.headers, token, bool(iap_headers))
+        return applied
 
-    def _kept(self, purse: TokenCache, ask: Generator[Step, Any, tuple[str, float]]) -> Generator[Step, Any, str]:
-        """The purse's token, or a new one, for which only one of all who want it asks."""
-        token = purse.fresh()
+    def _cached_or_new(
+        self, cache: TokenCache, request_token: Generator[Step, Any, tuple[str, float]]
+    ) -> Generator[Step, Any, str]:
+        """The cached token, or a new one, which is requested only once for all that need it."""
+        token = cache.get()
         if token is not None:
-            ask.close()
+            request_token.close()
             return token
-        yield AcquireLock(purse.lock)
+        yield AcquireLock(cache.lock)
         try:
-            token = purse.fresh()
+            token = cache.get()
             if token is None:
-                token, life = yield from ask
+                token, lifetime = yield from request_token
                 yield Blocking(lambda: self._mask(token))
-                purse.put(token, life)
+                cache.set(token, lifetime)
             return token
         finally:
-            purse.lock.release()
+            cache.lock.release()
 
-    def _ask(self, gate: Mapping[str, str]) -> Generator[Step, Any, tuple[str, float]]:
-        response = yield self._grant.request(gate)
-        return self._grant.token(response)
+    def _request_token(self, headers: Mapping[str, str]) -> Generator[Step, Any, tuple[str, float]]:
+        response = yield self._endpoint.request(headers)
+        return self._endpoint.token(response)
 
-    def _ask_iap(self, iap: Iap) -> Generator[Step, Any, tuple[str, float]]:
+    def _request_iap_token(self, iap: Iap) -> Generator[Step, Any, tuple[str, float]]:
         token = yield Blocking(iap.fetch)
-        return token, Iap.LIFE
+        return token, Iap.LIFETIME
 
 
 class ApiKey(httpx.Auth):
-    """A key that does not change, in the Authorization header of every request.
+    """A constant key in the Authorization header of every request.
 
-    :param scheme: what the remote wants to read before the key
+    :param scheme: what precedes the key
     """
 
     def __init__(self, scheme: str, key: str) -> None:

@@ -1,7 +1,7 @@
-"""Ways to authenticate as steps, described once and taken by the blocking and by the awaiting client.
+"""Authentication as steps, described once and executed by the blocking and by the async client.
 
-A scheme yields what it wants done: a request of its own, work that blocks, a lock. The two wrappers differ only in how
-they read, work and wait.
+A scheme yields a request of its own, a blocking function, or a lock to acquire. The two wrappers differ only in how
+they read, call and wait.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Union
 
 import httpx
 
-from sluice_provider.http.drivers import GRANT
+from sluice_provider.http.drivers import TOKEN_REQUEST
 from sluice_provider.http.flow import Blocking
 
 
 class AcquireLock(NamedTuple):
-    """A step that waits for a lock. The triggerer polls: a thread that waited for it could not be cancelled."""
+    """Wait for a lock. The triggerer polls it: a thread that waited for it could not be cancelled."""
 
     lock: threading.Lock
 
@@ -29,11 +29,11 @@ Steps = Generator[Step, Any, None]
 
 
 class AuthSteps(httpx.Auth):
-    """A scheme in steps."""
+    """An authentication scheme in steps."""
 
     @abstractmethod
     def _steps(self, request: httpx.Request) -> Steps:
-        """Yields steps, the request itself among them; is sent their outcomes."""
+        """Yields steps, the request itself among them, and is sent their results."""
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if self.requires_request_body:
@@ -50,7 +50,7 @@ class AuthSteps(httpx.Auth):
                     answer = step.lock.acquire()
                     continue
                 answer = yield step
-                if GRANT in step.extensions:
+                if TOKEN_REQUEST in step.extensions:
                     answer.read()
         except StopIteration:
             return
@@ -73,7 +73,7 @@ class AuthSteps(httpx.Auth):
                         await asyncio.sleep(0.005)
                     continue
                 answer = yield step
-                if GRANT in step.extensions:
+                if TOKEN_REQUEST in step.extensions:
                     await answer.aread()
         except StopIteration:
             return

@@ -1,7 +1,7 @@
-"""Bodies: values as JSON text; forms with files, streamed out; answers, streamed into files.
+"""Bodies: values as JSON; multipart forms, streamed from files; responses, streamed into files.
 
-A streamed body holds no open file: it is opened anew each time it is sent, by whichever driver sends it, and at most
-one piece of it is in memory.
+A streamed body holds no open file: it is opened again for each attempt, by the driver that sends it, and at most one
+chunk of it is in memory.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from uuid import UUID
 
 from sluice_provider.errors import InvalidInput, Unreachable
 
-PIECE = 1 << 20
-"""Bytes of a file in memory at a time. Measured: with 64 KiB an upload takes half as long again."""
+CHUNK_SIZE = 1 << 20
+"""Bytes of a file in memory at a time. Measured: with 64 KiB an upload takes 1.5 times as long."""
 
 
 class EncodedRows(NamedTuple):
-    """A list whose items are JSON text already. As a member of a body it is sent as it is: what was checked is what is
-    sent, and nothing is encoded twice."""
+    """A list whose items are already JSON text. As a member of a body it is sent unchanged: the validated bytes are the
+    bytes that are sent, and nothing is encoded twice."""
 
     rows: Sequence[bytes]
 
 
 def encode(value: Any) -> bytes:
-    """JSON as UTF-8, compact. Dates and times become ISO 8601, UUIDs text, exact decimals numbers. A member of a dict
-    may be `EncodedRows`.
+    """JSON as UTF-8, compact. Dates and times become ISO 8601, UUIDs strings, exact decimals numbers. A member of a
+    dict may be `EncodedRows`.
 
-    :raises InvalidInput: for a value that has no JSON form (NaN, bytes, an object)
+    :raises InvalidInput: for a value that cannot be encoded as JSON (NaN, bytes, an object)
     """
     if isinstance(value, dict) and any(isinstance(member, EncodedRows) for member in value.values()):
         return b"{" + b",".join(_encode(name) + b":" + _member(value[name]) for name in value) + b"}"
@@ -45,12 +45,14 @@ def _member(value: Any) -> bytes:
 
 def _encode(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+        return json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_value
+        ).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"has no JSON form: {error}") from error
+        raise InvalidInput(f"cannot be encoded as JSON: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, UUID):
@@ -61,7 +63,7 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Decimal) -> int | float | str:
-    """A number where a float holds it exactly as written, else its digits as text: a rounded value is a wrong value."""
+    """A number if a float holds it exactly as written, else a string: a rounded value is a wrong value."""
     if not value.is_finite():
         raise ValueError(f"{value} is not a finite number")
     if value == value.to_integral_value():
@@ -69,19 +71,19 @@ def _number(value: Decimal) -> int | float | str:
     return float(value) if Decimal(repr(float(value))) == value else str(value)
 
 
-# --- out ------------------------------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 class FilePart(NamedTuple):
     """A file in a form.
 
     :param name: of the form's field
-    :param filename: as the remote is told
-    :param content_type: likewise
-    :param open: opens it for reading, from the start; called each time it is sent
-    :param size: bytes, or None where the storage does not tell
-    :param shown: names it in errors
-    :param headers: of this part, beside the usual ones
+    :param filename: sent to the service
+    :param content_type: sent to the service
+    :param open: opens it for reading, from the start; called for each attempt
+    :param size: bytes, or None if the storage does not know
+    :param shown: its name in errors
+    :param headers: of this part, in addition to the usual ones
     """
 
     name: str
@@ -94,10 +96,10 @@ class FilePart(NamedTuple):
 
 
 class Multipart:
-    """A form with files (RFC 7578). Iterating sends it, from the start.
+    """A form with files (RFC 7578). Iterating yields its bytes, from the start.
 
-    `handed_over` tells after a failure whether all of it had been sent: a remote that lacks the end of a request has
-    not acted on it.
+    `fully_sent` is whether the last iteration reached the end: a service that did not get the end of a request has not
+    applied it.
     """
 
     def __init__(self, fields: Mapping[str, str], files: Sequence[FilePart]) -> None:
@@ -107,7 +109,7 @@ class Multipart:
         )
         self._files = [(self._head_of(file), file) for file in files]
         self._end = f"--{self._boundary}--\r\n".encode()
-        self.handed_over = False
+        self.fully_sent = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -119,13 +121,13 @@ class Multipart:
         return headers
 
     def __iter__(self) -> Generator[bytes, None, None]:
-        self.handed_over = False
+        self.fully_sent = False
         yield self._fields
         for head, file in self._files:
             yield head
-            yield from _pieces(file)
+            yield from _chunks(file)
             yield b"\r\n"
-        self.handed_over = True
+        self.fully_sent = True
         yield self._end
 
     def _head_of(self, file: FilePart) -> bytes:
@@ -139,7 +141,7 @@ class Multipart:
 
 
 def _quoted(name: str) -> str:
-    """As browsers write names into a form, so that none can end its line (HTML, "multipart form data")."""
+    """Escaped as browsers do it, so that a name cannot end its line (HTML standard, "multipart form data")."""
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -147,40 +149,40 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"{text!r:.60} cannot be sent as text: {error.reason}") from None
+        raise InvalidInput(f"{text!r:.60} cannot be encoded as UTF-8: {error.reason}") from None
 
 
-def _pieces(file: FilePart) -> Iterator[bytes]:
-    """:raises InvalidInput: the file is gone, or is not as long as was announced; then nothing whole was sent
+def _chunks(file: FilePart) -> Iterator[bytes]:
+    """:raises InvalidInput: the file is gone, or its size has changed; the request is incomplete then
     :raises Unreachable: its storage failed; likewise
     """
     count = 0
     try:
         with closing(file.open()) as stream:
-            while piece := stream.read(PIECE):
-                count += len(piece)
+            while chunk := stream.read(CHUNK_SIZE):
+                count += len(chunk)
                 if file.size is not None and count > file.size:
                     break
-                yield piece
+                yield chunk
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise InvalidInput(f"{file.shown}: cannot be read: {type(error).__name__}") from None
+        raise InvalidInput(f"{file.shown} cannot be read: {type(error).__name__}") from None
     except OSError as error:
-        raise Unreachable(f"reading {file.shown}: {type(error).__name__}: {error}", sent=False) from None
+        raise Unreachable(f"reading {file.shown}: {type(error).__name__}: {error}", maybe_applied=False) from None
     if file.size is not None and count != file.size:
-        raise InvalidInput(f"{file.shown}: changed while it was sent: it is not of {file.size} bytes any more")
+        raise InvalidInput(f"{file.shown} changed while it was sent: it no longer has {file.size} bytes")
 
 
-# --- in -------------------------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------
 
 
-class Landing(Protocol):
-    """Where the body of an answer goes: there whole, or not at all."""
+class AtomicFile(Protocol):
+    """A file for the body of a response: either complete or not there at all."""
 
     def begin(self) -> IO[bytes]:
-        """A new and empty file, under a name of its own."""
+        """Create an empty file under a temporary name."""
 
-    def keep(self) -> None:
-        """It is whole: give it the name that was wanted."""
+    def commit(self) -> None:
+        """It is complete: give it its own name."""
 
-    def drop(self) -> None:
-        """It broke off: leave nothing."""
+    def rollback(self) -> None:
+        """The download failed: delete it."""

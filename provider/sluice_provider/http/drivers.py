@@ -1,7 +1,7 @@
 """The two loops that run flows: `drive` blocks (workers), `adrive` awaits (triggerer).
 
-Only this file moves bytes or sleeps. The loops know three steps, `Request`, `Sleep` and `Blocking`, and decide nothing:
-they differ in which httpx client they use, in how they sleep, and in where what blocks is done.
+Only this module sends or sleeps. The loops know three steps, `Request`, `Sleep` and `Blocking`, and decide nothing.
+They differ in the httpx client, in how they sleep, and in where blocking functions run.
 """
 
 from __future__ import annotations
@@ -24,30 +24,29 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GRANT = "sluice_grant"
-"""Request extension that marks a request which `auth.py` makes on its own account, before the call's own request."""
+TOKEN_REQUEST = "sluice_token_request"  # noqa: S105 - a name
+"""Request extension that marks a request for a token, which `auth.py` sends before the flow's own request."""
 
-PLAIN = ("host", "user-agent", "accept", "accept-encoding", "connection")
-"""Headers of the connection that another host may see, too."""
+PUBLIC_HEADERS = ("host", "user-agent", "accept", "accept-encoding", "connection")
+"""Headers of the connection that may be sent to another host."""
 
-# A request that failed in one of these ways was never sent.
-UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+"""Exceptions after which the request has certainly not been sent."""
 
 
-def announce(pause: Sleep) -> None:
-    """What is said of a pause before it begins."""
-    log.debug("Waiting %.1f s: %s", pause.seconds, pause.why)
+def log_sleep(sleep: Sleep) -> None:
+    log.debug("Sleeping %.1f s: %s", sleep.seconds, sleep.why)
 
 
 def drive(
     flow: Flow[T],
     client: httpx.Client,
     sleep: Callable[[float], object],
-    heed: Callable[[Sleep], object] = announce,
+    on_sleep: Callable[[Sleep], object] = log_sleep,
 ) -> T:
-    """Run a flow to its end here, blocking.
+    """Run a flow to its end, blocking.
 
-    :param heed: is told of every pause before it begins
+    :param on_sleep: called before every sleep
     """
     answer: Any = None
     with closing(flow):
@@ -57,15 +56,15 @@ def drive(
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             if isinstance(step, Sleep):
-                heed(step)
+                on_sleep(step)
                 answer = None
                 sleep(step.seconds)
                 continue
             if isinstance(step, Blocking):
-                answer = _done(step)
+                answer = _call(step)
                 continue
             try:
-                answer = _exchange(client, step)
+                answer = _send(client, step)
             except httpx.RequestError as error:
                 answer = _unreachable(step, error)
             except SluiceError as error:
@@ -76,7 +75,7 @@ async def adrive(
     flow: Flow[T],
     client: httpx.AsyncClient,
     sleep: Callable[[float], Awaitable[object]],
-    heed: Callable[[Sleep], object] = announce,
+    on_sleep: Callable[[Sleep], object] = log_sleep,
 ) -> T:
     """Run a flow to its end, awaiting."""
     answer: Any = None
@@ -87,15 +86,15 @@ async def adrive(
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             if isinstance(step, Sleep):
-                heed(step)
+                on_sleep(step)
                 answer = None
                 await sleep(step.seconds)
                 continue
             if isinstance(step, Blocking):
-                answer = await asyncio.to_thread(_done, step)
+                answer = await asyncio.to_thread(_call, step)
                 continue
             try:
-                answer = await _aexchange(client, step)
+                answer = await _asend(client, step)
             except httpx.RequestError as error:
                 answer = _unreachable(step, error)
             except SluiceError as error:
@@ -106,129 +105,133 @@ def _resume(flow: Flow[T], answer: Any) -> Request | Sleep | Blocking:
     return flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
 
 
-def _done(step: Blocking) -> Any:
+def _call(step: Blocking) -> Any:
     try:
         return step.do()
     except SluiceError as error:
         return error
 
 
-# --- one exchange, twice --------------------------------------------------------------------------------------------
+# --- one request and its response, blocking and awaiting ------------------------------------------------------------
 
 
-def _exchange(client: httpx.Client, call: Request) -> Response:
-    request, auth = _request(client, call, call.body)
-    response = client.send(request, auth=auth, stream=True)
-    with closing(response):
-        if call.into is None or not call.lands(response.status_code, response.headers):
-            response.read()
-            return _reply(response, response.content)
+def _send(client: httpx.Client, request: Request) -> Response:
+    built, auth = _build(client, request, request.body)
+    received = client.send(built, auth=auth, stream=True)
+    with closing(received):
+        if request.into is None or not request.is_download(received.status_code, received.headers):
+            received.read()
+            return _response(received, received.content)
         with ExitStack() as undo:
-            undo.callback(call.into.drop)
-            with closing(call.into.begin()) as file:
-                for piece in response.iter_bytes():
-                    file.write(piece)
-            call.into.keep()
+            undo.callback(request.into.rollback)
+            with closing(request.into.begin()) as file:
+                for chunk in received.iter_bytes():
+                    file.write(chunk)
+            request.into.commit()
             undo.pop_all()
-        return _reply(response, b"")
+        return _response(received, b"")
 
 
-async def _aexchange(client: httpx.AsyncClient, call: Request) -> Response:
-    """Files are read and written in threads: they may be far away, or slow."""
-    request, auth = _request(client, call, call.body and _Awaited(call.body))
-    response = await client.send(request, auth=auth, stream=True)
-    async with aclosing(response):
-        if call.into is None or not call.lands(response.status_code, response.headers):
-            await response.aread()
-            return _reply(response, response.content)
+async def _asend(client: httpx.AsyncClient, request: Request) -> Response:
+    """Files are read and written in threads, as their storage may be remote or slow."""
+    built, auth = _build(client, request, request.body and _AsyncBody(request.body))
+    received = await client.send(built, auth=auth, stream=True)
+    async with aclosing(received):
+        if request.into is None or not request.is_download(received.status_code, received.headers):
+            await received.aread()
+            return _response(received, received.content)
         with ExitStack() as undo:
-            undo.callback(call.into.drop)
-            file = await asyncio.to_thread(call.into.begin)
+            undo.callback(request.into.rollback)
+            file = await asyncio.to_thread(request.into.begin)
             try:
-                async for piece in response.aiter_bytes():
-                    await asyncio.to_thread(file.write, piece)
+                async for chunk in received.aiter_bytes():
+                    await asyncio.to_thread(file.write, chunk)
             finally:
                 await asyncio.to_thread(file.close)
-            await asyncio.to_thread(call.into.keep)
+            await asyncio.to_thread(request.into.commit)
             undo.pop_all()
-        return _reply(response, b"")
+        return _response(received, b"")
 
 
-class _Awaited:
-    """A streamed body for the awaiting client."""
+class _AsyncBody:
+    """A streamed body for the async client."""
 
     def __init__(self, body: Multipart) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with closing(iter(self._body)) as pieces:
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield piece
+        with closing(iter(self._body)) as chunks:
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield chunk
 
 
-# --- what is sent, and what came back -------------------------------------------------------------------------------
+# --- from our types to httpx's, and back ----------------------------------------------------------------------------
 
 
-def _request(client: httpx.Client | httpx.AsyncClient, call: Request, body: Any) -> tuple[httpx.Request, Any]:
-    """The request, and how it is authenticated."""
-    _check_in_time(call)
-    content, headers = _content(call, body)
-    # httpx would write a space as "+", which not every remote reads, and which signatures do not cover.
-    query = urlencode(call.params, safe="-_.~", quote_via=quote)
-    request = client.build_request(
-        call.method,
-        f"{call.path}?{query}" if query else call.path,
+def _build(client: httpx.Client | httpx.AsyncClient, request: Request, body: Any) -> tuple[httpx.Request, Any]:
+    """httpx's request, and how it is authenticated."""
+    _check_send_before(request)
+    content, headers = _content(request, body)
+    # httpx would write a space as "+", which not every service reads, and which signatures do not cover.
+    query = urlencode(request.params, safe="-_.~", quote_via=quote)
+    built = client.build_request(
+        request.method,
+        f"{request.path}?{query}" if query else request.path,
         content=content,
-        headers={**headers, **call.headers},
-        timeout=_timeout(client.timeout, call.read_timeout),
+        headers={**headers, **request.headers},
+        timeout=_timeout(client.timeout, request.read_timeout),
     )
-    if not _foreign(client.base_url, call, request.url):
-        return request, httpx.USE_CLIENT_DEFAULT
-    plain = {*PLAIN, *(name.lower() for name in (*headers, *call.headers))}
-    request.headers = httpx.Headers([(name, text) for name, text in request.headers.items() if name in plain])
-    return request, None
+    if not _is_cross_origin(client.base_url, request, built.url):
+        return built, httpx.USE_CLIENT_DEFAULT
+    public = {*PUBLIC_HEADERS, *(name.lower() for name in (*headers, *request.headers))}
+    built.headers = httpx.Headers([(name, text) for name, text in built.headers.items() if name in public])
+    return built, None
 
 
-def _check_in_time(call: Request) -> None:
-    """:raises Unreachable: the process stood still for too long, and a newer one may have sent the same"""
-    if call.send_before is not None and time.time() > call.send_before:
-        words = f"{call} was not sent: too much time has passed since it was written down that it would be"
-        raise Unreachable(words, sent=False)
+def _check_send_before(request: Request) -> None:
+    """:raises Unreachable: the process was suspended for too long, and a newer one may have sent the same request"""
+    if request.send_before is not None and time.time() > request.send_before:
+        raise Unreachable(
+            f"{request} was not sent: this process was suspended for too long after it had recorded the request, "
+            "and another process may have sent it meanwhile",
+            maybe_applied=False,
+        )
 
 
-def _content(call: Request, body: Any) -> tuple[Any, dict[str, str]]:
-    if call.body is not None:
-        return body, call.body.headers
-    if call.form is not None:
-        return urlencode(call.form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
-    if call.json is not None:
-        return encode(call.json), {"Content-Type": "application/json"}
+def _content(request: Request, body: Any) -> tuple[Any, dict[str, str]]:
+    if request.body is not None:
+        return body, request.body.headers
+    if request.form is not None:
+        return urlencode(request.form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+    if request.json is not None:
+        return encode(request.json), {"Content-Type": "application/json"}
     return None, {}
 
 
-def _timeout(usual: httpx.Timeout, read: float) -> httpx.Timeout:
-    longer = usual.read if usual.read is None else max(usual.read, read)
-    return httpx.Timeout(connect=usual.connect, read=longer, write=usual.write, pool=usual.pool)
+def _timeout(default: httpx.Timeout, read: float) -> httpx.Timeout:
+    longer = default.read if default.read is None else max(default.read, read)
+    return httpx.Timeout(connect=default.connect, read=longer, write=default.write, pool=default.pool)
 
 
-def _foreign(home: httpx.URL, call: Request, url: httpx.URL) -> bool:
-    """Whether a call leads away from the connection's own host, whose credentials are nobody else's business."""
-    return "://" in call.path and (url.scheme, url.host, url.port) != (home.scheme, home.host, home.port)
+def _is_cross_origin(base_url: httpx.URL, request: Request, url: httpx.URL) -> bool:
+    """Whether a request goes to another origin than the connection's, which must not see its credentials."""
+    return "://" in request.path and (url.scheme, url.host, url.port) != (base_url.scheme, base_url.host, base_url.port)
 
 
-def _reply(response: httpx.Response, body: bytes) -> Response:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Response(response.status_code, headers, body)
+def _response(received: httpx.Response, body: bytes) -> Response:
+    headers = {name.lower(): value for name, value in received.headers.items()}
+    return Response(received.status_code, headers, body)
 
 
-def _unreachable(call: Request, error: httpx.RequestError) -> Unreachable:
-    """Keeps httpx's words and type, and not its exception, which holds the request and so its credentials."""
-    granting = error._request is not None and GRANT in error._request.extensions
-    words = str(error) or type(error).__name__
+def _unreachable(request: Request, error: httpx.RequestError) -> Unreachable:
+    """With httpx's message and type, but without its exception, which holds the request and so its credentials."""
+    for_token = error._request is not None and TOKEN_REQUEST in error._request.extensions
+    message = str(error) or type(error).__name__
     if isinstance(error, httpx.LocalProtocolError):
-        words = "the request cannot be sent as it is"  # httpx's words would show the header that is wrong
-    doing = "getting a token for " if granting else ""
+        message = "the request is not valid HTTP"  # httpx's message would show the invalid header
+    incomplete = request.body is not None and not request.body.fully_sent
+    purpose = "getting a token for " if for_token else ""
     return Unreachable(
-        f"{doing}{call}: {type(error).__name__}: {words}",
-        sent=not (granting or isinstance(error, UNSENT) or (call.body is not None and not call.body.handed_over)),
+        f"{purpose}{request}: {type(error).__name__}: {message}",
+        maybe_applied=not (for_token or isinstance(error, NOT_SENT) or incomplete),
     )

@@ -1,4 +1,4 @@
-"""Listings that come in pages, read whole."""
+"""Paginated listings, read to their end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def pages(page: Callable[[int], Flow[list[T]]], size: int, first: int = 1) -> Flow[list[T]]:
-    """All items of a numbered listing, page by page until one comes back short."""
+    """All items of a listing with numbered pages: it ends with the first page that is not full."""
     items: list[T] = []
     number = first
     while True:
@@ -24,9 +24,9 @@ def pages(page: Callable[[int], Flow[list[T]]], size: int, first: int = 1) -> Fl
 
 
 def token_pages(page: Callable[[str | None], Flow[tuple[list[T], str | None]]]) -> Flow[list[T]]:
-    """All items of a listing whose pages name the next one by a token; an empty page is not the last.
+    """All items of a listing whose pages name the next one by a token. An empty page is not necessarily the last.
 
-    :raises UnexpectedResponse: a token came twice, so that this would never end
+    :raises UnexpectedResponse: a token was repeated, so the listing would never end
     """
     items: list[T] = []
     seen: set[str] = set()
@@ -37,5 +37,5 @@ def token_pages(page: Callable[[str | None], Flow[tuple[list[T], str | None]]]) 
         if not token:
             return items
         if token in seen:
-            raise UnexpectedResponse("the listing leads back to a page that was read before")
+            raise UnexpectedResponse("the listing repeats a page token, so it would never end")
         seen.add(token)

@@ -1,4 +1,4 @@
-"""Status checks, repeated until something is over."""
+"""Status checks, repeated until a job has ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Elapsed:
-    """Seconds since something was asked for: by the wall clock up to now, monotonic from here on.
+    """Seconds since a submission: by the wall clock until this object was made, monotonic from then on.
 
-    So a wait goes on correctly in another process, and a clock that jumps while we wait does not end it early.
+    So waiting can continue in another process, and a wall clock that jumps meanwhile does not end it early.
     """
 
-    def __init__(self, asked_at: float) -> None:
-        self._before = max(0.0, time.time() - asked_at)
+    def __init__(self, submitted_at: float) -> None:
+        self._before = max(0.0, time.time() - submitted_at)
         self._start = time.monotonic()
 
     def __call__(self) -> float:
@@ -28,92 +28,94 @@ class Elapsed:
 
 
 class PollSchedule(NamedTuple):
-    """How often to look: soon at first, then more rarely as the job grows old, so that news is never older than about
-    a tenth of the job's life.
+    """How often to poll: soon at first, less often as the job gets older, so that a status is never older than about a
+    tenth of the job's age.
 
-    :param poll_interval: seconds between two looks at the most
-    :param shortest: seconds between two looks at the least
-    :param failures: so many looks in a row may fail for a passing reason before the last error is raised
+    :param poll_interval: maximum seconds between two polls
+    :param min_interval: minimum seconds between two polls
+    :param max_failures: transient failures in a row after which the last error is raised
     """
 
     poll_interval: float = 60.0
-    shortest: float = 1.0
-    failures: int = 10
+    min_interval: float = 1.0
+    max_failures: int = 10
 
-    def pause(self, age: float) -> float:
-        wanted = max(self.shortest, age / 10) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        return min(self.poll_interval, wanted)
+    def delay(self, elapsed: float) -> float:
+        delay = max(self.min_interval, elapsed / 10) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        return min(self.poll_interval, delay)
 
-    def after_failure(self, failures: int, error: SluiceError) -> float:
+    def delay_after_failure(self, failures: int, error: SluiceError) -> float:
         if error.retry_after is not None:
             return min(error.retry_after, 3600.0)
         return min(max(self.poll_interval, 60.0), 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
-def wait(
-    look: Callable[[], Flow[T]],
-    over: Callable[[T], bool],
+def poll_until(
+    poll: Callable[[], Flow[T]],
+    done: Callable[[T], bool],
     *,
-    age: Callable[[], float],
+    elapsed: Callable[[], float],
     timeout: float | None = None,
-    cadence: PollSchedule | None = None,
-    tell: Callable[[T], object] = lambda _news: None,
+    schedule: PollSchedule | None = None,
+    on_poll: Callable[[T], object] = lambda _status: None,
 ) -> Flow[T]:
-    """Look until it is over, and return the last look.
+    """Poll until the status is final, and return that status.
 
-    A look that fails for a passing reason is not news: it is taken again. There is always one look after the deadline.
+    A poll that fails with a retryable error is repeated. There is always one more poll after the deadline.
 
-    :param look: a flow that looks once
-    :param over: tells from a look whether the wait is over
-    :param age: seconds since the job was asked for
-    :param timeout: seconds of age after which the wait ends
-    :param tell: is told of every look that succeeded
-    :raises TimedOut: when the job is older than `timeout` and not over
+    :param poll: a flow that polls once
+    :param done: whether a status is final
+    :param elapsed: seconds since the submission
+    :param timeout: value of `elapsed` after which waiting ends
+    :param on_poll: called with the status after every successful poll
+    :raises TimedOut: the status is not final after `timeout`
     """
-    cadence = cadence or PollSchedule()
+    schedule = schedule or PollSchedule()
     failures = 0
     while True:
-        late = timeout is not None and age() >= timeout
+        last = timeout is not None and elapsed() >= timeout
         try:
-            news = yield from look()
+            status = yield from poll()
         except SluiceError as error:
             failures += 1
-            if error.hopeless or late or failures >= cadence.failures:
+            if not error.retryable or last or failures >= schedule.max_failures:
                 raise
-            pause, why = cadence.after_failure(failures, error), f"look {failures} failed: {error}"
+            delay, why = schedule.delay_after_failure(failures, error), f"status check failed ({failures}): {error}"
         else:
             failures = 0
-            tell(news)
-            if over(news):
-                return news
-            if late:
-                raise TimedOut(f"not over {age():.0f} s after it was submitted, the limit is {timeout:.0f} s: {news}")
-            pause, why = cadence.pause(age()), f"not over yet: {news}"
+            on_poll(status)
+            if done(status):
+                return status
+            if last:
+                raise TimedOut(
+                    f"had not ended {elapsed():.0f} s after its submission (the timeout is {timeout:.0f} s): {status}"
+                )
+            delay, why = schedule.delay(elapsed()), f"not ended yet: {status}"
         if timeout is not None:
-            pause = min(pause, max(0.0, timeout - age()))
-        yield Sleep(pause, why)
+            delay = min(delay, max(0.0, timeout - elapsed()))
+        yield Sleep(delay, why)
 
 
 def min_duration(flow: Flow[T], seconds: float) -> Flow[T]:
-    """The flow, whose end is not told before so many seconds have passed since its beginning."""
-    begun = time.monotonic()
+    """The flow, which does not end, by its result or its error, earlier than so many seconds after its start."""
+    started = time.monotonic()
     error: SluiceError | None = None
     try:
-        found = yield from flow
+        result = yield from flow
     except SluiceError as raised:
         error = raised
-    left = begun + seconds - time.monotonic()
+    left = started + seconds - time.monotonic()
     if left > 0:
-        yield Sleep(left, "nobody is ready to hear the end yet")
+        yield Sleep(left, "the result is ready before Airflow can receive it")
     if error:
         raise error
-    return found
+    return result
 
 
 def sleep_budget(flow: Flow[T], seconds: float) -> Flow[T]:
-    """The flow, which gives up instead of pausing for more than so many seconds all in all.
+    """The flow, which fails instead of sleeping for more than so many seconds in total.
 
-    :raises Unreachable: naming what it would have waited for
+    :raises Unreachable: naming the reason of the sleep that would have exceeded the budget
     """
     answer: Any = None
     while True:
@@ -125,7 +127,7 @@ def sleep_budget(flow: Flow[T], seconds: float) -> Flow[T]:
             seconds -= step.seconds
             if seconds < 0:
                 flow.close()
-                raise Unreachable(f"gave up early: {step.why}", sent=False)
+                raise Unreachable(f"gave up early: {step.why}", maybe_applied=False)
         try:
             answer = yield step
         except SluiceError as error:

@@ -1,4 +1,4 @@
-"""What a response means: the error that it stands for, in the service's own words, or none."""
+"""The error that a response stands for, in the service's own words, and Retry-After."""
 
 from __future__ import annotations
 
@@ -9,61 +9,62 @@ from collections.abc import Callable, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-from sluice_provider.errors import REFUSALS, ClientError, ServerError, SluiceError
+from sluice_provider.errors import CLIENT_ERRORS, ClientError, ServerError, SluiceError
 from sluice_provider.http.flow import Request, Response
 
 LONGEST_RETRY_AFTER = 7 * 86400.0
-"""Seconds. A remote that asks for more means "never", and Airflow cannot add every number to a date."""
+"""Seconds. A longer delay means "never", and Airflow cannot add every number to a date."""
 
 REQUEST_IDS = ("x-request-id", "x-amzn-requestid")
-"""Headers in which gateways and clouds name a request, for whoever has to ask the remote's support about it."""
+"""Headers in which gateways and clouds name a request; the service's support asks for it."""
 
 ErrorFrom = Callable[[Request, Response], "SluiceError | None"]
-"""Tells the error that a reply stands for, or None for a good one."""
+"""From a request and its response: the error that the response stands for, or None if it is a success."""
 
 
-def error_from(call: Request, reply: Response) -> SluiceError | None:
-    """The error that a reply stands for, or None for a good one."""
-    if reply.status < 300:
+def error_from(request: Request, response: Response) -> SluiceError | None:
+    """The error that a response stands for by its status, or None if it is a success."""
+    status = response.status
+    if status < 300:
         return None
-    if reply.status < 400:
+    if status < 400:
         return ClientError(
-            f"{call} answered {reply.status}, a redirect: does the connection's host name the API itself, "
-            "with the right scheme, and is no login page in front of it?",
-            status=reply.status,
+            f"{request} returned {status}, a redirect: check that the connection's host is the API itself, with the "
+            "right scheme (https or http), and that no login page is in front of it",
+            status=status,
         )
-    kind = ServerError if reply.status >= 500 else REFUSALS.get(reply.status, ClientError)
-    code, words = _words(reply)
-    return kind(
-        f"{call} answered {reply.status}" + (f": {words}" if words else ""),
-        status=reply.status,
+    error_class = ServerError if status >= 500 else CLIENT_ERRORS.get(status, ClientError)
+    code, message = _code_and_message(response)
+    return error_class(
+        f"{request} returned {status}" + (f": {message}" if message else ""),
+        status=status,
         code=code,
-        body=reply.text[:2000],
-        retry_after=retry_after(reply.headers),
-        request_id=next((reply.headers[name] for name in REQUEST_IDS if name in reply.headers), None),
+        body=response.text[:2000],
+        retry_after=retry_after(response.headers),
+        request_id=next((response.headers[name] for name in REQUEST_IDS if name in response.headers), None),
     )
 
 
-def _words(reply: Response) -> tuple[str | None, str]:
-    """The remote's own code and message, wherever its framework puts them."""
+def _code_and_message(response: Response) -> tuple[str | None, str]:
+    """The service's own code and message, wherever its framework puts them."""
     try:
-        body = json.loads(reply.body)
+        body = json.loads(response.body)
     except (ValueError, RecursionError):
-        return None, _plain(reply.text[:1000])[:300]
+        return None, _printable(response.text[:1000])[:300]
     if not isinstance(body, dict):
-        return None, _plain(str(body)[:1000])[:300]
+        return None, _printable(str(body)[:1000])[:300]
     code = body.get("code") or body.get("error")
     message = body.get("message") or body.get("error_description") or body.get("error") or ""
-    return (_plain(str(code)) if code else None), _plain(str(message)[:1000])[:500]
+    return (_printable(str(code)) if code else None), _printable(str(message)[:1000])[:500]
 
 
-def _plain(text: str) -> str:
-    """In one line, and without what steers a terminal or cannot be encoded: it goes into logs and databases."""
+def _printable(text: str) -> str:
+    """In one line, without control characters or what cannot be encoded: it goes into logs and databases."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds (RFC 9110, 10.2.3). A date is read against the remote's own clock where it tells it."""
+    """Retry-After in seconds (RFC 9110, 10.2.3). A date is compared with the service's own clock if it sent one."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -71,13 +72,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = _instant(value) - (_instant(headers["date"]) if "date" in headers else time.time())
+            seconds = _timestamp(value) - (_timestamp(headers["date"]) if "date" in headers else time.time())
         except ValueError:
             return None
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 
 
-def _instant(date: str) -> float:
-    """Seconds since 1970. An HTTP date is UTC, also in the old form that does not say so."""
+def _timestamp(date: str) -> float:
+    """Seconds since 1970. An HTTP date is in UTC, also in the old format without a zone."""
     moment = parsedate_to_datetime(date)
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

@@ -18,91 +18,85 @@ from sluice_provider.errors import (
 from sluice_provider.http.flow import Flow, Request, Response, Sleep
 from sluice_provider.http.responses import ErrorFrom, error_from
 
-HOPS = 5
-"""Redirects that are followed at the most, where they are followed at all."""
+MAX_REDIRECTS = 5
+"""Redirects are followed only for downloads."""
+
+TRANSIENT = (Unreachable, ServerError, RateLimited)
 
 
 class RetryPolicy(NamedTuple):
-    """How often, and how long apart, one call is tried before its error is given to the caller.
+    """How many attempts a request gets, and the delays between them, before its error is raised to the caller.
 
-    :param attempts: at most so many, the first one included
-    :param base: seconds before the first repetition, doubled for each further one, with full jitter
-    :param longest: seconds; a remote that asks for a longer wait gets none: its error is raised, naming the time
-    :param within: seconds after the first attempt in which the last one must begin, for a call that is repeatable
-        only as long as the remote remembers its idempotency key
+    :param attempts: maximum number of attempts, the first one included
+    :param base: seconds before the first retry, doubled for each further one, with jitter
+    :param max_delay: seconds; if a service asks for a longer delay, its error is raised instead, naming the time
+    :param within: seconds after the first attempt in which the last one must start, for a request that is idempotent
+        only as long as the service remembers its idempotency key
     """
 
     attempts: int = 5
     base: float = 1.0
-    longest: float = 60.0
+    max_delay: float = 60.0
     within: float | None = None
 
-    def delay(self, error: SluiceError, attempt: int, since: float = 0.0) -> float | None:
-        """Seconds to wait before trying again, or None when it is not worth it."""
+    def delay(self, error: SluiceError, attempt: int, elapsed: float = 0.0) -> float | None:
+        """Seconds to wait before the next attempt, or None if there is none."""
         if attempt >= self.attempts:
             return None
-        wanted = min(self.longest, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        delay = min(self.max_delay, self.base * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         if error.retry_after is not None:
-            wanted = error.retry_after
-        late = self.within is not None and since + wanted >= self.within
-        return None if late or wanted > self.longest else wanted
+            delay = error.retry_after
+        too_late = self.within is not None and elapsed + delay >= self.within
+        return None if too_late or delay > self.max_delay else delay
 
 
-def send(call: Request, patience: RetryPolicy | None = None, verdict: ErrorFrom | None = None) -> Flow[Response]:
-    """Make one call, again where that is safe and may help, and return its good reply.
+def send(request: Request, policy: RetryPolicy | None = None, error_from: ErrorFrom = error_from) -> Flow[Response]:
+    """Send a request, again where that is safe and may help, and return its successful response.
 
-    :param verdict: what this remote means by a reply, where it is not what all mean (`error_from`)
-    :raises OutcomeUnknown: the call is not repeatable, may have reached the remote, and was never answered
+    :param error_from: the error that a response stands for, where this service's responses need their own reading
+    :raises OutcomeUnknown: the request is not idempotent, may have reached the service, and got no response
     """
-    patience = patience or RetryPolicy()
+    policy = policy or RetryPolicy()
     started = time.monotonic()
-    attempt, acted = 1, False
+    attempt, maybe_applied = 1, False
     while True:
-        error = yield from _attempt(call, verdict or error_from)
+        error = yield from _attempt(request, error_from)
         if isinstance(error, Response):
             return error
-        error.acted = acted = acted or _may_have_acted(error)
-        if not _passing(error):
-            raise error
-        if _may_have_acted(error) and not call.idempotent:
-            raise OutcomeUnknown(f"{call} was sent and not answered, so it may have been done: {error}") from error
-        delay = patience.delay(error, attempt, time.monotonic() - started)
+        transient = isinstance(error, TRANSIENT)
+        if transient and error.maybe_applied and not request.idempotent:
+            raise OutcomeUnknown(f"{request} got no usable response, so it may have been applied: {error}") from error
+        delay = policy.delay(error, attempt, time.monotonic() - started) if transient else None
+        error.maybe_applied = maybe_applied = maybe_applied or error.maybe_applied
         if delay is None:
             raise error
-        yield Sleep(delay, f"{error}; attempt {attempt} of {patience.attempts}", error)
+        yield Sleep(delay, f"{error}; attempt {attempt} of {policy.attempts}", error)
         attempt += 1
 
 
-def _attempt(call: Request, verdict: ErrorFrom) -> Flow[Response | SluiceError]:
+def _attempt(request: Request, error_from: ErrorFrom) -> Flow[Response | SluiceError]:
     try:
-        reply: Response | None = yield call
-        for _ in range(HOPS):
-            if call.into is None or reply is None or not _moved(reply):
+        response: Response | None = yield request
+        for _ in range(MAX_REDIRECTS):
+            if request.into is None or response is None or not _is_redirect(response):
                 break
-            call = call._replace(path=urljoin(call.path, reply.headers["location"]), moved=True)
-            reply = yield call
+            request = request._replace(path=urljoin(request.path, response.headers["location"]), redirected=True)
+            response = yield request
     except SluiceError as error:
         return error
-    assert reply is not None, "a driver answers a Call with a Reply"  # noqa: S101 - a broken driver, not bad input
-    return verdict(call, reply) or _no_file(call, reply) or reply
+    assert response is not None, "a driver answers a Request with a Response"  # noqa: S101 - a bug, not bad input
+    return error_from(request, response) or _not_a_file(request, response) or response
 
 
-def _no_file(call: Request, reply: Response) -> SluiceError | None:
-    if call.into is None or call.lands(reply.status, reply.headers):
+def _not_a_file(request: Request, response: Response) -> SluiceError | None:
+    if request.into is None or request.is_download(response.status, response.headers):
         return None
-    kind = reply.headers.get("content-type", "") or "nothing"
+    content_type = response.headers.get("content-type", "") or "no content type"
     return UnexpectedResponse(
-        f"{call} answered {reply.status} with {kind} and not with the file: is a login in front of it?"
+        f"{request} returned {response.status} with {content_type} instead of the file; "
+        "if a login page or proxy is in front of the service, check the connection's host and credentials"
     )
 
 
-def _moved(reply: Response) -> bool:
-    return reply.status in (301, 302, 303, 307, 308) and "location" in reply.headers
-
-
-def _passing(error: SluiceError) -> bool:
-    return isinstance(error, (Unreachable, ServerError, RateLimited))
-
-
-def _may_have_acted(error: SluiceError) -> bool:
-    return isinstance(error, (Unreachable, ServerError)) and error.sent
+def _is_redirect(response: Response) -> bool:
+    return response.status in (301, 302, 303, 307, 308) and "location" in response.headers

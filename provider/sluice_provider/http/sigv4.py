@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
 SIGNED = ("host", "content-type")
-"""Beside the X-Amz headers, which the signer adds: what boto3 signs, and what proxies leave alone."""
+"""In addition to the X-Amz headers, which the signer adds: the headers that boto3 signs and proxies do not change."""
 
 ADDED = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
 
 
 class SigV4(AuthSteps):
-    """Signs every request anew, with credentials as they are at that moment.
+    """Signs every request, with the credentials that are current at that moment.
 
     The path and the query are signed as they are sent. AWS reads a plus in a query as a space, so a query must be
-    encoded with `quote`, as `drive.py` does it, and not with httpx's `params`.
+    encoded with `quote`, as `drivers.py` does, and not with httpx's `params`.
 
-    :param credentials: gives frozen credentials; it may block, and raise errors of this package
+    :param credentials: returns frozen credentials; it may block, and raise errors of this package
     :param service: signing name, as `finspace`
     :param region: as `eu-west-1`
     """

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError, TooLarge
 from sluice_provider.http.flow import Flow, Request, Sleep
-from sluice_provider.http.polling import Elapsed, wait
+from sluice_provider.http.polling import Elapsed, poll_until
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
@@ -368,13 +368,13 @@ def watch(
 ) -> Flow[JobGroup]:
     """Poll until the work is over: the one description of waiting, for worker and triggerer."""
     age = Elapsed(submitted_at)
-    return wait(
+    return poll_until(
         JobPoller(job_type, ref, age).poll,
         lambda work: work.over,
-        age=age,
+        elapsed=age,
         timeout=timeout,
-        cadence=job_type.cadence(poll_interval),
-        tell=tell,
+        schedule=job_type.cadence(poll_interval),
+        on_poll=tell,
     )
 
 

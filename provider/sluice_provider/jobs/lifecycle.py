@@ -390,7 +390,7 @@ class Lifecycle:
         undecided = turn.reconnecting and (record.redo or not self._open(record)[1].complete)
         if event.final and isinstance(error, TimedOut):
             error = TimedOut(f"{error}. The job goes on in the service; the next try reconnects to it")
-        if event.final or error.hopeless or turn.error or undecided:
+        if event.final or not error.retryable or turn.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed, which says nothing of the job: {error}"
         record, actions = self._wait(record._replace(turn=Turn()), None, event.now)
@@ -598,12 +598,12 @@ def _replaced_job(job: Job) -> ReplacedJob:
 
 def _job_failed(service: str, phase: Phase, work: JobGroup, *, watch_only: bool) -> JobFailed:
     """A retry submits again, which is only worth it where the service does not say that it would end the same way."""
-    hopeless = work.retryable is not True if watch_only else work.retryable is False
+    retryable = work.retryable is True if watch_only else work.retryable is not False
     then = "the next try submits again what failed"
-    if watch_only or hopeless:
+    if watch_only or not retryable:
         then = "a retry would see the same" if watch_only else "a retry would end the same way"
     error = JobFailed(f"{service} {phase.kind} failed: {work}; {then}")
-    error.hopeless = hopeless
+    error.retryable = retryable
     return error
 
 

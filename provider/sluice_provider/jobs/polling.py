@@ -43,7 +43,9 @@ class JobType(NamedTuple):
 
     def cadence(self, poll_interval: float) -> PollSchedule:
         return (
-            PollSchedule(poll_interval, shortest=poll_interval) if self.fixed_interval else PollSchedule(poll_interval)
+            PollSchedule(poll_interval, min_interval=poll_interval)
+            if self.fixed_interval
+            else PollSchedule(poll_interval)
         )
 
 

@@ -16,7 +16,7 @@ from sluice_provider.hooks.base import mask
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.sources.input_files import InputFile, Landing
+from sluice_provider.sources.input_files import AtomicFile, InputFile
 
 KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
 SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
@@ -222,7 +222,7 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
 
     def job(self) -> ExportJob:
         if self.destination is not None:
-            Landing(str(self.destination), "probe")
+            AtomicFile(str(self.destination), "probe")
         return ExportJob(
             sql_query=self.sql_query,
             filters=self.filters,
@@ -230,7 +230,7 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
             filters_style=self.filters_style,
             template=self._template,
             row_header=self.row_header,
-            landing=None if self.destination is None else self._landing,
+            atomic_file=None if self.destination is None else self._atomic_file,
             item_type=self.item_type,
             job_name=self.job_name,
             content_type=self.content_type,
@@ -242,14 +242,14 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         from_file = isinstance(self.template, PathLike) or hasattr(self.template, "fs")
         return InputFile(self.template, "template").text() if from_file else self.template or None
 
-    def _landing(self, job_id: str, number: int, link: str) -> Landing:
+    def _atomic_file(self, job_id: str, number: int, link: str) -> AtomicFile:
         """The file's name is ours: what a service calls it could lead anywhere, and replace anything."""
         parts = urlsplit(link)
         if parts.query:
             mask(parts.query)
         known = re.search(SUFFIX, parts.path.lower())
         suffix = known[0] if known else self._usual_suffix
-        return Landing(str(self.destination), f"{_safe(job_id)}-{number}{suffix}")
+        return AtomicFile(str(self.destination), f"{_safe(job_id)}-{number}{suffix}")
 
     @property
     def _usual_suffix(self) -> str:

@@ -79,7 +79,7 @@ async def look(place: Place) -> list[Registered]:
     """Everything that is registered in an operation, by files or by drafts."""
     hook = KaleidoscopeHook(place.conn_id)
     if place.drafts:
-        submissions = hook.get_registration_submissions.describe(place.operation_id)
+        submissions = hook.get_registration_submissions.flow(place.operation_id)
         return registered_drafts(place.operation_id, await hook.arun(sleep_budget(submissions, PATIENCE)))
-    files = hook.get_registration_files.describe(place.operation_id)
+    files = hook.get_registration_files.flow(place.operation_id)
     return registered_files(place.operation_id, await hook.arun(sleep_budget(files, PATIENCE)))

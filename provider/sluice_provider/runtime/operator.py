@@ -116,7 +116,7 @@ class RemoteJobOperator(RemoteJobTask):
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
-        address = self.hook.place(self.hook.fields()).base_url.rstrip("/")
+        address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
         inputs, outputs = self.datasets(address)
         return lineage(address, self.__ids, inputs, outputs)
 

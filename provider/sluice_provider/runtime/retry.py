@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SluiceRetryPolicy:
-    """Reads `hopeless` and `retry_after` off the package's own errors.
+    """Reads `retryable` and `retry_after` off the package's own errors.
 
     A retry policy by its methods: every DAG file would pay for importing Airflow's base class, and only a failing task
     uses it.
@@ -33,7 +33,7 @@ class SluiceRetryPolicy:
 
         if not isinstance(exception, SluiceError):
             return RetryDecision.default()
-        if exception.hopeless:
+        if not exception.retryable:
             return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
         if exception.retry_after is not None:
             delay = timedelta(seconds=exception.retry_after)

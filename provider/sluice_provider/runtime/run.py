@@ -84,7 +84,7 @@ class JobRun:
         self.execution = Execution(
             spec,
             self._lifecycle(),
-            task.hook.kind,
+            task.hook.job_type,
             poll_interval=task.poll_interval,
             timeout=options.timeout,
             observe=self.observe,
@@ -95,7 +95,7 @@ class JobRun:
             self.spec.service,
             self.spec.next_phase,
             self._options,
-            cancellable=lambda kind: self._task.cancel_on_kill and self._task.hook.kind(kind).cancel is not None,
+            cancellable=lambda kind: self._task.cancel_on_kill and self._task.hook.job_type(kind).cancel is not None,
             describe=self._describe,
             success_states=self.spec.success_states,
         )
@@ -103,7 +103,7 @@ class JobRun:
     def _describe(self, phase: Phase, current: PhaseRecord) -> Mapping[str, Any]:
         hook, where = self._task.hook, {**phase.where, **current.locator}
         url = hook.job_url(phase.kind, current.ids[0], where, hook.fields()) if current.ids else ""
-        known = {"service": self.spec.service, "conn_id": self._task.conn_id, "noun": hook.kind(phase.kind).noun}
+        known = {"service": self.spec.service, "conn_id": self._task.conn_id, "noun": hook.job_type(phase.kind).noun}
         return {**known, "url": url, "ended_at": None}
 
     # --- the three ways in
@@ -204,7 +204,9 @@ class JobRun:
             return True
 
         if not _beside(save):
-            raise Unreachable("Airflow did not take the record: perhaps a newer try watches the job", sent=False)
+            raise Unreachable(
+                "Airflow did not take the record: perhaps a newer try watches the job", maybe_applied=False
+            )
 
     def _publish(self, effect: PublishJob) -> None:
         """Make the ids and the link visible while the job runs."""
@@ -268,7 +270,7 @@ class JobRun:
             json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.where), 0.0).serialize())
 
     def _note_leg(self) -> None:
-        cancellable = any(job_type.cancel is not None for job_type in self._task.hook.kinds.values())
+        cancellable = any(job_type.cancel is not None for job_type in self._task.hook.job_types.values())
         if self._options.deferrable and self._task.cancel_on_kill and cancellable:
             self._context["ti"].xcom_push(key=LEG_KEY, value=time.time())
 

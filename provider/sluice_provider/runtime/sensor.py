@@ -123,7 +123,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
             work = work or self.hook.run(self.__poll(self.__run))
         except SluiceError as error:
             self.__failures += 1
-            if error.hopeless or self.__failures >= PollSchedule().failures:
+            if not error.retryable or self.__failures >= PollSchedule().max_failures:
                 raise
             self.log.warning("Status check %d failed: %s", self.__failures, error)
             return PokeReturnValue(False)
@@ -156,7 +156,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     def __poll(self, run: JobRun) -> Flow[JobGroup]:
         ref, record = run.execution.ref, run.execution.record
         since = record.phase(PHASE).submitted_at if record else time.time()
-        work = yield from JobPoller(self.hook.kind(ref.kind), ref, lambda: time.time() - since).poll()
+        work = yield from JobPoller(self.hook.job_type(ref.kind), ref, lambda: time.time() - since).poll()
         run.observe(ref, work)
         return work
 

@@ -18,7 +18,7 @@ from sluice_provider.hooks.base import SluiceHook, hook_for
 LONGEST = 10 * 365 * 86400.0
 """Seconds. Whoever wants to wait for ever waits ten years: a longer time fits neither a timedelta nor a database."""
 
-NOWHERE: Mapping[str, str] = MappingProxyType({})
+NO_LOCATOR: Mapping[str, str] = MappingProxyType({})
 
 
 class RemoteTask(BaseOperator):
@@ -43,7 +43,7 @@ class RemoteTask(BaseOperator):
     @property
     def where(self) -> Mapping[str, str]:
         """What the hook has to know beside the connection: a region, an environment."""
-        return NOWHERE
+        return NO_LOCATOR
 
     @cached_property
     def hook(self) -> SluiceHook:
@@ -70,7 +70,7 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
     try:
         yield
     except SluiceError as error:
-        if wanted and error.hopeless:
+        if wanted and not error.retryable:
             raise compat.AirflowFailException(f"{type(error).__name__}: {error}") from error
         raise
 

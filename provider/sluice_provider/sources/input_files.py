@@ -206,7 +206,7 @@ class HashingWriter:
         self.close()
 
 
-class Landing:
+class AtomicFile:
     """A file that is there whole or not at all: written under a temporary name beside it, renamed at the end.
 
     :param directory: path or URL of the folder; it is made if it is not there
@@ -251,11 +251,11 @@ class Landing:
             raise InvalidInput(f"{self._argument}: {shown}: cannot be written to: {type(error).__name__}") from None
         return cast("IO[bytes]", self._writer)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Under its own name, in place of what may be there from an earlier try."""
         self._there.fs.mv(self._temporary.path, self._there.path)
 
-    def drop(self) -> None:
+    def rollback(self) -> None:
         """As if nothing had been begun."""
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)

@@ -78,5 +78,5 @@ def _no_room(error: OSError) -> InvalidInput:
         f"the rows are copied to a temporary file before any of them is sent, and that failed ({gettempdir()}: "
         f"{error.strerror or error}). Nothing was sent. Free some space there, or let TMPDIR name a directory with room"
     )
-    found.hopeless = False
+    found.retryable = True
     return found

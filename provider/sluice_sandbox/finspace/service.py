@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from sluice_sandbox.finspace import validation as rules
 from sluice_sandbox.finspace.files import BUCKET, Folders
-from sluice_sandbox.finspace.signature import Asked, Key, Unsigned, check
+from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, check
 from sluice_sandbox.finspace.store import ACCOUNT, COMPLETED, ENVIRONMENT, FAILED, RUNNING, Store
 from sluice_sandbox.finspace.validation import check_text, error, refuse
-from sluice_sandbox.service import JobRow, Json, Refused, Remote
+from sluice_sandbox.service import ErrorResponse, JobRow, Json, MockService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
     from sluice_sandbox.finspace.store import Changeset, Database
     from sluice_sandbox.service import Address
 
@@ -33,7 +33,7 @@ ACCESS_KEY = "AKIASLUICESANDBOX001"
 SECRET_KEY = "finspace-sandbox-secret-key"
 SESSION_KEY = "ASIASLUICESANDBOX002"
 SESSION_SECRET = "finspace-sandbox-session-secret"
-SESSION = "sluice-session-"  # with the second at which it was given out; it lives as long as `token_life` says
+SESSION = "sluice-session-"  # with the second at which it was given out; it lives as long as `token_lifetime` says
 DATABASE = "markets"
 PENDING = "PENDING"
 
@@ -46,15 +46,15 @@ class Ask(NamedTuple):
     body: bytes
 
 
-class FinSpace(Remote):
+class FinSpace(MockService):
     """One environment with one database, which is empty, and one bucket, which is not."""
 
     name = "finspace"
     title = "Amazon FinSpace"
 
-    def __init__(self, stage: Stage, folders: Folders | None = None) -> None:
+    def __init__(self, context: Context, folders: Folders | None = None) -> None:
         self._folders = folders or Folders()
-        super().__init__(stage)
+        super().__init__(context)
 
     @property
     def store(self) -> Store:
@@ -65,7 +65,7 @@ class FinSpace(Remote):
     def reset(self) -> None:
         """An empty database, and the bucket as it was."""
         self._folders.clear()
-        self._store = Store(self.stage, self._folders)
+        self._store = Store(self.context, self._folders)
         self._store.add_database(DATABASE)
 
     def credentials(self) -> dict[str, str]:
@@ -98,7 +98,7 @@ class FinSpace(Remote):
             Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
-    def throttled(self, seconds: int) -> Response:
+    def rate_limited_response(self, seconds: int) -> Response:
         """The service names no time to come back at, but a gateway before it may."""
         response = error(429, "ThrottlingException", "Rate exceeded")
         response.headers["Retry-After"] = str(seconds)
@@ -145,14 +145,14 @@ class FinSpace(Remote):
                 self._authorise(request, body)
                 self._store.settle()
                 return self._named(Json(handler(Ask(request.path_params, request.query_params, body))))
-            except Refused as no:
+            except ErrorResponse as no:
                 return self._named(no.response)
 
         return Route(path, endpoint, methods=[method])
 
     def _named(self, response: Response) -> Response:
         """Every answer names its request."""
-        response.headers["x-amzn-requestid"] = self.stage.ids.uuid()
+        response.headers["x-amzn-requestid"] = self.context.ids.uuid()
         return response
 
     def _authorise(self, request: Request, body: bytes) -> None:
@@ -160,11 +160,11 @@ class FinSpace(Remote):
         scope = request.scope
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
-        asked = Asked(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
+        asked = SignedRequest(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
         try:
-            now = self.stage.clock.source() + self.stage.settings.signature_skew
+            now = self.context.clock.source() + self.context.settings.signature_clock_skew
             check(asked, self._find, REGION, "finspace", now)
-        except Unsigned as no:
+        except SignatureError as no:
             refuse(403, no.kind, no.words)
 
     def _find(self, access_key: str, token: str) -> Key | None:
@@ -173,7 +173,7 @@ class FinSpace(Remote):
         given = token.removeprefix(SESSION)
         if access_key != SESSION_KEY or not token.startswith(SESSION) or not given.isdigit():
             return None
-        expired = self.stage.clock.now() >= int(given) + self.stage.settings.token_life
+        expired = self.context.clock.now() >= int(given) + self.context.settings.token_lifetime
         return Key(SESSION_KEY, SESSION_SECRET, token, expired)
 
     async def _nothing_here(self, request: Request) -> Response:
@@ -184,7 +184,7 @@ class FinSpace(Remote):
     # Environments
 
     def _environments(self, ask: Ask) -> dict[str, Any]:
-        size = rules.page_size(ask.query, self.stage.settings.page_size, limit=None)
+        size = rules.page_size(ask.query, self.context.settings.page_size, limit=None)
         page, following = _page([self._environment_json()], ask.query, size)
         return {"environments": page, **following}
 
@@ -223,7 +223,7 @@ class FinSpace(Remote):
     def _databases(self, ask: Ask) -> dict[str, Any]:
         self._environment(ask)
         listed = [self._database_json(each, brief=True) for each in self._store.databases.values()]
-        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.stage.settings.page_size))
+        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.context.settings.page_size))
         return {"kxDatabases": page, **following}
 
     def _one_database(self, ask: Ask) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class FinSpace(Remote):
         content = {"database": database.name, **body}
         known = self._known_token("changeset", token, content)
         if known is None:
-            if self._store.running() >= self.stage.settings.changeset_quota:
+            if self._store.running() >= self.context.settings.max_running_changesets:
                 refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
             made = self._store.add_changeset(database, requests, token)
             self._store.tokens.note("changeset", token, content, made.id)
@@ -299,7 +299,7 @@ class FinSpace(Remote):
         database = self._database(ask)
         given = check_text(ask.path["changesetId"], "changesetId", rules.CHANGESET)
         changeset = database.changesets.get(given) or _unknown("changeset", given)
-        self.stage.clock.look()
+        self.context.clock.look()
         self._store.settle()
         if changeset.hidden:
             changeset.hidden -= 1
@@ -309,7 +309,7 @@ class FinSpace(Remote):
     def _changesets(self, ask: Ask) -> dict[str, Any]:
         """Newest first; the order is a guess."""
         listed = [self._changeset_json(each) for each in reversed(self._database(ask).changesets.values())]
-        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.stage.settings.page_size))
+        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.context.settings.page_size))
         return {"kxChangesets": page, **following}
 
     def _changeset_json(self, changeset: Changeset, *, detail: bool = False) -> dict[str, Any]:
@@ -332,8 +332,8 @@ class FinSpace(Remote):
         """PENDING at first; then the service says IN_PROGRESS, where its model says PROCESSING: a setting."""
         if changeset.state != RUNNING:
             return changeset.state
-        started = self.stage.clock.now() - changeset.created >= (changeset.ends - changeset.created) / 4
-        return self.stage.settings.changeset_status if started else PENDING
+        started = self.context.clock.now() - changeset.created >= (changeset.ends - changeset.created) / 4
+        return self.context.settings.running_changeset_status if started else PENDING
 
 
 def _outcome(changeset: Changeset) -> str:

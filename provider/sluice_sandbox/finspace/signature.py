@@ -28,7 +28,7 @@ _HEADER = re.compile(
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-class Unsigned(Exception):
+class SignatureError(Exception):
     """Not signed, or not well: the error type that AWS answers with, and its words."""
 
     def __init__(self, kind: str, words: str) -> None:
@@ -37,7 +37,7 @@ class Unsigned(Exception):
         self.words = words
 
 
-class Asked(NamedTuple):
+class SignedRequest(NamedTuple):
     """A request as it arrived, nothing decoded. Header names are in lower case."""
 
     method: str
@@ -56,7 +56,7 @@ class Key(NamedTuple):
     expired: bool = False
 
 
-def check(asked: Asked, find: Callable[[str, str], Key | None], region: str, service: str, now: float) -> None:
+def check(asked: SignedRequest, find: Callable[[str, str], Key | None], region: str, service: str, now: float) -> None:
     """
     :param find: the key by its access key and the session token that came with it
     :param now: seconds since 1970
@@ -64,22 +64,22 @@ def check(asked: Asked, find: Callable[[str, str], Key | None], region: str, ser
     """
     header = asked.headers.get("authorization", "")
     if not header:
-        raise Unsigned("MissingAuthenticationTokenException", "Missing Authentication Token")
+        raise SignatureError("MissingAuthenticationTokenException", "Missing Authentication Token")
     parts = _HEADER.fullmatch(header)
     if parts is None:
-        raise Unsigned("IncompleteSignatureException", "Authorization header is not a complete SigV4 header")
+        raise SignatureError("IncompleteSignatureException", "Authorization header is not a complete SigV4 header")
     key = find(parts["key"], asked.headers.get("x-amz-security-token", ""))
     if key is None:
-        raise Unsigned("UnrecognizedClientException", "The security token included in the request is invalid.")
+        raise SignatureError("UnrecognizedClientException", "The security token included in the request is invalid.")
     if key.expired:
-        raise Unsigned("ExpiredTokenException", "The security token included in the request is expired")
+        raise SignatureError("ExpiredTokenException", "The security token included in the request is expired")
     _check_scope(parts, region, service)
     names = parts["names"].split(";")
     _check_names(asked.headers, names)
     stamp = asked.headers.get("x-amz-date", "")
     _check_time(stamp, parts["date"], now)
     if not hmac.compare_digest(_signature(asked, key, parts, names, stamp), parts["signature"]):
-        raise Unsigned(
+        raise SignatureError(
             "InvalidSignatureException",
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details.",
@@ -89,7 +89,7 @@ def check(asked: Asked, find: Callable[[str, str], Key | None], region: str, ser
 def _check_scope(parts: re.Match[str], region: str, service: str) -> None:
     for name, right in (("region", region), ("service", service)):
         if parts[name] != right:
-            raise Unsigned("InvalidSignatureException", f"Credential should be scoped to a valid {name}.")
+            raise SignatureError("InvalidSignatureException", f"Credential should be scoped to a valid {name}.")
 
 
 def _check_names(headers: Mapping[str, str], names: list[str]) -> None:
@@ -98,23 +98,23 @@ def _check_names(headers: Mapping[str, str], names: list[str]) -> None:
     missing = sorted(due - set(names))
     if missing or names != sorted(names):
         told = f"'{missing[0]}' must be" if missing else "the names of the headers must be sorted to be"
-        raise Unsigned("InvalidSignatureException", f"{told} a 'SignedHeader' in the AWS Authorization.")
+        raise SignatureError("InvalidSignatureException", f"{told} a 'SignedHeader' in the AWS Authorization.")
 
 
 def _check_time(stamp: str, date: str, now: float) -> None:
     try:
         at = datetime.strptime(stamp, _STAMP).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
-        raise Unsigned("IncompleteSignatureException", "X-Amz-Date must be in ISO8601 'basic format'") from None
+        raise SignatureError("IncompleteSignatureException", "X-Amz-Date must be in ISO8601 'basic format'") from None
     if not stamp.startswith(date):
-        raise Unsigned("InvalidSignatureException", "Date in Credential scope does not match X-Amz-Date.")
+        raise SignatureError("InvalidSignatureException", "Date in Credential scope does not match X-Amz-Date.")
     if at < now - WINDOW:
-        raise Unsigned(
+        raise SignatureError(
             "InvalidSignatureException",
             f"Signature expired: {stamp} is now earlier than {_stamp(now - WINDOW)} ({_stamp(now)} - 5 min.)",
         )
     if at > now + WINDOW:
-        raise Unsigned(
+        raise SignatureError(
             "InvalidSignatureException",
             f"Signature not yet current: {stamp} is still later than {_stamp(now + WINDOW)} ({_stamp(now)} + 5 min.)",
         )
@@ -124,7 +124,7 @@ def _stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime(_STAMP)
 
 
-def _signature(asked: Asked, key: Key, parts: re.Match[str], names: list[str], stamp: str) -> str:
+def _signature(asked: SignedRequest, key: Key, parts: re.Match[str], names: list[str], stamp: str) -> str:
     scope = [parts["date"], parts["region"], parts["service"], "aws4_request"]
     hashed = hashlib.sha256(canonical(asked, names).encode()).hexdigest()
     text = "\n".join([ALGORITHM, stamp, "/".join(scope), hashed])
@@ -140,7 +140,7 @@ def _signing_key(secret_key: str, *scope: str) -> bytes:
     return derived
 
 
-def canonical(asked: Asked, names: list[str]) -> str:
+def canonical(asked: SignedRequest, names: list[str]) -> str:
     """The canonical request."""
     headers = "".join(f"{name}:{' '.join(asked.headers.get(name, '').split())}\n" for name in names)
     path = quote(asked.path, safe=f"/{_UNRESERVED}") or "/"

@@ -13,7 +13,7 @@ from sluice_sandbox.finspace.files import Folders, JobFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 ENVIRONMENT = "sluicesandbox4kdbx2026"  # 22 characters, small letters and digits, as the real ones
 ACCOUNT = "123456789012"
@@ -85,16 +85,16 @@ def _digest(content: Mapping[str, Any]) -> str:
 class Store:
     """Everything; time passes in `settle`."""
 
-    def __init__(self, stage: Stage, folders: Folders) -> None:
-        self._stage = stage
+    def __init__(self, context: Context, folders: Folders) -> None:
+        self._context = context
         self.folders = folders
-        self.created = stage.clock.now()
+        self.created = context.clock.now()
         self.databases: dict[str, Database] = {}
-        self.tokens = Tokens(stage.clock.now)
+        self.tokens = Tokens(context.clock.now)
 
     def add_database(self, name: str, **more: Any) -> Database:
         """A new one, empty."""
-        self.databases[name] = Database(name, ENVIRONMENT, self._stage.clock.now(), **more)
+        self.databases[name] = Database(name, ENVIRONMENT, self._context.clock.now(), **more)
         return self.databases[name]
 
     @property
@@ -109,14 +109,21 @@ class Store:
 
     def add_changeset(self, database: Database, requests: list[Raw], token: str) -> Changeset:
         """Asked for; it starts at once and ends after `job_seconds`."""
-        settings, now = self._stage.settings, self._stage.clock.now()
+        settings, now = self._context.settings, self._context.clock.now()
         fate = ""
         if settings.fail_changesets:
             settings.fail_changesets -= 1
-            fate = settings.changeset_error
-        name = self._stage.ids.letters(_ALPHABET, 22)
+            fate = settings.changeset_error_type
+        name = self._context.ids.letters(_ALPHABET, 22)
         changeset = Changeset(
-            name, ENVIRONMENT, database.name, requests, now, now + settings.job_seconds, fate, settings.late_changesets
+            name,
+            ENVIRONMENT,
+            database.name,
+            requests,
+            now,
+            now + settings.job_seconds,
+            fate,
+            settings.changeset_not_found_polls,
         )
         changeset.modified, changeset.token = now, token
         database.changesets[name] = changeset
@@ -125,7 +132,7 @@ class Store:
     def settle(self) -> None:
         """What was to end by now has ended, in the order in which it was asked for."""
         for each in self.changesets:
-            if not each.over and self._stage.clock.now() >= each.ends:
+            if not each.over and self._context.clock.now() >= each.ends:
                 self._end(each)
 
     def _end(self, changeset: Changeset) -> None:
@@ -133,7 +140,7 @@ class Store:
         try:
             if changeset.fate:
                 raise JobFailed(changeset.fate, "The sandbox was told to let this changeset fail")
-            denied = self._stage.settings.denied_bucket
+            denied = self._context.settings.denied_bucket
             self.folders.apply(changeset.environment, changeset.database, changeset.requests, denied)
             changeset.state = COMPLETED
         except JobFailed as undone:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from sluice_sandbox.service import Json, Refused
+from sluice_sandbox.service import ErrorResponse, Json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def error(status: int, kind: str, message: str, **more: str) -> Json:
 
 def refuse(status: int, kind: str, message: str, **more: str) -> NoReturn:
     """Say no."""
-    raise Refused(error(status, kind, message, **more))
+    raise ErrorResponse(error(status, kind, message, **more))
 
 
 def invalid(message: str) -> NoReturn:

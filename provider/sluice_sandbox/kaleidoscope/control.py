@@ -7,8 +7,8 @@
 - `POST /control/kaleidoscope/drafts`: `{"rows": [{"name": "Aspirin", "smiles": "..."}], "submit"?: "registration" or
   "validation"}`. The rows are staged as drafts and, if told to, submitted: these and no others. Answers
   `{"record_ids", "submission"}`.
-- `POST /control/kaleidoscope/burst`: `{"files": 1000, "senders": 16}`. So many small files are put in and registered in
-  one go, and their webhooks sent by so many senders at the same time. Answers `{"file_ids": [...]}`.
+- `POST /control/kaleidoscope/burst`: `{"files": 1000, "concurrency": 16}`. Uploads and registers `files` small files at
+  once; at most `concurrency` of their webhooks are sent at the same time. Answers `{"file_ids": [...]}`.
 
 What became of the webhooks is in `/control/state` under kaleidoscope, webhooks; where they go and how they are signed
 are settings: webhook_url, webhook_secret and the others of that name.
@@ -30,7 +30,7 @@ from sluice_sandbox.kaleidoscope.store import OPERATION
 from sluice_sandbox.kaleidoscope.submissions import open_submission
 from sluice_sandbox.kaleidoscope.validation import objects, text
 from sluice_sandbox.service import Json
-from sluice_sandbox.settings import Wrong
+from sluice_sandbox.settings import InvalidControlInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,10 +66,10 @@ def _register(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
     _check(asked, _REGISTRATION)
     operation_id = asked.get("operation_id", OPERATION)
     if operation_id != OPERATION:
-        raise Wrong(f"there is no operation {operation_id!r}; there is {OPERATION}")
+        raise InvalidControlInput(f"there is no operation {operation_id!r}; there is {OPERATION}")
     if not asked.get("file_name") or ("content" in asked) == ("base64" in asked):
-        raise Wrong("a file needs a file_name and either content (a text) or base64")
-    file = here.files.add(asked["file_name"], _content(asked), asked.get("content_type", ""), here.stage.clock.now())
+        raise InvalidControlInput("a file needs a file_name and either content (a text) or base64")
+    file = here.files.add(asked["file_name"], _content(asked), asked.get("content_type", ""), here.context.clock.now())
     if not asked.get("register", True):
         return {"file_id": file.id, "registration": None}
     record_ids = asked.get("record_ids", here.landed(operation_id))
@@ -82,20 +82,20 @@ def _content(asked: dict[str, Any]) -> bytes:
     try:
         return base64.b64decode(asked["base64"], validate=True)
     except binascii.Error as problem:
-        raise Wrong(f"base64 cannot be read: {problem}") from None
+        raise InvalidControlInput(f"base64 cannot be read: {problem}") from None
 
 
 def _stage(here: Workspace, asked: Any, _root: str) -> dict[str, Any]:
     _check(asked, _DRAFTS)
     if not asked.get("rows") or not here.staging:
-        raise Wrong("there are no rows, or no staging table to put them in")
+        raise InvalidControlInput("there are no rows, or no staging table to put them in")
     for row in asked["rows"]:
         for name, value in row.items():
             if name not in STAGING_KEYS and not here.store.fits(name, value):
-                raise Wrong(f"{value!r} does not fit the field {name}")
+                raise InvalidControlInput(f"{value!r} does not fit the field {name}")
         if not all(row.get(name) and _is_text(row[name]) for name in STAGING_KEYS):
-            raise Wrong(f"a draft needs a text as {', '.join(STAGING_KEYS)}: {row}")
-    record_ids = here.drafts.put(asked["rows"], OPERATION, here.stage.clock.now())
+            raise InvalidControlInput(f"a draft needs a text as {', '.join(STAGING_KEYS)}: {row}")
+    record_ids = here.drafts.put(asked["rows"], OPERATION, here.context.clock.now())
     kind = asked.get("submit")
     submission = open_submission(here, OPERATION, record_ids, kind).to_json() if kind else None
     return {"record_ids": record_ids, "submission": submission}
@@ -103,10 +103,12 @@ def _stage(here: Workspace, asked: Any, _root: str) -> dict[str, Any]:
 
 def _burst(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
     _check(asked, _BURST)
-    here.stage.settings.change({"webhook_senders": asked.get("senders", here.stage.settings.webhook_senders)})
+    here.context.settings.change(
+        {"webhook_concurrency": asked.get("concurrency", here.context.settings.webhook_concurrency)}
+    )
     file_ids = []
     for number in range(1, asked.get("files", 1) + 1):
-        file = here.files.add(f"burst-{number}.csv", f"name\nC{number}\n".encode(), "", here.stage.clock.now())
+        file = here.files.add(f"burst-{number}.csv", f"name\nC{number}\n".encode(), "", here.context.clock.now())
         open_registration(here, OPERATION, file, [], root)
         file_ids.append(file.id)
     return {"file_ids": file_ids}
@@ -114,13 +116,13 @@ def _burst(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
 
 def _check(asked: Any, members: Mapping[str, tuple[Callable[[Any], bool], str]]) -> None:
     if not isinstance(asked, dict):
-        raise Wrong(f"expected a JSON object with some of {', '.join(members)}")
+        raise InvalidControlInput(f"expected a JSON object with some of {', '.join(members)}")
     for name, value in asked.items():
         if name not in members:
-            raise Wrong(f"there is no {name}; there are {', '.join(members)}")
+            raise InvalidControlInput(f"there is no {name}; there are {', '.join(members)}")
         right, meaning = members[name]
         if not right(value):
-            raise Wrong(f"{name} is {meaning}, not {value!r}")
+            raise InvalidControlInput(f"{name} is {meaning}, not {value!r}")
 
 
 def _is_text(value: Any) -> bool:
@@ -147,5 +149,5 @@ _DRAFTS = {
 }
 _BURST = {
     "files": (_is_number, f"a whole number from 1 to {MOST_FILES}"),
-    "senders": (_is_number, f"a whole number from 1 to {MOST_FILES}"),
+    "concurrency": (_is_number, f"a whole number from 1 to {MOST_FILES}"),
 }

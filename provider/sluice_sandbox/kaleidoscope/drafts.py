@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_sandbox.kaleidoscope.fields import stable_id
 from sluice_sandbox.kaleidoscope.registrations import REGISTRATION, VALIDATION, about
-from sluice_sandbox.kaleidoscope.store import Import, Record, as_kept, problems_of, validation
+from sluice_sandbox.kaleidoscope.store import Import, Record, converted_values, row_errors, validation
 from sluice_sandbox.settings import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sluice_sandbox.ids import Ids
-    from sluice_sandbox.kaleidoscope.registrations import Case
+    from sluice_sandbox.kaleidoscope.registrations import Registration
     from sluice_sandbox.kaleidoscope.store import Store
 
 STAGING_VIEW = stable_id("record_view", "registration_staging")
@@ -59,7 +59,7 @@ class Drafts:
         errors: list[dict[str, Any]] = []
         failed = 0
         for number, row in enumerate(job.rows):
-            problems = list(problems_of(self._store.fields, job, row, number < job.rejects))
+            problems = list(row_errors(self._store.fields, job, row, number < job.rejects))
             errors += problems
             failed += bool(problems)
             if not problems:
@@ -86,36 +86,38 @@ class Drafts:
         key = {name: fields.keys[name].fit(row[name]) for name in job.key_fields}
         at = job.completed_at
         record = Record(key, job.entity_slice_id, at, pushes=1, updated_at=at, id=self._ids.uuid())
-        record.values = as_kept(fields, job, row)
+        record.values = converted_values(fields, job, row)
         job.records.append(record)
         self.by_id[record.id] = Draft(record, job.operation_id or "")
 
-    def statuses(self, operation_id: str, cases: list[Case]) -> list[dict[str, Any]]:
+    def statuses(self, operation_id: str, registrations: list[Registration]) -> list[dict[str, Any]]:
         """Of the drafts staged now, as far as they were ever submitted; by the latest submission that has them.
         That an archived draft, and so a registered one, is not told of any more is a guess."""
         found = []
         for record_id in self.current(operation_id):
-            case = about(cases, record_id)
-            if case:
-                status, message = case.verdict(record_id)
+            registration = about(registrations, record_id)
+            if registration:
+                status, message = registration.verdict(record_id)
                 found.append({"record_id": record_id, "status": status, "message": message})
         return found
 
-    def registered(self, case: Case, now: float) -> None:
+    def registered(self, registration: Registration, now: float) -> None:
         """A submission has come to its end: the drafts that are registered become records and leave the table.
 
         What a registered record looks like is a guess: the draft with what the registrar's `data` adds to it, under
         the registrar's key fields if it names any.
         """
-        if case.kind != REGISTRATION:
+        if registration.kind != REGISTRATION:
             return
-        good = [each for each in case.record_ids if case.verdict(each)[0] == "completed"]
+        good = [each for each in registration.record_ids if registration.verdict(each)[0] == "completed"]
         for draft in (self.by_id[record_id] for record_id in good if not self.by_id[record_id].archived):
-            data = case.results.get(draft.id, {}).get("data", {})
+            data = registration.results.get(draft.id, {}).get("data", {})
             row = {**draft.record.values, **draft.record.key, **data}
-            keys = [name for name in case.key_field_names if data.get(name) and isinstance(data[name], (str, int))]
+            keys = [
+                name for name in registration.key_field_names if data.get(name) and isinstance(data[name], (str, int))
+            ]
             keys = keys or list(draft.record.key)
-            self._store.land(keys, row, case.operation_id, now)
+            self._store.land(keys, row, registration.operation_id, now)
         self.archive(good, "registered")
 
     def to_json(self) -> list[dict[str, Any]]:

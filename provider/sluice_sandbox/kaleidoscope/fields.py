@@ -61,10 +61,10 @@ class Field:
         try:
             return _FITS[self.field_type](value)
         except (KeyError, TypeError, ValueError, OverflowError) as problem:
-            raise Misfit(value) from problem
+            raise InvalidFieldValue(value) from problem
 
 
-class Misfit(ValueError):
+class InvalidFieldValue(ValueError):
     """A value that its field's type does not take."""
 
 

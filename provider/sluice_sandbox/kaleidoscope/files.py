@@ -87,7 +87,7 @@ def type_of(name: str) -> str:
     return TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def whole(file: File) -> Response:
+def file_response(file: File) -> Response:
     """The file as it is. kalbio takes the name from elsewhere; that there is a Content-Disposition is a guess."""
     headers = {
         "content-type": file.content_type,  # bare: given as media_type, a text type would be sent with its charset

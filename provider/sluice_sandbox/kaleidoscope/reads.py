@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NOBODY = ("assigned_user_ids", "assigned_group_ids", "label_ids")
 
 
-class Look:
+class Reads:
     """The reads that a person or the vendor's client starts from; deliberately few."""
 
     def __init__(self, here: Workspace) -> None:
@@ -48,7 +48,7 @@ class Look:
         titles = dict(self._store.slices.values())
         found = Counter(titles[record.entity_slice_id] for record in self._store.records.values())
         more = {"files": len(self._here.files.by_id), "drafts": len(self._here.drafts.current(OPERATION))}
-        told = {"imports": len(self._store.imports), "registrations": len(self._here.cases.by_id)} | more
+        told = {"imports": len(self._store.imports), "registrations": len(self._here.registrations.by_id)} | more
         return told | {f"records of {title}": count for title, count in found.items()}
 
     def record(self, record_id: str) -> dict[str, Any] | None:
@@ -181,11 +181,11 @@ def property_json(file: File | None, since: float) -> dict[str, Any]:
     }
 
 
-def import_json(job: Import, now: float, progress_status: str) -> dict[str, Any]:
+def import_json(job: Import, now: float, running_import_status: str) -> dict[str, Any]:
     """One import (kalbio 0.7.0: imports.py, ImportRecord). Only created, completed and failed were ever seen as status;
     a word for the time between is a guess, and a setting."""
     started = now >= job.started_at
-    status = "created" if not started else progress_status
+    status = "created" if not started else running_import_status
     if job.done:
         status = "failed" if job.fails else "completed"
     return {

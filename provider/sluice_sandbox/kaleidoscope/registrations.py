@@ -16,7 +16,7 @@ from sluice_sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 USER = stable_id("user")  # who asks
 REGISTRAR = stable_id("registrar")  # who answers
@@ -32,7 +32,7 @@ BAD = ("error", "failed", "validation_failed")  # of one record; its status is a
 
 
 @dataclass(eq=False)
-class Case:
+class Registration:
     """One registration of a file, or one submission of drafts."""
 
     kind: str
@@ -133,76 +133,80 @@ def _error(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Cases:
+class Registrations:
     """All of them in the order of asking; `effect` is told when one has come to its end."""
 
-    def __init__(self, stage: Stage, effect: Callable[[Case, float], None]) -> None:
-        self._stage = stage
+    def __init__(self, context: Context, effect: Callable[[Registration, float], None]) -> None:
+        self._context = context
         self._effect = effect
-        self._waiting: list[Case] = []
-        self.by_id: dict[str, Case] = {}
+        self._waiting: list[Registration] = []
+        self.by_id: dict[str, Registration] = {}
 
-    def open(self, case: Case) -> Case:
+    def open(self, registration: Registration) -> Registration:
         """Asked for. With a registrar of the sandbox's own the answer comes by itself, when a job's time is over."""
-        self.by_id[case.id] = case
-        settings = self._stage.settings
+        self.by_id[registration.id] = registration
+        settings = self._context.settings
         if settings.registrar:
-            case.outcome = {"completes": "success", "fails": "error"}[settings.registrar]
-            self._later(case, case.created_at + settings.job_seconds)
-        return case
+            registration.outcome = {"completes": "success", "fails": "error"}[settings.registrar]
+            self._later(registration, registration.created_at + settings.job_seconds)
+        return registration
 
-    def answer(self, case: Case, content: Mapping[str, Any], now: float) -> None:
+    def answer(self, registration: Registration, content: Mapping[str, Any], now: float) -> None:
         """The registrar's results. While they are processed the status is `submitted` (kalbio: "Results have been
         submitted for processing"); how long that takes is a setting."""
-        case.answered, case.outcome = True, content["status"]
-        case.key_field_names = content.get("key_field_names", [])
-        case.results = {each["record_id"]: each for each in content.get("records", [])}
+        registration.answered, registration.outcome = True, content["status"]
+        registration.key_field_names = content.get("key_field_names", [])
+        registration.results = {each["record_id"]: each for each in content.get("records", [])}
         message = content.get("message", content.get("error_message"))
-        if self._stage.settings.results_seconds:
-            case.move("submitted", message, now)
-            self._later(case, now + self._stage.settings.results_seconds)
+        if self._context.settings.results_processing_seconds:
+            registration.move("submitted", message, now)
+            self._later(registration, now + self._context.settings.results_processing_seconds)
         else:
-            self._end(case, ENDS[case.kind][case.outcome], message, now)
+            self._end(registration, ENDS[registration.kind][registration.outcome], message, now)
 
-    def push(self, case: Case, status: str, message: str | None, now: float) -> None:
+    def push(self, registration: Registration, status: str, message: str | None, now: float) -> None:
         """The registrar says how far it is. That it may also say the end in this way is a guess."""
-        case.move(status, message, now)
-        if case.over:
-            self._end(case, "", None, now)
+        registration.move(status, message, now)
+        if registration.over:
+            self._end(registration, "", None, now)
 
     def settle(self, now: float) -> None:
         """What is due by now takes effect, in the order in which it came due."""
-        for case in sorted(self._waiting, key=lambda case: case.due or 0.0):
-            if case.due is not None and case.due <= now:
-                self._end(case, ENDS[case.kind][case.outcome], None, case.due)
+        for registration in sorted(self._waiting, key=lambda registration: registration.due or 0.0):
+            if registration.due is not None and registration.due <= now:
+                self._end(registration, ENDS[registration.kind][registration.outcome], None, registration.due)
 
-    def _later(self, case: Case, due: float) -> None:
-        case.due = due
-        if case not in self._waiting:
-            self._waiting.append(case)
+    def _later(self, registration: Registration, due: float) -> None:
+        registration.due = due
+        if registration not in self._waiting:
+            self._waiting.append(registration)
 
-    def _end(self, case: Case, status: str, message: str | None, now: float) -> None:
+    def _end(self, registration: Registration, status: str, message: str | None, now: float) -> None:
         """The new status, if it does not have it already, and the effect; nobody is waited for any more."""
-        if case in self._waiting:
-            self._waiting.remove(case)
-        case.due = None
+        if registration in self._waiting:
+            self._waiting.remove(registration)
+        registration.due = None
         if status:
-            if not case.answered and case.outcome == "error":
-                case.results = {each: _refused(each) for each in case.record_ids}
+            if not registration.answered and registration.outcome == "error":
+                registration.results = {each: _refused(each) for each in registration.record_ids}
                 message = "The registrar refused it"
-            case.answered = True
-            case.move(status, message, now)
-        self._effect(case, now)
+            registration.answered = True
+            registration.move(status, message, now)
+        self._effect(registration, now)
 
-    def of(self, operation_id: str, *kinds: str) -> list[Case]:
+    def of(self, operation_id: str, *kinds: str) -> list[Registration]:
         """Of one operation, newest first; for files that order is a guess."""
-        found = [case for case in self.by_id.values() if case.operation_id == operation_id and case.kind in kinds]
+        found = [
+            registration
+            for registration in self.by_id.values()
+            if registration.operation_id == operation_id and registration.kind in kinds
+        ]
         return found[::-1]
 
 
-def about(cases: Iterable[Case], record_id: str) -> Case | None:
+def about(registrations: Iterable[Registration], record_id: str) -> Registration | None:
     """The first of these that is about this record."""
-    return next((case for case in cases if record_id in case.record_ids), None)
+    return next((registration for registration in registrations if record_id in registration.record_ids), None)
 
 
 def _refused(record_id: str) -> dict[str, Any]:

@@ -14,21 +14,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sluice_sandbox.kaleidoscope import control, web
-from sluice_sandbox.kaleidoscope.files import whole
+from sluice_sandbox.kaleidoscope.files import file_response
 from sluice_sandbox.kaleidoscope.paths import PATHS, UPLOADS
-from sluice_sandbox.kaleidoscope.reads import Look, asked_json, import_json, state_of
+from sluice_sandbox.kaleidoscope.reads import Reads, asked_json, import_json, state_of
 from sluice_sandbox.kaleidoscope.store import OPERATION, PROGRAM, RECORD_VIEW, SOURCE, Import
 from sluice_sandbox.kaleidoscope.validation import check_push, check_size, error, refuse, unknown
 from sluice_sandbox.kaleidoscope.workspace import Ask, Workspace
 from sluice_sandbox.oauth import Tokens
-from sluice_sandbox.service import JobRow, Json, Remote
+from sluice_sandbox.service import JobRow, Json, MockService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
     from sluice_sandbox.oauth import Pair
     from sluice_sandbox.service import Address
 
@@ -36,15 +36,15 @@ CLIENT_ID = "sluice-sandbox"
 CLIENT_SECRET = "kaleidoscope-sandbox-secret"
 
 
-class Kaleidoscope(Remote):
+class Kaleidoscope(MockService):
     """One workspace with one program, operation, source and record view."""
 
     name = "kaleidoscope"
     title = "Kaleidoscope"
 
-    def __init__(self, stage: Stage) -> None:
-        self._here = Workspace(stage)
-        super().__init__(stage)
+    def __init__(self, context: Context) -> None:
+        self._here = Workspace(context)
+        super().__init__(context)
 
     @property
     def workspace(self) -> Workspace:
@@ -55,10 +55,10 @@ class Kaleidoscope(Remote):
     def reset(self) -> None:
         """A new workspace, and no token is good any more; of the old one nothing is sent from now on."""
         self._here.webhooks.end()
-        self._tokens = Tokens(self.stage)
-        self._here = Workspace(self.stage)
+        self._tokens = Tokens(self.context)
+        self._here = Workspace(self.context)
         self._store = self._here.store
-        self._look = Look(self._here)
+        self._look = Reads(self._here)
 
     def credentials(self) -> dict[str, str]:
         """For the client_credentials grant."""
@@ -92,11 +92,11 @@ class Kaleidoscope(Remote):
             Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
-    def controls(self) -> list[Route]:
+    def control_routes(self) -> list[Route]:
         """Ways to make things happen that in the real one a person does."""
         return control.routes(lambda: self._here, self.name)
 
-    def throttled(self, seconds: int) -> Response:
+    def rate_limited_response(self, seconds: int) -> Response:
         """As @fastify/rate-limit says it; whether Kaleidoscope limits at all is not documented."""
         response = error(429, "FST_ERR_RATE_LIMIT", f"Rate limit exceeded, retry in {seconds} seconds")
         response.headers["Retry-After"] = str(seconds)
@@ -153,7 +153,7 @@ class Kaleidoscope(Remote):
         async def endpoint(request: Request) -> Response:
             body = await request.body()
             if path not in UPLOADS:
-                check_size(body, self.stage.settings.body_limit)
+                check_size(body, self.context.settings.max_body_bytes)
             self._authorise(request)
             self._here.settle()
             root = f"{request.base_url}{self.name}"
@@ -172,7 +172,7 @@ class Kaleidoscope(Remote):
         file = self._here.files.by_id.get(request.path_params["file_id"])
         if file is None or not compare_digest(request.query_params.get("signature", ""), file.signature):
             refuse(403, "FORBIDDEN", "The link is not good")
-        return whole(file)
+        return file_response(file)
 
     async def _nothing_here(self, request: Request) -> Response:
         """Fastify's own 404, which it also gives for a wrong method."""
@@ -185,7 +185,7 @@ class Kaleidoscope(Remote):
         content = ask.json()
         check_push(content, by_field_id=False)
         source_id = ask.path.get("source_id")
-        if source_id not in (None, SOURCE) and not self.stage.settings.any_source:
+        if source_id not in (None, SOURCE) and not self.context.settings.accept_any_source:
             unknown("Source", source_id)
         self._check_keys(content["key_field_names"])
         views = [content["record_view_id"]] if "record_view_id" in content else []
@@ -218,14 +218,14 @@ class Kaleidoscope(Remote):
                 unknown(name.removesuffix("_id").capitalize(), content[name])
         self._check_views(views)
         given: dict[str, Any] = {name: content.get(name) for name in ("program_id", "operation_id", "set_name")}
-        now, seconds = self.stage.clock.now(), self.stage.settings.job_seconds
-        job = Import(key_fields, rows, now, seconds, record_view_ids=views, id=self.stage.ids.uuid(), **given, **more)
+        now, seconds = self.context.clock.now(), self.context.settings.job_seconds
+        job = Import(key_fields, rows, now, seconds, record_view_ids=views, id=self.context.ids.uuid(), **given, **more)
         return {"import_id": self._store.take_on(job).id}
 
     def _check_keys(self, names: list[str]) -> None:
         for name in names:
-            if self.stage.settings.any_key_field:
-                self._store.fields.add_key(name, self.stage.clock.now())
+            if self.context.settings.create_unknown_key_fields:
+                self._store.fields.add_key(name, self.context.clock.now())
             elif name not in self._store.fields.keys:
                 refuse(422, "UNKNOWN_KEY_FIELD", f"Unknown key field: {name}")
 
@@ -238,21 +238,21 @@ class Kaleidoscope(Remote):
 
     def _imports(self, ask: Ask) -> list[dict[str, Any]]:
         """A bare list, newest first. Where pages start and how long they may be is not documented: settings."""
-        settings = self.stage.settings
-        page = _number(ask.query, "page", settings.first_page, least=settings.first_page)
+        settings = self.context.settings
+        page = _number(ask.query, "page", settings.first_page_number, least=settings.first_page_number)
         size = min(_number(ask.query, "page_size", settings.page_size, least=1), settings.page_size)
         complete = _FLAGS.get(ask.query.get("is_complete", ""))
         if complete is None and "is_complete" in ask.query:
             refuse(400, "FST_ERR_VALIDATION", "querystring/is_complete Invalid input: expected 0 or 1")
         found = [job for job in reversed(self._store.imports.values()) if complete in (None, job.done)]
-        start = (page - settings.first_page) * size
+        start = (page - settings.first_page_number) * size
         return [self._json(job) for job in found[start : start + size]]
 
     def _one_import(self, ask: Ask) -> dict[str, Any]:
         """One look at one job: the clock may be set to move on at each."""
         self._here.look()
         job = self._store.imports.get(ask.path["import_id"])
-        if job is None or self.stage.settings.forget_imports:
+        if job is None or self.context.settings.imports_not_found:
             unknown("Import", ask.path["import_id"])
         return self._json(job)
 
@@ -264,7 +264,7 @@ class Kaleidoscope(Remote):
         return lambda ask: self._look.listings[path](ask.query)
 
     def _json(self, job: Import) -> dict[str, Any]:
-        return import_json(job, self.stage.clock.now(), self.stage.settings.progress_status)
+        return import_json(job, self.context.clock.now(), self.context.settings.running_import_status)
 
 
 _FLAGS = {"0": False, "1": True}  # as kalbio sends is_complete

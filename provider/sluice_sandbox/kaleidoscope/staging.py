@@ -36,7 +36,7 @@ def create(here: Workspace, ask: Ask) -> dict[str, Any]:
     operation_id = content.get("operation_id")
     if operation_id not in (None, OPERATION):
         unknown("Operation", operation_id)
-    now, new_id = here.stage.clock.now(), here.stage.ids.uuid()
+    now, new_id = here.context.clock.now(), here.context.ids.uuid()
     job = Import([], content["data_json"], now, math.inf, operation_id=operation_id, id=new_id)
     if content.get("is_draft"):
         if operation_id is None:
@@ -44,7 +44,7 @@ def create(here: Workspace, ask: Ask) -> dict[str, Any]:
         check_staging(here)
         job.write = here.drafts.write
     here.store.note(job)
-    return import_json(job, job.created_at, here.stage.settings.progress_status)
+    return import_json(job, job.created_at, here.context.settings.running_import_status)
 
 
 def run(here: Workspace, ask: Ask) -> Response:
@@ -63,7 +63,7 @@ def run(here: Workspace, ask: Ask) -> Response:
     if job.write:
         job.write = partial(here.drafts.write, replaces=replaces)
     job.key_fields, job.record_view_ids = keys, [content["record_view_id"]]
-    job.run_at, job.seconds = here.stage.clock.now(), here.stage.settings.job_seconds
+    job.run_at, job.seconds = here.context.clock.now(), here.context.settings.job_seconds
     here.store.take_on(job)
     return Response(status_code=204)
 
@@ -84,10 +84,10 @@ def check_drafts(here: Workspace, operation_id: str, record_ids: Sequence[str]) 
 
 def check_idle(here: Workspace, operation_id: str, record_ids: Sequence[str]) -> None:
     """A draft that somebody is working on cannot be taken away (kalbio: "e.g. a draft is pending or submitted")."""
-    for case in here.cases.of(operation_id, *TABLE):
-        held = next((each for each in record_ids if case.busy and each in case.record_ids), None)
+    for registration in here.registrations.of(operation_id, *TABLE):
+        held = next((each for each in record_ids if registration.busy and each in registration.record_ids), None)
         if held:
-            refuse(409, "DRAFT_IN_PROGRESS", f"Draft {held} is {case.status}")
+            refuse(409, "DRAFT_IN_PROGRESS", f"Draft {held} is {registration.status}")
 
 
 def _check_view(job: Import, view_id: str) -> None:

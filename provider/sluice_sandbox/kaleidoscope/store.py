@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sluice_sandbox.kaleidoscope.fields import SLICES, Field, Fields, Misfit, stable_id
+from sluice_sandbox.kaleidoscope.fields import SLICES, Field, Fields, InvalidFieldValue, stable_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 WORKSPACE = stable_id("workspace")
 PROGRAM = stable_id("program")
@@ -84,9 +84,9 @@ class Import:
 class Store:
     """Fields, records and imports of the one workspace."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self.since = stage.clock.now()
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.since = context.clock.now()
         self.fields = Fields(self.since)
         self.slices = {frozenset(names): (stable_id("slice", title), title) for title, names in SLICES.items()}
         self.imports: dict[str, Import] = {}
@@ -95,7 +95,7 @@ class Store:
 
     def take_on(self, job: Import) -> Import:
         """An import begins; the settings of this moment are the ones that count for it."""
-        settings = self._stage.settings
+        settings = self._context.settings
         job.rejects, job.fails = settings.rejected_rows, settings.fail_imports > 0
         settings.fail_imports -= job.fails
         job.entity_slice_id = self._slice(job.key_fields)
@@ -114,7 +114,7 @@ class Store:
         for name in key_fields:
             self.fields.add_key(name, now)
         fitting = {name: value for name, value in row.items() if name in key_fields or self.fits(name, value)}
-        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id, id=self._stage.ids.uuid())
+        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id, id=self._context.ids.uuid())
         job.entity_slice_id = self._slice(key_fields)
         self._keep(job, fitting)
 
@@ -129,7 +129,7 @@ class Store:
 
     def settle(self) -> None:
         """Finish what is due by now, in the order in which it came due."""
-        now = self._stage.clock.now()
+        now = self._context.clock.now()
         for job in sorted(self._running, key=lambda job: job.completed_at):
             if job.completed_at <= now:
                 self._running.remove(job)
@@ -147,7 +147,7 @@ class Store:
         errors: list[dict[str, Any]] = []
         failed, fields_before = 0, len(self.fields.data)
         for number, row in enumerate(job.rows):
-            problems = list(problems_of(self.fields, job, row, number < job.rejects))
+            problems = list(row_errors(self.fields, job, row, number < job.rejects))
             errors += problems
             failed += bool(problems)
             counts["skipped" if problems else self._keep(job, row)] += 1
@@ -160,7 +160,7 @@ class Store:
     def _keep(self, job: Import, row: dict[str, Any]) -> str:
         """Create or update the record of this key; what is the same already is left alone."""
         record = self._record(job, row)
-        values = {**record.values, **as_kept(self.fields, job, row)}
+        values = {**record.values, **converted_values(self.fields, job, row)}
         outcome = "updated" if record.pushes else "created"
         if record.pushes and values == record.values:
             outcome = "skipped"
@@ -176,12 +176,12 @@ class Store:
         named = {name: self.fields.keys[name].fit(row[name]) for name in job.key_fields}
         key = tuple(sorted(named.items()))
         if key not in self.records:
-            new_id = self._stage.ids.uuid()
+            new_id = self._context.ids.uuid()
             self.records[key] = Record(named, job.entity_slice_id, job.completed_at, id=new_id)
         return self.records[key]
 
 
-def problems_of(fields: Fields, job: Import, row: dict[str, Any], rejected: bool) -> Iterator[dict[str, Any]]:
+def row_errors(fields: Fields, job: Import, row: dict[str, Any], rejected: bool) -> Iterator[dict[str, Any]]:
     """What is wrong with a row; if it is to be rejected, at least one thing is."""
     for name, value in row.items():
         if name in job.key_fields:
@@ -195,7 +195,7 @@ def problems_of(fields: Fields, job: Import, row: dict[str, Any], rejected: bool
         yield _error(key_field, row[key_field.field_name], _identifier(job, row))
 
 
-def as_kept(fields: Fields, job: Import, row: dict[str, Any]) -> dict[str, Any]:
+def converted_values(fields: Fields, job: Import, row: dict[str, Any]) -> dict[str, Any]:
     """As their fields keep the values; a field nobody knew is made by the first value there is for it."""
     kept = {}
     for name, value in row.items():
@@ -210,7 +210,7 @@ def as_kept(fields: Fields, job: Import, row: dict[str, Any]) -> dict[str, Any]:
 def _fits(known: Field, value: Any) -> bool:
     try:
         known.fit(value)
-    except Misfit:
+    except InvalidFieldValue:
         return False
     return True
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from sluice_sandbox.kaleidoscope.drafts import TABLE
 from sluice_sandbox.kaleidoscope.registration_endpoints import take_results, take_status
-from sluice_sandbox.kaleidoscope.registrations import REGISTRATION, VALIDATION, Case
+from sluice_sandbox.kaleidoscope.registrations import REGISTRATION, VALIDATION, Registration
 from sluice_sandbox.kaleidoscope.staging import check_drafts, check_idle, check_staging
 from sluice_sandbox.kaleidoscope.validation import check_members, refuse, texts, unknown
 
@@ -40,13 +40,15 @@ def _asked(here: Workspace, ask: Ask, kind: str) -> dict[str, Any]:
     return open_submission(here, operation_id, record_ids, kind).to_json()
 
 
-def open_submission(here: Workspace, operation_id: str, record_ids: list[str], kind: str) -> Case:
+def open_submission(here: Workspace, operation_id: str, record_ids: list[str], kind: str) -> Registration:
     """A submission begins, and the registrar is told."""
     status, event = _BEGINNINGS[kind]
-    now, new_id = here.stage.clock.now(), here.stage.ids.uuid()
-    case = here.cases.open(Case(kind, operation_id, record_ids, now, status, id=new_id))
-    here.webhooks.send(event, {"operation_id": operation_id, "submission_id": case.id, "record_ids": record_ids})
-    return case
+    now, new_id = here.context.clock.now(), here.context.ids.uuid()
+    registration = here.registrations.open(Registration(kind, operation_id, record_ids, now, status, id=new_id))
+    here.webhooks.send(
+        event, {"operation_id": operation_id, "submission_id": registration.id, "record_ids": record_ids}
+    )
+    return registration
 
 
 _BEGINNINGS = {
@@ -59,14 +61,14 @@ def statuses(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
     """`GET /operations/{operation_id}/registration_draft_statuses`."""
     here.look()
     operation_id = here.operation(ask)
-    return here.drafts.statuses(operation_id, here.cases.of(operation_id, *TABLE))
+    return here.drafts.statuses(operation_id, here.registrations.of(operation_id, *TABLE))
 
 
 def submissions(here: Workspace, ask: Ask) -> list[dict[str, Any]]:
     """`GET /operations/{operation_id}/registration_submissions`: newest first; there is no way to get only one."""
     here.look()
-    found = here.cases.of(here.operation(ask), *TABLE)
-    return [{**case.to_json(), "record_errors": case.errors()} for case in found]
+    found = here.registrations.of(here.operation(ask), *TABLE)
+    return [{**registration.to_json(), "record_errors": registration.errors()} for registration in found]
 
 
 def clear(here: Workspace, ask: Ask) -> Response:
@@ -82,15 +84,17 @@ def clear(here: Workspace, ask: Ask) -> Response:
 
 def push_status(here: Workspace, ask: Ask) -> Response:
     """`POST /operations/{operation_id}/registration_submissions/{submission_id}/status`: by the registrar."""
-    return take_status(here, _case(here, ask), ask.json())
+    return take_status(here, _submission(here, ask), ask.json())
 
 
 def results(here: Workspace, ask: Ask) -> Response:
     """`POST /operations/{operation_id}/registration_submissions/{submission_id}/results`: by the registrar."""
-    return take_results(here, _case(here, ask), ask.json())
+    return take_results(here, _submission(here, ask), ask.json())
 
 
-def _case(here: Workspace, ask: Ask) -> Case:
+def _submission(here: Workspace, ask: Ask) -> Registration:
     operation_id, submission_id = here.operation(ask), ask.path["submission_id"]
-    found = (case for case in here.cases.of(operation_id, *TABLE) if case.id == submission_id)
+    found = (
+        registration for registration in here.registrations.of(operation_id, *TABLE) if registration.id == submission_id
+    )
     return next(found, None) or unknown("Submission", submission_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sluice_sandbox.kaleidoscope.files import read_upload, whole
+from sluice_sandbox.kaleidoscope.files import file_response, read_upload
 from sluice_sandbox.kaleidoscope.reads import property_json
 from sluice_sandbox.kaleidoscope.store import OPERATION
 from sluice_sandbox.kaleidoscope.validation import check_members, text, unknown
@@ -22,7 +22,7 @@ def download(here: Workspace, ask: Ask) -> Response:
     """`GET /files/{file_id}`, and the same below an activity, which must be there then."""
     if ask.path.get("activity_id", OPERATION) != OPERATION:
         unknown("Activity", ask.path["activity_id"])
-    return whole(here.files.by_id.get(ask.path["file_id"]) or unknown("File", ask.path["file_id"]))
+    return file_response(here.files.by_id.get(ask.path["file_id"]) or unknown("File", ask.path["file_id"]))
 
 
 def upload_to_property(here: Workspace, ask: Ask) -> dict[str, Any]:
@@ -51,4 +51,4 @@ def upload_to_record(here: Workspace, ask: Ask) -> dict[str, Any]:
 
 def _add(here: Workspace, ask: Ask) -> tuple[File, dict[str, Any]]:
     upload = read_upload(ask.body, ask.content_type)
-    return here.files.add(upload.name, upload.content, upload.content_type, here.stage.clock.now()), upload.body
+    return here.files.add(upload.name, upload.content, upload.content_type, here.context.clock.now()), upload.body

@@ -10,7 +10,7 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sluice_sandbox.service import Json, Refused
+from sluice_sandbox.service import ErrorResponse, Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ def error(status: int, code: str, message: str, **more: Any) -> Json:
 
 def refuse(status: int, code: str, message: str, **more: Any) -> NoReturn:
     """Say no."""
-    raise Refused(error(status, code, message, **more))
+    raise ErrorResponse(error(status, code, message, **more))
 
 
 def unknown(what: str, which: str | None) -> NoReturn:
@@ -43,7 +43,7 @@ def check_size(body: bytes, limit: int) -> None:
             "error": "Payload Too Large",
             "message": "Request body is too large",
         }
-        raise Refused(Json(response, 413))
+        raise ErrorResponse(Json(response, 413))
 
 
 def read_json(body: bytes, content_type: str) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import HTMLResponse
 
     from sluice_sandbox.kaleidoscope.reads import import_json
-    from sluice_sandbox.kaleidoscope.registrations import Case
+    from sluice_sandbox.kaleidoscope.registrations import Registration
     from sluice_sandbox.kaleidoscope.store import Import, Record
     from sluice_sandbox.kaleidoscope.workspace import Workspace
 from sluice_sandbox.status_page import Html
@@ -41,7 +41,7 @@ def routes(workspace: Callable[[], Workspace]) -> list[Route]:
     return [
         route("/web/imports/{id}", import_page),
         route("/web/operations/{id}", operation_page),
-        route("/web/registrations/{id}", case_page),
+        route("/web/registrations/{id}", registration_page),
     ]
 
 
@@ -51,13 +51,13 @@ def job_rows(here: Workspace, base: str) -> list[JobRow]:
         JobRow(job.id, status(here, job), job.row_count, outcome(job), job.created_at, f"{base}/imports/{job.id}")
         for job in here.store.imports.values()
     ]
-    rows += [case_row(case, here, base) for case in here.cases.by_id.values()]
+    rows += [registration_row(registration, here, base) for registration in here.registrations.by_id.values()]
     return sorted(rows, key=lambda row: row.created_at)[::-1]
 
 
 def status(here: Workspace, job: Import) -> str:
     """The import's status as the API says it."""
-    return str(import_json(job, here.stage.clock.now(), here.stage.settings.progress_status)["import_status"])
+    return str(import_json(job, here.context.clock.now(), here.context.settings.running_import_status)["import_status"])
 
 
 def outcome(job: Import) -> str:
@@ -94,8 +94,13 @@ def operation_page(here: Workspace, operation_id: str) -> HTMLResponse | None:
         for job in reversed(here.store.imports.values())
         if job.operation_id == operation_id
     ]
-    cases = [case_row(case, here, "..") for case in here.cases.of(operation_id, FILE, REGISTRATION, VALIDATION)]
-    asked = [(moment(each.created_at), link(each.href, each.job_id), each.status, each.outcome) for each in cases]
+    registrations = [
+        registration_row(registration, here, "..")
+        for registration in here.registrations.of(operation_id, FILE, REGISTRATION, VALIDATION)
+    ]
+    asked = [
+        (moment(each.created_at), link(each.href, each.job_id), each.status, each.outcome) for each in registrations
+    ]
     drafts = [here.drafts.by_id[each].record for each in here.drafts.current(operation_id)]
     records = [each for each in here.store.records.values() if operation_id in each.operation_ids]
     head, other = (("Asked for", what, "State", "Outcome") for what in ("Import", "Registration"))
@@ -104,32 +109,39 @@ def operation_page(here: Workspace, operation_id: str) -> HTMLResponse | None:
     return document(f"Operation {operation_id}", parts)
 
 
-def case_row(case: Case, here: Workspace, base: str) -> JobRow:
+def registration_row(registration: Registration, here: Workspace, base: str) -> JobRow:
     """A registration or a submission as a job among others."""
-    what = {FILE: "registration", REGISTRATION: "submission", VALIDATION: "validation"}[case.kind]
-    file = here.files.by_id.get(case.file_id or "")
-    words = [f"{what} of {file.name if file else 'drafts'}", case.message or ""]
+    what = {FILE: "registration", REGISTRATION: "submission", VALIDATION: "validation"}[registration.kind]
+    file = here.files.by_id.get(registration.file_id or "")
+    words = [f"{what} of {file.name if file else 'drafts'}", registration.message or ""]
     told = ", ".join(word for word in words if word)
-    return JobRow(case.id, case.status, len(case.record_ids), told, case.created_at, f"{base}/registrations/{case.id}")
+    return JobRow(
+        registration.id,
+        registration.status,
+        len(registration.record_ids),
+        told,
+        registration.created_at,
+        f"{base}/registrations/{registration.id}",
+    )
 
 
-def case_page(here: Workspace, case_id: str) -> HTMLResponse | None:
+def registration_page(here: Workspace, registration_id: str) -> HTMLResponse | None:
     """One registration or submission: what happened to it, and what the registrar said about its records."""
-    case = here.cases.by_id.get(case_id)
-    if case is None:
+    registration = here.registrations.by_id.get(registration_id)
+    if registration is None:
         return None
-    row = case_row(case, here, "..")
-    history = [(moment(at), word, message) for at, word, message in case.history]
-    results = [(each["record_id"], each["status"], each.get("error_message")) for each in case.results.values()]
+    row = registration_row(registration, here, "..")
+    history = [(moment(at), word, message) for at, word, message in registration.history]
+    results = [(each["record_id"], each["status"], each.get("error_message")) for each in registration.results.values()]
     parts = [
         paragraph(f"{row.status}, {row.outcome}, {row.rows} records, asked for {moment(row.created_at)} UTC"),
-        paragraph(link(f"../operations/{case.operation_id}", "Its operation")),
+        paragraph(link(f"../operations/{registration.operation_id}", "Its operation")),
         heading("History"),
         table(("Time", "State", "Message"), history),
         heading("Results"),
         table(("Record", "Status", "Message"), results[:SHOWN]),
     ]
-    return document(f"Registration {case.id}", parts, refresh=0 if case.over else 2)
+    return document(f"Registration {registration.id}", parts, refresh=0 if registration.over else 2)
 
 
 def nothing_page() -> HTMLResponse:

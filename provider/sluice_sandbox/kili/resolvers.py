@@ -21,7 +21,7 @@ from sluice_sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 EMAIL = "sandbox@example.com"
 YEAR = 365 * 86400.0
@@ -32,8 +32,8 @@ Raw = dict[str, Any]
 class Resolvers:
     """The root fields, each called with its arguments. `url` is where the sandbox is reached."""
 
-    def __init__(self, stage: Stage, store: Store, api_key: str, sas: str) -> None:
-        self._stage = stage
+    def __init__(self, context: Context, store: Store, api_key: str, sas: str) -> None:
+        self._context = context
         self._store = store
         self._api_key = api_key
         self._sas = sas
@@ -76,9 +76,9 @@ class Resolvers:
 
     def _count_assets(self, where: Raw) -> int:
         """Somebody else may be importing into the same project meanwhile."""
-        self._stage.clock.look()
+        self._context.clock.look()
         self._store.settle()
-        self._stage.settings.foreign_assets += self._stage.settings.foreign_per_look
+        self._context.settings.other_assets += self._context.settings.other_assets_per_count
         return self._store.count_assets((where.get("project") or {}).get("id", ""))
 
     # Integrations
@@ -96,7 +96,7 @@ class Resolvers:
         ]
 
     def _status(self, integration: Integration) -> str:
-        return self._stage.settings.integration_status or integration.status
+        return self._context.settings.integration_status or integration.status
 
     def _integration(self, each: Integration, url: str) -> Raw:
         """A bucket here is a folder, and says where it is as if it were an S3 endpoint."""
@@ -133,13 +133,13 @@ class Resolvers:
 
     def _look(self, connection_id: str, url: str) -> Raw | None:
         """One look at one job: the clock may be set to move on. An unknown id is null, not an error."""
-        self._stage.clock.look()
+        self._context.clock.look()
         self._store.settle()
         found = self._store.connections.get(connection_id)
         return self._connection(found, url) if found else None
 
     def _connection(self, each: Connection, url: str) -> Raw:
-        now, extra = self._store.now, self._stage.settings.odd_total
+        now, extra = self._store.now, self._context.settings.extra_total_differences
         added, removed = len(each.to_add), len(each.to_remove)
         summary = {"added": added, "removed": removed, "total": added + removed + extra}
         folders, prefix, include, exclude = each.filter
@@ -180,11 +180,11 @@ class Resolvers:
 
     def _compute(self, connection_id: str, data: Raw | None, url: str) -> Raw:
         connection = self._known(connection_id)
-        if connection.integration.told_by_client and data is None:
+        if connection.integration.listed_by_client and data is None:
             raise refuse("BAD_USER_INPUT", "blobPaths are needed for an Azure bucket behind service credentials")
-        if self._stage.settings.busy_refuses and connection.flag(self._store.now, checking=True):
+        if self._context.settings.reject_concurrent_checks and connection.flag(self._store.now, checking=True):
             raise refuse("BAD_USER_INPUT", "Data connection is already currently checking")
-        paths = list(data["blobPaths"]) if data and connection.integration.told_by_client else None
+        paths = list(data["blobPaths"]) if data and connection.integration.listed_by_client else None
         self._store.begin(connection, "CHECK", paths)
         return self._connection(connection, url)
 

@@ -114,9 +114,14 @@ def schema(*, old: bool) -> GraphQLSchema:
     text = SDL
     for line in NEWER if old else ():
         text = text.replace(line, "")
-    whole = build_schema(text)
+    schema = build_schema(text)
     directives = (GraphQLIncludeDirective, GraphQLSkipDirective)
-    return GraphQLSchema(whole.query_type, whole.mutation_type, types=whole.type_map.values(), directives=directives)
+    return GraphQLSchema(
+        schema.query_type,
+        schema.mutation_type,
+        types=schema.type_map.values(),
+        directives=directives,
+    )
 
 
 def refuse(code: str, message: str) -> GraphQLError:

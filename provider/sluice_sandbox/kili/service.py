@@ -17,7 +17,7 @@ from sluice_sandbox.kili.azure import SAS, SIGNATURE, list_blobs
 from sluice_sandbox.kili.bucket import Bucket
 from sluice_sandbox.kili.resolvers import Resolvers
 from sluice_sandbox.kili.store import AZURE, CONNECTION, INTEGRATION, PROJECT, Connection, Store
-from sluice_sandbox.service import JobRow, Json, Remote
+from sluice_sandbox.service import JobRow, Json, MockService
 from sluice_sandbox.status_page import document, heading, paragraph, table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
     from sluice_sandbox.service import Address
 
 API_KEY = "kili-sandbox-api-key-0123456789"
@@ -35,16 +35,16 @@ MISSING = "The pretended Kili needs graphql-core: pip install 'airflow-provider-
 SHOWN = 200
 
 
-class Kili(Remote):
+class Kili(MockService):
     """One organization, one project, and two integrations, the first of them connected to the project."""
 
     name = "kili"
     title = "Kili"
 
-    def __init__(self, stage: Stage, make_bucket: Callable[[], Bucket] = Bucket) -> None:
+    def __init__(self, context: Context, make_bucket: Callable[[], Bucket] = Bucket) -> None:
         self._make_bucket = make_bucket
-        self._store = Store(stage, make_bucket)
-        super().__init__(stage)
+        self._store = Store(context, make_bucket)
+        super().__init__(context)
 
     @property
     def store(self) -> Store:
@@ -55,9 +55,9 @@ class Kili(Remote):
     def reset(self) -> None:
         """Full buckets, an empty project."""
         self._store.close()
-        self._store = Store(self.stage, self._make_bucket)
-        self._resolvers = Resolvers(self.stage, self._store, API_KEY, SAS)
-        self.stage.traffic.secrets |= {API_KEY, SAS, SIGNATURE}
+        self._store = Store(self.context, self._make_bucket)
+        self._resolvers = Resolvers(self.context, self._store, API_KEY, SAS)
+        self.context.request_log.secrets |= {API_KEY, SAS, SIGNATURE}
 
     def credentials(self) -> dict[str, str]:
         """And where to use them."""
@@ -78,7 +78,7 @@ class Kili(Remote):
             Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
-    def throttled(self, seconds: int) -> Response:
+    def rate_limited_response(self, seconds: int) -> Response:
         """A plain 429 before anything was read."""
         return PlainTextResponse("Too many requests", 429, {"Retry-After": str(seconds)})
 
@@ -116,7 +116,7 @@ class Kili(Remote):
             return _refusal(400, "BAD_REQUEST", "The body is not JSON")
         resolvers = self._resolvers.by_name(f"{request.url.scheme}://{request.url.netloc}")
         try:
-            status, answer = kili_schema.answer(question, resolvers, old=self.stage.settings.old_fields)
+            status, answer = kili_schema.answer(question, resolvers, old=self.context.settings.legacy_schema)
         except ImportError:
             return PlainTextResponse(MISSING, 501)
         return Json(answer, status)
@@ -125,7 +125,7 @@ class Kili(Remote):
         """Names the schema in the vendor's cache, so another schema has another version."""
         if not _authorised(request):
             return _refusal(401, "UNAUTHENTICATED", "Unauthorized: invalid API key")
-        return Json({"version": VERSION + ("-old" if self.stage.settings.old_fields else "")})
+        return Json({"version": VERSION + ("-old" if self.context.settings.legacy_schema else "")})
 
     async def _nothing_here(self, _request: Request) -> Response:
         return PlainTextResponse("Not Found", 404)
@@ -135,7 +135,7 @@ class Kili(Remote):
     async def _blobs(self, request: Request) -> Response:
         container = self._store.integrations.get(request.path_params["container"])
         files = container.bucket.files() if container and container.id == AZURE else None
-        return list_blobs(request.query_params, files, self.stage.settings.page_size)
+        return list_blobs(request.query_params, files, self.context.settings.page_size)
 
     async def _project(self, request: Request) -> Response:
         if request.path_params["project_id"] != PROJECT:

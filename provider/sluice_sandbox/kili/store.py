@@ -13,7 +13,7 @@ from sluice_sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
 
 
 def stable_id(name: str) -> str:
@@ -38,7 +38,7 @@ class Integration:
     id: str = field(kw_only=True)
 
     @property
-    def told_by_client(self) -> bool:
+    def listed_by_client(self) -> bool:
         """Kili cannot list it by itself."""
         return self.platform == "Azure" and bool(self.more.get("azureIsUsingServiceCredentials"))
 
@@ -97,8 +97,8 @@ class Connection:
 class Store:
     """One organization with one project."""
 
-    def __init__(self, stage: Stage, make_bucket: Callable[[], Bucket] = Bucket) -> None:
-        self._stage = stage
+    def __init__(self, context: Context, make_bucket: Callable[[], Bucket] = Bucket) -> None:
+        self._context = context
         azure = {"azureIsUsingServiceCredentials": True, "azureTenantId": "sandbox"}
         bucket = make_bucket()
         self.integrations = {
@@ -113,7 +113,7 @@ class Store:
 
     def new_id(self) -> str:
         """Of the length that Kili's have."""
-        return "c" + self._stage.ids.hexadecimal(24)
+        return "c" + self._context.ids.hexadecimal(24)
 
     def close(self) -> None:
         """Away with the folders."""
@@ -123,25 +123,25 @@ class Store:
     @property
     def now(self) -> float:
         """On the sandbox's clock."""
-        return self._stage.clock.now()
+        return self._context.clock.now()
 
     def count_assets(self, project_id: str) -> int:
         """All of a project, with those that somebody else imports at the same time."""
         own = sum(len(each.assets) for each in self.connections.values() if each.project_id == project_id)
-        return own + self._stage.settings.foreign_assets
+        return own + self._context.settings.other_assets
 
     def begin(self, connection: Connection, kind: str, paths: list[str] | None = None) -> None:
         """Something is asked for. Asked for while it is going on, checking is not begun again."""
-        settings, now = self._stage.settings, self.now
+        settings, now = self._context.settings, self.now
         if kind == "CHECK" and any(task.kind == "CHECK" for task in connection.running):
             return
         if kind != "CHECK":
             paths = list(connection.to_add if kind == "ADD" else connection.to_remove)
-            if settings.forget_validations:
-                settings.forget_validations -= 1
+            if settings.ignore_validations:
+                settings.ignore_validations -= 1
                 return
-            paths = paths[: settings.apply_at_most or len(paths)]
-        begins = now + settings.flag_delay
+            paths = paths[: settings.max_applied_differences or len(paths)]
+        begins = now + settings.busy_flag_delay
         task = Task(kind, now, begins, begins + settings.job_seconds, paths)
         connection.running.append(task)
         connection.history.append(task)
@@ -193,7 +193,7 @@ class Store:
             "integration_id": each.integration.id,
             "filter": dict(each.filter._asdict()),
             "last_check": iso(each.last_check),
-            "asked": [task.kind for task in each.history],
+            "tasks": [task.kind for task in each.history],
             **({"assets": each.assets, "to_add": each.to_add, "to_remove": each.to_remove} if with_records else {}),
         }
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from sluice_sandbox.liquid_decisions.files import BadFile, query, read_csv, read_filters, read_json
 from sluice_sandbox.liquid_decisions.store import Job, Store, flag
 from sluice_sandbox.oauth import Tokens
-from sluice_sandbox.service import JobRow, Json, Refused, Remote
+from sluice_sandbox.service import ErrorResponse, JobRow, Json, MockService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ TEXT = ("plain/text", "text/plain", "text/csv")
 JSON = "application/json"
 
 
-class LiquidDecisions(Remote):
+class LiquidDecisions(MockService):
     """One community with a few accounts in it."""
 
     name = "liquid_decisions"
@@ -51,8 +51,8 @@ class LiquidDecisions(Remote):
 
     def reset(self) -> None:
         """As at the start, and no token is good any more."""
-        self._tokens = Tokens(self.stage)
-        self._store = Store(self.stage)
+        self._tokens = Tokens(self.context)
+        self._store = Store(self.context)
 
     def credentials(self) -> dict[str, str]:
         """For the password grant."""
@@ -85,7 +85,7 @@ class LiquidDecisions(Remote):
             Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
-    def throttled(self, seconds: int) -> Response:
+    def rate_limited_response(self, seconds: int) -> Response:
         """Whether there is a limit at all is not documented."""
         return _error(429, "too_many_requests", "Too many requests", {"Retry-After": str(seconds)})
 
@@ -94,7 +94,7 @@ class LiquidDecisions(Remote):
         self._store.settle()
         state: dict[str, Any] = {
             "jobs": [self._job_state(job) for job in self._store.jobs.values()],
-            "mails": self._store.mails,
+            "emails": self._store.emails,
             "items_count": {kind: len(items) for kind, items in self._store.items.items()},
         }
         if with_records:
@@ -107,7 +107,7 @@ class LiquidDecisions(Remote):
     def jobs(self) -> list[JobRow]:
         """Imports and exports."""
         self._store.settle()
-        now = self.stage.clock.now()
+        now = self.context.clock.now()
         return [
             JobRow(
                 job.id, job.status(now), job.processed(now), f"{job.kind} {job.fields.get('jobName')}", job.created_at
@@ -128,7 +128,7 @@ class LiquidDecisions(Remote):
             "status": told["status"],
             "fields": job.fields,
             "files": job.files,
-            "told": told,
+            "response": told,
         }
 
     # Getting in
@@ -155,7 +155,7 @@ class LiquidDecisions(Remote):
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not self._tokens.good(token):
                 return _error(401, "invalid_token", "The access token is missing, invalid or expired")
-            if int(request.headers.get("content-length", 0)) > self.stage.settings.upload_limit:
+            if int(request.headers.get("content-length", 0)) > self.context.settings.max_upload_bytes:
                 return _error(413, "too_large", "The request is over the size limit")
             self._store.settle()
             async with request.form() as form:
@@ -214,25 +214,25 @@ class LiquidDecisions(Remote):
         for name in needed:
             if not fields.get(name):
                 _refuse(f"{name} is missing")
-        settings = self.stage.settings
+        settings = self.context.settings
         home = f"{request.url.scheme}://{request.url.netloc}/{self.path}"
         other = (
             home.replace("127.0.0.1", "localhost") if "127.0.0.1" in home else home.replace("localhost", "127.0.0.1")
         )
-        base, new_id = (home, other), self.stage.ids.uuid()
-        return Job(kind, fields, self.stage.clock.now(), settings.job_seconds, base=base, id=new_id)
+        base, new_id = (home, other), self.context.ids.uuid()
+        return Job(kind, fields, self.context.clock.now(), settings.job_seconds, base=base, id=new_id)
 
     # Looking and cancelling
 
     def _status(self, _request: Request, form: FormData) -> Any:
         """One look at one job: the clock may be set to move on at each."""
-        self.stage.clock.look()
+        self.context.clock.look()
         self._store.settle()
         return self._store.status_json(self._found(form))
 
     def _cancel(self, _request: Request, form: FormData) -> Any:
         """Too late for a job that is over; what it answers is a guess: the status."""
-        job, now = self._found(form), self.stage.clock.now()
+        job, now = self._found(form), self.context.clock.now()
         if now < job.ends_at and job.cancel_asked_at is None:
             job.cancel_asked_at = now
         return self._store.status_json(job)
@@ -240,7 +240,7 @@ class LiquidDecisions(Remote):
     def _found(self, form: FormData) -> Job:
         job = self._store.jobs.get(str(form.get("jobId", "")))
         if job is None:
-            raise Refused(_error(404, "not_found", "There is no such job"))
+            raise ErrorResponse(_error(404, "not_found", "There is no such job"))
         return job
 
     # Results
@@ -258,7 +258,7 @@ class LiquidDecisions(Remote):
         stored = self._store.files.get(request.path_params["token"])
         if stored is None or (signature is not None and signature != stored.signature):
             return _error(403, "AccessDenied", "There is nothing here for you")
-        if self.stage.clock.now() >= stored.until:
+        if self.context.clock.now() >= stored.until:
             return _error(410, "expired", "This link has expired")
         return Response(stored.content, media_type=JSON if stored.kind == "json" else "text/csv")
 
@@ -292,4 +292,4 @@ def _error(status: int, code: str, words: str, headers: dict[str, str] | None = 
 
 
 def _refuse(words: str) -> NoReturn:
-    raise Refused(_error(400, "invalid_request", words))
+    raise ErrorResponse(_error(400, "invalid_request", words))

@@ -12,7 +12,7 @@ from sluice_sandbox.settings import iso
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sluice_sandbox.context import Stage
+    from sluice_sandbox.context import Context
     from sluice_sandbox.liquid_decisions.files import Data
 
 SLICES = 4
@@ -96,16 +96,16 @@ class Stored:
 class Store:
     """Everything of the one community."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self.items = {kind: {each["id"]: Item(dict(each)) for each in start} for kind, start in START.items()}
         self.jobs: dict[str, Job] = {}
         self.files: dict[str, Stored] = {}
-        self.mails: list[dict[str, Any]] = []
+        self.emails: list[dict[str, Any]] = []
 
     def take_on(self, job: Job) -> Job:
         """A job begins, or is rejected; the settings of this moment are the ones that count for it."""
-        settings = self._stage.settings
+        settings = self._context.settings
         if settings.reject_jobs and not job.rejected:
             settings.reject_jobs -= 1
             job.rejected = "The job was rejected, as the sandbox was told to do"
@@ -118,7 +118,7 @@ class Store:
 
     def settle(self) -> None:
         """Do what is due by now, oldest job first."""
-        now = self._stage.clock.now()
+        now = self._context.clock.now()
         for job in self.jobs.values():
             if not job.settled:
                 self._go_on(job, now)
@@ -166,11 +166,11 @@ class Store:
         return [{"headers": headers, "data": data} for data in chosen]
 
     def _export(self, job: Job) -> None:
-        settings, ids = self._stage.settings, self._stage.ids
+        settings, ids = self._context.settings, self._context.ids
         rows = self.choose(job)
         job.rows = [("Export", row) for row in rows]
         as_json = job.fields.get("contentType") == "application/json"
-        size = settings.export_part_rows or len(rows) or 1
+        size = settings.export_rows_per_file or len(rows) or 1
         for start in range(0, len(rows) or 1, size):
             content = write(
                 rows[start : start + size],
@@ -180,17 +180,17 @@ class Store:
             )
             token = ids.token(12)
             kind = "json" if as_json else "csv"
-            stored = Stored(content, kind, self._stage.clock.now() + settings.link_life, ids.token(12))
+            stored = Stored(content, kind, self._context.clock.now() + settings.link_lifetime, ids.token(12))
             self.files[token] = stored
             job.links.append(_link(job, token, stored, settings.export_links))
 
     def _mail(self, job: Job, status: str) -> None:
         if job.fields.get("notificationEmail"):
-            self.mails.append(
+            self.emails.append(
                 {
                     "to": job.fields["notificationEmail"],
                     "subject": f"{job.fields.get('jobName')}: {status}",
-                    "text": reason(job, status, "mail"),
+                    "text": reason(job, status, "email"),
                     "links": list(job.links),
                     "job_id": job.id,
                 }
@@ -200,7 +200,7 @@ class Store:
 
     def status_json(self, job: Job) -> dict[str, Any]:
         """The wiki's "Batch Status Response", numbers as texts. Where links stand is not said, so it is a setting."""
-        now, where = self._stage.clock.now(), self._stage.settings.export_links
+        now, where = self._context.clock.now(), self._context.settings.export_links
         status = job.status(now)
         ran = max(0.0, min(now, job.ends_at) - job.created_at)
         echoed = ("notificationEmail", "jobName", "contentType", "itemType")
@@ -213,7 +213,7 @@ class Store:
             "status": status,
             "reason": reason(job, status, where),
         }
-        return {**told, "links": list(job.links)} if job.links and where in ("links", "foreign") else told
+        return {**told, "links": list(job.links)} if job.links and where in ("links", "other_host") else told
 
 
 def reason(job: Job, status: str, where: str) -> str:
@@ -234,7 +234,7 @@ def reason(job: Job, status: str, where: str) -> str:
 def _link(job: Job, token: str, stored: Stored, where: str) -> str:
     home, elsewhere = job.base
     name = f"{token}/export.{stored.kind}"
-    if where == "foreign":
+    if where == "other_host":
         return f"{elsewhere}/storage/{name}?signature={stored.signature}"
     return f"{home}/ls/api/batch/download/{name}"
 

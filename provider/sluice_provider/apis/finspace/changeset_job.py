@@ -185,7 +185,7 @@ class _CreateChangeset(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         spec, age = self._spec, Elapsed(intent.at)()
         if age >= api.LAST_REPEAT:
-            raise Unreachable("not sent: FinSpace may forget this request's client token by now", sent=False)
+            raise Unreachable("not sent: FinSpace may forget this request's client token by now", maybe_applied=False)
         changeset = yield from api.create_changeset(
             spec.environment_id, spec.database_name, self._requests, intent.key, age
         )

@@ -15,13 +15,13 @@ from typing import Any, TypedDict
 from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.paths import segment
 from sluice_provider.errors import (
-    Answered,
     AuthenticationFailed,
     Conflict,
     NotFound,
     PermissionDenied,
     RateLimited,
     SluiceError,
+    StatusError,
     UnexpectedResponse,
 )
 from sluice_provider.http.flow import Flow, Request, Response
@@ -256,7 +256,7 @@ JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_statu
 
 # --- what a reply means ---------------------------------------------------------------------------------------------
 
-CODES: Mapping[str, type[Answered]] = {
+CODES: Mapping[str, type[StatusError]] = {
     "AccessDeniedException": PermissionDenied,
     **dict.fromkeys(
         (
@@ -287,10 +287,10 @@ def _told(call: Request, reply: Response, passing: tuple[str, ...]) -> SluiceErr
     :param passing: codes of what only comes too early
     """
     error = error_from(call, reply)
-    if not isinstance(error, Answered):
+    if not isinstance(error, StatusError):
         return error
     code = _code(reply) or error.code
-    kind: type[Answered] = RateLimited if code in passing else CODES.get(code or "", type(error))
+    kind: type[StatusError] = RateLimited if code in passing else CODES.get(code or "", type(error))
     named = ", ".join(text for text in (code, error.request_id and f"request {error.request_id}") if text)
     return kind(
         f"{error} ({named})" if named else str(error),
@@ -348,7 +348,7 @@ def _given(members: Raw) -> Raw:
 
 
 def _get(path: str) -> Flow[Raw]:
-    return _object((yield from send(Request("GET", path, idempotent=True), verdict=_verdict)))
+    return _object((yield from send(Request("GET", path, idempotent=True), error_from=_verdict)))
 
 
 def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
@@ -360,7 +360,7 @@ def _list(path: str, member: str, page_size: int | None) -> Flow[list[Raw]]:
             params["nextToken"] = token
         if page_size is not None:
             params["maxResults"] = page_size
-        answer = _object((yield from send(Request("GET", path, params, idempotent=True), verdict=_verdict)))
+        answer = _object((yield from send(Request("GET", path, params, idempotent=True), error_from=_verdict)))
         found = answer.get(member) or []
         if not isinstance(found, list):
             raise UnexpectedResponse(f"GET {path} answered without a list of {member}: {answer!r:.200}")

@@ -155,7 +155,7 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
         yield from send(Request("POST", path, json={"record_ids": list(record_ids)}, idempotent=True))
     except ClientError as error:
         # Refused for what an earlier attempt, whose answer was lost, has done already?
-        if not error.acted or set(record_ids) & set((yield from get_draft_ids(operation_id))):
+        if not error.maybe_applied or set(record_ids) & set((yield from get_draft_ids(operation_id))):
             raise
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sluice_provider.apis.kaleidoscope.payloads import given
 from sluice_provider.apis.paths import segment
-from sluice_provider.http.bodies import Landing
+from sluice_provider.http.bodies import AtomicFile
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 
@@ -21,7 +21,7 @@ EXPORTING = 300.0
 """Seconds that an export may take to begin: Kaleidoscope makes it while we wait, and kalbio waits as long."""
 
 
-def download_file(file_id: str, into: Landing, activity_id: str | None = None) -> Flow[str]:
+def download_file(file_id: str, into: AtomicFile, activity_id: str | None = None) -> Flow[str]:
     """Bring a file home, and return its content type (kalbio `files.py`). Reading changes nothing: repeatable.
 
     :param activity_id: the operation, or other activity, that the file belongs to: the download is scoped to it
@@ -36,7 +36,7 @@ def download_file(file_id: str, into: Landing, activity_id: str | None = None) -
 def export_records(
     filename: str,
     entity_slice_id: str,
-    into: Landing,
+    into: AtomicFile,
     record_view_id: str | None = None,
     view_field_ids: Sequence[str] | None = None,
     identifier_ids: Sequence[str] | None = None,

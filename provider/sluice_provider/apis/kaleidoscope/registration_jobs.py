@@ -369,7 +369,7 @@ class SubmitResultsJob(RegistrationJob):
         judge_rejections(work, "warn", self.log)
         if work.state is JobState.FAILED and self.status == "success":
             error = JobFailed(f"success was reported, and the registration failed: {work}")
-            error.hopeless = True  # the results were delivered, and are not sent again
+            error.retryable = False  # the results were delivered, and are not sent again
             raise error
 
     def manifest(self, record: JobRecord) -> Raw:

@@ -124,7 +124,7 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
             container, error.status_code, str(getattr(error, "error_code", None) or "no reason given")
         )
     except AzureError as error:
-        failure = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", sent=False)
+        failure = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", maybe_applied=False)
     if failure:  # raised here: Azure's error contains the URL with the token, and must not become its __context__
         raise failure
 
@@ -145,5 +145,5 @@ def _listing_error(container: str, status: int | None, code: str) -> SluiceError
     if status is not None and status < 500:
         return ClientError(message, status=status)
     error = ServerError(message, status=status)
-    error.sent = False  # nothing was sent to Kili yet
+    error.maybe_applied = False  # nothing was sent to Kili yet
     return error

@@ -23,7 +23,7 @@ from sluice_provider.apis.kili.model import (
     Project,
     Viewer,
 )
-from sluice_provider.errors import Answered, InvalidInput, NotFound, UnexpectedResponse
+from sluice_provider.errors import InvalidInput, NotFound, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
 
@@ -204,7 +204,7 @@ def get_connection_status(connection_id: str) -> Flow[ConnectionStatus]:
         try:
             raw = yield from get_connection(connection_id, fields)
             return _connection_status(raw)
-        except Answered as error:  # a server may report an unknown field as an internal error
+        except StatusError as error:  # a server may report an unknown field as an internal error
             unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(FIELD_FALLBACKS) & set(fields)
             if not unknown:
                 raise

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluice_provider.errors import (
-    REFUSALS,
-    Answered,
+    CLIENT_ERRORS,
     AuthenticationFailed,
     ClientError,
     NotFound,
@@ -21,6 +20,7 @@ from sluice_provider.errors import (
     RateLimited,
     ServerError,
     SluiceError,
+    StatusError,
     Unreachable,
 )
 from sluice_provider.http.flow import Flow, Request, Response
@@ -34,7 +34,7 @@ executed."""
 TRANSIENT = r"Failed to fetch data connection|Invalid request made to Flagsmith API"
 """Transient errors of Kili's backend. The operation may have been executed in part."""
 
-ERRORS_BY_CODE: Mapping[str, type[Answered]] = {
+ERRORS_BY_CODE: Mapping[str, type[StatusError]] = {
     "UNAUTHENTICATED": AuthenticationFailed,
     "FORBIDDEN": PermissionDenied,
     "NOT_FOUND": NotFound,
@@ -42,7 +42,7 @@ ERRORS_BY_CODE: Mapping[str, type[Answered]] = {
     **dict.fromkeys(("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"), ClientError),
     **dict.fromkeys(("OPERATION_RESOLUTION_FAILURE", "BAD_REQUEST"), ClientError),
 }
-"""`extensions.code` as Apollo Server writes it. It takes precedence over the status, as an invalid query may be answered
+"""`extensions.code` as Apollo Server writes it. It takes precedence over the status: an invalid query may be answered
 with status 500. With another code, or without one, the status decides."""
 
 
@@ -52,12 +52,12 @@ class GraphQLRetryPolicy(RetryPolicy):
 
     __slots__ = ()
 
-    def delay(self, error: SluiceError, attempt: int, since: float = 0.0) -> float | None:
-        return None if attempt >= _max_attempts(error) else super().delay(error, attempt, since)
+    def delay(self, error: SluiceError, attempt: int, elapsed: float = 0.0) -> float | None:
+        return None if attempt >= _max_attempts(error) else super().delay(error, attempt, elapsed)
 
 
 def _max_attempts(error: SluiceError) -> int:
-    if isinstance(error, RateLimited) or not getattr(error, "sent", True):
+    if isinstance(error, RateLimited) or not error.maybe_applied:
         return 8
     if isinstance(error, ServerError) and (error.status == 500 or error.code == "INTERNAL_SERVER_ERROR"):
         return 1
@@ -132,7 +132,7 @@ def _error_from_status(request: Request, response: Response) -> SluiceError:
     if isinstance(error, ServerError) and (
         response.status == 521 or (response.status == 503 and _not_forwarded(response.text))
     ):
-        error.sent = False
+        error.maybe_applied = False
     return error
 
 
@@ -158,8 +158,8 @@ def _error_from_body(request: Request, response: Response, errors: Any) -> Sluic
     )
 
 
-def _type_by_status(status: int) -> type[Answered]:
-    return ServerError if status >= 500 else REFUSALS.get(status, ClientError)
+def _type_by_status(status: int) -> type[StatusError]:
+    return ServerError if status >= 500 else CLIENT_ERRORS.get(status, ClientError)
 
 
 def _details(code: str, path: str, errors: Any) -> str:

@@ -150,7 +150,7 @@ class SyncJob(KiliJobSpec):
                 f"Kili has not applied all differences of connection {work.jobs[0].id} after {ROUNDS} rounds "
                 f"({phase.where['type']}: {work}, {left} left). Clear this task to synchronize again"
             )
-            error.hopeless = True
+            error.retryable = False
             raise error
 
     def _check_limit(self, removed: int, assets: int) -> None:

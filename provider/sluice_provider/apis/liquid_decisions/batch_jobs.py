@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
 from sluice_provider.errors import InvalidInput
-from sluice_provider.http.bodies import FilePart, Landing
+from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
@@ -176,7 +176,7 @@ class ExportJob(BatchJob):
         filters_style: str,
         template: Callable[[], str | None],
         row_header: bool | None,
-        landing: Callable[[str, int, str], Landing] | None,
+        atomic_file: Callable[[str, int, str], AtomicFile] | None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -186,7 +186,7 @@ class ExportJob(BatchJob):
         self._filters_style = filters_style
         self._template = template
         self._row_header = row_header
-        self._landing = landing
+        self._atomic_file = atomic_file
 
     def validate(self) -> None:
         super().validate()
@@ -225,14 +225,14 @@ class ExportJob(BatchJob):
         if not work.links:
             who = self.notification_email or "whoever Liquid Decisions writes to"
             return self._noted(f"the job's status has no links to the results; they may be in the e-mail to {who}")
-        if self._landing is None:
+        if self._atomic_file is None:
             return self._noted(f"the job's status has links to {len(work.links)} files; destination fetches them")
         paths = []
         for number, link in enumerate(work.links, 1):
-            landing: Any = self._landing(work.jobs[0].id, number, link)
-            yield from api.fetch(link, landing)
-            self.log.info("Fetched %s", landing.path)
-            paths.append(landing.path)
+            atomic_file: Any = self._atomic_file(work.jobs[0].id, number, link)
+            yield from api.fetch(link, atomic_file)
+            self.log.info("Fetched %s", atomic_file.path)
+            paths.append(atomic_file.path)
         return {"files": paths}
 
     def _noted(self, note: str) -> Raw:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
-from sluice_provider.http.bodies import FilePart, Landing, Multipart
+from sluice_provider.http.bodies import AtomicFile, FilePart, Multipart
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
@@ -141,7 +141,7 @@ def _ask(call: Request, job_name: str) -> Flow[str]:
 
 def _ended_at_once(job: Job, job_name: str) -> NoReturn:
     error = JobFailed(f"{job_name!r} was not taken on: {job}")
-    error.hopeless = job.retryable is False
+    error.retryable = job.retryable is not False
     raise error
 
 
@@ -156,7 +156,7 @@ def cancelled(job_id: str) -> Flow[str]:
     return job_id.strip()
 
 
-def fetch(link: str, into: Landing) -> Flow[None]:
+def fetch(link: str, into: AtomicFile) -> Flow[None]:
     """Bring home what a link of an export leads to. Our credentials go along only to the connection's own host."""
     what = "GET a file of results"  # the link's path may let anybody in who has it
     yield from send(Request("GET", link, into=into, headers={"Accept": "*/*"}, idempotent=True, name=what))

@@ -18,7 +18,7 @@ from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
 from sluice_provider.sources.file_names import safe_file_name
-from sluice_provider.sources.input_files import Landing, split_file_path
+from sluice_provider.sources.input_files import AtomicFile, split_file_path
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -49,11 +49,11 @@ class FetchOperator(RemoteTask):
         """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
         raise NotImplementedError
 
-    def landing(self) -> Landing:
+    def atomic_file(self) -> AtomicFile:
         """Where the file will be."""
         raise NotImplementedError
 
-    def request(self, landing: Landing) -> Flow[str]:
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
         """What downloads it, and returns its content type."""
         raise NotImplementedError
 
@@ -64,23 +64,23 @@ class FetchOperator(RemoteTask):
     def execute(self, context: Context) -> dict[str, Any]:
         with fail_for_good(not HAVE_RETRY_POLICY):
             self.check()
-            landing, begun = self.landing(), time.time()
-            content_type = self.hook.run(self.request(landing))
+            atomic_file, begun = self.atomic_file(), time.time()
+            content_type = self.hook.run(self.request(atomic_file))
             ended = time.time()
             self.result = {
                 "service": self.service,
                 "state": "succeeded",
                 **self.told(),
-                "path": landing.path,
-                "bytes": landing.size,
-                "sha256": landing.sha256,
+                "path": atomic_file.path,
+                "bytes": atomic_file.size,
+                "sha256": atomic_file.sha256,
                 "content_type": content_type,
                 "submitted_at": iso(begun),
                 "ended_at": iso(ended),
                 "seconds": round(ended - begun, 1),
                 "url": self.job_url,
             }
-        self.log.info("Fetched %d bytes to %s", landing.size, landing.path)
+        self.log.info("Fetched %d bytes to %s", atomic_file.size, atomic_file.path)
         for outlet in self.outlets:
             if hasattr(outlet, "uri"):
                 context["outlet_events"][outlet].extra.update(self.result)
@@ -161,21 +161,21 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
             raise InvalidInput("file_name goes with destination: path says already what the file will be called")
         if self.destination is not None and not str(self.destination).strip():
             raise InvalidInput("destination must be the path or URL of a folder, and is empty")
-        self.landing()
+        self.atomic_file()
 
-    def landing(self) -> Landing:
+    def atomic_file(self) -> AtomicFile:
         if self.path is not None:
-            return Landing(*split_file_path(self.path, "path"), "path")
+            return AtomicFile(*split_file_path(self.path, "path"), "path")
         name = safe_file_name(self.file_name, self.file_id)
         if self.file_name is not None and name != self.file_name:
             self.log.warning("The file is called %r there, and %r here", self.file_name, name)
         folder = str(self.destination).strip().rstrip("/")
-        return Landing(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
+        return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
-    def request(self, landing: Landing) -> Flow[str]:
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
         where = {"operation_id": self.operation_id} if self.operation_id else {}
         self.job_url = self.hook.job_url("file", self.file_id, where, self.hook.fields())
-        return api.download_file(self.file_id, landing, self.operation_id)
+        return api.download_file(self.file_id, atomic_file, self.operation_id)
 
     def told(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
@@ -265,19 +265,19 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
             raise InvalidInput(
                 f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
             )
-        self.landing()
+        self.atomic_file()
 
-    def landing(self) -> Landing:
-        return Landing(*split_file_path(self.path, "path"), "path")
+    def atomic_file(self) -> AtomicFile:
+        return AtomicFile(*split_file_path(self.path, "path"), "path")
 
-    def request(self, landing: Landing) -> Flow[str]:
+    def request(self, atomic_file: AtomicFile) -> Flow[str]:
         where = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
         self.job_url = self.hook.job_url(kind or "entity_slice", job_id, where, self.hook.fields())
         return api.export_records(
             split_file_path(self.path, "path")[1],
             self.entity_slice_id,
-            landing,
+            atomic_file,
             record_view_id=self.record_view_id,
             operation_id=self.operation_id,
             program_id=self.program_id,

@@ -13,10 +13,10 @@ import pytest
 from sluice_provider.apis.kaleidoscope import endpoints as api
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound
 from sluice_provider.hooks import base
-from sluice_provider.hooks.base import BoundCall, call, hook_for
+from sluice_provider.hooks.base import BoundEndpoint, Endpoint, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.services import SERVICES
-from tests.faces import Pauses, asked
+from tests.flows import FakeSleep, logged_requests
 
 pytestmark = pytest.mark.usefixtures("sluice_connections")
 
@@ -40,8 +40,8 @@ def connect(monkeypatch, sluice_connections):
 def hook(connect):
     """Leads to the sandbox and never really waits."""
     hook = KaleidoscopeHook()
-    pauses = Pauses()
-    hook.sleep, hook.asleep = pauses, pauses.aio
+    pauses = FakeSleep()
+    hook.sleep, hook.async_sleep = pauses, pauses.aio
     yield hook
     hook.close()
 
@@ -67,7 +67,7 @@ def test_an_endpoint(hook, ask, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=0)
     import_id = ask(hook.push_by_field_name, ["symbol"], [H], set_name="first")
     assert ask(hook.get_import, import_id)["import_result"]["records_created"] == 1
-    assert asked(sluice_sandbox)[0]["json"]["set_name"] == "first"
+    assert logged_requests(sluice_sandbox)[0]["json"]["set_name"] == "first"
 
 
 def test_errors_come_through(hook, ask):
@@ -100,10 +100,10 @@ def test_every_flow_has_an_endpoint():
     }
     for name, flow in flows.items():
         endpoint = getattr(KaleidoscopeHook, name)
-        assert isinstance(endpoint, call)
-        assert endpoint.describe is flow
+        assert isinstance(endpoint, Endpoint)
+        assert endpoint.flow is flow
         assert getattr(KaleidoscopeHook(), name).__doc__ == flow.__doc__
-        assert isinstance(getattr(KaleidoscopeHook(), name), BoundCall)
+        assert isinstance(getattr(KaleidoscopeHook(), name), BoundEndpoint)
 
 
 # --- clients
@@ -177,7 +177,7 @@ def test_many_triggers_at_once(connect, sluice_sandbox):
         return await asyncio.gather(*(KaleidoscopeHook().get_programs.aio() for _ in range(100)))
 
     assert all(asyncio.run(together()))
-    assert len(asked(sluice_sandbox, "oauth/token")) == 1
+    assert len(logged_requests(sluice_sandbox, "oauth/token")) == 1
 
 
 # --- the connection
@@ -263,7 +263,7 @@ def test_a_connection_that_works(hook):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"password": "wrong"}, "AuthenticationFailed: the token endpoint answered 401"),
+        ({"password": "wrong"}, "AuthenticationFailed: the token endpoint returned 401"),
         ({"login": ""}, "InvalidConnection: connection 'kaleidoscope_default': the field Client ID"),
         (
             {"host": "http://127.0.0.1", "port": 9},
@@ -316,7 +316,7 @@ def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
     connect(extra)
     ask(hook.get_programs)
     told = set(masked)  # what comes next tells them again
-    token = hook._options(hook.fields())["auth"].purse.fresh()
+    token = hook._options(hook.fields())["auth"].token_cache.get()
     assert token
     assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= told
 
@@ -341,9 +341,9 @@ def test_behind_iap(hook, connect):
 @pytest.mark.parametrize(("behind_iap", "worn"), [(True, None), (False, "Bearer t")])
 def test_how_the_token_is_worn(behind_iap, worn):
     """In its own header, and in Authorization unless that is Google's."""
-    from sluice_provider.hooks.kaleidoscope import _wear
+    from sluice_provider.hooks.kaleidoscope import _apply_token
 
     headers = httpx.Headers()
-    _wear(headers, "t", behind_iap)
+    _apply_token(headers, "t", behind_iap)
     assert headers["X-Kal-Authorization"] == "Bearer t"
     assert headers.get("Authorization") == worn

@@ -11,14 +11,14 @@ import httpx
 
 from sluice_provider.apis.kaleidoscope.endpoints import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.errors import SluiceError
-from sluice_provider.http.auth import Bearer, Grant, Iap
+from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ConnectionFields, site
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Request, Response, Sleep
 from sluice_provider.http.sigv4 import SigV4
 
 
-def reply(status: int = 200, body: Any = None, **headers: str) -> Response:
+def response(status: int = 200, body: Any = None, **headers: str) -> Response:
     """An answer; a body that is not bytes or text is sent as JSON."""
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
@@ -26,7 +26,7 @@ def reply(status: int = 200, body: Any = None, **headers: str) -> Response:
     return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
-class Played(NamedTuple):
+class FlowResult(NamedTuple):
     """What a flow did with the answers it got."""
 
     value: Any
@@ -35,9 +35,9 @@ class Played(NamedTuple):
     pauses: list[float]
 
 
-def play(
+def run_flow(
     flow: Flow[Any], *answers: Response | SluiceError, sleep: Callable[[float], object] = lambda _: None
-) -> Played:
+) -> FlowResult:
     """Run a flow on these answers, one for each call."""
     calls: list[Request] = []
     pauses: list[float] = []
@@ -53,12 +53,12 @@ def play(
                 calls.append(step)
                 answer = left.pop(0)
     except StopIteration as end:
-        return Played(end.value, None, calls, pauses)
+        return FlowResult(end.value, None, calls, pauses)
     except SluiceError as error:
-        return Played(None, error, calls, pauses)
+        return FlowResult(None, error, calls, pauses)
 
 
-class Pauses(list[float]):
+class FakeSleep(list[float]):
     """A sleep that takes no time: it writes down for how long, and moves the remote's clock on."""
 
     def __init__(self, advance: Callable[[float], object] = lambda _: None) -> None:
@@ -73,7 +73,7 @@ class Pauses(list[float]):
         self(seconds)
 
 
-def wear(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
+def apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
     """As Kaleidoscope wants it."""
     headers["X-Kal-Authorization"] = f"Bearer {token}"
     if not behind_iap:
@@ -88,7 +88,10 @@ def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str
         "client_id": fields.login or "",
         "client_secret": fields.password or "",
     }
-    return {**place.options(), "auth": Bearer(Grant(place.base_url + TOKEN_PATH, form, place.headers), wear, iap)}
+    return {
+        **place.options(),
+        "auth": Bearer(TokenEndpoint(place.base_url + TOKEN_PATH, form, place.headers), apply_token, iap),
+    }
 
 
 def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
@@ -101,13 +104,13 @@ def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
     return {"base_url": f"{sandbox.url}/finspace/", "auth": auth, "verify": False, "timeout": 30}
 
 
-class Face:
+class FlowRunner:
     """The worker (blocking) or the triggerer (awaiting), with its own client for each flow."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], pauses: Pauses | None = None) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], pauses: FakeSleep | None = None) -> None:
         self.name = name
         self.options = dict(options)
-        self.pauses = Pauses() if pauses is None else pauses
+        self.pauses = FakeSleep() if pauses is None else pauses
 
     def __call__(self, flow: Flow[Any]) -> Any:
         if self.name == "worker":
@@ -120,7 +123,7 @@ class Face:
             return await adrive(flow, client, self.pauses.aio)
 
 
-def asked(sandbox: Any, path: str = "") -> list[dict[str, Any]]:
+def logged_requests(sandbox: Any, path: str = "") -> list[dict[str, Any]]:
     """The requests that arrived for a path, oldest first; without one, all that were not for a token."""
     wanted = (lambda request: path in request["path"]) if path else (lambda request: "oauth" not in request["path"])
     return [request for request in sandbox.requests() if wanted(request)]
