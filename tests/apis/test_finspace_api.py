@@ -9,6 +9,8 @@ import pytest
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.job_types import RETRYABLE_BY_ERROR_TYPE, job_from_changeset
+from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -26,8 +28,8 @@ from sluice_provider.jobs import JobState
 from tests.flows import FlowRunner, finspace_options, response, run_flow
 
 BUCKET = "s3://sluice-market-data/hdb"
-SYM = fin.put(f"{BUCKET}/sym", "/")
-DAY = fin.put(f"{BUCKET}/2026.03.02/", "/2026.03.02/")
+SYM = put(f"{BUCKET}/sym", "/")
+DAY = put(f"{BUCKET}/2026.03.02/", "/2026.03.02/")
 E = "sluicesandbox4kdbx2026"
 
 
@@ -142,21 +144,21 @@ def test_pages_that_are_empty_or_go_round():
 )
 def test_states(status, state):
     """Two words end it; every other is under way."""
-    job = fin.changeset_job({"changesetId": "c", "status": status})
+    job = job_from_changeset({"changesetId": "c", "status": status})
     assert (job.state, job.word, job.message, job.retryable) == (state, status, "", None)
 
 
 def test_errors_are_shown_in_full():
     """Type and message, and whether a new changeset may cure it."""
     info = {"errorType": "An internal error has occurred.", "errorMessage": "x" * 1000}
-    job = fin.changeset_job({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
+    job = job_from_changeset({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
     assert job.message == f"An internal error has occurred. {'x' * 1000}"
     assert (job.retryable, job.counts) == (True, {"put": 1, "deleted": 0})
 
 
 def test_all_error_types_of_the_model_are_known():
     """Eight sentences: five that a person must cure, three that a new changeset may."""
-    assert sorted(fin.CURES.values()) == [False] * 5 + [True] * 3
+    assert sorted(RETRYABLE_BY_ERROR_TYPE.values()) == [False] * 5 + [True] * 3
 
 
 NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
@@ -276,7 +278,7 @@ def test_no_repetition_outlives_the_token(monkeypatch):
     played = run_flow(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
     assert played.error is lost
     assert len(played.calls) == 4
-    assert now[0] < fin.TOKEN_LIFE - 200.0
+    assert now[0] < fin.CLIENT_TOKEN_LIFETIME - 200.0
 
 
 def test_a_token_used_for_other_changes(kdb):
@@ -315,7 +317,7 @@ def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
 )
 def test_database_paths_that_are_good(path):
     """By the model's pattern, and with wildcards by it alone."""
-    rules.check_requests([fin.delete(path)])
+    rules.check_requests([delete(path)])
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_database_paths_that_are_good(path):
 )
 def test_s3_paths_that_are_good(path):
     """Folders and files."""
-    rules.check_requests([fin.put(path, "/")])
+    rules.check_requests([put(path, "/")])
 
 
 @pytest.mark.parametrize("path", ["s3://ab", "s3://AB/x", "s3://abc//x", "s3://abc", "abc/x", "", None, 5, "s3:///x"])

@@ -16,6 +16,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from sluice_provider.apis.finspace import endpoints as fin
+from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.http.sigv4 import SigV4
 from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.vendor
 
 FOLDER = Path(os.environ.get("SLUICE_VENDOR_DIR", Path(sys.prefix) / "vendor")) / "boto3-1.43.116"
 TOKEN = "p/ICsxfg== +=~*'"
-CHANGES = [fin.put("s3://bucket/a b/ü+/", "/2026.03.02/"), fin.put("s3://bucket/sym", "/"), fin.delete("/2026.02.27/")]
+CHANGES = [put("s3://bucket/a b/ü+/", "/2026.03.02/"), put("s3://bucket/sym", "/"), delete("/2026.02.27/")]
 WHERE = {"environmentId": "a/b c~", "databaseName": "markets"}
 
 CALLS = {

@@ -24,7 +24,7 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.input_files import AtomicFile
+from sluice_provider.sources.output_files import AtomicFile
 from tests.apis.liquid import CSV, Liquid, file_part
 from tests.flows import response, run_flow
 
@@ -148,9 +148,9 @@ def test_a_content_type_that_is_none():
 def test_filters():
     """JSON, unless the script's own way is wanted; a text is the author's."""
     filters = {"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}
-    assert ld.filters_text(filters) == '{"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}'
-    assert ld.filters_text(filters, python_style=True) == str(filters)
-    assert ld.filters_text("0") == "0"
+    assert ld.format_filters(filters) == '{"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}'
+    assert ld.format_filters(filters, python_style=True) == str(filters)
+    assert ld.format_filters("0") == "0"
 
 
 @pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
@@ -182,14 +182,14 @@ def test_ids_that_are_none(job_id):
 )
 def test_statuses(word, state):
     """The wiki's eight, however they are spelled; any other is still going."""
-    assert ld.job_of(status(status=word)).state is state
+    assert ld.job_from_status(status(status=word)).state is state
 
 
 def test_an_unknown_status_is_logged_once(caplog):
     """And not at every look."""
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            ld.job_of(status(status="Hibernating"))
+            ld.job_from_status(status(status="Hibernating"))
     assert [each.message for each in caplog.records if "Hibernating" in each.message] == [
         "Liquid Decisions says 'Hibernating' of a job, which this version does not know: taken for still going"
     ]
@@ -205,12 +205,12 @@ def test_an_unknown_status_is_logged_once(caplog):
 )
 def test_numbers_may_be_texts(given, counts):
     """What is no number is left out."""
-    assert ld.job_of(status(**given)).counts == counts
+    assert ld.job_from_status(status(**given)).counts == counts
 
 
 def test_the_reason_is_told():
     """It is what people need to see."""
-    assert str(ld.job_of(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
+    assert str(ld.job_from_status(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
 
 
 @pytest.mark.parametrize(
@@ -225,18 +225,23 @@ def test_the_reason_is_told():
 )
 def test_links_wherever_they_are(told):
     """Each once, in order, and not the full stop behind it."""
-    assert ld.job_of(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
+    assert ld.job_from_status(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
 
 
 def test_links_that_are_none():
     """What we said ourselves, and what a job says that is not done."""
-    assert ld.job_of(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links == ()
-    assert ld.job_of(status(status="Failed", reason="see https://h/help")).links == ()
+    assert (
+        ld.job_from_status(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links
+        == ()
+    )
+    assert ld.job_from_status(status(status="Failed", reason="see https://h/help")).links == ()
 
 
 def test_a_link_in_the_reason_is_not_shown():
     """It may let anybody in who has it."""
-    job = ld.job_of(status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary."))
+    job = ld.job_from_status(
+        status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary.")
+    )
     assert "canary" not in str(job)
     assert "https://h/..." in str(job)
 
@@ -372,9 +377,9 @@ def test_cancelling(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
-    assert ld.job_of(run(ld.get_job(job_id))).word == "Canceling"
+    assert ld.job_from_status(run(ld.get_job(job_id))).word == "Canceling"
     sluice_sandbox.advance(30)
-    assert ld.job_of(run(ld.get_job(job_id))).state is JobState.CANCELLED
+    assert ld.job_from_status(run(ld.get_job(job_id))).state is JobState.CANCELLED
 
 
 @pytest.mark.parametrize("code", [404, 409])
@@ -391,7 +396,7 @@ def test_cancelling_what_is_gone(run, sluice_sandbox, code):
 def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
     """With our credentials at home, and without them elsewhere, where they would be refused."""
     sluice_sandbox.settings(export_links=where, export_rows_per_file=1)
-    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
     assert len(job.links) == 2
     names = []
     for number, link in enumerate(job.links):
@@ -405,7 +410,7 @@ def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
 
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     """After a week; nothing is left in the folder."""
-    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
     sluice_sandbox.advance(7 * 86400)
     with pytest.raises(ClientError, match="410: This link has expired"):
         run(ld.fetch(job.links[0], AtomicFile(str(tmp_path), "x.json")))

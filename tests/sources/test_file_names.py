@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from sluice_provider.sources.file_names import LONGEST, safe_file_name
+from sluice_provider.sources.file_names import MAX_BYTES, safe_file_name
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_the_other_name_is_not_trusted_either():
 def test_long_names_keep_their_suffix():
     """In bytes, which is what file systems count, and never in the middle of a character."""
     name = safe_file_name("ä" * 300 + ".csv", "the-id")
-    assert len(name.encode()) <= LONGEST
+    assert len(name.encode()) <= MAX_BYTES
     assert name.endswith("ä.csv")
-    assert len(safe_file_name("x." + "y" * 300, "the-id").encode()) <= LONGEST
+    assert len(safe_file_name("x." + "y" * 300, "the-id").encode()) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("told", ["../x", "a/b\\c", "..\\..", "\0", "~", "a[1]*?.csv", "::", "nul", "." * 300])

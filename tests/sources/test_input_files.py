@@ -8,7 +8,9 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.input_files import AtomicFile, InputFile, storage_path
+from sluice_provider.sources.input_files import InputFile
+from sluice_provider.sources.output_files import AtomicFile
+from sluice_provider.sources.storage import storage_path
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def file(tmp_path):
 def test_a_file_in_every_way(file, given):
     """A text, a path, a URL: the same file."""
     blob = InputFile(given(file), "file")
-    assert (blob.size, blob.filename, blob.suffix, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
+    assert (blob.size, blob.filename, blob.extension, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_a_checksum_that_the_store_keeps(file, monkeypatch):
 def test_a_signed_url_is_named_without_its_secrets():
     """Its user, password and query."""
     blob = InputFile("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
-    assert (blob.name, blob.filename, blob.suffix) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
+    assert (blob.name, blob.filename, blob.extension) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", 7, ["a"], {"a": 1}, b"a"], ids=repr)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source, redact_url
+from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source
+from sluice_provider.sources.storage import redact_url
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
 TEXTS = {

@@ -105,7 +105,7 @@ def test_broken_csv(content, words):
 def test_a_missing_quote_does_not_eat_the_file(monkeypatch):
     """A cell that goes on for ever is refused before it fills the memory."""
     monkeypatch.setattr(text, "LONGEST", 100_000)
-    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.LONGEST + 1))
+    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.MAX_RECORD_CHARS + 1))
 
 
 # --- JSON Lines

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace.job_types import JOB_TYPES
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
@@ -46,7 +47,7 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     service = "finspace"
-    job_types: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
 
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kili import endpoints as api
+from sluice_provider.apis.validation import check_choice, check_id, check_whole_number
 from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
@@ -64,9 +65,8 @@ class _Integration(WatchedJob):
         self._status = status
 
     def validate(self) -> None:
-        api.given(self._integration_id, "cloud_storage_integration_id")
-        if self._status not in STATUSES:
-            raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, not {self._status!r}")
+        check_id("cloud_storage_integration_id", self._integration_id)
+        check_choice("status", self._status, STATUSES)
 
     def reference(self) -> JobRef:
         return JobRef(self.service, "integration", (self._integration_id,), {"status": self._status})
@@ -108,7 +108,7 @@ class _Connection(WatchedJob):
         self._connection_id = connection_id
 
     def validate(self) -> None:
-        api.given(self._connection_id, "cloud_storage_connection_id")
+        check_id("cloud_storage_connection_id", self._connection_id)
 
     def note(self) -> Flow[Mapping[str, str]]:
         """The project, for the link, and when the differences were last computed before the wait."""
@@ -165,8 +165,7 @@ class _Difference(_Connection):
 
     def validate(self) -> None:
         super().validate()
-        if isinstance(self._minimum, bool) or not isinstance(self._minimum, int) or self._minimum < 1:
-            raise InvalidInput(f"minimum must be an integer of at least 1, not {self._minimum!r}")
+        check_whole_number("minimum", self._minimum, 1)
 
     def reference(self) -> JobRef:
         return JobRef(self.service, "difference", (self._connection_id,), {"minimum": str(self._minimum)})

@@ -12,7 +12,8 @@ from typing import Any
 from sluice_provider.apis.kili import endpoints as api
 from sluice_provider.apis.kili.job_spec import COMPUTE, KiliJobSpec
 from sluice_provider.apis.kili.model import Connection, ConnectionSettings, MaskSecret
-from sluice_provider.errors import Conflict, InvalidInput, NotFound
+from sluice_provider.apis.validation import check_choice, check_id
+from sluice_provider.errors import Conflict, NotFound
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import Effect, Phase, Prepared, Unit, search
@@ -43,11 +44,10 @@ class AddConnectionJob(KiliJobSpec):
         self._compute_differences = compute_differences
 
     def validate(self) -> None:
-        api.given(self.project_id, "project_id")
-        api.given(self.integration_id, "cloud_storage_integration_id")
+        check_id("project_id", self.project_id)
+        check_id("cloud_storage_integration_id", self.integration_id)
         self.settings.validate()
-        if self.if_exists not in ("reuse", "fail", "add"):
-            raise InvalidInput(f"if_exists must be 'reuse', 'fail' or 'add', not {self.if_exists!r}")
+        check_choice("if_exists", self.if_exists, ("reuse", "fail", "add"))
 
     def fingerprint(self) -> Any:
         return ["add", self.project_id, self.integration_id, self.settings._asdict()]

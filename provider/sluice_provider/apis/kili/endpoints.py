@@ -23,6 +23,8 @@ from sluice_provider.apis.kili.model import (
     Project,
     Viewer,
 )
+from sluice_provider.apis.payloads import drop_none
+from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import InvalidInput, NotFound, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
@@ -68,7 +70,7 @@ def get_project(project_id: str) -> Flow[Project]:
     document = """query projects($where: ProjectWhere!, $first: PageSize!, $skip: Int!) {
         data: projects(where: $where, first: $first, skip: $skip) { id title inputType }
     }"""
-    where = {"id": given(project_id, "project_id")}
+    where = {"id": check_id("project_id", project_id)}
     found: list[Project] = yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})
     if not found:
         raise NotFound(f"Kili project {project_id!r} does not exist or is not visible with this API key")
@@ -78,7 +80,7 @@ def get_project(project_id: str) -> Flow[Project]:
 def count_assets(project_id: str) -> Flow[int]:
     """The number of assets in a project, from all sources."""
     document = "query countAssets($where: AssetWhere!) { data: countAssets(where: $where) }"
-    where = {"project": {"id": given(project_id, "project_id")}, "label": {}, "issue": {}}
+    where = {"project": {"id": check_id("project_id", project_id)}, "label": {}, "issue": {}}
     return int((yield from query(PATH, document, {"where": where})))
 
 
@@ -100,9 +102,7 @@ def list_integrations(
     document = f"""query dataIntegrations($where: DataIntegrationWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataIntegrations(where: $where, skip: $skip, first: $first) {{ {" ".join(fields)} }}
     }}"""
-    where = _without_none(
-        id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id
-    )
+    where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
     return (yield from _list_all(document, where))
 
 
@@ -117,15 +117,13 @@ def count_integrations(
     document = (
         "query countDataIntegrations($where: DataIntegrationWhere!) { data: countDataIntegrations(where: $where) }"
     )
-    where = _without_none(
-        id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id
-    )
+    where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
     return int((yield from query(PATH, document, {"where": where})))
 
 
 def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIELDS) -> Flow[Integration]:
     """One integration. :raises NotFound: it does not exist, or is not visible with this API key"""
-    found = yield from list_integrations(given(integration_id, "cloud_storage_integration_id"), fields=fields)
+    found = yield from list_integrations(check_id("cloud_storage_integration_id", integration_id), fields=fields)
     if not found:
         raise NotFound(
             f"Kili cloud storage integration {integration_id!r} does not exist or is not visible with this API key"
@@ -148,7 +146,7 @@ def list_connections(
     document = f"""query dataConnections($where: DataConnectionsWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataConnections(where: $where, first: $first, skip: $skip) {{ {" ".join(fields)} }}
     }}"""
-    return (yield from _list_all(document, _without_none(projectId=project_id, integrationId=integration_id)))
+    return (yield from _list_all(document, drop_none(projectId=project_id, integrationId=integration_id)))
 
 
 def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS) -> Flow[Connection]:
@@ -159,7 +157,7 @@ def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS
     document = f"""query dataConnection($where: DataConnectionIdWhere!) {{
         data: dataConnection(where: $where) {{ {" ".join(fields)} }}
     }}"""
-    where = {"id": given(connection_id, "cloud_storage_connection_id")}
+    where = {"id": check_id("cloud_storage_connection_id", connection_id)}
     found: Connection | None = yield from query(PATH, document, {"where": where})
     if found is None:
         raise NotFound(
@@ -181,9 +179,9 @@ def add_connection(
 
     The settings are described in `ConnectionSettings`.
     """
-    data = _without_none(
-        projectId=given(project_id, "project_id"),
-        integrationId=given(integration_id, "cloud_storage_integration_id"),
+    data = drop_none(
+        projectId=check_id("project_id", project_id),
+        integrationId=check_id("cloud_storage_integration_id", integration_id),
         selectedFolders=_optional_list(selected_folders),
         prefix=prefix,
         include=_optional_list(include),
@@ -263,7 +261,7 @@ def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A
     document = """mutation validateDataDifferences($where: ValidateDataDifferencesWhere!) {
         data: validateDataDifferences(where: $where) { id }
     }"""
-    where = {"connectionId": given(connection_id, "cloud_storage_connection_id"), "type": type}
+    where = {"connectionId": check_id("cloud_storage_connection_id", connection_id), "type": type}
     return _id_of((yield from mutate(PATH, document, {"where": where})))
 
 
@@ -290,17 +288,6 @@ def list_azure_container(
 
 
 # --- helpers --------------------------------------------------------------------------------------------------------
-
-
-def given(value: Any, name: str) -> str:
-    """:raises InvalidInput: for an id that is empty, or that was taken from an XCom that is not there"""
-    if not isinstance(value, str) or not value.strip() or value == "None":
-        raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")
-    return value
-
-
-def _without_none(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 def _optional_list(value: Sequence[str] | None) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict
 
+from sluice_provider.apis.validation import check_strings
 from sluice_provider.errors import InvalidInput
 from sluice_provider.jobs import Job, JobState
 
@@ -77,9 +78,7 @@ class ConnectionSettings(NamedTuple):
     def validate(self) -> None:
         """:raises InvalidInput: a value has the wrong type or format"""
         for name in ("selected_folders", "include", "exclude"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, str) or not all(isinstance(each, str) for each in value)):
-                raise InvalidInput(f"{name} must be a list of strings, not {value!r}")
+            check_strings(name, getattr(self, name), empty=True)
         if self.prefix is not None and (not self.prefix.endswith("/") or "*" in self.prefix):
             raise InvalidInput(f"prefix must be one path that ends with a slash, without '*', not {self.prefix!r}")
 

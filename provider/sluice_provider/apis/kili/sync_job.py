@@ -12,6 +12,7 @@ from typing import Any
 from sluice_provider.apis.kili import endpoints as api
 from sluice_provider.apis.kili.job_spec import COMPUTE, KiliJobSpec
 from sluice_provider.apis.kili.model import MaskSecret
+from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import InvalidInput, JobFailed, NotFound, SafetyLimitExceeded
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup
@@ -58,14 +59,14 @@ class SyncJob(KiliJobSpec):
 
     def validate(self) -> None:
         if self.connection_id is not None:
-            api.given(self.connection_id, "cloud_storage_connection_id")
+            check_id("cloud_storage_connection_id", self.connection_id)
             if (self.project_id, self.integration_id) != (None, None):
                 raise InvalidInput(
                     "cloud_storage_connection_id cannot be combined with project_id or cloud_storage_integration_id"
                 )
         else:
-            api.given(self.project_id, "project_id")
-            api.given(self.integration_id, "cloud_storage_integration_id")
+            check_id("project_id", self.project_id)
+            check_id("cloud_storage_integration_id", self.integration_id)
         limit = self._max_removed
         if limit is None:
             return
