@@ -1,13 +1,13 @@
-"""For DAG authors: the events that a run was started for, from wherever they came.
+"""For DAG authors: the events that a run was started for, whether by webhook or by polling.
 
     @task
     def take(**context):
         for event in events(context):
             ...
 
-A run that a webhook started directly has its event in `dag_run.conf`; one that an asset scheduled has those of the
-webhook, or of a watcher, in its asset events. An event that was delivered more than once is there once. Two runs may
-still get the same event: what counts is the registration's status in the service.
+A run that a webhook started directly has its event in `dag_run.conf`; a run that an asset scheduled has the events of
+the webhook, or of a watcher, in its asset events. An event that was delivered more than once is returned once. Two runs
+may still get the same event, so check the registration's status in the service.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from sluice_provider.webhooks.kaleidoscope import RegistrationEvent
 
 __all__ = ["RegistrationEvent", "event", "events"]
 
+REQUIRED_FIELDS = ("service", "conn_id", "event", "operation_id", "id", "received_at")
+
 
 def events(context: Any = None) -> list[RegistrationEvent]:
-    """All events of this run, oldest first, each once. None of them if it was started for something else.
+    """All events of this run, oldest first, without duplicates. Empty if it was started for another reason.
 
-    :param context: the task's context; if left out, that of the task that is running
+    :param context: the task's context; default: that of the running task
     """
     if context is None:
         from airflow.sdk import get_current_context
 
         context = get_current_context()
     found: dict[str, RegistrationEvent] = {}
-    for each in _all(context):
+    for each in _events_of_run(context):
         found.setdefault(each["id"], each)
-    return sorted(found.values(), key=lambda each: each["at"])
+    return sorted(found.values(), key=lambda each: each["received_at"])
 
 
 def event(context: Any = None) -> RegistrationEvent:
@@ -42,34 +44,33 @@ def event(context: Any = None) -> RegistrationEvent:
     :raises InvalidInput: there is none, or there are several, as a watcher may report several at once
     """
     found = events(context)
-    if len(found) != 1:
+    if len(found) == 1:
+        return found[0]
+    if found:
         raise InvalidInput(
-            f"this run was started for {len(found)} events, not for one: "
-            + (
-                "use events(context)"
-                if found
-                else "it is started by a webhook or a watcher, or with an event as its conf"
-            )
+            f"this run was started for {len(found)} events; use events(context) and process each of them"
         )
-    return found[0]
+    raise InvalidInput(
+        "this run has no event: start it by a webhook or a watcher, or trigger the DAG with an event as its conf"
+    )
 
 
-def _all(context: Any) -> Iterator[RegistrationEvent]:
-    yield from _in(getattr(context["dag_run"], "conf", None))
-    told: Mapping[Any, Any] = context.get("triggering_asset_events") or {}
-    for asset in told:
-        for each in told[asset]:
-            yield from _in(each.extra)
+def _events_of_run(context: Any) -> Iterator[RegistrationEvent]:
+    yield from _events_in(getattr(context["dag_run"], "conf", None))
+    asset_events: Mapping[Any, Any] = context.get("triggering_asset_events") or {}
+    for asset in asset_events:
+        for each in asset_events[asset]:
+            yield from _events_in(each.extra)
 
 
-def _in(data: Any) -> Iterator[RegistrationEvent]:
-    """An event as it is, or a watcher's: below `payload`, and there below `events`."""
+def _events_in(data: Any) -> Iterator[RegistrationEvent]:
+    """An event itself, or a watcher's, which are in a list `events` below `payload`."""
     if not isinstance(data, Mapping):
         return
     if isinstance(data.get("payload"), Mapping):
-        yield from _in(data["payload"])
+        yield from _events_in(data["payload"])
     if isinstance(data.get("events"), list):
         for each in data["events"]:
-            yield from _in(each)
-    if all(isinstance(data.get(name), str) for name in ("service", "conn_id", "event", "operation_id", "id", "at")):
+            yield from _events_in(each)
+    if all(isinstance(data.get(name), str) for name in REQUIRED_FIELDS):
         yield cast("RegistrationEvent", dict(data))

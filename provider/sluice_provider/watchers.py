@@ -1,11 +1,11 @@
-"""Event triggers for `AssetWatcher`: what happens on a remote schedules a DAG, without anybody having to send webhooks.
+"""Event triggers for `AssetWatcher`: schedule DAGs on events in a service by polling it, where it cannot send webhooks.
 
-All watchers of one connection share one stream of looks (Airflow 3.3: a shared stream in ack mode), each with a memory
-of its own in the state store of its asset. A telling is written into that memory only after Airflow has stored it, so
-a triggerer that dies tells some things twice, with the same identity, and never loses one.
+All watchers of one connection share one polling loop (Airflow 3.3: a shared stream in ack mode), and each keeps what it
+has reported in the state store of its asset. A report is written there only after Airflow has stored the event, so a
+triggerer that dies repeats some events, with the same ids, and never loses one.
 
-One look gives one event of the asset at the most, with everything that is new in it, because Airflow may join or
-strand asset events that follow each other quickly; `webhooks/telling.py` says how what was stranded is told again.
+One poll fires at most one event per watcher, with all new registrations in it, because Airflow may merge or drop asset
+events that follow each other quickly; `webhooks/redelivery.py` describes how those are reported again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sluice_provider.compat import (
     AirflowException,
@@ -27,38 +27,32 @@ from sluice_provider.compat import (
 )
 from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.webhooks.kaleidoscope import (
-    EVENTS,
-    SUBMITTED,
-    Registered,
-    registered_drafts,
-    registered_files,
-)
-from sluice_provider.webhooks.redelivery import Teller
+from sluice_provider.webhooks.kaleidoscope import EVENTS, SUBMITTED, Registration, RegistrationEvent, RegistrationList
+from sluice_provider.webhooks.redelivery import RedeliveryTracker
 
 if TYPE_CHECKING:
     from sluice_provider.compat import SharedStreamProducer
 
 log = logging.getLogger(__name__)
 
-CURSOR = "sluice_told_"
-"""Key in the asset's state store; connection and operation follow, so that two watchers of an asset have their own."""
+STATE_KEY = "sluice_delivered_"
+"""Key in the asset's state store, followed by connection and operation: two watchers of one asset have their own."""
 
-SHORTEST = 1.0
-"""Seconds between two looks at the least."""
+MIN_POLL_INTERVAL = 1.0
+"""Seconds."""
 
 
 class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
-    """Reports registrations and submissions that wait for results.
+    """Reports registrations and submissions of drafts that wait for results.
 
-    The payload of an event is `{"events": [...]}`, as `sluice_provider.events.events` reads it.
+    The payload of an event is `{"events": [...]}`; read it with `sluice_provider.events.events`.
 
     :param operation_ids: which operations to poll
     :param kaleidoscope_conn_id: Airflow connection id
     :param poll_interval: seconds between two polls
     :param repeat_after: seconds after which a registration that nobody works on is reported again; doubled each time,
         five times
-    :param event_types: only these types of events; all of them if left out
+    :param event_types: only events of these types; default: all
     """
 
     def __init__(
@@ -73,13 +67,17 @@ class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
         if (
             isinstance(operation_ids, str)
             or not operation_ids
-            or not all(isinstance(i, str) and i for i in operation_ids)
+            or not all(isinstance(each, str) and each for each in operation_ids)
         ):
-            raise InvalidInput(f"operation_ids must be a list of ids, not {operation_ids!r:.100}")
-        if strange := [each for each in event_types if each not in EVENTS] or not event_types:
-            raise InvalidInput(f"event_types must be some of {', '.join(EVENTS)}, not {strange}")
-        if poll_interval < SHORTEST or repeat_after < poll_interval:
-            raise InvalidInput(f"poll_interval must be {SHORTEST:.0f} s or more, and repeat_after no less than that")
+            raise InvalidInput(f"operation_ids must be a list of ids with at least one id, not {operation_ids!r:.100}")
+        if (unknown := [each for each in event_types if each not in EVENTS]) or not event_types:
+            raise InvalidInput(f"event_types must be one or more of {', '.join(EVENTS)}, not {unknown}")
+        if poll_interval < MIN_POLL_INTERVAL:
+            raise InvalidInput(f"poll_interval must be at least {MIN_POLL_INTERVAL:g} s, not {poll_interval:g}")
+        if repeat_after < poll_interval:
+            raise InvalidInput(
+                f"repeat_after must be at least poll_interval ({poll_interval:g} s), not {repeat_after:g}"
+            )
         self.operation_ids = list(dict.fromkeys(operation_ids))
         self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.poll_interval = poll_interval
@@ -103,155 +101,183 @@ class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Of `kwargs` only what is in the key counts: the rest may be any watcher's."""
+        """Only what is in the stream's key may be read from `kwargs`: the rest may be any watcher's."""
         conn_id = kwargs["kaleidoscope_conn_id"]
-        return _producer(conn_id, _SUBSCRIBED.setdefault(conn_id, {}))
+        return _make_producer(conn_id, _SUBSCRIPTIONS.setdefault(conn_id, {}))
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
-        """What is told to this watcher, out of all that is told."""
-        me = Subscription(self)
-        subscribed = _SUBSCRIBED.setdefault(self.kaleidoscope_conn_id, {})
-        mine = next(_NUMBERS)
-        subscribed[mine] = me
+        """The events for this watcher out of those of all watchers of the connection."""
+        subscriptions = _SUBSCRIPTIONS.setdefault(self.kaleidoscope_conn_id, {})
+        number = next(_NUMBERS)
+        subscriptions[number] = Subscription(self)
         try:
-            async for whose, payload in shared_stream:
-                if whose == mine:
+            async for subscriber, payload in shared_stream:
+                if subscriber == number:
                     yield TriggerEvent(payload)
         finally:
-            del subscribed[mine]
+            del subscriptions[number]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Before Airflow 3.3 there are no shared streams and no store: after a restart all that waits is told again."""
-        me = Subscription(self)
+        """Before Airflow 3.3, without shared streams and state stores: a restart reports everything again."""
+        subscription = Subscription(self)
         while True:
-            if due := me.due(await looks(self.kaleidoscope_conn_id, me.places())):
-                yield TriggerEvent(me.payload(due))
-                me.teller.settle(due, well=True)
+            listed = await list_registrations(self.kaleidoscope_conn_id, subscription.lists())
+            if due := subscription.due(listed):
+                yield TriggerEvent(subscription.payload(due))
+                subscription.tracker.acknowledge(due, delivered=True)
             await asyncio.sleep(self.poll_interval)
 
 
-class Place(NamedTuple):
-    """Where one look goes: to the files of an operation, or to its submissions of drafts."""
-
-    operation_id: str
-    drafts: bool
-
-
 class Subscription:
-    """One watcher: what it wants to know, and what it was told."""
+    """One watcher: which events it reports, and which it has reported."""
 
     def __init__(self, trigger: KaleidoscopeRegistrationTrigger) -> None:
         self._trigger = trigger
+        self._conn_id = trigger.kaleidoscope_conn_id
         self._store = asset_state_store(trigger)
-        self._recalled = False
-        self.teller = Teller(trigger.kaleidoscope_conn_id, trigger.repeat_after)
+        self._restored = False
+        self.tracker = RedeliveryTracker(self._conn_id, trigger.repeat_after)
         self.poll_interval = trigger.poll_interval
 
-    def places(self) -> list[Place]:
-        files, drafts = SUBMITTED in self._trigger.event_types, set(self._trigger.event_types) != {SUBMITTED}
-        kinds = [kind for kind, wanted in ((False, files), (True, drafts)) if wanted]
-        return [Place(operation_id, kind) for operation_id in self._trigger.operation_ids for kind in kinds]
+    def lists(self) -> list[RegistrationList]:
+        """What this watcher has to poll."""
+        return [each for operation_id in self._trigger.operation_ids for each in self._lists_of(operation_id)]
 
-    def due(self, seen: Mapping[Place, Sequence[Registered]]) -> list[Registered]:
-        """What to tell this watcher now; it counts as being told from now on."""
-        mine: dict[str, list[Registered]] = {}
+    def _lists_of(self, operation_id: str) -> list[RegistrationList]:
+        types = set(self._trigger.event_types)
+        needed = {False: SUBMITTED in types, True: types != {SUBMITTED}}
+        return [RegistrationList(operation_id, drafts) for drafts, wanted in needed.items() if wanted]
+
+    def due(self, listed: Mapping[RegistrationList, Sequence[Registration]]) -> list[Registration]:
+        """What this watcher reports now. It is in flight from now on."""
+        by_operation: dict[str, list[Registration]] = {}
         for operation_id in self._trigger.operation_ids:
-            places = [place for place in self.places() if place.operation_id == operation_id]
-            if all(place in seen for place in places):
-                listed = [each for place in places for each in seen[place]]
-                mine[operation_id] = [each for each in listed if each.event in self._trigger.event_types]
+            lists = self._lists_of(operation_id)
+            if all(each in listed for each in lists):
+                found = itertools.chain.from_iterable(listed[each] for each in lists)
+                by_operation[operation_id] = [each for each in found if each.event in self._trigger.event_types]
         now = time.time()
-        due = self.teller.due(mine, now)
-        self.teller.begin(due, now)
-        if self.teller.too_many:
-            log.warning("%d registrations must wait until some that wait for results get them", self.teller.too_many)
+        due = self.tracker.due(by_operation, now)
+        self.tracker.mark_in_flight(due, now)
+        if self.tracker.over_capacity:
+            log.warning(
+                "Connection %r: too many registrations wait for results; the oldest %d are reported once others have "
+                "their results",
+                self._conn_id,
+                self.tracker.over_capacity,
+            )
         return due
 
-    def payload(self, due: Iterable[Registered]) -> dict[str, Any]:
-        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return {"events": [each.to_event(self._trigger.kaleidoscope_conn_id, at) for each in due]}
+    def payload(self, due: Iterable[Registration]) -> dict[str, list[RegistrationEvent]]:
+        received_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        return {"events": [each.to_event(self._conn_id, received_at) for each in due]}
 
-    async def recall(self) -> bool:
-        """Read the memory, once. Until that has worked, nothing is told."""
-        if self._recalled or self._store is None:
+    async def restore(self) -> bool:
+        """Read what was reported before, once. Nothing is reported until that has succeeded."""
+        if self._restored or self._store is None:
             return True
         try:
             for operation_id in self._trigger.operation_ids:
-                self.teller.recall(operation_id, await self._store.aget(self._key(operation_id)))
-        except ValueError as error:  # more than one asset has this very watcher
-            log.warning("This watcher forgets at a restart what it has told, and tells it again: %s", error)
+                self.tracker.restore(operation_id, await self._store.aget(self._key(operation_id)))
+        except ValueError as error:  # several assets have this very watcher
+            log.warning(
+                "Connection %r: this watcher cannot store what it has reported, so after a restart of the triggerer "
+                "it reports open registrations again: %s",
+                self._conn_id,
+                error,
+            )
             self._store = None
         except AirflowRuntimeError as error:
-            log.warning("Could not read what was told before: %s", error)
+            log.warning(
+                "Connection %r: could not read from the asset's state store what was reported before; retrying at the "
+                "next poll: %s",
+                self._conn_id,
+                error,
+            )
             return False
-        self._recalled = True
+        self._restored = True
         return True
 
-    async def remember(self, told: Iterable[Registered]) -> None:
-        """Write the memory of the operations to which these belong."""
+    async def save(self, reported: Iterable[Registration]) -> None:
+        """Write what was reported of the operations of these."""
         if self._store is None:
             return
         try:
-            for operation_id in {each.operation_id for each in told}:
-                await self._store.aset(self._key(operation_id), self.teller.to_json(operation_id))
+            for operation_id in {each.operation_id for each in reported}:
+                await self._store.aset(self._key(operation_id), self.tracker.to_json(operation_id))
         except AirflowRuntimeError as error:
-            log.warning("After a restart something will be told again, as the memory could not be written: %s", error)
+            log.warning(
+                "Connection %r: could not write to the asset's state store what was reported; if the triggerer "
+                "restarts now, it is reported again: %s",
+                self._conn_id,
+                error,
+            )
 
     def _key(self, operation_id: str) -> str:
-        return f"{CURSOR}{self._trigger.kaleidoscope_conn_id}_{operation_id}"
+        return f"{STATE_KEY}{self._conn_id}_{operation_id}"
 
 
-_SUBSCRIBED: dict[str, dict[int, Subscription]] = {}
-"""The watchers of this triggerer by connection: a producer is told its connection, and not whom it works for."""
+_SUBSCRIPTIONS: dict[str, dict[int, Subscription]] = {}
+"""The watchers of this triggerer by connection: Airflow gives a producer its connection, and not its subscribers."""
 
 _NUMBERS = itertools.count()
-"""Of subscriptions, none twice: what was yielded for one that is gone is nobody else's."""
-
-FORESEEN = (SluiceError, AirflowException, AirflowRuntimeError)
+"""Numbers of subscriptions, never reused: an event for one that has ended is not another one's."""
 
 
-async def looks(conn_id: str, places: Iterable[Place]) -> dict[Place, list[Registered]]:
-    """What is registered, place by place. Where a look fails nothing is known, and the next round looks again."""
+async def list_registrations(
+    conn_id: str, lists: Iterable[RegistrationList]
+) -> dict[RegistrationList, list[Registration]]:
+    """Poll these lists. One that cannot be read is left out and logged."""
     hook = KaleidoscopeHook(conn_id)
-    seen = {}
-    for place in dict.fromkeys(places):
+    found = {}
+    for each in dict.fromkeys(lists):
+        endpoint = hook.get_registration_submissions if each.drafts else hook.get_registration_files
         try:
-            if place.drafts:
-                listed = await hook.get_registration_submissions.aio(place.operation_id)
-                seen[place] = registered_drafts(place.operation_id, listed)
-            else:
-                listed = await hook.get_registration_files.aio(place.operation_id)
-                seen[place] = registered_files(place.operation_id, listed)
-        except Exception as error:  # noqa: BLE001 - Airflow's: no such connection; and what nobody has foreseen
-            level = logging.ERROR if not getattr(error, "retryable", False) else logging.WARNING
-            why = f": {error}" if isinstance(error, FORESEEN) else ""  # the text of others may hold a secret
-            log.log(level, "Could not look at operation %s: %s%s", place.operation_id, type(error).__name__, why)
-    return seen
+            found[each] = each.parse(await endpoint.aio(each.operation_id))
+        except Exception as error:  # noqa: BLE001 - Airflow's own (no such connection), and unforeseen ones
+            _log_failed_poll(conn_id, each.operation_id, error)
+    return found
 
 
-def _producer(conn_id: str, subscribed: Mapping[int, Subscription]) -> SharedStreamProducer:
-    """One stream of looks for all watchers of a connection; made here, as Airflow before 3.3 has no such class."""
+def _log_failed_poll(conn_id: str, operation_id: str, error: Exception) -> None:
+    """Only the text of errors that are known to hold no secret is logged."""
+    known = isinstance(error, (SluiceError, AirflowException, AirflowRuntimeError))
+    transient = isinstance(error, SluiceError) and error.retryable
+    log.log(
+        logging.WARNING if transient else logging.ERROR,
+        "Could not list the registrations of operation %s in Kaleidoscope (connection %r); retrying at the next "
+        "poll: %s%s",
+        operation_id,
+        conn_id,
+        type(error).__name__,
+        f": {error}" if known else "",
+    )
+
+
+def _make_producer(conn_id: str, subscriptions: Mapping[int, Subscription]) -> SharedStreamProducer:
+    """The polling loop for all watchers of a connection. Airflow before 3.3 has no base class for it."""
     from sluice_provider.compat import AdvanceItem, SharedStreamProducer
 
     class Producer(SharedStreamProducer):
         async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
             while True:
-                ready = {key: me for key, me in list(subscribed.items()) if await me.recall()}
-                seen = await looks(conn_id, [place for me in ready.values() for place in me.places()])
-                for key, me in ready.items():
-                    if due := me.due(seen):
-                        yield (key, me.payload(due)), (key, due)
-                await asyncio.sleep(min((me.poll_interval for me in subscribed.values()), default=SHORTEST / 10))
+                ready = {number: each for number, each in list(subscriptions.items()) if await each.restore()}
+                listed = await list_registrations(conn_id, [every for each in ready.values() for every in each.lists()])
+                for number, each in ready.items():
+                    if due := each.due(listed):
+                        yield (number, each.payload(due)), (number, due)
+                idle = MIN_POLL_INTERVAL / 10
+                await asyncio.sleep(min((each.poll_interval for each in subscriptions.values()), default=idle))
 
         def get_advance_lane(self, broker_payload: Any) -> Hashable:
-            return int(broker_payload[0])  # one watcher does not wait for another
+            return int(broker_payload[0])  # watchers do not wait for each other
 
         async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-            me = subscribed.get(batch[-1].broker_payload[0])
-            if me is None:
+            subscription = subscriptions.get(batch[-1].broker_payload[0])
+            if subscription is None:
                 return
             for item in batch:
-                me.teller.settle(item.broker_payload[1], well=item.outcome.is_clean)
-            await me.remember(each for item in batch for each in item.broker_payload[1])
+                subscription.tracker.acknowledge(item.broker_payload[1], delivered=item.outcome.is_clean)
+            await subscription.save(each for item in batch for each in item.broker_payload[1])
 
     return Producer()

@@ -156,7 +156,7 @@ def test_filters():
 @pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
 def test_ids_that_are_none(job_id):
     """Are found before anything is sent."""
-    with pytest.raises(InvalidInput, match="must be the id of a job"):
+    with pytest.raises(InvalidInput, match="job_id must be a non-empty id"):
         next(ld.get_job(job_id))
 
 

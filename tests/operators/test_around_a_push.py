@@ -42,7 +42,7 @@ def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
 def test_a_template_that_renders_to_nothing_is_refused(push, remote):
     """Before anything is sent."""
     life = push(operation_id="{{ '' }}").go()
-    assert "operation_id must be a string that is not empty" in str(life.error)
+    assert "operation_id must be a non-empty id" in str(life.error)
     assert remote.requests() == []
 
 

@@ -180,18 +180,18 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"file_id": ""}, "file_id must be an id"),
-        ({"file_id": "None"}, "was it taken from an XCom"),
-        ({"destination": None}, "give either destination, a folder, or path"),
+        ({"file_id": ""}, "file_id must be a non-empty id"),
+        ({"file_id": "None"}, "file_id must be a non-empty id"),
+        ({"destination": None}, "give exactly one of destination and path"),
         ({"destination": " "}, "destination must be the path or URL of a folder, and is empty"),
-        ({"destination": "x", "path": "y/z"}, "give either destination"),
+        ({"destination": "x", "path": "y/z"}, "give exactly one of destination and path"),
         ({"path": "x/y", "destination": None, "file_name": "z"}, "file_name goes with destination"),
         ({"path": "x/", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
         ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
         ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
-        ({"operation_id": ""}, "operation_id must be a string"),
+        ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
@@ -287,14 +287,14 @@ def test_an_export_that_is_refused(export):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"entity_slice_id": None}, "entity_slice_id must be an id"),
+        ({"entity_slice_id": None}, "entity_slice_id must be a non-empty id"),
         ({"path": ""}, "path must be the path or URL of a file to write"),
-        ({"record_set_ids": "a,b"}, "record_set_ids must be a list of strings"),
-        ({"identifier_ids": ["a,b"]}, "identifier_ids must hold one id in each string"),
-        ({"view_field_ids": []}, "view_field_ids must be a list of strings that is not empty"),
+        ({"record_set_ids": "a,b"}, "record_set_ids must be a non-empty list of strings"),
+        ({"identifier_ids": ["a,b"]}, "identifier_ids[0] must be one id"),
+        ({"view_field_ids": []}, "view_field_ids must be a non-empty list of strings"),
         ({"filters": {"where": 1}}, "filters must be a dict with some of view_field_filters"),
         ({"filters": "x"}, "filters must be a dict"),
-        ({"search_text": " "}, "search_text must be a string"),
+        ({"search_text": " "}, "search_text must be a non-empty string"),
     ],
 )
 def test_an_export_that_cannot_be_asked_for(export, desk, args, words):

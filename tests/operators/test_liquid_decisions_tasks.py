@@ -163,9 +163,9 @@ def test_json_by_its_name_and_by_word(importing, liquid, tmp_path):
         ({"file": "nosuch://x/contacts.csv"}, "cannot be reached on this worker"),
         ({"template": "/nowhere/t.json"}, "template: /nowhere/t.json: there is no such file"),
         ({"content_type": "excel"}, "content_type must be"),
-        ({"item_type": " "}, "item_type must be a string that is not empty"),
-        ({"job_name": None}, "job_name must be a string"),
-        ({"on_unknown_outcome": "guess"}, "must be 'fail' or 'resubmit'"),
+        ({"item_type": " "}, "item_type must be a non-empty string"),
+        ({"job_name": None}, "job_name must be a non-empty string"),
+        ({"on_unknown_outcome": "guess"}, "must be one of 'fail', 'resubmit'"),
     ],
     ids=lambda value: str(value)[:40],
 )

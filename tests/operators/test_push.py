@@ -256,16 +256,16 @@ BAD = {
     "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of strings"),
     "no key field named": ({"key_field_names": []}, "key_field"),
     "key field twice": ({"key_field_names": ["symbol", "symbol"]}, "twice"),
-    "empty source": ({"source_id": ""}, "source_id must be a string"),
+    "empty source": ({"source_id": ""}, "source_id must be a non-empty id"),
     "reserved source": ({"source_id": "by-field-id"}, "source_id cannot be"),
     "source by id": ({**BY_ID, "source_id": SOURCE}, "source_id goes with key_field_names only"),
     "view by id": ({**BY_ID, "record_view_id": VIEW}, "record_view_id goes with key_field_names only"),
     "view without operation": ({"record_view_id": VIEW}, "record_view_id needs an operation_id"),
-    "operation not text": ({"operation_id": 7}, "operation_id must be a string"),
+    "operation not text": ({"operation_id": 7}, "operation_id must be a non-empty id"),
     "unknown policy": ({"on_rejected_rows": "shrug"}, "on_rejected_rows must be"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),
     "true batch": ({"batch_size": True}, "batch_size must be"),
-    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be a whole number above"),
+    "tiny requests": ({"max_bytes": 1000}, "max_bytes must be a whole number of at least"),
 }
 
 

@@ -244,14 +244,14 @@ def test_results_without_records(report, case):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"file_id": None}, "give either file_id or submission_id"),
-        ({"submission_id": "s"}, "give either file_id or submission_id"),
-        ({"file_id": ""}, "file_id must be an id"),
-        ({"file_id": None, "submission_id": "None"}, "submission_id must be an id"),
-        ({"operation_id": ""}, "operation_id must be an id"),
+        ({"file_id": None}, "give exactly one of file_id and submission_id"),
+        ({"submission_id": "s"}, "give exactly one of file_id and submission_id"),
+        ({"file_id": ""}, "file_id must be a non-empty id"),
+        ({"file_id": None, "submission_id": "None"}, "submission_id must be a non-empty id"),
+        ({"operation_id": ""}, "operation_id must be a non-empty id"),
         ({"status": "completed"}, "status must be one of 'success', 'error', not 'completed'"),
-        ({"message": 7}, "message must be a string"),
-        ({"key_field_names": "id"}, "key_field_names must be a list"),
+        ({"message": 7}, "message must be a non-empty string"),
+        ({"key_field_names": "id"}, "key_field_names must be a non-empty list"),
         ({"if_ended": "x"}, "if_ended must be one of"),
         ({"records": [{"status": "x"}]}, "the given list: record 1 must have a record_id"),
         ({"records": [*RESULTS, {"record_id": "r3"}]}, "record 3 must have a status"),
@@ -327,8 +327,8 @@ def test_a_status_that_nobody_takes(tell, desk):
     [
         ({"status": "done"}, "status must be one of 'pending', 'validated'"),
         ({"status": None}, "status must be one of"),
-        ({"file_id": None}, "give either file_id or submission_id"),
-        ({"message": ""}, "message must be a string that is not empty"),
+        ({"file_id": None}, "give exactly one of file_id and submission_id"),
+        ({"message": ""}, "message must be a non-empty string or None"),
     ],
 )
 def test_a_status_that_cannot_be_told(tell, desk, args, words):

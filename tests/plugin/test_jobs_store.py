@@ -1,4 +1,4 @@
-"""Records in a real database: found in one statement, of the DAGs that one may read, whatever somebody put there."""
+"""Records in a real database: read in one statement, of readable DAGs only, whatever the values are."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from sqlalchemy.orm import Session
 from seeded_jobs import add_dags, add_job, record_values, seed, summary
 from sluice_provider.jobs.storage import KEY as HEAD_KEY
 from sluice_provider.plugin import jobs_store
-from sluice_provider.plugin.jobs_view import Filters, detail, overview
+from sluice_provider.plugin.jobs_view import Filters, job_detail, job_list
 from tests.databases import postgres
 
 pytestmark = pytest.mark.airflow
 
 DAGS = ("daily_partition", "label_new_files", "liquid_roundtrip", "nightly_compounds")
-KEY = ("daily_partition", "run", "commit", -1)
+
+
+def key(run_id):
+    """A task instance."""
+    return ("daily_partition", run_id, "commit", -1)
+
+
+KEY = key("run")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,7 +47,7 @@ def database(request, tmp_path):
 
 @pytest.fixture
 def session(database):
-    """One session in it; its statements are in `statements`."""
+    """A session of it; its statements are in `statements`."""
     with Session(database) as session:
         add_dags(session, DAGS)
         yield session
@@ -48,26 +55,31 @@ def session(database):
 
 @pytest.fixture
 def statements(database):
-    """Every statement."""
-    found = []
-    event.listen(database, "before_cursor_execute", lambda *args: found.append(args[2]))
-    return found
+    """All statements that are executed."""
+    executed = []
+    event.listen(database, "before_cursor_execute", lambda *args: executed.append(args[2]))
+    return executed
 
 
-def short(state="running", *, service="finspace", at=None, **fields):
-    """What a record says in short."""
-    made = summary(service, "changeset", state, at or time.time() - 100, 50, random.Random(1))
-    return {**made, **fields}
+def job_summary(state="running", *, service="finspace", at=None, **fields):
+    """The summary of a record."""
+    usual = summary(service, "changeset", state, at or time.time() - 100, 50, random.Random(1))
+    return {**usual, **fields}
 
 
 def states(rows):
-    """How many there are in which state."""
-    counts = overview(rows, Filters(), time.time())["counts"]
+    """The number of jobs by state."""
+    counts = job_list(rows, Filters(), time.time())["counts"]
     return {state: count for state, count in counts.items() if count}
 
 
+def detail_of(session, key, **options):
+    """The tab of a task instance."""
+    return job_detail(jobs_store.load_job(session, DAGS, key, **options), time.time())
+
+
 @pytest.mark.parametrize("jobs", [3, 300])
-def test_few_statements(database, statements, jobs):
+def test_number_of_statements(database, statements, jobs):
     """One for a page, however many jobs there are, and two for a job."""
     with Session(database) as session:
         seed(session, jobs)
@@ -78,33 +90,33 @@ def test_few_statements(database, statements, jobs):
         assert jobs_store.load_job(session, DAGS, rows[0][:4]).history
     assert len(statements) == 3
     assert (len(rows), more) == (jobs, False)
-    assert overview(rows, Filters(), time.time())["unreadable"] == 0
+    assert job_list(rows, Filters(), time.time())["unreadable"] == 0
 
 
-def test_heads_are_not_read_whole(database, statements):
-    """Unless the summary is not all in the beginning; those are read together."""
+def test_heads_are_not_read_in_full(database, statements):
+    """Unless the summary is longer than what is read; those are read together."""
     with Session(database) as session:
         add_dags(session, DAGS)
         for n in range(30):
-            add_job(session, ("daily_partition", f"run_{n}", "commit", -1), record_values(short(), 200), "deferred")
-        long = record_values(short(ids=["i" * 90] * 100))
+            add_job(session, key(f"run_{n}"), record_values(job_summary(), 200), "deferred")
+        long = record_values(job_summary(ids=["i" * 90] * 100))
         for n in range(30, 40):
-            add_job(session, ("daily_partition", f"run_{n}", "commit", -1), long, "deferred")
+            add_job(session, key(f"run_{n}"), long, "deferred")
         last = {name: long[HEAD_KEY][name] for name in reversed(long[HEAD_KEY])}
-        add_job(session, ("daily_partition", "run_40", "commit", -1), {**long, HEAD_KEY: last}, "deferred")
+        add_job(session, key("run_40"), {**long, HEAD_KEY: last}, "deferred")
         session.commit()
         statements.clear()
         rows, _ = jobs_store.load_jobs(session, DAGS)
     assert len(statements) == 2
     assert states(rows) == {"running": 41}
-    assert max(len(row.head) for row in rows if row.run_id == "run_3") <= jobs_store.HEAD
-    assert {job["id_count"] for job in overview(rows, Filters(), time.time())["jobs"]} == {1, 100}
+    assert max(len(row.head) for row in rows if row.run_id == "run_3") <= jobs_store.HEAD_CHARS
+    assert {job["id_count"] for job in job_list(rows, Filters(), time.time())["jobs"]} == {1, 100}
 
 
-def test_only_readable_dags(session):
-    """Neither in the list nor alone."""
+def test_jobs_of_other_dags_are_not_read(session):
+    """Neither in the list nor as a single job."""
     for dag_id in DAGS:
-        add_job(session, (dag_id, "run", "commit", -1), record_values(short()), "deferred")
+        add_job(session, (dag_id, "run", "commit", -1), record_values(job_summary()), "deferred")
     rows, _ = jobs_store.load_jobs(session, ["label_new_files"])
     assert [row.dag_id for row in rows] == ["label_new_files"]
     assert jobs_store.load_jobs(session, []) == ([], False)
@@ -112,31 +124,31 @@ def test_only_readable_dags(session):
     assert jobs_store.load_job(session, DAGS, KEY).dag_id == "daily_partition"
 
 
-def test_other_rows_of_the_store_are_not_records(session):
-    """Tasks keep more in it."""
-    add_job(session, KEY, record_values(short()), "deferred")
+def test_other_keys_of_the_store_are_not_records(session):
+    """Tasks may store other values."""
+    add_job(session, KEY, record_values(job_summary()), "deferred")
     session.execute(text("UPDATE task_state_store SET key = 'cursor_' || key"))
     assert jobs_store.load_jobs(session, DAGS)[0] == []
     assert jobs_store.load_job(session, DAGS, KEY) is None
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "{", "nonsense", '{"summary": NaN}', '{"summary": "\\u0000"}', "\U0001f9ea" * 2000]
+    "value", ["", "{", "nonsense", '{"summary": NaN}', '{"summary": "\\u0000"}', "\U0001f9ea" * 2000]
 )
-def test_a_bad_row_breaks_nothing(session, bad):
-    """The good one beside it is shown."""
-    add_job(session, KEY, {}, "deferred", text=bad)
-    add_job(session, ("daily_partition", "other", "commit", -1), record_values(short()), "deferred")
+def test_an_unreadable_record_breaks_nothing(session, value):
+    """It is counted, and the others are shown."""
+    add_job(session, KEY, {}, "deferred", text=value)
+    add_job(session, key("other"), record_values(job_summary()), "deferred")
     rows, _ = jobs_store.load_jobs(session, DAGS)
     assert states(rows) == {"running": 1}
-    assert overview(rows, Filters(), time.time())["unreadable"] == 1
-    assert detail(jobs_store.load_job(session, DAGS, KEY), time.time())["unreadable"] is True
+    assert job_list(rows, Filters(), time.time())["unreadable"] == 1
+    assert detail_of(session, KEY)["unreadable"] is True
 
 
-def test_progress_is_found_with_its_record(session):
-    """The newer one; of the same task instance, mapped ones apart."""
+def test_progress_is_read_with_its_record(session):
+    """If it is newer, and of the same mapped task instance."""
     now = time.time()
-    written = record_values(short(service="kaleidoscope", total=100))
+    written = record_values(job_summary(service="kaleidoscope", total=100))
     for index in (0, 1):
         posted = {
             "updated_at": now - (5 if index else 5000),
@@ -147,81 +159,85 @@ def test_progress_is_found_with_its_record(session):
         }
         add_job(session, ("daily_partition", "run", "push", index), written, "deferred", progress=posted)
     rows, _ = jobs_store.load_jobs(session, DAGS)
-    statuses = {job["map_index"]: job["service_status"] for job in overview(rows, Filters(), now)["jobs"]}
+    statuses = {job["map_index"]: job["service_status"] for job in job_list(rows, Filters(), now)["jobs"]}
     assert statuses == {0: "PROCESSING", 1: "AT 1"}
-    assert (
-        detail(jobs_store.load_job(session, DAGS, ("daily_partition", "run", "push", 1)), time.time())["job"]["done"]
-        == 51
-    )
+    assert detail_of(session, ("daily_partition", "run", "push", 1))["job"]["done"] == 51
 
 
-@pytest.mark.parametrize("bad", ["text", 7, [], None, {"updated_at": "soon"}, {"updated_at": 9e12, "state": 7}])
-def test_a_bad_progress_breaks_nothing(session, bad):
-    """The record is shown alone."""
-    add_job(session, KEY, record_values(short()), "deferred", progress={"updated_at": time.time()})
-    session.execute(text("UPDATE xcom SET value = :value"), {"value": json.dumps(bad)})
+@pytest.mark.parametrize("value", ["text", 7, [], None, {"updated_at": "soon"}, {"updated_at": 9e12, "state": 7}])
+def test_unreadable_progress_breaks_nothing(session, value):
+    """The record is shown without it."""
+    add_job(session, KEY, record_values(job_summary()), "deferred", progress={"updated_at": time.time()})
+    session.execute(text("UPDATE xcom SET value = :value"), {"value": json.dumps(value)})
     rows, _ = jobs_store.load_jobs(session, DAGS)
     assert states(rows) == {"running": 1}
 
 
-def test_a_history_in_pieces(session):
+def test_a_history_in_segments(session):
     """All of them are read, of this task instance only."""
     for index in (0, 1):
         key = ("daily_partition", "run", "push", index)
-        add_job(session, key, record_values(short(), 500 + index), "deferred")
+        add_job(session, key, record_values(job_summary(), 500 + index), "deferred")
     found = jobs_store.load_job(session, DAGS, ("daily_partition", "run", "push", 1))
     assert len(found.history) > 3
-    texts = [event["text"] for event in detail(found, time.time())["history"] if event["what"] == "rejected"]
+    texts = [event["text"] for event in job_detail(found, time.time())["history"] if event["type"] == "rejected"]
     assert len(texts) == 501
     assert texts[-1].startswith("row 500:")
 
 
-@pytest.mark.parametrize("bad", ["", "{", "nonsense", "7", '{"a": 1}', '[["\\ud800", 1e999, {}]]', "\U0001f9ea" * 2000])
-def test_a_bad_piece_breaks_nothing(session, bad):
+@pytest.mark.parametrize(
+    "value", ["", "{", "nonsense", "7", '{"a": 1}', '[["\\ud800", 1e999, {}]]', "\U0001f9ea" * 2000]
+)
+def test_an_unreadable_segment_breaks_nothing(session, value):
     """The others are shown."""
-    add_job(session, KEY, record_values(short(), 500), "deferred")
+    add_job(session, KEY, record_values(job_summary(), 500), "deferred")
     change = "UPDATE task_state_store SET value = :value WHERE key = 'sluice_record_history_1'"
-    assert session.execute(text(change), {"value": bad}).rowcount == 1
-    shown = detail(jobs_store.load_job(session, DAGS, KEY), time.time())
+    assert session.execute(text(change), {"value": value}).rowcount == 1
+    shown = detail_of(session, KEY)
     assert shown["job"]["state"] == "running"
     assert 300 < len(shown["history"]) < 504
 
 
 def test_a_record_without_a_history(session):
-    """Is shown without one."""
-    written = {key: value for key, value in record_values(short()).items() if "history" not in key}
+    """Is shown without events."""
+    written = {key: value for key, value in record_values(job_summary()).items() if "history" not in key}
     add_job(session, KEY, written, "deferred")
-    shown = detail(jobs_store.load_job(session, DAGS, KEY), time.time())
+    shown = detail_of(session, KEY)
     assert (shown["job"]["state"], shown["history"]) == ("running", [])
 
 
-def test_a_task_that_is_gone(session):
-    """Its job is still known; nobody polls it."""
-    add_job(session, KEY, record_values(short()), "gone")
+def test_a_task_that_was_removed(session):
+    """Its job is orphaned."""
+    add_job(session, KEY, record_values(job_summary()), "gone")
     rows, _ = jobs_store.load_jobs(session, DAGS)
     assert (rows[0].task_state, states(rows)) == ("removed", {"orphaned": 1})
 
 
-def test_since_keeps_what_is_active(session):
-    """A job that has been running for a week was submitted long ago, and its record was last written then."""
-    week = time.time() - 7 * 86_400
-    add_job(session, ("daily_partition", "running", "commit", -1), record_values(short(at=week)), "deferred")
-    add_job(session, ("daily_partition", "over", "commit", -1), record_values(short("succeeded", at=week)), "success")
-    add_job(session, ("daily_partition", "new", "commit", -1), record_values(short("succeeded")), "success")
+def test_since_includes_active_jobs(session):
+    """A job may have been running for a week, and its record was last written when it was submitted."""
+    week_ago = time.time() - 7 * 86_400
+    add_job(session, key("running"), record_values(job_summary(at=week_ago)), "deferred")
+    add_job(
+        session,
+        key("over"),
+        record_values(job_summary("succeeded", at=week_ago)),
+        "success",
+    )
+    add_job(session, key("new"), record_values(job_summary("succeeded")), "success")
     rows, _ = jobs_store.load_jobs(session, DAGS, time.time() - 3600)
     assert {row.run_id for row in rows} == {"running", "new"}
 
 
-def test_more_than_are_read(session, monkeypatch):
-    """Active ones are not lost among newer ones that are over; that there are more is said."""
-    monkeypatch.setattr(jobs_store, "MOST", 3)
+def test_more_jobs_than_are_read(session, monkeypatch):
+    """Active jobs come first, then the newest; the caller learns that there are more."""
+    monkeypatch.setattr(jobs_store, "MAX_JOBS", 3)
     now = time.time()
-    add_job(session, ("daily_partition", "running", "commit", -1), record_values(short(at=now - 9e5)), "deferred")
+    add_job(session, key("running"), record_values(job_summary(at=now - 9e5)), "deferred")
     for n in range(5):
         add_job(
             session,
-            ("daily_partition", f"{n}", "commit", -1),
-            record_values(short("succeeded", at=now - 900 + n)),
+            key(f"{n}"),
+            record_values(job_summary("succeeded", at=now - 900 + n)),
             "success",
         )
     rows, more = jobs_store.load_jobs(session, DAGS)
@@ -229,17 +245,17 @@ def test_more_than_are_read(session, monkeypatch):
     assert {row.run_id for row in rows} == {"running", "4", "3"}
 
 
-def test_records_before_3_3(session, statements):
-    """There they are XComs."""
-    where = jobs_store.records(store=False)
-    add_job(session, KEY, record_values(short(), 300), "deferred", in_xcom=True)
-    twice = {key: json.dumps(value) for key, value in record_values(short(), 20).items()}
-    add_job(session, ("daily_partition", "twice", "commit", -1), twice, "deferred", in_xcom=True)
+def test_records_before_airflow_3_3(session, statements):
+    """They are XComs."""
+    records = jobs_store.record_table(use_store=False)
+    add_job(session, KEY, record_values(job_summary(), 300), "deferred", in_xcom=True)
+    twice = {key: json.dumps(value) for key, value in record_values(job_summary(), 20).items()}
+    add_job(session, key("twice"), twice, "deferred", in_xcom=True)
     session.flush()
     statements.clear()
-    rows, _ = jobs_store.load_jobs(session, DAGS, where=where)
+    rows, _ = jobs_store.load_jobs(session, DAGS, records=records)
     assert len(statements) == 1
     assert states(rows) == {"running": 2}
-    for key, events in ((KEY, 304), (("daily_partition", "twice", "commit", -1), 24)):
-        assert len(detail(jobs_store.load_job(session, DAGS, key, where=where), time.time())["history"]) == events
+    for run_id, events in (("run", 304), ("twice", 24)):
+        assert len(detail_of(session, key(run_id), records=records)["history"]) == events
     assert jobs_store.load_jobs(session, DAGS) == ([], False)

@@ -145,11 +145,11 @@ def test_it_ends_at_its_timeout(wait, desk):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({}, "give either file_id or submission_id"),
-        ({"file_id": "f", "submission_id": "s"}, "give either file_id or submission_id"),
-        ({"file_id": ""}, "file_id must be an id"),
-        ({"submission_id": "None"}, "submission_id must be an id, not 'None'"),
-        ({"file_id": "f", "operation_id": ""}, "operation_id must be an id"),
+        ({}, "give exactly one of file_id and submission_id"),
+        ({"file_id": "f", "submission_id": "s"}, "give exactly one of file_id and submission_id"),
+        ({"file_id": ""}, "file_id must be a non-empty id"),
+        ({"submission_id": "None"}, "submission_id must be a non-empty id, not 'None'"),
+        ({"file_id": "f", "operation_id": ""}, "operation_id must be a non-empty id"),
         ({"file_id": "f", "on_rejected_rows": "x"}, "on_rejected_rows must be"),
     ],
 )
@@ -227,7 +227,7 @@ def test_drafts_that_cannot_be_waited_for(wait_for_drafts, desk, ids):
     """Before anything is asked."""
     life = wait_for_drafts(record_ids=ids).go()
     assert life.state == "failed"
-    assert "record_ids must" in str(life.error)
+    assert "record_ids" in str(life.error)
     assert desk.sandbox.requests() == []
 
 

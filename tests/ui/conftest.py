@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of what people see. None is ever downloaded: who has none is told what is missing."""
+"""A real Chromium for the tests of the UI. It is never downloaded: without one, the tests are skipped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FLAGS = (
-    "--no-sandbox",  # as root there is no other way
+    "--no-sandbox",  # required when running as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -22,7 +22,7 @@ NAMES = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable"
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless, of this machine. Its network is Airflow and the sandbox."""
+    """This machine's browser, headless."""
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[ui]'")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
@@ -35,16 +35,16 @@ def browser():
 
 @pytest.fixture
 def errors():
-    """What scripts of the page complained of; a test that expects none looks at its end."""
+    """Uncaught errors of the page's scripts; each test that uses `page` fails if there are any."""
     return []
 
 
 @pytest.fixture
 def page(browser, errors):
-    """A page of a browser that nobody has used before."""
+    """A page in a new browser profile."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, timezone_id="UTC")
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     context.close()
@@ -53,7 +53,7 @@ def page(browser, errors):
 
 @pytest.fixture
 def picture(page, tmp_path):
-    """Takes pictures of the page, into the folder that SLUICE_UI_PICTURES names if it does."""
+    """Takes a screenshot of the page, in the folder named by SLUICE_UI_PICTURES if it is set."""
     folder = Path(os.environ.get("SLUICE_UI_PICTURES") or tmp_path)
 
     def take(name):

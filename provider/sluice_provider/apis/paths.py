@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import InvalidInput
 
 
@@ -12,8 +13,6 @@ def segment(value: str, name: str) -> str:
 
     :raises InvalidInput: for an id that is empty or would change the path
     """
-    if not isinstance(value, str) or not value.strip() or value in (".", ".."):
+    if value in (".", ".."):
         raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")
-    if value == "None":
-        raise InvalidInput(f"{name} is the text 'None': it was taken from an XCom or a parameter that is not there")
-    return quote(value, safe="")
+    return quote(check_id(name, value), safe="")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
-from sluice_provider.http.responses import ErrorFrom
+from sluice_provider.http.responses import ErrorFrom, error_from
 from sluice_provider.http.retry import RetryPolicy, send
 
 JsonObject = dict[str, Any]
@@ -21,7 +21,7 @@ def drop_none(**members: Value | None) -> dict[str, Value]:
 
 
 def send_for_object(
-    request: Request, retry_policy: RetryPolicy | None = None, error_from: ErrorFrom | None = None
+    request: Request, retry_policy: RetryPolicy | None = None, error_from: ErrorFrom = error_from
 ) -> Flow[JsonObject]:
     """`send`, for a response that is a JSON object.
 

@@ -1,30 +1,32 @@
-"""What Sluice adds to Airflow itself, for `airflow plugins` to list and for the API server to serve.
+"""What Sluice adds to Airflow itself: listed by `airflow plugins`, and served by the API server.
 
-Airflow finds it by the entry point `airflow.plugins`: what provider info says of plugins is ignored by default, as
-providers are discovered lazily. It is imported by every task, so nothing heavy may be: the web application below
-`/sluice` is built when its first request arrives, which happens in the API server only.
+Airflow finds it by the entry point `airflow.plugins`: plugins in the provider info are ignored by default, as providers
+are discovered lazily. Every task imports it, so it must import nothing heavy: the web application below `/sluice` is
+built at its first request, which happens in the API server only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sluice_provider.compat import AirflowPlugin
 from sluice_provider.links import KaleidoscopeLink, KiliLink
-from sluice_provider.plugin.connection_test import EmptyPort
+from sluice_provider.plugin.connection_test import EmptyPortMiddleware
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "/sluice"
-"""Everything that the API server serves for us is below this path."""
+"""All routes of ours in the API server are below this path."""
 
 
-class SluiceApp:
+class LazyApp:
     """An ASGI application that is built at its first request."""
 
     def __init__(self) -> None:
-        self._app: Any = None
+        self._app: ASGIApp | None = None
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[..., Any]) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
             from sluice_provider.plugin.app import create_app
 
@@ -35,14 +37,16 @@ class SluiceApp:
 class SluicePlugin(AirflowPlugin):
     """The provider's extra links, web application and pages.
 
-    The pages are Airflow's own kind, not frames: a frame would neither open links nor have Airflow's theme. Their
-    addresses are relative, so that they hold below any base path. A name is also the name of the script's component.
+    The pages are React apps, not iframes: an iframe could neither open links nor follow Airflow's theme. Their URLs are
+    relative, so they work below any base path. The name of an app is also the name of its component in the script.
     """
 
     name = "sluice"
     operator_extra_links = [KaleidoscopeLink(), KiliLink()]
-    fastapi_apps = [{"app": SluiceApp(), "url_prefix": PREFIX, "name": "Sluice"}]
-    fastapi_root_middlewares = [{"middleware": EmptyPort, "args": [], "kwargs": {}, "name": "Sluice: empty ports"}]
+    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Sluice"}]
+    fastapi_root_middlewares = [
+        {"middleware": EmptyPortMiddleware, "args": [], "kwargs": {}, "name": "Sluice: connections without a port"}
+    ]
     react_apps = [
         {
             "name": "Remote jobs",

@@ -1,10 +1,10 @@
-"""Remote jobs as JSON, for the page and the tab. Airflow decides who may see them: whoever may see their tasks."""
+"""Remote jobs as JSON, for the page and the tab. Airflow decides who may see them: users who may see the tasks."""
 
 from __future__ import annotations
 
 import re
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
@@ -15,20 +15,8 @@ from sluice_provider.compat.server import (
     requires_access_dag,
 )
 from sluice_provider.plugin import jobs_store
-from sluice_provider.plugin.jobs_view import Filters, detail, overview
+from sluice_provider.plugin.jobs_view import Filters, JobDetail, JobList, State, job_detail, job_list
 
-State = Literal[
-    "running",
-    "submitting",
-    "cancelling",
-    "not_found",
-    "outcome_unknown",
-    "failed",
-    "orphaned",
-    "cancelled",
-    "submitted",
-    "succeeded",
-]
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 router = APIRouter(
@@ -37,7 +25,7 @@ router = APIRouter(
 )
 
 
-@router.get("/jobs")
+@router.get("/jobs", response_model=None)
 def list_jobs(
     session: SessionDep,
     readable: ReadableTIFilterDep,
@@ -48,20 +36,20 @@ def list_jobs(
     within: str = "7d",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
     size: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> dict[str, Any]:
-    """One page of jobs, newest first, of the DAGs that the user may read, with counts and names to choose from.
+) -> JobList:
+    """One page of jobs, newest first, of the DAGs that the user may read, with the counts and names for the filters.
 
-    `within` is a time like 90m, 24h or 7d, or `all`: jobs that were active in it.
+    `within` selects the jobs that were active in the last 90m, 24h, 7d, ..., or `all`.
     """
     now = time.time()
     since = _since(within, now)
     rows, truncated = jobs_store.load_jobs(session, readable.value or (), since)
     filters = Filters(frozenset(service), frozenset(state), frozenset(dag), since, page, size)
     response.headers["Cache-Control"] = "no-store"
-    return {**overview(rows, filters, now), "truncated": truncated, "limit": jobs_store.MOST}
+    return job_list(rows, filters, now, limit=jobs_store.MAX_JOBS if truncated else None)
 
 
-@router.get("/job")
+@router.get("/job", response_model=None)
 def get_job(
     session: SessionDep,
     readable: ReadableTIFilterDep,
@@ -70,19 +58,17 @@ def get_job(
     run_id: str,
     task_id: str,
     map_index: int = -1,
-) -> dict[str, Any]:
-    """The job of one task instance with its history; without one, `job` is null."""
+) -> JobDetail:
+    """The job of one task instance with its history. `job` is null if there is none."""
     row = jobs_store.load_job(session, readable.value or (), (dag_id, run_id, task_id, map_index))
     response.headers["Cache-Control"] = "no-store"
-    now = time.time()
-    found = {"job": None, "unreadable": False, "history": []} if row is None else detail(row, now)
-    return {**found, "now": now}
+    return job_detail(row, time.time())
 
 
 def _since(within: str, now: float) -> float:
     if within == "all":
         return 0.0
-    parts = re.fullmatch(r"([1-9]\d{0,4})([mhd])", within)
-    if parts is None:
-        raise HTTPException(422, "within must be a time like 90m, 24h or 7d, or all")
-    return now - int(parts[1]) * SECONDS[parts[2]]
+    match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", within)
+    if match is None:
+        raise HTTPException(422, "Invalid time range: within must be a duration like 90m, 24h or 7d, or all")
+    return now - int(match[1]) * SECONDS[match[2]]

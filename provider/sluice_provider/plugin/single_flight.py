@@ -1,85 +1,60 @@
-"""Asking Kaleidoscope whether a delivery is true, with one look for as many deliveries as it can serve.
+"""Single flight: concurrent requests for the same thing share one call.
 
-A look may serve a delivery if it began after the delivery had arrived: then it sees what the sender had done before it
-sent. So a delivery never joins a look that is under way, it joins the next one, with all others that wait for it. A
-burst of a thousand deliveries for one operation costs a handful of looks.
+A call may serve a request only if it began after the request arrived: then it sees everything that happened before the
+request. So a request never joins a call that is already running; it joins the next one, with all others that wait for
+it. A burst of a thousand requests for one key costs a handful of calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
 
 from sluice_provider.errors import SluiceError, Unreachable
-from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.http.polling import sleep_budget
-from sluice_provider.webhooks.kaleidoscope import Registered, registered_drafts, registered_files
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-PATIENCE = 3.0
-"""Seconds that a look may wait between its attempts, all in all: the sender waits, and tries again itself."""
-
-LONGEST = 15.0
-"""Seconds until a delivery is told to come back."""
+TIMEOUT = 15.0
+"""Seconds."""
 
 
-class Place(NamedTuple):
-    """Where one look goes.
+class SingleFlight(Generic[K, T]):
+    """Runs one call at a time for each key, and a limited number at once for different keys."""
 
-    :param drafts: to the submissions of drafts, not to the files
-    """
+    def __init__(self, fetch: Callable[[K], Awaitable[T]], max_concurrent: int = 8) -> None:
+        self._fetch = fetch
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._running: dict[K, asyncio.Task[T | SluiceError]] = {}
+        self._next: dict[K, asyncio.Task[T | SluiceError]] = {}
 
-    conn_id: str
-    operation_id: str
-    drafts: bool
+    async def get(self, key: K, timeout: float = TIMEOUT) -> T:
+        """The result of a call that begins after now.
 
-
-class Shared(Generic[T]):
-    """Runs one look at a time for each place, and some at once for different ones."""
-
-    def __init__(self, look: Callable[[Place], Awaitable[T]], at_once: int = 8) -> None:
-        self._look = look
-        self._at_once = asyncio.Semaphore(at_once)
-        self._running: dict[Place, asyncio.Task[T | SluiceError]] = {}
-        self._next: dict[Place, asyncio.Task[T | SluiceError]] = {}
-
-    async def look(self, place: Place, timeout: float = LONGEST) -> T:
-        """What a look sees that begins from now on.
-
-        :raises SluiceError: the look's own
+        :raises SluiceError: the call's own
+        :raises Unreachable: no result within `timeout` seconds; the call goes on for others
         """
-        task = self._next.get(place)
+        task = self._next.get(key)
         if task is None:
-            task = self._next[place] = asyncio.ensure_future(self._after(place, self._running.get(place)))
+            task = self._next[key] = asyncio.ensure_future(self._run_after(key, self._running.get(key)))
         try:
-            seen = await asyncio.wait_for(asyncio.shield(task), timeout)
+            result = await asyncio.wait_for(asyncio.shield(task), timeout)
         except (asyncio.TimeoutError, TimeoutError):
-            raise Unreachable(f"Kaleidoscope was not heard of in {timeout:.0f} s") from None
-        if isinstance(seen, SluiceError):
-            raise seen
-        return seen
+            raise Unreachable(f"no response within {timeout:g} s") from None
+        if isinstance(result, SluiceError):
+            raise result
+        return result
 
-    async def _after(self, place: Place, before: asyncio.Task[T | SluiceError] | None) -> T | SluiceError:
-        if before is not None:
-            await asyncio.wait({before})
-        async with self._at_once:
-            me = self._running[place] = self._next.pop(place)
+    async def _run_after(self, key: K, previous: asyncio.Task[T | SluiceError] | None) -> T | SluiceError:
+        if previous is not None:
+            await asyncio.wait({previous})
+        async with self._slots:
+            this = self._running[key] = self._next.pop(key)
             try:
-                return await self._look(place)
+                return await self._fetch(key)
             except SluiceError as error:
-                return error  # nobody may be there any more to be told
+                return error  # all who wait may be gone, and an exception that is never retrieved is logged
             finally:
-                if self._running.get(place) is me:
-                    del self._running[place]
-
-
-async def look(place: Place) -> list[Registered]:
-    """Everything that is registered in an operation, by files or by drafts."""
-    hook = KaleidoscopeHook(place.conn_id)
-    if place.drafts:
-        submissions = hook.get_registration_submissions.flow(place.operation_id)
-        return registered_drafts(place.operation_id, await hook.arun(sleep_budget(submissions, PATIENCE)))
-    files = hook.get_registration_files.flow(place.operation_id)
-    return registered_files(place.operation_id, await hook.arun(sleep_budget(files, PATIENCE)))
+                if self._running.get(key) is this:
+                    del self._running[key]

@@ -1,8 +1,7 @@
-"""Which connections receive webhooks, and how often somebody may knock.
+"""Which connections receive webhooks, and what their events start.
 
-A connection is looked up in a thread and remembered for a few seconds, also when it receives nothing: so a new secret
-is good, and an old one bad, `REMEMBERED` seconds after it was changed. All of this is in the memory of one process of
-the API server: it saves work, and nothing depends on it.
+A connection is looked up in a thread and cached for a few seconds, also if it receives no webhooks: a changed secret is
+in force `CACHE_SECONDS` later. The cache is in the memory of one process of the API server, and only saves work.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sluice_provider.compat.server import secrets_backends
 from sluice_provider.errors import InvalidConnection
@@ -21,167 +20,132 @@ from sluice_provider.hooks.base import fields_of, mask
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.http.client_config import ConnectionFields
 from sluice_provider.webhooks.kaleidoscope import EVENTS
-from sluice_provider.webhooks.verify import Seal, seal
+from sluice_provider.webhooks.verify import WebhookSecret
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 10.0
-"""Seconds."""
+CACHE_SECONDS = 10.0
 
-MANY = 1000
-"""So many names that nobody has proved to belong to are remembered."""
+MAX_UNVERIFIED = 1000
+"""Ids without an authenticated request that are cached."""
 
 CONN_ID = r"[\w.\-]{1,250}"
+ANY_EVENT = "*"
 
 
-class Door(NamedTuple):
-    """What a connection says about receiving webhooks.
+class WebhookConfig(NamedTuple):
+    """How a connection receives webhooks.
 
-    :param dags: which DAG gets a run for an event; "*" stands for all other events
+    :param dags: which DAG gets a run, by event; "*" stands for all other events
     :param asset: name or URI of the asset that gets an event instead, or ""
     """
 
     conn_id: str
-    seal: Seal
+    secret: WebhookSecret
     dags: Mapping[str, str]
     asset: str = ""
 
+    @classmethod
+    def from_fields(cls, fields: ConnectionFields) -> WebhookConfig | None:
+        """None for a connection that receives no webhooks.
+
+        :raises InvalidConnection: naming the field that is wrong
+        """
+        secret = fields.text("webhook_secret")
+        if not secret:
+            return None
+        dags, asset = _dags(fields), fields.text("webhook_asset")
+        if bool(dags) == bool(asset):
+            raise fields.bad("webhook_dag_id", "or webhook_asset must be set, and not both: what an event starts")
+        signing, header = fields.text("webhook_signing"), fields.text("webhook_header")
+        return cls(fields.conn_id, WebhookSecret.validated(fields.conn_id, secret, signing, header), dags, asset)
+
     def dag_for(self, event: str) -> str:
-        return self.dags.get(event) or self.dags.get("*", "")
-
-
-def door(fields: ConnectionFields) -> Door | None:
-    """None for a connection that receives nothing.
-
-    :raises InvalidConnection: naming the field that cannot be used
-    """
-    secret = fields.text("webhook_secret")
-    if not secret:
-        return None
-    conn_id, dags, asset = fields.conn_id, _dags(fields), fields.text("webhook_asset")
-    if bool(dags) == bool(asset):
-        raise fields.bad("webhook_dag_id", "or webhook_asset must say what an event starts: one of them, not both")
-    return Door(
-        conn_id, seal(conn_id, secret, fields.text("webhook_signing"), fields.text("webhook_header")), dags, asset
-    )
+        return self.dags.get(event) or self.dags.get(ANY_EVENT, "")
 
 
 def _dags(fields: ConnectionFields) -> Mapping[str, str]:
     """One DAG for all events, or a JSON object with one for each."""
-    given = fields.extra.get("webhook_dag_id")
-    if isinstance(given, str) and not given.lstrip().startswith("{"):
-        return {"*": given.strip()} if given.strip() else {}
+    value = fields.extra.get("webhook_dag_id")
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        return {ANY_EVENT: value.strip()} if value.strip() else {}
     dags = fields.mapping("webhook_dag_id")
-    if strange := set(dags) - {*EVENTS, "*"}:
-        raise fields.bad("webhook_dag_id", f"names {', '.join(sorted(strange))}; events are {', '.join(EVENTS)} and *")
+    if unknown := set(dags) - {*EVENTS, ANY_EVENT}:
+        raise fields.bad(
+            "webhook_dag_id",
+            f"has unknown events {', '.join(sorted(unknown))}; known events: {', '.join(EVENTS)}, {ANY_EVENT}",
+        )
     return dags
 
 
-class Doors:
-    """The doors by connection id, as they are now or were a moment ago.
+class WebhookConfigCache:
+    """Webhook configurations by connection id.
 
-    Names that nobody has proved to belong to are looked up a few at a time. The others do not wait behind them, and
-    are not forgotten for them: trying names in vain, however many, keeps nobody out. It is not enough to have found a
-    door: one in the environment is found whatever the case of its name, and there are a million ways to write it.
+    Ids without an authenticated request ("unverified") are looked up a few at a time. Verified ones do not wait behind
+    them and are not evicted for them, so trying ids, however many, blocks nobody. An id that was merely found is not
+    verified: Airflow finds a connection from the environment in any spelling of upper and lower case, of which there
+    are very many.
     """
 
-    def __init__(self, remembered: float = REMEMBERED, at_once: int = 4) -> None:
-        self._remembered = remembered
-        self._known: OrderedDict[str, tuple[float, asyncio.Task[Door | None]]] = OrderedDict()
-        self._proven: set[str] = set()
-        self._strange = asyncio.Semaphore(at_once)
+    def __init__(self, cache_seconds: float = CACHE_SECONDS, max_concurrent: int = 4) -> None:
+        self._cache_seconds = cache_seconds
+        self._lookups: OrderedDict[str, tuple[float, asyncio.Task[WebhookConfig | None]]] = OrderedDict()
+        self._verified: set[str] = set()
+        self._unverified_slots = asyncio.Semaphore(max_concurrent)
 
-    def prove(self, conn_id: str) -> None:
-        """Somebody who knows its secret came through this door."""
-        self._proven.add(conn_id)
+    def mark_verified(self, conn_id: str) -> None:
+        """A request proved that it knows the secret of this connection."""
+        self._verified.add(conn_id)
 
-    async def find(self, conn_id: str) -> Door | None:
-        """None for a connection that is unknown or receives nothing."""
+    async def get(self, conn_id: str) -> WebhookConfig | None:
+        """None for a connection that does not exist or receives no webhooks."""
         if not re.fullmatch(CONN_ID, conn_id, re.ASCII):
             return None
-        until, looked = self._known.get(conn_id, (0.0, None))
-        if looked is None or until <= time.monotonic():
-            looked = asyncio.ensure_future(self._look(conn_id))
-            self._known[conn_id] = (time.monotonic() + self._remembered, looked)
-            self._known.move_to_end(conn_id)
-            self._forget()
+        expires, lookup = self._lookups.get(conn_id, (0.0, None))
+        if lookup is None or expires <= time.monotonic():
+            lookup = asyncio.ensure_future(self._look_up(conn_id))
+            self._lookups[conn_id] = (time.monotonic() + self._cache_seconds, lookup)
+            self._lookups.move_to_end(conn_id)
+            self._evict()
         try:
-            return await asyncio.shield(looked)
+            return await asyncio.shield(lookup)
         except Exception:
-            self._known.pop(conn_id, None)
+            self._lookups.pop(conn_id, None)
             raise
 
-    async def _look(self, conn_id: str) -> Door | None:
-        if conn_id in self._proven:
-            return await asyncio.to_thread(_look_up, conn_id)
-        async with self._strange:
-            return await asyncio.to_thread(_look_up, conn_id)
+    async def _look_up(self, conn_id: str) -> WebhookConfig | None:
+        if conn_id in self._verified:
+            return await asyncio.to_thread(load_webhook_config, conn_id)
+        async with self._unverified_slots:
+            return await asyncio.to_thread(load_webhook_config, conn_id)
 
-    def _forget(self) -> None:
-        """The oldest of those that nobody has proved to belong to."""
-        while len(self._known) - len(self._proven) > MANY:
-            del self._known[next(conn_id for conn_id in self._known if conn_id not in self._proven)]
+    def _evict(self) -> None:
+        while len(self._lookups) - len(self._verified) > MAX_UNVERIFIED:
+            del self._lookups[next(conn_id for conn_id in self._lookups if conn_id not in self._verified)]
 
 
-def _look_up(conn_id: str) -> Door | None:
-    """:raises Exception: whatever a place to look in raised: then nobody knows whether there is such a connection"""
-    conn = _search(conn_id)
+def load_webhook_config(conn_id: str) -> WebhookConfig | None:
+    """:raises Exception: whatever a secrets backend raised: then it is unknown whether the connection exists"""
+    conn = _find_connection(conn_id)
     if conn is None or conn.conn_type != KaleidoscopeHook.conn_type:
         return None
     try:
         fields = fields_of(conn)
         for secret in fields.secrets():
             mask(secret)
-        return door(fields)
+        return WebhookConfig.from_fields(fields)
     except InvalidConnection as error:
-        log.error("No webhooks are received: %s", error)
+        log.error("Connection %r receives no webhooks until it is corrected: %s", conn_id, error)
         return None
 
 
-def _search(conn_id: str) -> Any:
-    """Airflow's own search takes a place that cannot be asked for one that has no such connection."""
-    for place in secrets_backends():
-        if conn := place.get_connection(conn_id=conn_id):
-            return conn
+def _find_connection(conn_id: str) -> Connection | None:
+    """Airflow's own search treats a secrets backend that fails as one that does not have the connection."""
+    for backend in secrets_backends():
+        if conn := backend.get_connection(conn_id=conn_id):
+            found: Connection = conn
+            return found
     return None
-
-
-class Bucket:
-    """So many a second on average, and `burst` at once."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self) -> float:
-        """Take one: 0.0, or how many seconds it takes until there is one."""
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1.0:
-            return (1.0 - self._left) / self._rate
-        self._left -= 1.0
-        return 0.0
-
-
-class Limits:
-    """How often each connection may be asked: the sender who knows the secret, and everybody else, apart.
-
-    Whoever does not know the secret has a bucket of their own, so that knocking in vain, however often, never makes the
-    genuine sender wait. It is only looked into after the secret was found wrong, which costs next to nothing.
-    """
-
-    def __init__(
-        self, known: tuple[float, float] = (100.0, 300.0), strangers: tuple[float, float] = (5.0, 20.0)
-    ) -> None:
-        self._rates = {True: known, False: strangers}
-        self._buckets: OrderedDict[tuple[str, bool], Bucket] = OrderedDict()
-
-    def take(self, conn_id: str, *, known: bool) -> float:
-        """Count one: 0.0, or after how many seconds to come back."""
-        key = (conn_id.casefold(), known)
-        bucket = self._buckets.setdefault(key, Bucket(*self._rates[known]))
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > 2 * MANY:
-            self._buckets.popitem(last=False)
-        return bucket.take()

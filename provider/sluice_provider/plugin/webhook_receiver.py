@@ -1,25 +1,25 @@
-"""`POST /sluice/webhooks/kaleidoscope/{conn_id}`: takes Kaleidoscope's webhooks and starts what the connection says.
+"""`POST /sluice/webhooks/kaleidoscope/{conn_id}`: receives Kaleidoscope's webhooks and starts what is configured.
 
-A delivery is judged in this order, and nothing is started before all of it is well. A refusal is one line in the log.
+The checks of a delivery, in this order; nothing is started unless all of them pass. A rejection is one line in the log.
 
-    404  the connection is unknown, or receives nothing: nobody can tell which
-    400  it is not whole
-    401  it brings no secret or signature, or a wrong one, or its timestamp is too old
-    429  too many; Retry-After says when to come back. Strangers are counted apart from the sender
-    413  the body is longer than `LARGEST`, whatever its Content-Length says
-    408  the body did not come in time
-    415  it is not called JSON
-    400  it is not JSON, or no object
+    404  the connection does not exist, or receives no webhooks; the response is the same for both
+    400  the request is truncated
+    401  secret or signature is missing or wrong, or the timestamp is too old
+    429  too many requests; Retry-After says when to retry. Unauthenticated requests have a limit of their own
+    413  the body is longer than `MAX_BODY_BYTES`, whatever its Content-Length says
+    408  the body did not arrive in time
+    415  the content type is not JSON
+    400  the body is not JSON, or not an object
     422  the event is unknown; an id is missing or malformed
-    409  Kaleidoscope's API does not list what it announces: it is not true, or not yet
-    503  Kaleidoscope's API cannot be asked, or Airflow cannot take the event (no such DAG, database busy), or nobody
-         has foreseen what went wrong: come back
-    200  started, and committed; or it was started before; or it needs no start, as the API says that it is over, or as
-         the connection names no DAG for such events
+    409  Kaleidoscope's API does not list the registration: it does not exist, or not yet
+    503  Kaleidoscope's API is unreachable, or Airflow cannot take the event (no such DAG, database busy), or an
+         unexpected error: retry later
+    200  started, and committed; or started before; or there is nothing to start, as the registration has its results or
+         the connection has no DAG for such events
 
-Everything but 200 is to be delivered again, which is harmless whenever it happens: a redelivery finds the run that it
-started before, in the database, whichever process of the API server gets it. If somebody has deleted that run, it is
-started anew if the registration still waits for results, and not otherwise.
+The sender is expected to deliver everything but 200 again. That is always safe: a repeated delivery finds in the
+database the run that was started before, whichever process of the API server receives it. If that run was deleted, it
+is started again if the registration still waits for results, and not otherwise.
 """
 
 from __future__ import annotations
@@ -47,200 +47,261 @@ from sluice_provider.errors import (
     TooLarge,
     UnexpectedResponse,
 )
-from sluice_provider.plugin.dispatch import Done, NotReady, act
-from sluice_provider.plugin.single_flight import Place, Shared, look
-from sluice_provider.plugin.webhook_config import Door, Doors, Limits
-from sluice_provider.webhooks.kaleidoscope import SUBMITTED, Announcement, Registered, announced, confirmed
-from sluice_provider.webhooks.verify import glance, verify
+from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.http.polling import sleep_budget
+from sluice_provider.plugin.dispatch import AirflowNotReady, DispatchResult, Outcome, dispatch
+from sluice_provider.plugin.rate_limit import RateLimiter
+from sluice_provider.plugin.single_flight import SingleFlight
+from sluice_provider.plugin.webhook_config import WebhookConfig, WebhookConfigCache
+from sluice_provider.webhooks.kaleidoscope import (
+    SUBMITTED,
+    Registration,
+    RegistrationList,
+    WebhookPayload,
+    matching_registrations,
+    parse_payload,
+)
+from sluice_provider.webhooks.verify import check_headers, verify
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1024 * 1024
-"""Bytes of a body: ids of some 25,000 records."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Enough for the ids of some 25,000 records."""
 
-BODY_SECONDS = DATABASE_SECONDS = 10.0
+BODY_TIMEOUT = DATABASE_TIMEOUT = 10.0
+"""Seconds."""
 
-SOON, LATER = 5.0, 30.0
-"""Seconds after which to come back: for what passes by itself, and for what somebody must do something about."""
+RETRY_SOON, RETRY_LATER = 5.0, 30.0
+"""Retry-After in seconds: for problems that pass by themselves, and for those that somebody must fix."""
 
-OVER = "over"
+SLEEP_BUDGET = 3.0
+"""Seconds in all between the attempts of a request to Kaleidoscope: the sender is waiting, and retries itself."""
 
 
-class Answer(NamedTuple):
-    """What a delivery is answered.
+class WebhookResponse(NamedTuple):
+    """The response to a delivery.
 
-    :param why: for the log, and for a sender who has proved to be one
+    :param detail: for the log, and for an authenticated sender
+    :param retry_after: seconds
+    :param confidential: the sender is not authenticated and is not told the detail
     """
 
     status: HTTPStatus
-    why: str
+    detail: str
     retry_after: float = 0.0
-    done: tuple[Done, ...] = ()
-    secret: bool = False
-    """The sender is not told why."""
+    results: tuple[DispatchResult, ...] = ()
+    confidential: bool = False
 
-    def response(self) -> JSONResponse:
-        content: dict[str, Any] = {"status": self.status.phrase if self.secret else self.why}
-        if self.done:
-            content["events"] = [{"outcome": each.outcome, "what": each.what} for each in self.done]
+    def to_json_response(self) -> JSONResponse:
+        content: dict[str, Any] = {"detail": self.status.phrase if self.confidential else self.detail}
+        if self.results:
+            content["events"] = [{"outcome": each.outcome.value, "detail": each.detail} for each in self.results]
         headers = {"Retry-After": str(math.ceil(self.retry_after))} if self.retry_after else None
         return JSONResponse(content, self.status.value, headers)
 
 
-class Refused(Exception):
-    """A delivery goes no further."""
+class Rejected(Exception):
+    """A delivery is not processed any further."""
 
-    def __init__(self, status: HTTPStatus, why: str, retry_after: float = 0.0, *, secret: bool = False) -> None:
-        super().__init__(why)
-        self.answer = Answer(status, why, retry_after, secret=secret)
+    def __init__(
+        self, status: HTTPStatus, detail: str, retry_after: float = 0.0, *, confidential: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.response = WebhookResponse(status, detail, retry_after, confidential=confidential)
 
 
-class Receiver:
-    """Takes deliveries, in one process of the API server."""
+class ListKey(NamedTuple):
+    """A list of the API, and the connection to read it with."""
+
+    conn_id: str
+    list: RegistrationList
+
+
+async def list_registrations(key: ListKey) -> list[Registration]:
+    """The registrations of an operation, by file or by drafts."""
+    hook = KaleidoscopeHook(key.conn_id)
+    endpoint = hook.get_registration_submissions if key.list.drafts else hook.get_registration_files
+    return key.list.parse(await hook.arun(sleep_budget(endpoint.flow(key.list.operation_id), SLEEP_BUDGET)))
+
+
+class WebhookReceiver:
+    """Processes deliveries, in one process of the API server."""
 
     def __init__(self) -> None:
-        self._doors = Doors()
-        self._limits = Limits()
-        self._looks: Shared[list[Registered]] = Shared(look)
+        self._configs = WebhookConfigCache()
+        self._limits = RateLimiter()
+        self._registrations: SingleFlight[ListKey, list[Registration]] = SingleFlight(list_registrations)
 
-    async def receive(self, conn_id: str, request: Request) -> Answer:
-        """Judge one delivery, and act on it."""
+    async def receive(self, conn_id: str, request: Request) -> WebhookResponse:
+        """Check one delivery, and start what it is for."""
         try:
-            door = await self._door(conn_id)
-            said = _read(request, await self._checked(door, request))
-            wanted = await self._confirmed(door, said)
-            return await self._acted(door, said, wanted)
-        except Refused as refused:
-            return refused.answer
-        except Exception as error:  # noqa: BLE001 - nothing was started that a second delivery would start twice
-            why = f"nobody has foreseen this: {type(error).__name__}"  # its text may hold a secret
-            answer = self._turned_away(HTTPStatus.SERVICE_UNAVAILABLE, why, retry_after=LATER).answer
-            if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                log.error("Where it happened:\n%s", "".join(traceback.format_tb(error.__traceback__)))
-            return answer
+            config = await self._config(conn_id)
+            payload = _parse(request, await self._authenticated_body(config, request))
+            registrations = await self._confirm(config, payload)
+            return await self._dispatch(config, payload, registrations)
+        except Rejected as rejected:
+            return rejected.response
+        except Exception as error:  # noqa: BLE001 - nothing was started that a repeated delivery would start twice
+            detail = f"unexpected {type(error).__name__}; this is a bug"  # its text may hold a secret
+            response = self._reject_unauthenticated(
+                HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=RETRY_LATER
+            ).response
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                log.error("Unexpected %s in the webhook receiver:\n%s", type(error).__name__, frames)
+            return response
 
-    def _turned_away(self, status: HTTPStatus, why: str, conn_id: str = "", retry_after: float = 0.0) -> Refused:
-        """A stranger is not told why, and slowed down; all who try names that are no doors as if they were one."""
-        if wait := self._limits.take(conn_id, known=False):
-            return Refused(HTTPStatus.TOO_MANY_REQUESTS, f"{why}, too often", wait, secret=True)
-        return Refused(status, why, retry_after, secret=True)
+    def _reject_unauthenticated(
+        self, status: HTTPStatus, detail: str, conn_id: str = "", retry_after: float = 0.0
+    ) -> Rejected:
+        """Unauthenticated senders are not told why, and are rate limited.
 
-    async def _door(self, conn_id: str) -> Door:
+        :param conn_id: a connection that receives webhooks; all other ids share one limit
+        """
+        if wait := self._limits.take(conn_id, authenticated=False):
+            detail = f"too many unauthenticated requests; the last one: {detail}"
+            return Rejected(HTTPStatus.TOO_MANY_REQUESTS, detail, wait, confidential=True)
+        return Rejected(status, detail, retry_after, confidential=True)
+
+    async def _config(self, conn_id: str) -> WebhookConfig:
         try:
-            door = await _in_time(self._doors.find(conn_id))
-        except Exception as error:  # noqa: BLE001 - of whatever keeps connections for this Airflow
-            why = f"it could not be looked up: {type(error).__name__}"
-            raise self._turned_away(HTTPStatus.SERVICE_UNAVAILABLE, why, retry_after=LATER) from None
-        if door is None:
-            raise self._turned_away(HTTPStatus.NOT_FOUND, "no such connection, or it receives nothing")
-        return door
+            config = await _within_timeout(self._configs.get(conn_id))
+        except Exception as error:  # noqa: BLE001 - of any secrets backend
+            detail = f"the connection could not be loaded: {type(error).__name__}"  # its text may hold a secret
+            raise self._reject_unauthenticated(
+                HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=RETRY_LATER
+            ) from None
+        if config is None:
+            detail = "no Kaleidoscope connection with this id receives webhooks; set its webhook_secret to enable them"
+            raise self._reject_unauthenticated(HTTPStatus.NOT_FOUND, detail)
+        return config
 
-    async def _checked(self, door: Door, request: Request) -> bytes:
-        """The body, from a sender who knows the secret."""
+    async def _authenticated_body(self, config: WebhookConfig, request: Request) -> bytes:
+        """The body of a delivery by a sender that knows the secret."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            glance(door.seal, headers, time.time())
-            body = await _body(request)
-            verify(door.seal, headers, body, time.time())
+            check_headers(config.secret, headers, time.time())
+            body = await _read_body(request)
+            verify(config.secret, headers, body, time.time())
         except AuthenticationFailed as error:
-            raise self._turned_away(HTTPStatus.UNAUTHORIZED, str(error), door.conn_id) from None
+            raise self._reject_unauthenticated(HTTPStatus.UNAUTHORIZED, str(error), config.conn_id) from None
         except ClientDisconnect:
-            raise self._turned_away(HTTPStatus.BAD_REQUEST, "its sender hung up", door.conn_id) from None
-        self._doors.prove(door.conn_id)
-        if wait := self._limits.take(door.conn_id, known=True):
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many deliveries", wait)
+            detail = "the sender disconnected before the end of the body"
+            raise self._reject_unauthenticated(HTTPStatus.BAD_REQUEST, detail, config.conn_id) from None
+        self._configs.mark_verified(config.conn_id)
+        if wait := self._limits.take(config.conn_id, authenticated=True):
+            raise Rejected(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", wait)
         return body
 
-    async def _confirmed(self, door: Door, said: Announcement) -> list[Registered]:
-        """What the API knows of it."""
-        place = Place(door.conn_id, said.operation_id, said.event != SUBMITTED)
+    async def _confirm(self, config: WebhookConfig, payload: WebhookPayload) -> list[Registration]:
+        """The registrations that the API lists for a delivery."""
+        key = ListKey(config.conn_id, RegistrationList(payload.operation_id, payload.event != SUBMITTED))
         try:
-            return confirmed(said, await self._looks.look(place))
+            return matching_registrations(payload, await self._registrations.get(key))
         except (Conflict, NotFound) as error:
-            raise Refused(HTTPStatus.CONFLICT, str(error), SOON) from None
+            raise Rejected(HTTPStatus.CONFLICT, f"not confirmed: {error}", RETRY_SOON) from None
         except SluiceError as error:
-            why = f"Kaleidoscope's API could not be asked: {type(error).__name__}: {error}"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, why, max(SOON, error.retry_after or 0.0)) from None
+            detail = f"could not confirm {payload} with Kaleidoscope: {type(error).__name__}: {error}"
+            retry_after = max(RETRY_SOON, error.retry_after or 0.0)
+            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after) from None
 
-    async def _acted(self, door: Door, said: Announcement, wanted: list[Registered]) -> Answer:
-        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        waiting = [each for each in wanted if not each.over]
-        if not waiting:
-            return Answer(HTTPStatus.OK, f"{said} is over", done=(Done(OVER, wanted[0].status),))
+    async def _dispatch(
+        self, config: WebhookConfig, payload: WebhookPayload, registrations: list[Registration]
+    ) -> WebhookResponse:
+        received_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        unfinished = [each for each in registrations if not each.finished]
+        if not unfinished:
+            finished = DispatchResult(Outcome.FINISHED, f"its status is {registrations[0].status}")
+            return WebhookResponse(HTTPStatus.OK, str(payload), results=(finished,))
         events = [
-            each.to_event(door.conn_id, at, file_name=said.file_name, records=said.record_ids) for each in waiting
+            each.to_event(config.conn_id, received_at, file_name=payload.file_name, record_ids=payload.record_ids)
+            for each in unfinished
         ]
         try:
-            done = [await _in_time(asyncio.to_thread(act, door, event)) for event in events]
-        except NotReady as error:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"Airflow is not ready for it: {error}", LATER) from None
-        return Answer(HTTPStatus.OK, str(said), done=tuple(done))
+            results = [await _within_timeout(asyncio.to_thread(dispatch, config, event)) for event in events]
+        except AirflowNotReady as error:
+            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, f"{payload}: {error}", RETRY_LATER) from None
+        return WebhookResponse(HTTPStatus.OK, str(payload), results=tuple(results))
 
 
-async def _in_time(work: Coroutine[Any, Any, T]) -> T:
-    """What it gives, unless Airflow's database is late: then it goes on, and a redelivery finds what it did."""
+async def _within_timeout(work: Coroutine[Any, Any, T]) -> T:
+    """Its result, unless Airflow's database is slow: then it goes on, and a repeated delivery finds what it did."""
     try:
-        return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), DATABASE_SECONDS)
+        return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), DATABASE_TIMEOUT)
     except (asyncio.TimeoutError, TimeoutError):
-        raise NotReady(f"its database was not heard of in {DATABASE_SECONDS:.0f} s") from None
+        raise AirflowNotReady(f"Airflow's database did not respond within {DATABASE_TIMEOUT:g} s") from None
 
 
-async def _body(request: Request) -> bytes:
-    """What came, counted while it comes."""
+async def _read_body(request: Request) -> bytes:
     try:
-        return await asyncio.wait_for(_collected(request), BODY_SECONDS)
+        return await asyncio.wait_for(_collect_body(request), BODY_TIMEOUT)
     except TooLarge as error:
-        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
+        raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
     except (asyncio.TimeoutError, TimeoutError):
-        raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"its body did not come in {BODY_SECONDS:.0f} s") from None
+        detail = f"the body did not arrive within {BODY_TIMEOUT:g} s"
+        raise Rejected(HTTPStatus.REQUEST_TIMEOUT, detail) from None
 
 
-async def _collected(request: Request) -> bytes:
-    pieces = bytearray()
-    async for piece in request.stream():
-        pieces += piece
-        if len(pieces) > LARGEST:
-            raise TooLarge(f"its body is longer than {LARGEST} bytes")
-    return bytes(pieces)
+async def _collect_body(request: Request) -> bytes:
+    """Counts the bytes as they arrive."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLarge(f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
 
 
-def _read(request: Request, body: bytes) -> Announcement:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "its Content-Type is not application/json")
+def _parse(request: Request, body: bytes) -> WebhookPayload:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Rejected(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the Content-Type is not application/json")
     try:
-        return announced(body)
+        return parse_payload(body)
     except UnexpectedResponse as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+        raise Rejected(HTTPStatus.BAD_REQUEST, str(error)) from None
     except InvalidInput as error:
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        raise Rejected(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
 def create_router() -> APIRouter:
     """The route, with a receiver of its own."""
-    router, receiver = APIRouter(), Receiver()
+    router, receiver = APIRouter(), WebhookReceiver()
 
     @router.post("/webhooks/kaleidoscope/{conn_id}")
     @router.post("/webhooks/kaleidoscope/{conn_id}/")  # else it would be a redirect, maybe to http, with the secret
     async def receive(conn_id: str, request: Request) -> JSONResponse:
-        answer = await receiver.receive(conn_id, request)
-        _note(conn_id, request, answer)
-        return answer.response()
+        response = await receiver.receive(conn_id, request)
+        _log_delivery(conn_id, request, response)
+        return response.to_json_response()
 
     return router
 
 
-def _note(conn_id: str, request: Request, answer: Answer) -> None:
-    """One line. Floods are not worth one each, and nobody chooses what it looks like."""
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+def _log_delivery(conn_id: str, request: Request, response: WebhookResponse) -> None:
+    """One line, in which nothing can be forged. Rate-limited requests are logged at DEBUG level only."""
+    status = response.status
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         level = logging.DEBUG
-    elif answer.status == HTTPStatus.OK:
+    elif status == HTTPStatus.OK:
         level = logging.INFO
     else:
-        level = logging.ERROR if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else logging.WARNING
-    came = request.client.host if request.client else "?"
-    done = "; ".join(f"{each.outcome}: {each.what}" for each in answer.done)
-    words = (f"{conn_id!r:.100}", came, answer.status.value, answer.why, f": {done}" if done else "")
-    log.log(level, "Webhook for %s from %s: %s, %s%s", *words)
+        level = logging.ERROR if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.WARNING
+    verdict = "accepted" if status == HTTPStatus.OK else "rejected"
+    client = request.client.host if request.client else "unknown address"
+    outcome = "; ".join(f"{each.outcome.value}, {each.detail}" for each in response.results)
+    if response.retry_after:
+        outcome = f"nothing was started; the sender was asked to retry in {math.ceil(response.retry_after)} s"
+    log.log(
+        level,
+        "Webhook for connection %s from %s %s with %d %s: %s%s",
+        f"{conn_id!r:.100}",
+        client,
+        verdict,
+        status.value,
+        status.phrase,
+        response.detail,
+        f": {outcome}" if response.results else f" ({outcome})" if outcome else "",
+    )

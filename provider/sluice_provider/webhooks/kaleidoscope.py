@@ -1,13 +1,13 @@
-"""Kaleidoscope's webhooks: from the body of a delivery to what it announces, and from there to an event.
+"""Kaleidoscope's webhooks: parsing a delivery, and making an event of a registration that the API lists.
 
-The vendor names the events and some fields (kalbio `registration.py`, `files.py`) and documents no payload, no
-signature and no event id. So fields are understood in both spellings that JSON APIs use, what is not needed is not
-looked at, and an announcement is a hint: only what Kaleidoscope's own API confirms becomes an event.
+The vendor names the events and some fields (kalbio `registration.py`, `files.py`) but documents no payload, signature
+or event id. So field names are accepted in snake_case and camelCase, unknown fields are ignored, and a delivery is only
+a hint: an event is made only of what Kaleidoscope's own API lists.
 
-    body --announced--> Announcement --confirmed, with what the API lists--> events
+    body --parse_payload--> WebhookPayload --matching_registrations, from the API's list--> Registration --> event
 
-An event is a plain dict, the same from a webhook and from the watcher, and small: it goes into a database. It never has
-the `file_url` of the delivery, which may let in whoever reads it; the file is downloaded by its id.
+An event is a plain dict, the same from a webhook and from polling, and small, because it is stored in a database. It
+never contains the delivery's `file_url`, which may grant access to whoever reads it; the file is downloaded by its id.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ VALIDATION_REQUESTED = "registration_drafts_validation_requested"
 EVENTS = (SUBMITTED, DRAFTS_SUBMITTED, VALIDATION_REQUESTED)
 
 VALIDATION = "validation"
-"""The `submission_type` of a submission that asks for verdicts only."""
+"""The `submission_type` of a submission that is validated only, not registered."""
 
-LONGEST_ID = 100
-Raw = Mapping[str, Any]
+MAX_ID_LENGTH = 100
+JsonObject = Mapping[str, Any]
 
 
 class RegistrationEvent(TypedDict):
-    """Something was handed in for registration, and is waiting for results."""
+    """A registration, or a submission of drafts, that is waiting for its results."""
 
     service: str
     conn_id: str
@@ -43,22 +43,22 @@ class RegistrationEvent(TypedDict):
     """One of `EVENTS`."""
     operation_id: str
     file_id: str | None
-    """Of the file flow."""
+    """Of a registration by file."""
     submission_id: str | None
-    """Of the table flow."""
+    """Of a registration by drafts."""
     registration_id: str | None
-    """Of the file flow: one file may be registered more than once."""
+    """Of a registration by file: the same file may be registered more than once."""
     file_name: str | None
-    """Without any folder: safe to be written under."""
+    """Without any folder, so it is safe to write to."""
     record_ids: list[str]
     id: str
-    """The same for every telling of the same registration."""
-    at: str
-    """When it was taken, ISO 8601."""
+    """Identifies the registration: the same in each delivery of the same event."""
+    received_at: str
+    """ISO 8601."""
 
 
-class Announcement(NamedTuple):
-    """What a delivery says, checked for its form and for nothing else."""
+class WebhookPayload(NamedTuple):
+    """The fields of a delivery. Only their format has been checked."""
 
     event: str
     operation_id: str
@@ -67,116 +67,132 @@ class Announcement(NamedTuple):
     file_name: str | None = None
     record_ids: tuple[str, ...] = ()
 
-    def names(self, listed: Registered) -> bool:
-        """Whether it may mean this one of the registrations that the API lists."""
-        return listed.file_id == self.file_id if self.file_id else listed.id == self.submission_id
+    def matches(self, registration: Registration) -> bool:
+        if registration.event != self.event:
+            return False
+        return registration.file_id == self.file_id if self.file_id else registration.id == self.submission_id
 
     def __str__(self) -> str:
-        what = f"file {self.file_id}" if self.file_id else f"submission {self.submission_id}"
-        return f"{self.event} of {what} in operation {self.operation_id}"
+        subject = f"file {self.file_id}" if self.file_id else f"submission {self.submission_id}"
+        return f"{self.event} of {subject} in operation {self.operation_id}"
 
 
-# --- reading a delivery
+# --- parsing a delivery
 
 
-def announced(body: bytes) -> Announcement:
-    """What a delivery's body says.
+def parse_payload(body: bytes) -> WebhookPayload:
+    """Parse the body of a delivery.
 
     :raises UnexpectedResponse: it is not a JSON object
-    :raises InvalidInput: a field is missing or malformed, naming the field
+    :raises InvalidInput: a field is missing or malformed; the message names the field
     """
     fields = _fields(body)
-    event = _text(fields, "event", "event_type", "event_name", "type")
+    event = _string(fields, "event", "event_type", "event_name", "type")
     if event not in EVENTS:
-        raise InvalidInput(f"event is {_shown(event)}, which is none of {', '.join(EVENTS)}")
+        raise InvalidInput(f"unknown event {_excerpt(event)}; known events: {', '.join(EVENTS)}")
     operation_id = _id(fields, "operation_id")
     if operation_id is None:
         raise InvalidInput("operation_id is missing")
-    wanted = "file_id" if event == SUBMITTED else "submission_id"
-    found = _id(fields, wanted)
-    if found is None:
-        raise InvalidInput(f"{wanted} is missing, which {event} must have")
-    name = _text(fields, "file_name", "filename") if event == SUBMITTED else None
-    return Announcement(
+    id_field = "file_id" if event == SUBMITTED else "submission_id"
+    subject_id = _id(fields, id_field)
+    if subject_id is None:
+        raise InvalidInput(f"{id_field} is missing; {event} requires it")
+    name = _string(fields, "file_name", "filename") if event == SUBMITTED else None
+    return WebhookPayload(
         event,
         operation_id,
-        found if event == SUBMITTED else None,
-        found if event != SUBMITTED else None,
-        safe_file_name(name, found) if name else None,
+        subject_id if event == SUBMITTED else None,
+        subject_id if event != SUBMITTED else None,
+        safe_file_name(name, subject_id) if name else None,
         _ids(fields, "record_ids"),
     )
 
 
-def _fields(body: bytes) -> Raw:
+def _fields(body: bytes) -> JsonObject:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
-        raise UnexpectedResponse("its body is not JSON") from None
+        raise UnexpectedResponse("the body is not valid JSON") from None
     if not isinstance(fields, dict):
-        raise UnexpectedResponse("its body is not a JSON object")
-    inner = fields.get("data", fields.get("payload"))
-    return {**inner, **fields} if isinstance(inner, dict) else fields
+        raise UnexpectedResponse("the body is not a JSON object")
+    envelope = fields.get("data", fields.get("payload"))
+    return {**envelope, **fields} if isinstance(envelope, dict) else fields
 
 
-def _value(fields: Raw, *names: str) -> Any:
-    """The value of a field, under the first of its names that is there. Two spellings that differ are no value."""
+def _value(fields: JsonObject, *names: str) -> Any:
+    """The value of a field, by the first of its names that is present, in snake_case or camelCase.
+
+    :raises InvalidInput: both spellings are present with different values
+    """
     for name in names:
-        given = [fields[spelling] for spelling in (name, _camel(name)) if fields.get(spelling) is not None]
-        if len(given) > 1 and given[0] != given[1]:
-            raise InvalidInput(f"{names[0]} is there twice, with different values")
-        if given:
-            return given[0]
+        values = [fields[spelling] for spelling in (name, _camel_case(name)) if fields.get(spelling) is not None]
+        if len(values) > 1 and values[0] != values[1]:
+            raise InvalidInput(f"{name} and {_camel_case(name)} have different values")
+        if values:
+            return values[0]
     return None
 
 
-def _camel(name: str) -> str:
+def _camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
 
-def _text(fields: Raw, *names: str) -> str | None:
+def _string(fields: JsonObject, *names: str) -> str | None:
     value = _value(fields, *names)
     if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"{names[0]} must be text")
+        raise InvalidInput(f"{names[0]} must be a string")
     return value
 
 
-def _id(fields: Raw, name: str) -> str | None:
+def _id(fields: JsonObject, name: str) -> str | None:
     value = _value(fields, name)
-    return None if value is None else _checked(value, name)
+    return None if value is None else _valid_id(value, name)
 
 
-def _ids(fields: Raw, name: str) -> tuple[str, ...]:
+def _ids(fields: JsonObject, name: str) -> tuple[str, ...]:
     value = _value(fields, name)
     if value is None:
         return ()
     if not isinstance(value, list):
         raise InvalidInput(f"{name} must be a list of ids")
-    return tuple(_checked(each, name) for each in value)
+    return tuple(_valid_id(each, name) for each in value)
 
 
-def _checked(value: Any, name: str) -> str:
-    """An id goes into paths and logs: letters, digits, dashes and underscores, as ids everywhere are."""
-    right = isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isascii()
-    if not right or not value.replace("-", "").replace("_", "").isalnum():
+def _valid_id(value: Any, name: str) -> str:
+    """Ids go into URL paths and logs, so only letters, digits, dashes and underscores are allowed."""
+    valid = isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isascii()
+    if not valid or not value.replace("-", "").replace("_", "").isalnum():
         raise InvalidInput(
-            f"{name} must be an id of at most {LONGEST_ID} letters, digits, - and _, not {_shown(value)}"
+            f"{name} must be an id of at most {MAX_ID_LENGTH} letters, digits, - and _, not {_excerpt(value)}"
         )
     return str(value)
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     return f"{value!r:.100}"
 
 
-# --- from what the API lists to events
+# --- from the API's list to events
 
 
-class Registered(NamedTuple):
-    """One registration as Kaleidoscope's API lists it: a RegistrationFile, or a submission of drafts.
+class RegistrationList(NamedTuple):
+    """One list of the API: an operation's registrations by file, or its submissions of drafts."""
+
+    operation_id: str
+    drafts: bool
+
+    def parse(self, entries: Iterable[JsonObject]) -> list[Registration]:
+        """The registrations in the API's response."""
+        return (parse_draft_submissions if self.drafts else parse_file_registrations)(self.operation_id, entries)
+
+
+class Registration(NamedTuple):
+    """One registration as Kaleidoscope's API lists it: of a file (RegistrationFile), or of submitted drafts.
 
     :param id: of the RegistrationFile or the submission
-    :param state: changes whenever somebody reports on it
+    :param finished: it has its results
+    :param revision: changes with each report on it
     """
 
     event: str
@@ -184,76 +200,87 @@ class Registered(NamedTuple):
     id: str
     file_id: str | None
     record_ids: tuple[str, ...]
-    over: bool
+    finished: bool
     status: str = ""
-    state: str = ""
+    revision: str = ""
     created_at: str = ""
 
-    def identity(self, conn_id: str) -> str:
-        """The same whoever tells of it, and how often; another for the same file registered anew.
+    def event_id(self, conn_id: str) -> str:
+        """The same for each delivery of the same registration; another one if the same file is registered again.
 
-        Airflow finds a connection of the environment whatever the case of its name: that is one connection, not many.
+        Airflow finds a connection from the environment whatever the case of its id, so the case does not count.
         """
         parts = [SERVICE, conn_id.casefold(), self.event, self.operation_id, self.id]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
-    def to_event(self, conn_id: str, at: str, *, file_name: str | None = None, records: Sequence[str] = ()) -> Any:
-        table = self.file_id is None
+    def to_event(
+        self, conn_id: str, received_at: str, *, file_name: str | None = None, record_ids: Sequence[str] = ()
+    ) -> RegistrationEvent:
+        """
+        :param record_ids: used if the API lists none
+        """
+        by_drafts = self.file_id is None
         return RegistrationEvent(
             service=SERVICE,
             conn_id=conn_id,
             event=self.event,
             operation_id=self.operation_id,
             file_id=self.file_id,
-            submission_id=self.id if table else None,
-            registration_id=None if table else self.id,
+            submission_id=self.id if by_drafts else None,
+            registration_id=None if by_drafts else self.id,
             file_name=file_name,
-            record_ids=list(self.record_ids or records),
-            id=self.identity(conn_id),
-            at=at,
+            record_ids=list(self.record_ids or record_ids),
+            id=self.event_id(conn_id),
+            received_at=received_at,
         )
 
 
-def registered_files(operation_id: str, listed: Iterable[Raw]) -> list[Registered]:
-    """The registrations of files among what `GET /operations/{id}/registrations` lists."""
+def parse_file_registrations(operation_id: str, entries: Iterable[JsonObject]) -> list[Registration]:
+    """Of `GET /operations/{id}/registrations`. Entries without an id or a file are left out."""
     return [
-        Registered(SUBMITTED, operation_id, str(each["id"]), str(each["file_id"]), (), _over(each), *_state(each))
-        for each in listed
-        if each.get("id") and each.get("file_id")
+        Registration(
+            SUBMITTED, operation_id, str(entry["id"]), str(entry["file_id"]), (), _has_results(entry), *_revision(entry)
+        )
+        for entry in entries
+        if entry.get("id") and entry.get("file_id")
     ]
 
 
-def registered_drafts(operation_id: str, listed: Iterable[Raw]) -> list[Registered]:
-    """The submissions among what `GET /operations/{id}/registration_submissions` lists."""
+def parse_draft_submissions(operation_id: str, entries: Iterable[JsonObject]) -> list[Registration]:
+    """Of `GET /operations/{id}/registration_submissions`. Entries without an id are left out."""
     found = []
-    for each in listed:
-        if not each.get("id"):
+    for entry in entries:
+        if not entry.get("id"):
             continue
-        only_verdicts = each.get("submission_type") == VALIDATION
-        event = VALIDATION_REQUESTED if only_verdicts else DRAFTS_SUBMITTED
-        records = tuple(str(record) for record in each.get("submitted_record_ids") or ())
-        over = _over(each) or (only_verdicts and each.get("status") in ("validated", "validation_failed"))
-        found.append(Registered(event, operation_id, str(each["id"]), None, records, over, *_state(each)))
+        validation_only = entry.get("submission_type") == VALIDATION
+        event = VALIDATION_REQUESTED if validation_only else DRAFTS_SUBMITTED
+        record_ids = tuple(str(record_id) for record_id in entry.get("submitted_record_ids") or ())
+        validated = validation_only and entry.get("status") in ("validated", "validation_failed")
+        finished = _has_results(entry) or validated
+        found.append(Registration(event, operation_id, str(entry["id"]), None, record_ids, finished, *_revision(entry)))
     return found
 
 
-def _over(each: Raw) -> bool:
-    """Nobody waits for results any more (kalbio `registration.py`: RegistrationStatus)."""
-    return each.get("status") in ("completed", "failed")
+def _has_results(entry: JsonObject) -> bool:
+    """Whether it waits for no more results (kalbio `registration.py`: RegistrationStatus)."""
+    return entry.get("status") in ("completed", "failed")
 
 
-def _state(each: Raw) -> tuple[str, str, str]:
-    status = str(each.get("status") or "")
-    return status, f"{status} {each.get('updated_at') or ''}", str(each.get("created_at") or "")
+def _revision(entry: JsonObject) -> tuple[str, str, str]:
+    """Status, revision, time of creation."""
+    status = str(entry.get("status") or "")
+    return status, f"{status} {entry.get('updated_at') or ''}", str(entry.get("created_at") or "")
 
 
-def confirmed(said: Announcement, listed: Iterable[Registered]) -> list[Registered]:
-    """Those registrations that an announcement may mean. It names the file and not its registration, and the same file
-    may be registered again before anybody looked: so all of them that wait for results, and the last that is over.
+def matching_registrations(payload: WebhookPayload, listed: Iterable[Registration]) -> list[Registration]:
+    """The registrations that a delivery may be about: all matching ones that wait for results, else the latest one.
 
-    :raises Conflict: the API lists none: it is not true, or not yet
+    There may be several, because a delivery names the file and not the registration, and the same file may be
+    registered again before the delivery is processed.
+
+    :raises Conflict: the API lists none: the event did not happen, or is not visible yet
     """
-    mine = [each for each in listed if each.event == said.event and said.names(each)]
-    if not mine:
-        raise Conflict(f"Kaleidoscope's API does not list {said}")
-    return [each for each in mine if not each.over] or [max(mine, key=lambda each: each.created_at)]
+    matching = [each for each in listed if payload.matches(each)]
+    if not matching:
+        raise Conflict(f"Kaleidoscope does not list {payload}")
+    return [each for each in matching if not each.finished] or [max(matching, key=lambda each: each.created_at)]

@@ -1,11 +1,10 @@
-"""What of that which waits for results is to be told now: a watcher's memory, and no more than that.
+"""Which registrations a watcher reports now: new ones once, and unanswered ones again.
 
-A watcher looks again and again at everything that is registered. It tells what it has not told before; and what it has
-told, and what has stayed untouched since, it tells again after a while, as the telling may have gone astray: Airflow
-can leave an asset event lying until the next one comes, or pass it over for good (apache/airflow#54659). A change of
-the status or of `updated_at` is a sign of life and begins the while anew, so a DAG that works for long reports a
-status now and then. What is over is forgotten: so the memory is as long as the list of what waits, and no longer than
-`MOST`.
+A watcher polls the list of registrations. It reports each one that waits for results once, and again if it stays
+unchanged for a while, because Airflow may have dropped the event: an asset event can stay queued until the next one
+comes, or be skipped for good (apache/airflow#54659). A change of the status or of `updated_at` shows that somebody
+works on it and restarts the interval, so a DAG that runs for long should push a status now and then. Finished
+registrations are forgotten, so what is remembered is never longer than the list of open ones, or `MAX_TRACKED`.
 """
 
 from __future__ import annotations
@@ -14,122 +13,124 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sluice_provider.webhooks.kaleidoscope import Registered
+from sluice_provider.webhooks.kaleidoscope import Registration
 
-MOST = 1000
-"""So many that wait are kept in mind: the newest, as what nobody ever answers must not keep out what comes. The others
-were new once, and were told then, unless so many came at once; their turn comes when some of these are over."""
+MAX_TRACKED = 1000
+"""Open registrations that are remembered, the newest first, so that old ones that nobody answers do not block new ones.
+The others were reported when they were new, unless too many came at once; they are reported when there is room."""
 
-AT_ONCE = 200
-"""So many are told in one go. The others' turn comes at the next look."""
+MAX_BATCH = 200
+"""Registrations in one event. The others are reported after the next poll."""
 
-DOUBLINGS = 5
+MAX_DOUBLINGS = 5
 """Each repetition waits twice as long as the one before, up to this."""
 
 VERSION = 1
 
 
-class Note(NamedTuple):
-    """What was told of one registration.
+class Delivery(NamedTuple):
+    """The last report of one registration.
 
-    :param state: how it was then
-    :param at: seconds since 1970
-    :param times: how often it was told again
+    :param revision: hash of the registration's revision at that time
+    :param at: Unix time in seconds
+    :param repeats: how often it was reported again
     """
 
-    state: str
+    revision: str
     at: float
-    times: int = 0
+    repeats: int = 0
 
 
-Notes = dict[str, Note]
+Deliveries = dict[str, Delivery]
 
 
-class Teller:
-    """The memory of one watcher. A telling counts once it is `settled`; until then it is under way."""
+class RedeliveryTracker:
+    """What one watcher has reported. A report counts once it is acknowledged; until then it is in flight.
+
+    :param repeat_after: seconds until an unchanged registration is reported again
+    """
 
     def __init__(self, conn_id: str, repeat_after: float) -> None:
         self._conn_id = conn_id
         self._repeat_after = repeat_after
-        self._told: dict[str, Notes] = {}
-        self._under_way: Notes = {}
-        self.too_many = 0
-        """Waiting ones that are left out at the moment."""
+        self._delivered: dict[str, Deliveries] = {}
+        self._in_flight: Deliveries = {}
+        self.over_capacity = 0
+        """Open registrations that are not tracked at the moment."""
 
-    # --- one look
+    # --- one poll
 
-    def due(self, seen: Mapping[str, Iterable[Registered]], now: float) -> list[Registered]:
-        """What to tell now.
+    def due(self, listed: Mapping[str, Iterable[Registration]], now: float) -> list[Registration]:
+        """What to report now.
 
-        :param seen: by operation, everything that it lists; without those that could not be looked at
+        :param listed: all registrations by operation, without the operations that could not be listed
         """
-        waiting = self._waiting(seen)
-        for operation_id in seen:
-            known = {key: note for key, note in self._told.get(operation_id, {}).items() if key in waiting}
-            self._told[operation_id] = known
+        open_ones = self._tracked(listed)
+        for operation_id in listed:
+            known = self._delivered.get(operation_id, {})
+            self._delivered[operation_id] = {key: value for key, value in known.items() if key in open_ones}
         found = []
-        for key, each in waiting.items():
-            notes = self._told[each.operation_id]
-            if key in notes and notes[key].state != _short(each.state):
-                notes[key] = Note(_short(each.state), now)
-            elif key in notes and notes[key].at > now:  # the clock was wrong, then or now
-                notes[key] = notes[key]._replace(at=now)
-            if key not in self._under_way and self._wanted(notes.get(key), now):
+        for key, each in open_ones.items():
+            deliveries = self._delivered[each.operation_id]
+            if key in deliveries and deliveries[key].revision != _hash(each.revision):
+                deliveries[key] = Delivery(_hash(each.revision), now)
+            elif key in deliveries and deliveries[key].at > now:  # the clock was wrong, then or now
+                deliveries[key] = deliveries[key]._replace(at=now)
+            if key not in self._in_flight and self._is_due(deliveries.get(key), now):
                 found.append(each)
-        return found[:AT_ONCE]
+        return found[:MAX_BATCH]
 
-    def _waiting(self, seen: Mapping[str, Iterable[Registered]]) -> dict[str, Registered]:
-        """The newest, oldest first; as many as there is room for beside those of operations that were not seen."""
-        everything = [each for listed in seen.values() for each in listed if not each.over]
-        everything.sort(key=lambda each: (each.created_at, each.id))
-        elsewhere = sum(len(notes) for operation_id, notes in self._told.items() if operation_id not in seen)
-        self.too_many = max(0, len(everything) - max(0, MOST - elsewhere))
-        return {_key(each.identity(self._conn_id)): each for each in everything[self.too_many :]}
+    def _tracked(self, listed: Mapping[str, Iterable[Registration]]) -> dict[str, Registration]:
+        """The newest open registrations, oldest first, that fit beside those of operations that were not listed."""
+        open_ones = [each for registrations in listed.values() for each in registrations if not each.finished]
+        open_ones.sort(key=lambda each: (each.created_at, each.id))
+        elsewhere = sum(len(known) for operation_id, known in self._delivered.items() if operation_id not in listed)
+        self.over_capacity = max(0, len(open_ones) - max(0, MAX_TRACKED - elsewhere))
+        return {self._key(each): each for each in open_ones[self.over_capacity :]}
 
-    def _wanted(self, note: Note | None, now: float) -> bool:
-        return note is None or now - note.at >= self._repeat_after * 2.0 ** min(note.times, DOUBLINGS)
+    def _is_due(self, last: Delivery | None, now: float) -> bool:
+        return last is None or now - last.at >= self._repeat_after * 2.0 ** min(last.repeats, MAX_DOUBLINGS)
 
-    # --- one telling
+    def _key(self, registration: Registration) -> str:
+        """Half of the event id: enough to tell a few of them apart."""
+        return registration.event_id(self._conn_id)[:16]
 
-    def begin(self, told: Iterable[Registered], now: float) -> None:
-        """These are being told."""
-        for each in told:
-            key = _key(each.identity(self._conn_id))
-            before = self._told.get(each.operation_id, {}).get(key)
-            self._under_way[key] = Note(_short(each.state), now, before.times + 1 if before else 0)
+    # --- one report
 
-    def settle(self, told: Iterable[Registered], *, well: bool) -> None:
-        """They were told; or they were not, and are to be told again."""
-        for each in told:
-            key = _key(each.identity(self._conn_id))
-            note = self._under_way.pop(key, None)
-            if note is not None and well:
-                self._told.setdefault(each.operation_id, {})[key] = note
+    def mark_in_flight(self, registrations: Iterable[Registration], now: float) -> None:
+        """These are being reported."""
+        for each in registrations:
+            last = self._delivered.get(each.operation_id, {}).get(self._key(each))
+            self._in_flight[self._key(each)] = Delivery(_hash(each.revision), now, last.repeats + 1 if last else 0)
 
-    # --- over a restart
+    def acknowledge(self, registrations: Iterable[Registration], *, delivered: bool) -> None:
+        """The report was stored, or was not and must be repeated."""
+        for each in registrations:
+            delivery = self._in_flight.pop(self._key(each), None)
+            if delivery is not None and delivered:
+                self._delivered.setdefault(each.operation_id, {})[self._key(each)] = delivery
+
+    # --- across restarts
 
     def to_json(self, operation_id: str) -> dict[str, Any]:
-        """What was told of an operation."""
-        notes = self._told.get(operation_id, {})
-        return {"version": VERSION, "told": {key: list(note) for key, note in notes.items()}}
+        """What was reported of an operation."""
+        deliveries = self._delivered.get(operation_id, {})
+        return {"version": VERSION, "delivered": {key: list(value) for key, value in deliveries.items()}}
 
-    def recall(self, operation_id: str, data: Any) -> None:
-        """Go on from what `to_json` gave. What cannot be read is as if it had not been told."""
-        told = data.get("told") if isinstance(data, dict) and data.get("version") == VERSION else None
-        if isinstance(told, dict):
-            self._told[operation_id] = {key: Note(*note) for key, note in told.items() if _is_note(note)}
-
-
-def _is_note(data: Any) -> bool:
-    """Anybody may edit the store."""
-    fits = isinstance(data, list) and len(data) == len(Note._fields)
-    return fits and isinstance(data[0], str) and type(data[1]) in (int, float) and type(data[2]) is int
+    def restore(self, operation_id: str, data: Any) -> None:
+        """Continue from what `to_json` returned. Entries that cannot be read count as not reported."""
+        stored = data.get("delivered") if isinstance(data, dict) and data.get("version") == VERSION else None
+        if isinstance(stored, dict):
+            self._delivered[operation_id] = {
+                key: Delivery(*value) for key, value in stored.items() if _is_delivery(value)
+            }
 
 
-def _key(identity: str) -> str:
-    """Half of an identity: a few ids among themselves need no more."""
-    return identity[:16]
+def _is_delivery(data: Any) -> bool:
+    """Users can edit the state store."""
+    valid = isinstance(data, list) and len(data) == len(Delivery._fields)
+    return valid and isinstance(data[0], str) and type(data[1]) in (int, float) and type(data[2]) is int
 
 
-def _short(state: str) -> str:
-    return hashlib.sha256(state.encode()).hexdigest()[:8]
+def _hash(revision: str) -> str:
+    return hashlib.sha256(revision.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""A DAG that webhooks schedule by way of an asset, a run for each partition key."""
+"""A DAG that webhooks start by an asset, with a run for each partition key."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, task
 
 from sluice_provider.events import event
 
-handed_in = Asset("handed_in", uri="sluice://tests/handed_in")
+registrations = Asset("partitioned_registrations", uri="sluice://tests/registrations")
 
-with DAG("partitioned", schedule=PartitionedAssetTimetable(assets=handed_in)):
+with DAG("partitioned", schedule=PartitionedAssetTimetable(assets=registrations)):
 
     @task
-    def answer(**context: Any) -> dict[str, list[str]]:
-        """Note which event it was."""
+    def process(**context: Any) -> dict[str, list[str]]:
+        """Return which event it was."""
         found = event(context)
         return {"ids": [found["id"]], "files": [str(found["file_id"])]}
 
-    answer()
+    process()

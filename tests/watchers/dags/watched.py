@@ -1,4 +1,4 @@
-"""A DAG that a watcher of SLUICE_E2E_OPERATION schedules: it answers what waits, and notes what it was told."""
+"""DAGs that watchers of the operation in SLUICE_E2E_OPERATION schedule."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ registrations = Asset(
         )
     ],
 )
-others = Asset(
-    "kaleidoscope_others",
+drafts = Asset(
+    "kaleidoscope_drafts",
     watchers=[
         AssetWatcher(
             name="drafts",
@@ -36,26 +36,26 @@ others = Asset(
     ],
 )
 
-with DAG("watched", schedule=[registrations], max_active_runs=1):
+with DAG("files", schedule=[registrations], max_active_runs=1):
 
     @task
-    def answer(**context: Any) -> dict[str, list[str]]:
-        """Send results for what was not answered before; not quickly, so that events must wait for each other."""
+    def process(**context: Any) -> dict[str, list[str]]:
+        """Submit results for each event without results. Takes a while, so that later events have to wait."""
         time.sleep(2)
-        hook, told = KaleidoscopeHook(), events(context)
-        for each in told:
+        hook, found = KaleidoscopeHook(), events(context)
+        for each in found:
             try:
                 hook.submit_results(each["operation_id"], str(each["file_id"]), "success")
             except Conflict:
                 continue
-        return {"ids": [each["id"] for each in told], "files": [str(each["file_id"]) for each in told]}
+        return {"ids": [each["id"] for each in found], "files": [str(each["file_id"]) for each in found]}
 
-    answer()
+    process()
 
-with DAG("watched_others", schedule=[others]):
+with DAG("drafts", schedule=[drafts]):
 
     @task
-    def nothing() -> None:
-        """Is never told of files."""
+    def process_drafts() -> None:
+        """Never runs: no drafts are submitted."""
 
-    nothing()
+    process_drafts()

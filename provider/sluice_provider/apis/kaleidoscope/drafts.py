@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sluice_provider.apis.kaleidoscope.endpoints import get_activities, get_data_fields, get_import, get_record_views
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, given, object_of, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, rows_of
 from sluice_provider.apis.kaleidoscope.registration import (
     AWAITED,
     BAD,
@@ -20,6 +20,7 @@ from sluice_provider.apis.kaleidoscope.registration import (
     patient,
 )
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -97,10 +98,10 @@ def create_draft_import(operation_id: str, data: Rows) -> Flow[str]:
         "is_draft": True,
         "source_type": "http-post",
     }
-    reply = yield from send(Request("POST", "imports", json=body, idempotent=True))
-    import_id = object_of(reply).get("id")
+    created = yield from send_for_object(Request("POST", "imports", json=body, idempotent=True))
+    import_id = created.get("id")
     if not isinstance(import_id, str) or not import_id:
-        raise UnexpectedResponse(f"POST imports was answered without an id: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"POST imports was answered without an id: {created!r:.200}")
     return import_id
 
 
@@ -118,7 +119,7 @@ def run_draft_import(
     :param columns: the data fields of the rows, by name
     :param replaced: drafts to archive once the import has succeeded
     """
-    body = given(
+    body = drop_none(
         key_field_configurations=[{"name": name} for name in key_field_names],
         data_field_configurations=[
             {

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sluice_provider.apis.kaleidoscope import drafts as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_sizes, units
-from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids, check_lists
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, units
+from sluice_provider.apis.validation import check_id, check_strings
 from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, judge_rejections
@@ -65,12 +65,9 @@ class StageDraftsJob(JobSpec):
         """Imports of which it was found out that they were not run, by the rows in them: they are run once more."""
 
     def validate(self) -> None:
-        check_ids(self, "operation_id")
-        if self.key_field_names is None:
-            raise InvalidInput("key_field_names must name the key fields in the records")
-        check_lists(self, "key_field_names")
-        check_choice(self, "on_rejected_rows", POLICIES)
-        check_sizes(self.batch_size, self.max_bytes)
+        check_id("operation_id", self.operation_id)
+        check_strings("key_field_names", self.key_field_names, optional=False)
+        check_batches(self.batch_size, self.max_bytes, self.on_rejected_rows)
 
     def fingerprint(self) -> Any:
         """Reads all rows, so that nothing is sent when one of them is wrong."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, given, object_of, part, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, part, rows_of
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
-from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.polling import JobType, Where
 
@@ -25,8 +25,7 @@ TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 
 def get_active_workspace() -> Flow[Raw]:
     """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
-    reply = yield from send(Request("GET", "workspaces/active", idempotent=True))
-    return object_of(reply)
+    return (yield from send_for_object(Request("GET", "workspaces/active", idempotent=True)))
 
 
 def get_programs() -> Flow[list[Raw]]:
@@ -83,7 +82,7 @@ def push_by_field_name(
     if source_id == "by-field-id":
         raise InvalidInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
     path = f"push/imports/{segment(source_id, 'source_id')}" if source_id is not None else "push/imports"
-    body = given(
+    body = drop_none(
         key_field_names=list(key_field_names),
         data=rows_of(data),
         operation_id=operation_id,
@@ -108,7 +107,7 @@ def push_by_field_id(
 
     Here `record_view_ids` is honoured, and always sent.
     """
-    body = given(
+    body = drop_none(
         key_field_ids=list(key_field_ids),
         data=rows_of(data),
         record_view_ids=list(record_view_ids or []),
@@ -120,11 +119,10 @@ def push_by_field_id(
 
 
 def _push(path: str, body: Raw) -> Flow[str]:
-    reply = yield from send(Request("POST", path, json=body, idempotent=True))
-    answer = object_of(reply)
-    import_id = answer.get("import_id")
+    accepted = yield from send_for_object(Request("POST", path, json=body, idempotent=True))
+    import_id = accepted.get("import_id")
     if not isinstance(import_id, str) or not import_id:
-        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {reply.text!r:.200}")
+        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {accepted!r:.200}")
     return import_id
 
 
@@ -136,11 +134,10 @@ def get_import(import_id: str) -> Flow[Raw]:
 
     :raises NotFound: the workspace has no such import
     """
-    reply = yield from send(Request("GET", f"imports/{segment(import_id, 'import_id')}", idempotent=True))
-    answer = object_of(reply)
-    if not isinstance(answer.get("is_complete"), bool) or not answer.get("id"):
-        raise UnexpectedResponse(f"import {import_id} came back without id or is_complete: {reply.text!r:.200}")
-    return answer
+    raw = yield from send_for_object(Request("GET", f"imports/{segment(import_id, 'import_id')}", idempotent=True))
+    if not isinstance(raw.get("is_complete"), bool) or not raw.get("id"):
+        raise UnexpectedResponse(f"import {import_id} has no id or no is_complete: {raw!r:.200}")
+    return raw
 
 
 def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:

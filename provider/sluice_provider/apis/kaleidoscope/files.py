@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.kaleidoscope.payloads import given
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none
 from sluice_provider.http.bodies import AtomicFile
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -52,7 +52,7 @@ def export_records(
     """Bring records home as CSV, and return the content type (kalbio `exports.py: pull_data`). Reading changes nothing:
     repeatable. Lists of ids go out separated by commas, filters and sorts as JSON text.
     """
-    params: Mapping[str, str] = given(
+    params: Mapping[str, str] = drop_none(
         filename=filename,
         entity_slice_id=entity_slice_id,
         record_view_id=record_view_id,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.http.bodies import EncodedRows
-from sluice_provider.http.flow import Flow, Request, Response
+from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 
 SHOWN = 100
 """So many rejected rows of one job are kept; all are counted."""
 
-Raw = dict[str, Any]
+Raw = JsonObject
 
 Rows = Sequence[Mapping[str, Any]] | EncodedRows
 """Rows to be sent, perhaps encoded before."""
@@ -24,24 +25,10 @@ def rows_of(data: Rows) -> Any:
     return data if isinstance(data, EncodedRows) else list(data)
 
 
-def given(**members: Any) -> Raw:
-    """A body with only what was given: nothing is ever sent as null."""
-    return {name: value for name, value in members.items() if value is not None}
-
-
 def part(raw: Raw, name: str) -> Raw:
     """An object in an object, empty where there is none."""
     found = raw.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def object_of(reply: Response) -> Raw:
-    answer = reply.json()
-    if not isinstance(answer, dict):
-        raise UnexpectedResponse(
-            f"answered {reply.status} with something that is not a JSON object: {reply.text!r:.200}"
-        )
-    return answer
 
 
 def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_sizes, units
-from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, units
+from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, judge_rejections
@@ -36,14 +36,12 @@ class Target(NamedTuple):
 
     def validate(self) -> None:
         """:raises InvalidInput: one of them is wrong, or two contradict each other"""
-        if bool(self.key_field_names) == bool(self.key_field_ids):
-            raise InvalidInput("give either key_field_names or key_field_ids: the fields that identify a record")
+        check_exactly_one(key_field_names=self.key_field_names or None, key_field_ids=self.key_field_ids or None)
         for name in ("key_field_names", "key_field_ids", "add_fields_to_record_view_ids", "record_view_ids"):
-            _check_list(name, getattr(self, name))
-        for name in ("source_id", "operation_id", "program_id", "record_view_id", "set_name"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise InvalidInput(f"{name} must be a string that is not empty, or be left out; it is {value!r}")
+            check_strings(name, getattr(self, name), empty=True)
+        for name in ("source_id", "operation_id", "program_id", "record_view_id"):
+            check_id(name, getattr(self, name), optional=True)
+        check_text("set_name", self.set_name, optional=True)
         for name in ("add_fields_to_record_view_ids", "record_view_id", "source_id"):
             if self.key_field_ids and getattr(self, name) is not None:
                 raise InvalidInput(f"{name} goes with key_field_names only: the API takes none with field ids")
@@ -61,15 +59,6 @@ class Target(NamedTuple):
         if self.key_field_names:
             names += ["source_id", "record_view_id", "add_fields_to_record_view_ids"]
         return {name: getattr(self, name) for name in names}
-
-
-def _check_list(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, str) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise InvalidInput(f"{name} must be a list of strings, not {value!r}")
-    if len(set(value)) < len(value):
-        raise InvalidInput(f"{name} names one of its items twice: {value!r}")
 
 
 class PushJob(JobSpec):
@@ -93,8 +82,7 @@ class PushJob(JobSpec):
 
     def validate(self) -> None:
         self.target.validate()
-        check_choice(self, "on_rejected_rows", POLICIES)
-        check_sizes(self.batch_size, self.max_bytes)
+        check_batches(self.batch_size, self.max_bytes, self.on_rejected_rows)
         if self.target.record_view_ids and self.target.key_field_names:
             self.log.warning("record_view_ids has no effect on current servers; record_view_id and operation_id do")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, given, object_of, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, rows_of
 from sluice_provider.apis.paths import segment
+from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -35,8 +36,7 @@ def register_file(operation_id: str, file_id: str) -> Flow[Raw]:
     To be asked twice is to register twice, as far as is known: the call is not repeatable.
     """
     path = f"operations/{segment(operation_id, 'operation_id')}/register/{segment(file_id, 'file_id')}"
-    reply = yield from send(Request("POST", path, json={}))
-    return _with_id(object_of(reply), path)
+    return _with_id((yield from send_for_object(Request("POST", path, json={}))), path)
 
 
 def get_registration_files(operation_id: str) -> Flow[list[Raw]]:
@@ -51,7 +51,7 @@ def push_status(operation_id: str, file_id: str, status: str, message: str | Non
     """
     operation = segment(operation_id, "operation_id")
     path = f"operations/{operation}/registration_files/{segment(file_id, 'file_id')}/status"
-    yield from send(Request("POST", path, json=given(status=status, message=message), idempotent=True))
+    yield from send(Request("POST", path, json=drop_none(status=status, message=message), idempotent=True))
 
 
 def submit_results(
@@ -91,9 +91,8 @@ def submit_drafts(operation_id: str, record_ids: Sequence[str] | None = None) ->
 
 def _submit(operation_id: str, verb: str, record_ids: Sequence[str] | None) -> Flow[Raw]:
     path = f"operations/{segment(operation_id, 'operation_id')}/{verb}"
-    body = given(record_ids=None if record_ids is None else list(record_ids))
-    reply = yield from send(Request("POST", path, json=body))
-    return _with_id(object_of(reply), path)
+    body = drop_none(record_ids=None if record_ids is None else list(record_ids))
+    return _with_id((yield from send_for_object(Request("POST", path, json=body))), path)
 
 
 def get_registration_submissions(operation_id: str) -> Flow[list[Raw]]:
@@ -114,7 +113,7 @@ def push_submission_status(
     It sets the status, so to say it twice at once is to say it once: the call is repeatable.
     """
     path = f"{_submission(operation_id, submission_id)}/status"
-    yield from send(Request("POST", path, json=given(status=status, message=message), idempotent=True))
+    yield from send(Request("POST", path, json=drop_none(status=status, message=message), idempotent=True))
 
 
 def submit_submission_results(
@@ -148,7 +147,7 @@ def _results(
     records: Rows | None,
 ) -> Raw:
     """Up to kalbio 0.3.0 an error's message is `error_message`, since 0.4.0 it is `message`: both say it."""
-    return given(
+    return drop_none(
         status=status,
         message=message,
         error_message=message if status == "error" else None,
@@ -185,7 +184,7 @@ def result_record(record: Mapping[str, Any]) -> Raw:
     message = record.get("error_message")
     if message is not None and not isinstance(message, str):
         raise InvalidInput(f"has an error_message that is not a string: {message!r:.60}")
-    return {**found, **given(data=dict(data) or None, error_message=message or None)}
+    return {**found, **drop_none(data=dict(data) or None, error_message=message or None)}
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------

@@ -11,16 +11,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from sluice_provider.apis.kaleidoscope import registration as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows
-from sluice_provider.apis.kaleidoscope.validation import (
-    POLICIES,
+from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES, CheckedRows
+from sluice_provider.apis.validation import (
     check_choice,
+    check_exactly_one,
+    check_id,
     check_ids,
-    check_list_of_ids,
-    check_lists,
-    check_texts,
+    check_strings,
+    check_text,
 )
-from sluice_provider.errors import Conflict, InvalidInput, JobFailed, OutcomeUnknown
+from sluice_provider.errors import Conflict, JobFailed, OutcomeUnknown
 from sluice_provider.http.bodies import EncodedRows
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState, judge_rejections
@@ -121,8 +121,9 @@ class RegisterFileJob(RegistrationJob):
         self.if_registered = if_registered
 
     def validate(self) -> None:
-        check_ids(self, "operation_id", "file_id")
-        check_choice(self, "if_registered", ("reuse", "fail", "again"))
+        check_id("operation_id", self.operation_id)
+        check_id("file_id", self.file_id)
+        check_choice("if_registered", self.if_registered, ("reuse", "fail", "again"))
 
     def fingerprint(self) -> Any:
         return ["register", self.operation_id, self.file_id]
@@ -174,9 +175,9 @@ class SubmitDraftsJob(RegistrationJob):
         self.on_rejected_rows = on_rejected_rows
 
     def validate(self) -> None:
-        check_ids(self, "operation_id")
-        check_list_of_ids(self, "record_ids")
-        check_choice(self, "on_rejected_rows", POLICIES)
+        check_id("operation_id", self.operation_id)
+        check_ids("record_ids", self.record_ids)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
 
     def fingerprint(self) -> Any:
         return ["submit", self.operation_id, bool(self.validate_only), self.record_ids and sorted(self.record_ids)]
@@ -227,9 +228,10 @@ class Registration:
         self.submission_id = submission_id
 
     def validate(self) -> None:
-        if (self.file_id is None) == (self.submission_id is None):
-            raise InvalidInput("give either file_id or submission_id: what the webhook's event names")
-        check_ids(self, "operation_id", "submission_id" if self.file_id is None else "file_id")
+        check_id("operation_id", self.operation_id)
+        check_exactly_one(file_id=self.file_id, submission_id=self.submission_id)
+        check_id("file_id", self.file_id, optional=True)
+        check_id("submission_id", self.submission_id, optional=True)
 
     @property
     def id(self) -> str:
@@ -257,8 +259,8 @@ class PushStatusJob(JobSpec):
 
     def validate(self) -> None:
         self.registration.validate()
-        check_texts(self, "message")
-        check_choice(self, "status", api.STATUSES)
+        check_text("message", self.message, optional=True)
+        check_choice("status", self.status, api.STATUSES)
 
     def fingerprint(self) -> Any:
         return ["status", self.registration.arguments, self.status, self.message]
@@ -318,10 +320,10 @@ class SubmitResultsJob(RegistrationJob):
 
     def validate(self) -> None:
         self.registration.validate()
-        check_texts(self, "message")
-        check_choice(self, "status", api.RESULTS)
-        check_choice(self, "if_ended", ("fail", "send"))
-        check_lists(self, "key_field_names")
+        check_text("message", self.message, optional=True)
+        check_choice("status", self.status, api.RESULTS)
+        check_choice("if_ended", self.if_ended, ("fail", "send"))
+        check_strings("key_field_names", self.key_field_names)
 
     def fingerprint(self) -> Any:
         keys = self.key_field_names and list(self.key_field_names)

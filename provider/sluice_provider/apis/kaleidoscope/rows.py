@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from sluice_provider.errors import InvalidInput
+from sluice_provider.apis.validation import check_choice, check_whole_number
 from sluice_provider.http.bodies import EncodedRows
 from sluice_provider.jobs.record import PhaseRecord
 from sluice_provider.jobs.spec import Unit
 
 ENVELOPE = 4096
 """Bytes of a request that are kept free for everything but the rows."""
+
+
+REJECTION_POLICIES = ("fail", "warn", "ignore")
+"""What `on_rejected_rows` may be."""
 
 
 class Batch(Protocol):
@@ -47,12 +51,11 @@ class CheckedRows(Protocol):
     def close(self) -> None: ...
 
 
-def check_sizes(batch_size: Any, max_bytes: Any) -> None:
-    """:raises InvalidInput: no batch can be made by these limits"""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidInput(f"batch_size must be a whole number above 0, not {batch_size!r}")
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 2 * ENVELOPE:
-        raise InvalidInput(f"max_bytes must be a whole number above {2 * ENVELOPE}, not {max_bytes!r}")
+def check_batches(batch_size: object, max_bytes: object, on_rejected_rows: object) -> None:
+    """:raises InvalidInput: no batch can be made by these limits, or there is no such policy"""
+    check_whole_number("batch_size", batch_size, 1)
+    check_whole_number("max_bytes", max_bytes, 2 * ENVELOPE + 1)
+    check_choice("on_rejected_rows", on_rejected_rows, REJECTION_POLICIES)
 
 
 def units(rows: CheckedRows, record: PhaseRecord, batch_size: int, max_bytes: int) -> Iterator[Unit]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kaleidoscope import files as api
-from sluice_provider.apis.kaleidoscope.validation import check_ids, check_list_of_ids, check_texts
+from sluice_provider.apis.validation import check_exactly_one, check_id, check_ids, check_text
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.compat import HAVE_RETRY_POLICY
 from sluice_provider.errors import InvalidInput
@@ -153,10 +153,9 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         self.operation_id = operation_id
 
     def check(self) -> None:
-        check_ids(self, "file_id")
-        check_texts(self, "operation_id")
-        if (self.destination is None) == (self.path is None):
-            raise InvalidInput("give either destination, a folder, or path, the very path of the file")
+        check_id("file_id", self.file_id)
+        check_id("operation_id", self.operation_id, optional=True)
+        check_exactly_one(destination=self.destination, path=self.path)
         if self.path is not None and self.file_name is not None:
             raise InvalidInput("file_name goes with destination: path says already what the file will be called")
         if self.destination is not None and not str(self.destination).strip():
@@ -258,9 +257,14 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
     FILTERS = ("view_field_filters", "view_field_sorts", "entity_field_filters", "entity_field_sorts")
 
     def check(self) -> None:
-        check_ids(self, "entity_slice_id")
-        check_texts(self, "record_view_id", "operation_id", "program_id", "search_text")
-        check_list_of_ids(self, "record_set_ids", "identifier_ids", "view_field_ids")
+        check_id("entity_slice_id", self.entity_slice_id)
+        check_id("record_view_id", self.record_view_id, optional=True)
+        check_id("operation_id", self.operation_id, optional=True)
+        check_id("program_id", self.program_id, optional=True)
+        check_text("search_text", self.search_text, optional=True)
+        check_ids("record_set_ids", self.record_set_ids)
+        check_ids("identifier_ids", self.identifier_ids)
+        check_ids("view_field_ids", self.view_field_ids)
         if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
             raise InvalidInput(
                 f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"

@@ -1,10 +1,11 @@
-// The tab "Remote job" of a task instance: what was submitted, how far it is, and everything that happened to it.
+// The tab "Remote job" of a task instance: what was submitted, its progress, and its history.
 
 import {
-  amount, CLOCK, DAY, differs, h, JobId, moment, Notice, Progress, span, State, useAnswer, words,
-} from "./parts.js";
+  CLOCK_TIME, DATE, ENDED, formatDuration, formatNumber, formatTime, formatTry, h, humanize, JobId, Notice, Progress,
+  ServiceStatus, State, useApi,
+} from "./shared.js";
 
-const LABELS = {
+const EVENT_LABELS = {
   submitting: "Submitting",
   submitted: "Submitted",
   deferred: "Deferred",
@@ -17,27 +18,27 @@ const LABELS = {
   error: "Error",
   cancel: "Cancelling",
   cleared: "Task cleared",
-  replaced: "Submitted again",
+  replaced: "Resubmitting",
 };
-const SHOWN = 20; // rejected rows in a row, before the others are folded away
+const MAX_REJECTED = 20; // consecutive rejected rows that are listed; the others are counted
+
+const UNREADABLE =
+  "The record of this task's remote job cannot be read: it was written by a newer version of the provider, or " +
+  "edited. See the task's log for its remote job.";
+const NO_JOB = "This task instance has not submitted a remote job.";
 
 function RemoteJob({ dagId, runId, taskId, mapIndex }) {
   const index = mapIndex === undefined || mapIndex === "" ? "-1" : String(mapIndex);
   const query = [["dag_id", dagId], ["run_id", runId], ["task_id", taskId], ["map_index", index]];
-  const { data, error } = useAnswer("job", query);
+  const { data, error } = useApi("job", query);
   return h(
     "div",
     { className: "sluice sluice-tab" },
-    error && h(Notice, { bad: true }, error),
+    error && h(Notice, { error: true }, error),
     !data && !error && h(Notice, null, "Loading …"),
-    data && (data.job ? h(Job, { ...data }) : h(Notice, null, none(data))),
+    data && (data.job ? h(Job, { ...data }) : h(Notice, null, data.unreadable ? UNREADABLE : NO_JOB)),
   );
 }
-
-const none = (data) =>
-  data.unreadable
-    ? "The record of this task cannot be read: another version of the provider, or somebody else, wrote it."
-    : "This task has no remote job.";
 
 const Job = ({ job, history, now }) =>
   h(
@@ -49,9 +50,9 @@ const Job = ({ job, history, now }) =>
       h("h3", null, `${job.title} ${job.noun}`),
       h(
         "div",
-        { className: "sluice-now" },
+        { className: "sluice-status" },
         h(State, { state: job.state, large: true }),
-        differs(job) && h("span", { className: "sluice-muted" }, job.service_status),
+        h(ServiceStatus, { job, as: "span" }),
       ),
       job.message && h("p", { className: "sluice-message" }, job.message),
       h(Progress, { job }),
@@ -60,57 +61,60 @@ const Job = ({ job, history, now }) =>
     h("section", { className: "sluice-panel" }, h("h3", null, "History"), h(History, { events: history })),
   );
 
-const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-
 function Facts({ job, now }) {
-  const id = job.ids.length || job.url ? h(JobId, { job, most: 10 }) : "none yet";
+  const id = job.ids.length || job.url ? h(JobId, { job, max: 10 }) : "None yet";
+  const duration = formatDuration((job.ended_at ?? now) - job.submitted_at);
   const facts = [
     [job.id_count > 1 ? "Job IDs" : "Job ID", id],
-    ["Submitted", moment(job.submitted_at)],
-    ENDED.has(job.state) && ["Ended", `${moment(job.ended_at)}, after ${span(job.ended_at - job.submitted_at)}`],
-    job.ended_at === null && ["Running for", span(now - job.submitted_at)],
-    ["Last update", `${moment(job.updated_at)}, ${span(now - job.updated_at)} ago`],
-    ["Try", `${job.try_number || 1} of ${job.tries}`],
-    job.resubmissions > 0 && ["Resubmissions", amount(job.resubmissions)],
+    ["Submitted", formatTime(job.submitted_at)],
+    ENDED.has(job.state) && ["Ended", `${formatTime(job.ended_at)}, after ${duration}`],
+    job.ended_at === null && ["Running for", duration],
+    ["Last update", `${formatTime(job.updated_at)}, ${formatDuration(now - job.updated_at)} ago`],
+    ["Try", formatTry(job)],
+    job.resubmissions > 0 && ["Resubmissions", formatNumber(job.resubmissions)],
     ["Connection", job.conn_id],
-    ...Object.entries(job.counts).map(([name, value]) => [heading(words(name)), amount(value)]),
+    ...Object.entries(job.counts).map(([name, value]) => [capitalize(humanize(name)), formatNumber(value)]),
   ];
   const pair = ([name, value]) => [h("dt", { key: name }, name), h("dd", { key: `${name}:` }, value)];
   return h("dl", { className: "sluice-facts" }, facts.filter(Boolean).flatMap(pair));
 }
 
-const heading = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function History({ events }) {
   if (!events.length) return h("p", { className: "sluice-muted" }, "No events yet.");
-  let last = "";
-  const items = folded(events).map((event, index) => {
-    const today = moment(event.at, DAY), day = today === last ? null : today;
-    last = today;
-    return h(Event, { key: index, event, day });
+  let lastDate = "";
+  const items = foldRejected(events).map((event, index) => {
+    const date = formatTime(event.at, DATE), newDate = date === lastDate ? null : date;
+    lastDate = date;
+    return h(Event, { key: index, event, newDate });
   });
   return h("ol", { className: "sluice-history" }, items);
 }
 
-const Event = ({ event, day }) =>
+const Event = ({ event, newDate }) =>
   h(
     "li",
-    { className: `sluice-w-${event.what}` },
-    day && h("div", { className: "sluice-day" }, day),
-    h("time", { dateTime: new Date(event.at * 1000).toISOString(), title: moment(event.at) }, moment(event.at, CLOCK)),
+    { className: `sluice-event-${event.type}` },
+    newDate && h("div", { className: "sluice-date" }, newDate),
+    h(
+      "time",
+      { dateTime: new Date(event.at * 1000).toISOString(), title: formatTime(event.at) },
+      formatTime(event.at, CLOCK_TIME),
+    ),
     h("span", { className: "sluice-dot", "aria-hidden": true }),
-    h("div", null, h("b", null, LABELS[event.what] ?? words(event.what)), h("span", null, event.text)),
+    h("div", null, h("b", null, EVENT_LABELS[event.type] ?? humanize(event.type)), h("span", null, event.text)),
   );
 
-// Rejected rows beyond the first ones are counted, so that they do not hide what came after.
-function folded(events) {
+// Rejected rows after the first ones are counted, so that they do not hide later events.
+function foldRejected(events) {
   const shown = [];
-  let many = 0;
+  let rejected = 0;
   for (const event of events) {
-    many = event.what === "rejected" ? many + 1 : 0;
-    if (many <= SHOWN) shown.push(event);
-    else if (many === SHOWN + 1) shown.push({ ...event, text: "and 1 more row" });
-    else shown[shown.length - 1] = { ...event, text: `and ${amount(many - SHOWN)} more rows` };
+    rejected = event.type === "rejected" ? rejected + 1 : 0;
+    if (rejected <= MAX_REJECTED) shown.push(event);
+    else if (rejected === MAX_REJECTED + 1) shown.push({ ...event, text: "and 1 more row" });
+    else shown[shown.length - 1] = { ...event, text: `and ${formatNumber(rejected - MAX_REJECTED)} more rows` };
   }
   return shown;
 }

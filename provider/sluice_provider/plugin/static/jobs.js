@@ -1,87 +1,94 @@
-// The page "Remote jobs": what runs in the services, how far it is, what failed and why.
+// The page "Remote jobs": what runs in the services, its progress, and what failed and why.
 
 import {
-  amount, CLOCK, dagOf, differs, h, JobId, Link, MEANINGS, moment, Notice, plural, Progress, runOf,
-  span, State, STATES, tabOf, useAnswer, useEffect, useRef, useSearchParams,
-} from "./parts.js";
+  CLOCK_TIME, dagPath, ENDED, formatDuration, formatNumber, formatTime, formatTry, h, JobId, Link, Notice, plural,
+  Progress, runPath, ServiceStatus, State, STATE_DESCRIPTIONS, STATES, tabPath, useApi, useEffect, useRef,
+  useSearchParams,
+} from "./shared.js";
 import { Timeline } from "./timeline.js";
 
-const TIMES = {
+const TIME_RANGES = {
   "1h": "Last hour",
   "24h": "Last 24 hours",
   "7d": "Last 7 days",
   "30d": "Last 30 days",
   all: "All time",
 };
-const USUAL = "7d";
-const RARE = new Set(["submitting", "cancelling", "not_found", "submitted"]); // shown when there are any
-const NAMES = ["service", "state", "dag", "within", "page"];
+const DEFAULT_RANGE = "7d";
+const RARE_STATES = new Set(["submitting", "cancelling", "not_found", "submitted"]); // shown if there are any
+const PARAMETERS = ["service", "state", "dag", "within", "page"];
 
-// The address keeps what was chosen, so that it can be sent to somebody.
-function useChoice() {
+// The filters are kept in the URL, so that they can be shared.
+function useFilters() {
   const [params, setParams] = useSearchParams();
-  const query = NAMES.flatMap((name) => params.getAll(name).map((value) => [name, value]));
-  // Two choices may follow each other more quickly than the address: the later one adds to the earlier one.
-  const latest = useRef(params), underWay = useRef([]);
+  const query = PARAMETERS.flatMap((name) => params.getAll(name).map((value) => [name, value]));
+  // A user may select two filters before the URL has changed: the second one is added to the first one.
+  const latest = useRef(params), pending = useRef([]);
   useEffect(() => {
-    underWay.current = underWay.current.slice(underWay.current.indexOf(params.toString()) + 1 || Infinity);
-    if (!underWay.current.length) latest.current = params;
+    pending.current = pending.current.slice(pending.current.indexOf(params.toString()) + 1 || Infinity);
+    if (!pending.current.length) latest.current = params;
   }, [params]);
-  const go = (next) => {
+  const navigate = (next) => {
     latest.current = next;
-    underWay.current.push(next.toString());
+    pending.current.push(next.toString());
     setParams(next);
   };
-  const choose = (name, values) => {
+  const set = (name, values) => {
     const next = new URLSearchParams(latest.current);
     next.delete(name);
     if (name !== "page") next.delete("page");
     for (const value of values) next.append(name, value);
-    go(next);
+    navigate(next);
   };
-  const chosen = query.some(([name]) => name !== "page");
-  return { query, params, choose, chosen, clear: () => go(new URLSearchParams()) };
+  const any = query.some(([name]) => name !== "page");
+  return { query, params, set, any, clear: () => navigate(new URLSearchParams()) };
 }
 
 function RemoteJobs() {
-  const choice = useChoice();
-  const { data, error, busy, stale, again } = useAnswer("jobs", choice.query);
+  const filters = useFilters();
+  const { data, error, loading, stale, refresh } = useApi("jobs", filters.query);
   return h(
     "div",
     { className: "sluice" },
     h(
       "header",
-      { className: "sluice-head" },
+      { className: "sluice-header" },
       h("h2", null, "Remote jobs"),
-      h("span", { className: "sluice-muted sluice-when", "aria-live": "off" }, data && freshness(data)),
-      h("button", { type: "button", className: "sluice-button", onClick: again, disabled: busy && !data }, "Refresh"),
+      h("span", { className: "sluice-muted sluice-freshness", "aria-live": "off" }, data && freshness(data)),
+      h(
+        "button",
+        { type: "button", className: "sluice-button", onClick: refresh, disabled: loading && !data },
+        "Refresh",
+      ),
     ),
-    error && h(Notice, { bad: true }, `${error}. ${data ? "What is shown may be out of date." : ""}`),
-    data && h(Body, { data, choice, stale }),
+    error && h(Notice, { error: true }, `${error}. ${data ? "The jobs below may be out of date." : ""}`),
+    data && h(Body, { data, filters, stale }),
     !data && !error && h(Notice, null, "Loading …"),
   );
 }
 
-const freshness = (data) => moment(data.now, CLOCK) + (data.active ? ", refreshes while jobs are running" : "");
+const freshness = (data) =>
+  `Last updated ${formatTime(data.now, CLOCK_TIME)}${data.active ? ", refreshes automatically" : ""}`;
 
-function Body({ data, choice, stale }) {
-  const nothing = !choice.chosen && Object.values(data.counts).every((count) => !count);
+function Body({ data, filters, stale }) {
+  const empty = !filters.any && Object.values(data.counts).every((count) => !count);
   return h(
     "div",
     { className: stale ? "sluice-stale" : undefined },
-    h(Counts, { data, choice }),
-    h(Filters, { data, choice }),
+    h(StateCounts, { data, filters }),
+    h(Filters, { data, filters }),
     data.jobs.length > 0 && h(Timeline, { bars: data.timeline, services: data.services, now: data.now }),
-    data.jobs.length > 0 ? h(Table, { data }) : h(Empty, { nothing, choice }),
-    h(Foot, { data, choice }),
+    data.jobs.length > 0 ? h(Table, { data }) : h(NoJobs, { empty, filters }),
+    h(Footer, { data, filters }),
   );
 }
 
-function Counts({ data, choice }) {
-  const states = choice.params.getAll("state");
-  const other = (state) => (states.includes(state) ? states.filter((each) => each !== state) : [...states, state]);
+function StateCounts({ data, filters }) {
+  const selected = filters.params.getAll("state");
+  const toggled = (state) =>
+    selected.includes(state) ? selected.filter((each) => each !== state) : [...selected, state];
   const shown = Object.entries(data.counts).filter(
-    ([state, count]) => count || !RARE.has(state) || states.includes(state),
+    ([state, count]) => count || !RARE_STATES.has(state) || selected.includes(state),
   );
   return h(
     "div",
@@ -92,60 +99,63 @@ function Counts({ data, choice }) {
         {
           key: state,
           type: "button",
-          className: `sluice-count sluice-${state}${count ? "" : " sluice-none"}`,
-          "aria-pressed": states.includes(state),
-          title: MEANINGS[state],
-          onClick: () => choice.choose("state", other(state)),
+          className: `sluice-count sluice-${state}${count ? "" : " sluice-zero"}`,
+          "aria-pressed": selected.includes(state),
+          title: STATE_DESCRIPTIONS[state],
+          onClick: () => filters.set("state", toggled(state)),
         },
-        h("b", null, amount(count)),
+        h("b", null, formatNumber(count)),
         h("span", null, h("i", { className: "sluice-dot", "aria-hidden": true }), STATES[state]),
       ),
     ),
   );
 }
 
-function Filters({ data, choice }) {
-  const one = (name) => choice.params.get(name) ?? "";
-  const dags = [...new Set([...data.dags, ...choice.params.getAll("dag")])].sort();
-  const titled = (each) => [each.name, `${each.title} (${amount(each.count)})`];
-  const services = Object.fromEntries(data.services.map(titled));
+function Filters({ data, filters }) {
+  const value = (name) => filters.params.get(name) ?? "";
+  const dags = [...new Set([...data.dags, ...filters.params.getAll("dag")])].sort();
+  const services = data.services.map((each) => [each.name, `${each.title} (${formatNumber(each.count)})`]);
   return h(
     "div",
     { className: "sluice-filters" },
-    h(Choice, {
+    h(Select, {
       label: "Service",
       all: "All services",
-      options: services,
-      value: one("service"),
-      on: (v) => choice.choose("service", v),
+      options: Object.fromEntries(services),
+      value: value("service"),
+      onSelect: (selected) => filters.set("service", selected),
     }),
-    h(Choice, {
+    h(Select, {
       label: "DAG",
       all: "All DAGs",
       options: Object.fromEntries(dags.map((dag) => [dag, dag])),
-      value: one("dag"),
-      on: (v) => choice.choose("dag", v),
+      value: value("dag"),
+      onSelect: (selected) => filters.set("dag", selected),
     }),
-    h(Choice, {
+    h(Select, {
       label: "Time",
-      options: TIMES,
-      value: one("within") || USUAL,
-      on: ([v]) => choice.choose("within", v === USUAL ? [] : [v]),
+      options: TIME_RANGES,
+      value: value("within") || DEFAULT_RANGE,
+      onSelect: ([range]) => filters.set("within", range === DEFAULT_RANGE ? [] : [range]),
     }),
-    choice.chosen && h(Clear, { choice }),
+    filters.any && h(ClearFilters, { filters }),
   );
 }
 
-const Clear = ({ choice }) =>
-  h("button", { type: "button", className: "sluice-button sluice-plain", onClick: choice.clear }, "Clear filters");
+const ClearFilters = ({ filters }) =>
+  h(
+    "button",
+    { type: "button", className: "sluice-button sluice-link-button", onClick: filters.clear },
+    "Clear filters",
+  );
 
-const Choice = ({ label, all, options, value, on }) =>
+const Select = ({ label, all, options, value, onSelect }) =>
   h(
     "label",
-    { className: "sluice-choice" },
+    { className: "sluice-select" },
     h(
       "select",
-      { "aria-label": label, value, onChange: (event) => on(event.target.value ? [event.target.value] : []) },
+      { "aria-label": label, value, onChange: (event) => onSelect(event.target.value ? [event.target.value] : []) },
       all && h("option", { value: "" }, all),
       Object.entries({ ...(value && !(value in options) ? { [value]: value } : {}), ...options }).map(([key, text]) =>
         h("option", { key, value: key }, text),
@@ -153,55 +163,55 @@ const Choice = ({ label, all, options, value, on }) =>
     ),
   );
 
-const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-const HEADS = ["State", "Job", "Progress", "Submitted", "Task", "Try", "Last message"];
+const COLUMNS = ["State", "Job", "Progress", "Submitted", "Task", "Try", "Last message"];
 
 const Table = ({ data }) =>
   h(
     "table",
     { className: "sluice-table" },
-    h("thead", null, h("tr", null, HEADS.map((head) => h("th", { key: head, scope: "col" }, head)))),
+    h("thead", null, h("tr", null, COLUMNS.map((column) => h("th", { key: column, scope: "col" }, column)))),
     h(
       "tbody",
       null,
-      data.jobs.map((job) => h(Line, { key: tabOf(job), job, now: data.now })),
+      data.jobs.map((job) => h(JobRow, { key: tabPath(job), job, now: data.now })),
     ),
   );
 
-function Line({ job, now }) {
-  const lasted = span((job.ended_at ?? now) - job.submitted_at);
+function JobRow({ job, now }) {
+  const duration = formatDuration((job.ended_at ?? now) - job.submitted_at);
   return h(
     "tr",
     null,
-    h(
-      "td",
-      { className: "sluice-c-state" },
-      h(State, { state: job.state }),
-      differs(job) && h("small", null, job.service_status),
-    ),
+    h("td", { className: "sluice-c-state" }, h(State, { state: job.state }), h(ServiceStatus, { job })),
     h(
       "td",
       { className: "sluice-c-job" },
-      h("span", { className: "sluice-what" }, `${job.title} ${job.noun}`),
+      h("span", { className: "sluice-job-name", title: `Connection ${job.conn_id}` }, `${job.title} ${job.noun}`),
       h("small", null, h(JobId, { job })),
     ),
     h("td", { className: "sluice-c-progress" }, h(Progress, { job })),
     h(
       "td",
-      { className: "sluice-c-submitted", title: moment(job.submitted_at) },
-      `${span(now - job.submitted_at)} ago`,
-      h("small", null, job.ended_at === null ? "still running" : ENDED.has(job.state) && `took ${lasted}`),
+      { className: "sluice-c-submitted", title: formatTime(job.submitted_at) },
+      `${formatDuration(now - job.submitted_at)} ago`,
+      h("small", null, job.ended_at === null ? "in progress" : ENDED.has(job.state) && `took ${duration}`),
     ),
     h(
       "td",
       { className: "sluice-c-task" },
-      h("span", null, h(Link, { to: dagOf(job) }, job.dag_id), " › ", h(Link, { to: tabOf(job) }, taskName(job))),
-      h("small", null, h(Link, { to: runOf(job), title: job.run_id }, job.run_id)),
+      h(
+        "span",
+        null,
+        h(Link, { to: dagPath(job) }, job.dag_id),
+        " › ",
+        h(Link, { to: tabPath(job), title: "Remote job of this task" }, taskName(job)),
+      ),
+      h("small", null, h(Link, { to: runPath(job), title: job.run_id }, job.run_id)),
     ),
     h(
       "td",
       { className: "sluice-c-try" },
-      `${job.try_number || 1} of ${job.tries}`,
+      formatTry(job),
       job.resubmissions > 0 && h("small", null, plural(job.resubmissions, "resubmission")),
     ),
     h("td", { className: "sluice-c-message" }, h("span", { title: job.message }, job.message)),
@@ -211,46 +221,47 @@ function Line({ job, now }) {
 const taskName = ({ task_id: name, map_index: index, rendered_map_index: rendered }) =>
   index < 0 ? name : `${name} [${rendered ?? index}]`;
 
-const NOTHING =
-  "No remote jobs in this time. A job is listed here as soon as a task submits one to Kaleidoscope, Kili, " +
-  "Liquid Decisions or Amazon FinSpace: run a DAG that does, or choose a longer time.";
+const NO_JOBS =
+  "No remote jobs in this time range. A job is listed as soon as a task submits it to Kaleidoscope, Kili, Liquid " +
+  "Decisions or Amazon FinSpace: run a DAG with such a task, or select a longer time range.";
 
-const Empty = ({ nothing, choice }) =>
-  h(Notice, null, nothing ? NOTHING : "No job matches these filters. ", !nothing && h(Clear, { choice }));
+const NoJobs = ({ empty, filters }) =>
+  h(Notice, null, empty ? NO_JOBS : "No jobs match these filters. ", !empty && h(ClearFilters, { filters }));
 
-function Foot({ data, choice }) {
+function Footer({ data, filters }) {
   const pages = Math.max(1, Math.ceil(data.total / data.size));
   const first = (data.page - 1) * data.size + 1, last = first + data.jobs.length - 1;
-  const all = plural(data.total, "job");
-  const turn = (text, page, label) =>
+  const total = plural(data.total, "job");
+  const button = (text, page, label) =>
     h(
       "button",
       {
         type: "button",
         className: "sluice-button",
         disabled: page < 1 || page > pages,
-        onClick: () => choice.choose("page", page > 1 ? [String(page)] : []),
+        onClick: () => filters.set("page", page > 1 ? [String(page)] : []),
         "aria-label": label,
       },
       text,
     );
   return h(
     "footer",
-    { className: "sluice-foot" },
+    { className: "sluice-footer" },
     h(
       "span",
       { className: "sluice-muted" },
-      data.jobs.length > 0 && (pages < 2 ? all : `${amount(first)} to ${amount(last)} of ${all}`),
-      data.truncated && ` (the latest ${amount(data.limit)}; choose a shorter time to see the others)`,
-      data.unreadable > 0 && ` · ${plural(data.unreadable, "record")} cannot be read`,
+      data.jobs.length > 0 && (pages < 2 ? total : `${formatNumber(first)} to ${formatNumber(last)} of ${total}`),
+      data.limit && ` (only the latest ${formatNumber(data.limit)} are listed; select a shorter time range)`,
+      data.unreadable > 0 &&
+        ` · ${plural(data.unreadable, "record")} cannot be read: written by a newer version of the provider, or edited`,
     ),
     pages > 1 &&
       h(
         "nav",
         { "aria-label": "Pages" },
-        turn("‹", data.page - 1, "Previous page"),
-        h("span", null, `${amount(data.page)} / ${amount(pages)}`),
-        turn("›", data.page + 1, "Next page"),
+        button("‹", data.page - 1, "Previous page"),
+        h("span", null, `${formatNumber(data.page)} / ${formatNumber(pages)}`),
+        button("›", data.page + 1, "Next page"),
       ),
   );
 }

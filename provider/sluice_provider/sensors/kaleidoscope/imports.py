@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids
+from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
+from sluice_provider.apis.validation import check_choice, check_id
 from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
 from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
@@ -56,8 +57,8 @@ class _Import(WatchedJob):
         self.on_rejected_rows = on_rejected_rows
 
     def validate(self) -> None:
-        check_ids(self, "import_id")
-        check_choice(self, "on_rejected_rows", POLICIES)
+        check_id("import_id", self.import_id)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
 
     def reference(self) -> JobRef:
         return JobRef(self.service, "import", (self.import_id,))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.drafts import get_draft_ids
-from sluice_provider.apis.kaleidoscope.validation import POLICIES, check_choice, check_ids, check_list_of_ids
-from sluice_provider.errors import InvalidInput, SluiceError
+from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
+from sluice_provider.apis.validation import check_choice, check_exactly_one, check_id, check_ids
+from sluice_provider.errors import SluiceError
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
 from sluice_provider.jobs.record import NOTHING
@@ -135,11 +136,11 @@ class _Registration(_WatchedRegistration):
         self.on_rejected_rows = on_rejected_rows
 
     def validate(self) -> None:
-        check_ids(self, "operation_id")
-        check_choice(self, "on_rejected_rows", POLICIES)
-        if (self.file_id is None) == (self.submission_id is None):
-            raise InvalidInput("give either file_id or submission_id")
-        check_ids(self, "submission_id" if self.file_id is None else "file_id")
+        check_id("operation_id", self.operation_id)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
+        check_exactly_one(file_id=self.file_id, submission_id=self.submission_id)
+        check_id("file_id", self.file_id, optional=True)
+        check_id("submission_id", self.submission_id, optional=True)
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
@@ -160,9 +161,9 @@ class _Drafts(_WatchedRegistration):
         self.on_rejected_rows = on_rejected_rows
 
     def validate(self) -> None:
-        check_ids(self, "operation_id")
-        check_choice(self, "on_rejected_rows", POLICIES)
-        check_list_of_ids(self, "record_ids")
+        check_id("operation_id", self.operation_id)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
+        check_ids("record_ids", self.record_ids)
 
     def reference(self) -> JobRef:
         where = {"operation_id": self.operation_id}
