@@ -297,15 +297,15 @@ def test_without_azures_client(run, ids, monkeypatch):
 
 def test_other_projects_cannot_be_filled_from_azure():
     """Before anything is listed."""
-    from sluice_provider.apis.kili.azure import payload
+    from sluice_provider.apis.kili.azure import list_container
 
     integration = {"id": "i", "azureSASToken": "sig=abc", "azureConnectionURL": "https://a.blob.core.windows.net/c"}
     with pytest.raises(InvalidInput, match="LLM_RLHF"):
-        payload({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
+        list_container({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
     with pytest.raises(InvalidInput, match="azureSASToken"):
-        payload({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
+        list_container({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
     with pytest.raises(InvalidInput, match="not the URL of a container"):
-        payload({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
+        list_container({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
 
 
 # --- the hook's own

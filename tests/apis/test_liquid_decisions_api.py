@@ -191,7 +191,7 @@ def test_an_unknown_status_is_logged_once(caplog):
         for _ in range(3):
             ld.job_from_status(status(status="Hibernating"))
     assert [each.message for each in caplog.records if "Hibernating" in each.message] == [
-        "Liquid Decisions says 'Hibernating' of a job, which this version does not know: taken for still going"
+        "Liquid Decisions returned the unknown job status 'Hibernating'; the job is treated as running"
     ]
 
 
@@ -262,7 +262,7 @@ def test_a_status_that_is_none(body):
 def test_rejected_at_once(run):
     """The job's name and the remote's reason, and no second try of what would end the same way."""
     with pytest.raises(
-        JobFailed, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
+        JobFailed, match=r"Liquid Decisions rejected 'Nightly \[1a2b\]': .* Rejected \(The file is empty\)"
     ) as error:
         run(importing(content=b""))
     assert not error.value.retryable
@@ -287,7 +287,9 @@ def test_failed_at_once_may_be_tried_again():
 def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
     """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
-    with pytest.raises(OutcomeUnknown, match=r"If the job was begun, its jobName is 'Nightly \[1a2b\]'"):
+    with pytest.raises(
+        OutcomeUnknown, match=r"If Liquid Decisions accepted the job, its jobName is 'Nightly \[1a2b\]'"
+    ):
         run(importing())
     assert run.asked("batch/import") == 1
 
@@ -421,5 +423,5 @@ def test_the_name_of_a_call_hides_a_link(tmp_path):
     """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
     flow = ld.fetch("https://files.example.com/secret-path/x.json?sig=y", AtomicFile(str(tmp_path), "x.json"))
     played = run_flow(flow, response(410, {"message": "expired"}))
-    assert str(played.error) == "GET a file of results returned 410: expired"
-    assert [str(call) for call in played.calls] == ["GET a file of results"]
+    assert str(played.error) == "GET a result file returned 410: expired"
+    assert [str(call) for call in played.calls] == ["GET a result file"]

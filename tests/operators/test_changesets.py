@@ -198,8 +198,8 @@ def test_a_dry_run_submits_nothing(change, kdb):
     """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
     life = change(change_requests=SYMS, max_requests_per_changeset=3, dry_run=True).go()
     assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
-    assert life.said("changeset 1: 3 changes")
-    assert life.said("changeset 2: 2 changes")
+    assert life.said("Changeset 1 of", "3 changes")
+    assert life.said("Changeset 2 of", "2 changes")
     assert life.said("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
     with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         FinSpaceCreateChangesetOperator(
@@ -273,7 +273,7 @@ def test_an_unknown_outcome_is_settled_by_the_same_token(change, kdb, clock, def
     assert life.result["changeset_ids"] == kdb.changesets
     assert len(kdb.changesets) == 1
     assert kdb.listings() == []
-    assert life.said("WARNING", "which gives the same changeset")
+    assert life.said("WARNING", "FinSpace returns the same changeset")
 
 
 @WAYS

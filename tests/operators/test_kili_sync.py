@@ -135,7 +135,7 @@ def test_a_dry_run_over_the_limit_warns(sync, kili):
     kili.empty()
     life = sync(delete_extraneous_files=True, max_removed=1, dry_run=True).go()
     assert (life.state, life.result["to_remove"]) == ("success", 3)
-    assert life.said("WARNING", "3 of 3 assets would be removed", "without dry_run this would fail")
+    assert life.said("WARNING", "3 of 3 assets would be removed", "without dry_run this task would fail")
 
 
 def test_a_changed_limit_counts_after_clearing(sync, kili):
@@ -184,7 +184,7 @@ def test_an_unknown_connection_fails_at_once(sync, kili, args):
     [
         ({"cloud_storage_connection_id": ""}, "cloud_storage_connection_id"),
         ({"cloud_storage_connection_id": "None"}, "cloud_storage_connection_id"),
-        ({"cloud_storage_connection_id": "c1", "project_id": "p"}, "give a"),
+        ({"cloud_storage_connection_id": "c1", "project_id": "p"}, "cannot be combined"),
         ({"project_id": "p"}, "cloud_storage_integration_id"),
         ({"max_removed": -1}, "max_removed"),
         ({"max_removed": True}, "max_removed"),

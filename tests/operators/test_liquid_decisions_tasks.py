@@ -156,12 +156,12 @@ def test_json_by_its_name_and_by_word(importing, liquid, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"file": "/nowhere/contacts.csv"}, "there is no such file"),
+        ({"file": "/nowhere/contacts.csv"}, "no such file"),
         ({"file": ""}, "file must be the path or URL of a file"),
         ({"file": None}, "file must be the path or URL of a file"),
-        ({"file": "/tmp/contacts.data"}, "has an unsupported file extension"),
+        ({"file": "/tmp/contacts.data"}, "has the unsupported extension '.data'"),
         ({"file": "nosuch://x/contacts.csv"}, "cannot be reached on this worker"),
-        ({"template": "/nowhere/t.json"}, "template: /nowhere/t.json: there is no such file"),
+        ({"template": "/nowhere/t.json"}, "template: /nowhere/t.json: no such file"),
         ({"content_type": "excel"}, "content_type must be"),
         ({"item_type": " "}, "item_type must be a non-empty string"),
         ({"job_name": None}, "job_name must be a non-empty string"),
@@ -195,7 +195,7 @@ def test_rejected_at_once(importing, liquid, contacts):
     contacts.write_text("id,name\n1\n")
     life = importing().go()
     assert (life.state, type(life.error), len(liquid.jobs)) == ("failed", JobFailed, 1)
-    assert f"{liquid.names[0]!r} was not taken on" in str(life.error)
+    assert f"Liquid Decisions rejected {liquid.names[0]!r}" in str(life.error)
     assert "Rejected (Row 1 has 1 columns instead of 2)" in str(life.error)
 
 
@@ -383,7 +383,7 @@ def test_a_template_from_a_file(exporting, liquid, tmp_path):
     template.write_text("$name")
     life = exporting(content_type="csv", template=template).go()
     assert (life.state, liquid.jobs[0]["fields"]["template"]) == ("success", "$name")
-    assert "there is no such file" in str(exporting(template=tmp_path / "other.vm").go().error)
+    assert "no such file" in str(exporting(template=tmp_path / "other.vm").go().error)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_filters(exporting, liquid, style, sent):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"sql_query": "SELECT 1", "filters": {"a": 1}}, "give either sql_query or filters"),
+        ({"sql_query": "SELECT 1", "filters": {"a": 1}}, "sql_query and filters are both set"),
         ({"filters": ["a"]}, "filters must be a dict"),
         ({"filters_style": "xml"}, "filters_style must be"),
         ({"content_type": "excel"}, "content_type must be"),
@@ -433,14 +433,14 @@ def test_links_only_in_the_mail(exporting, liquid):
     assert (life.state, life.result["files"]) == ("success", [])
     assert "has no links" in life.result["note"]
     assert "ada@example.com" in life.result["note"]
-    assert life.said("WARNING", "Nothing was fetched")
+    assert life.said("WARNING", "No results were downloaded")
 
 
 def test_no_destination(exporting, liquid):
     """Links are not given away."""
     life = exporting(destination=None).go()
     assert (life.state, life.result["files"]) == ("success", [])
-    assert "links to 1 files; destination fetches them" in life.result["note"]
+    assert "links to 1 files; set destination to download them" in life.result["note"]
 
 
 @pytest.mark.parametrize("where", ["links", "reason", "other_host"])

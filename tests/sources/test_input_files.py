@@ -57,7 +57,7 @@ def test_a_file_far_away(far_away):
 def test_a_checksum_that_the_store_keeps(file, monkeypatch):
     """Saves reading it all."""
     blob = InputFile(str(file), "file")
-    there = blob._there
+    there = blob._storage_path
     monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
     assert blob.fingerprint == '3 "7"'
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_read(tmp_path):
     """Each in words."""
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes(b"\xff")
-    with pytest.raises(InvalidInput, match=r"template: .*/none: there is no such file"):
+    with pytest.raises(InvalidInput, match=r"template: .*/none: no such file"):
         _ = InputFile(tmp_path / "none", "template").size
     with pytest.raises(InvalidInput, match="is a directory"):
         _ = InputFile(tmp_path, "template").size
@@ -87,9 +87,9 @@ def test_what_cannot_be_read(tmp_path):
         _ = InputFile(tmp_path / "empty", "template").fingerprint
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         InputFile(tmp_path / "latin", "template").text()
-    with pytest.raises(InvalidInput, match="there is no such file"):
+    with pytest.raises(InvalidInput, match="no such file"):
         InputFile(tmp_path / "none", "template").text()
-    with pytest.raises(InvalidInput, match="file: cannot be reached on this worker"):
+    with pytest.raises(InvalidInput, match="file: nosuch://x/y: cannot be opened on this worker"):
         storage_path("nosuch://canary@x/y?z", "file")
 
 

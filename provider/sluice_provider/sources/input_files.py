@@ -85,7 +85,7 @@ class InputFile:
         if path.is_dir():
             raise InvalidInput(f"{self._argument}: {self.name} is a directory")
         if not path.is_file():
-            raise InvalidInput(f"{self._argument}: {self.name} does not exist, or is not visible from this worker")
+            raise InvalidInput(f"{self._argument}: {self.name}: no such file, or it is not accessible from this worker")
         return path
 
     def fetch(self, into: Path) -> tuple[int, str]:

@@ -34,18 +34,18 @@ def storage_path(path: str, argument: str) -> ObjectStoragePath:
         storage = ObjectStoragePath(path)
         _ = storage.fs  # raises an error if the protocol is not known
     except (ValueError, ImportError) as error:
-        raise InvalidInput(f"{argument}: {unsupported_storage(error, path)}") from None
+        raise InvalidInput(f"{argument}: {redact_url(path)}: {unsupported_storage(error, path)}") from None
     return storage
 
 
 def unsupported_storage(error: Exception, path: str) -> str:
     """The message for an error of ObjectStoragePath, without secrets."""
     reason = str(error).replace(path, redact_url(path))
-    return f"this worker cannot open {redact_url(path)}: {reason}. Is the provider for this storage installed?"
+    return f"cannot be opened on this worker: {reason}. Check that the library or Airflow provider for it is installed"
 
 
 def cannot_be_read(name: str, error: OSError) -> InvalidInput:
     """The error for a file that does not exist or cannot be opened."""
     if isinstance(error, FileNotFoundError):
-        return InvalidInput(f"{name} does not exist, or is not visible from this worker")
-    return InvalidInput(f"{name} cannot be read: {type(error).__name__}")
+        return InvalidInput(f"{name}: no such file, or it is not accessible from this worker")
+    return InvalidInput(f"{name}: cannot be read ({type(error).__name__})")
