@@ -287,9 +287,7 @@ def test_failed_at_once_may_be_tried_again():
 def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
     """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
-    with pytest.raises(
-        OutcomeUnknown, match=r"If Liquid Decisions accepted the job, its jobName is 'Nightly \[1a2b\]'"
-    ):
+    with pytest.raises(OutcomeUnknown, match=r"accepted the job, its jobName is 'Nightly \[1a2b\]'"):
         run(importing())
     assert run.asked("batch/import") == 1
 

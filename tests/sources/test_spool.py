@@ -80,5 +80,5 @@ def test_a_full_disk(monkeypatch, rows):
 def test_no_place_for_temporary_files(folder, monkeypatch):
     """Likewise."""
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
-    with pytest.raises(InvalidInput, match="nowhere, .*: No such file or directory"):
+    with pytest.raises(InvalidInput, match=r"nowhere, .*: No such file or directory"):
         Spool()

@@ -89,9 +89,7 @@ class FileSource:
         except (EOFError, OSError, LZMAError, zlib.error) as error:
             if not _is_corrupt(error):
                 raise
-            raise InvalidInput(
-                f"{self.name}: the file is corrupt, or not in the format of its extension: {error}"
-            ) from None
+            raise InvalidInput(f"{self.name}: corrupt, or not in the format of its extension: {error}") from None
 
     def _open(self) -> IO[bytes]:
         from airflow.sdk import ObjectStoragePath
