@@ -17,7 +17,7 @@ from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.sigv4 import SigV4
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
@@ -49,14 +49,16 @@ class FinSpaceHook(SluiceHook):
     service = "finspace"
     job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
 
+    credential_fields = ("login", "password", "region_name", "role_arn")
+
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)
         self.region_name = region_name
         self.variant = (region_name or "",)
 
     @classmethod
-    def for_job(cls, conn_id: str, where: Where) -> FinSpaceHook:
-        return cls(conn_id, where.get("region_name"))
+    def for_job(cls, conn_id: str, locator: Locator) -> FinSpaceHook:
+        return cls(conn_id, locator.get("region_name"))
 
     create_changeset = Endpoint(finspace.create_changeset)
     get_changeset = Endpoint(finspace.get_changeset)
@@ -93,8 +95,8 @@ class FinSpaceHook(SluiceHook):
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
-        del place
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        del config
         with _amazon(fields):
             aws = self._aws(fields)
             return SigV4(Keys(aws, fields), finspace.SERVICE, self._region(aws, fields))
@@ -116,7 +118,9 @@ class FinSpaceHook(SluiceHook):
     def _region(self, aws: AwsGenericHook[Any], fields: ConnectionFields) -> str:
         region = aws.region_name or aws.get_session().region_name
         if not region:
-            raise fields.bad("region_name", "is missing, and neither the task nor the machine's AWS settings name one")
+            raise fields.invalid(
+                "region_name", "is missing, and so it is in the task and in the machine's AWS settings"
+            )
         return str(region)
 
     # --- no connection is a connection: the machine's own credentials
@@ -182,7 +186,7 @@ class Keys:
             self._kept = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
             self._good_until = time.monotonic() + KEPT
         if self._kept is None:
-            raise self._fields.bad("login", "and password are empty, and this machine has no AWS credentials")
+            raise self._fields.invalid("login", "and password are empty, and this machine has no AWS credentials")
         return self._kept
 
 

@@ -11,11 +11,12 @@ from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
+from sluice_provider.connection_fields import KALEIDOSCOPE
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 
 class KaleidoscopeHook(SluiceHook):
@@ -79,16 +80,16 @@ class KaleidoscopeHook(SluiceHook):
     download_file = Endpoint(kaleidoscope_files.download_file)
     export_records = Endpoint(kaleidoscope_files.export_records)
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         audience = fields.text("iap_audience")
         grant = TokenEndpoint(
-            place.base_url + kaleidoscope.TOKEN_PATH,
+            config.base_url + kaleidoscope.TOKEN_PATH,
             {
                 "grant_type": "client_credentials",
-                "client_id": fields.need("login", fields.login, "Client ID"),
-                "client_secret": fields.need("password", fields.password, "Client secret"),
+                "client_id": fields.required(KALEIDOSCOPE["login"]),
+                "client_secret": fields.required(KALEIDOSCOPE["password"]),
             },
-            place.headers,
+            config.headers,
         )
         return Bearer(grant, _apply_token, Iap(audience) if audience else None, mask)
 
@@ -96,16 +97,16 @@ class KaleidoscopeHook(SluiceHook):
         workspace = yield from kaleidoscope.get_active_workspace()
         return f"Connected to workspace {workspace.get('workspace_name')!r} ({workspace.get('id')})."
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
+    def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
         """The operation if there is one, else the import. The API names no web address: `web_url` does."""
         base = fields.text("web_url").rstrip("/")
         if not base:
             return ""
-        operation = where.get("operation_id")
+        operation = locator.get("operation_id")
         return (
             f"{base}/operations/{quote(operation, safe='')}"
             if operation
-            else f"{base}/{kind}s/{quote(job_id, safe='')}"
+            else f"{base}/{job_type}s/{quote(job_id, safe='')}"
         )
 
 

@@ -88,7 +88,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         self.region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
+    def locator(self) -> Mapping[str, str]:
         return changeset_locator(self.environment_id, self.database_name, self.region_name)
 
     def dry_run(self) -> None:

@@ -110,7 +110,7 @@ class _Connection(WatchedJob):
     def validate(self) -> None:
         check_id("cloud_storage_connection_id", self._connection_id)
 
-    def note(self) -> Flow[Mapping[str, str]]:
+    def initial_locator(self) -> Flow[Mapping[str, str]]:
         """The project, for the link, and when the differences were last computed before the wait."""
         status = yield from api.get_connection_status(self._connection_id)
         return {"project_id": status.project_id, "last_check": status.last_check}

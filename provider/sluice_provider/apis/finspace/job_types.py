@@ -8,7 +8,7 @@ from sluice_provider.apis.finspace.endpoints import get_changeset
 from sluice_provider.apis.finspace.model import Changeset, ErrorInfo
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 JOB_STATES = {"COMPLETED": JobState.SUCCEEDED, "FAILED": JobState.FAILED}
 """Every other status is running. The service model has PENDING and PROCESSING; the service was also seen to return
@@ -37,14 +37,14 @@ def job_from_changeset(changeset: Changeset) -> Job:
     return Job(
         id=changeset["changesetId"],
         state=JOB_STATES.get(changeset["status"], JobState.RUNNING),
-        word=changeset["status"],
+        service_status=changeset["status"],
         message=f"{error_type} {error_message}".strip(),
         counts={"put": changes.count("PUT"), "deleted": changes.count("DELETE")},
         retryable=RETRYABLE_BY_ERROR_TYPE.get(error_type),
     )
 
 
-def changeset_locator(environment_id: str, database_name: str, region_name: str | None = None) -> Where:
+def changeset_locator(environment_id: str, database_name: str, region_name: str | None = None) -> Locator:
     """What is needed besides its id to find a changeset.
 
     :param region_name: only if it is not the connection's
@@ -53,7 +53,7 @@ def changeset_locator(environment_id: str, database_name: str, region_name: str 
     return {**database, "region_name": region_name} if region_name else database
 
 
-def _get_status(changeset_id: str, locator: Where) -> Flow[Job]:
+def _get_status(changeset_id: str, locator: Locator) -> Flow[Job]:
     changeset = yield from get_changeset(locator["environment_id"], locator["database_name"], changeset_id)
     return job_from_changeset(changeset)
 

@@ -16,7 +16,7 @@ from sluice_provider.apis.validation import check_choice, check_id
 from sluice_provider.errors import Conflict, NotFound
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 ADD = "add connection"
 
@@ -105,8 +105,8 @@ class _AddConnection(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.add_connection(self._spec.project_id, self._spec.integration_id, **self._spec.settings._asdict())
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return search(lambda: self._find_new_connection(record), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return reconcile_by_search(lambda: self._find_new_connection(record), intent)
 
     def settled(self, record: PhaseRecord) -> PhaseRecord:
         """Keeps `reused` for the result."""

@@ -10,7 +10,7 @@ from sluice_provider.apis.kili.model import MaskSecret
 from sluice_provider.errors import ClientError
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 COMPUTE = "compute differences"
 
@@ -81,8 +81,8 @@ class ComputeDifferences(Phase):
         listing, self._spec.azure_listing = self._spec.azure_listing, None
         return (yield from api.start_computation(self._connection_id, listing))
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return search(lambda: self._computed_since(record), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return reconcile_by_search(lambda: self._computed_since(record), intent)
 
     def _computed_since(self, record: PhaseRecord) -> Flow[str | None]:
         status = yield from api.get_connection_status(self._connection_id)

@@ -7,10 +7,10 @@ from sluice_provider.apis.kili.model import MaskSecret
 from sluice_provider.errors import ClientError, OutcomeUnknown
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 
-def _get_connection_status(connection_id: str, _without_none: Where) -> Flow[Job]:
+def _get_connection_status(connection_id: str, _without_none: Locator) -> Flow[Job]:
     """Succeeded when the connection is idle: it neither computes nor applies differences, whoever requested that."""
     status = yield from get_connection_status(connection_id)
     if status.activity:
@@ -18,13 +18,13 @@ def _get_connection_status(connection_id: str, _without_none: Where) -> Flow[Job
     return status.as_job(JobState.SUCCEEDED, "idle")
 
 
-def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_computation_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Succeeded when computed. `isChecking` becomes true some time after the request, so false means nothing until
     `lastCheck` has changed."""
     status = yield from get_connection_status(connection_id)
     if status.checking:
         return status.as_job(JobState.RUNNING, status.activity)
-    if status.last_check == where["last_check"]:
+    if status.last_check == locator["last_check"]:
         return status.as_job(JobState.NOT_FOUND, "not started", "no differences were computed since the request")
     if status.total and not (status.to_add or status.to_remove):
         contradiction = f"{status.total} differences in total, but 0 to add and 0 to remove"
@@ -32,12 +32,12 @@ def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
     return status.as_job(JobState.SUCCEEDED, "computed")
 
 
-def _get_application_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_application_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Succeeded when applied. Only the connection's own assets are counted: those of the project may change for other
     reasons."""
     status = yield from get_connection_status(connection_id)
-    adding, expected = where["type"] == "ADD", int(where["expected"])
-    applied = max(0, (status.assets - int(where["assets"])) * (1 if adding else -1))
+    adding, expected = locator["type"] == "ADD", int(locator["expected"])
+    applied = max(0, (status.assets - int(locator["assets"])) * (1 if adding else -1))
     remaining = status.to_add if adding else status.to_remove
     if status.activity:
         state = JobState.RUNNING
@@ -59,18 +59,18 @@ def _accept_partial_result(job: Job) -> Job:
     return job._replace(state=JobState.SUCCEEDED)
 
 
-def _get_integration_status(integration_id: str, where: Where) -> Flow[Job]:
+def _get_integration_status(integration_id: str, locator: Locator) -> Flow[Job]:
     found = yield from get_integration(integration_id)
     status = str(found.get("status"))
-    return Job(integration_id, JobState.SUCCEEDED if status == where["status"] else JobState.RUNNING, status)
+    return Job(integration_id, JobState.SUCCEEDED if status == locator["status"] else JobState.RUNNING, status)
 
 
-def _get_added_status(connection_id: str, _without_none: Where) -> Flow[Job]:
+def _get_added_status(connection_id: str, _without_none: Locator) -> Flow[Job]:
     """Succeeded as soon as the connection exists."""
     return (yield from get_connection_status(connection_id)).as_job(JobState.SUCCEEDED, "exists")
 
 
-def _get_new_files_status(connection_id: str, where: Where, mask_secret: MaskSecret) -> Flow[Job]:
+def _get_new_files_status(connection_id: str, locator: Locator, mask_secret: MaskSecret) -> Flow[Job]:
     """Succeeded when there are enough new files. Kili compares only on request, so every status check that finds too
     few of them requests it.
 
@@ -80,7 +80,7 @@ def _get_new_files_status(connection_id: str, where: Where, mask_secret: MaskSec
     if status.activity:
         return status.as_job(JobState.RUNNING, status.activity)
     new_files = f"{status.to_add} new files"
-    if status.last_check != where["last_check"] and status.to_add >= int(where["minimum"]):
+    if status.last_check != locator["last_check"] and status.to_add >= int(locator["minimum"]):
         return status.as_job(JobState.SUCCEEDED, new_files)
     try:
         yield from compute_differences(connection_id, mask_secret)
@@ -103,6 +103,6 @@ def job_types(mask_secret: MaskSecret) -> dict[str, JobType]:
         ),
         "integration": JobType("integration", _get_integration_status),
         "difference": JobType(
-            "difference", lambda each, where: _get_new_files_status(each, where, mask_secret), fixed_interval=True
+            "difference", lambda each, locator: _get_new_files_status(each, locator, mask_secret), fixed_interval=True
         ),
     }

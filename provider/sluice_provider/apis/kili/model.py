@@ -124,5 +124,5 @@ class ConnectionStatus(NamedTuple):
     def counts(self) -> dict[str, int]:
         return {"assets": self.assets, "to_add": self.to_add, "to_remove": self.to_remove, "total": self.total}
 
-    def as_job(self, state: JobState, word: str, message: str = "", **counts: int) -> Job:
-        return Job(self.id, state, word, message, {**self.counts, **counts})
+    def as_job(self, state: JobState, service_status: str, message: str = "", **counts: int) -> Job:
+        return Job(self.id, state, service_status, message, {**self.counts, **counts})

@@ -17,7 +17,7 @@ from sluice_provider.errors import InvalidInput, JobFailed, NotFound, SafetyLimi
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, Found, Phase, Prepared, Unit
+from sluice_provider.jobs.spec import Found, Phase, Prepared, ReconcileResult, Unit
 
 ROUNDS = 3
 """Rounds after which remaining differences are an error."""
@@ -143,13 +143,13 @@ class SyncJob(KiliJobSpec):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         counts = work.counts
-        if phase.kind == "computation" and self._remove:
+        if phase.job_type == "computation" and self._remove:
             self._check_limit(counts["to_remove"], counts["assets"])
-        left = counts["expected"] - counts["applied"] if phase.kind == "application" else 0
+        left = counts["expected"] - counts["applied"] if phase.job_type == "application" else 0
         if left and phase.name in (_phase_name(ADD, ROUNDS), _phase_name(REMOVE, ROUNDS)):
             error = JobFailed(
                 f"Kili has not applied all differences of connection {work.jobs[0].id} after {ROUNDS} rounds "
-                f"({phase.where['type']}: {work}, {left} left). Clear this task to synchronize again"
+                f"({phase.locator['type']}: {work}, {left} left). Clear this task to synchronize again"
             )
             error.retryable = False
             raise error
@@ -262,7 +262,7 @@ class _ApplyDifferences(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.validate_differences(self._connection_id, self._type)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         """Polled as if it had been accepted: if it had no effect, the next round requests it again."""
         self._spec.log.warning(
             "Kili did not answer the request to %s; polling connection %s to see whether it has started",

@@ -18,7 +18,7 @@ from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, SubmitAnew, Unit, for_a_person
+from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, Resubmit, Unit, unknown_outcome
 
 
 class BatchOptions(NamedTuple):
@@ -47,7 +47,7 @@ class _SubmitBatchJob(Phase):
     """One request, which must not be repeated if its outcome is unknown."""
 
     def __init__(self, spec: BatchJob) -> None:
-        super().__init__(spec.kind, spec.kind)
+        super().__init__(spec.job_type, spec.job_type)
         self._spec = spec
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
@@ -56,7 +56,7 @@ class _SubmitBatchJob(Phase):
         self._spec.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
         return job_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         return self._spec.effect_of(intent)
         yield  # makes this a generator
 
@@ -64,11 +64,11 @@ class _SubmitBatchJob(Phase):
 class BatchJob(JobSpec):
     """What imports and exports share.
 
-    :cvar kind: the job type, and the name of the only phase
+    :cvar job_type: the job type, and the name of the only phase
     """
 
     service = "liquid_decisions"
-    kind: ClassVar[str]
+    job_type: ClassVar[str]
 
     def __init__(self, options: BatchOptions) -> None:
         self.options = options
@@ -77,7 +77,7 @@ class BatchJob(JobSpec):
         self.options.validate()
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase(self.kind).outcome else _SubmitBatchJob(self)
+        return None if record.phase(self.job_type).outcome else _SubmitBatchJob(self)
 
     def request(self, job_name: str) -> Flow[str]:
         """Submit the job, and return its id."""
@@ -87,14 +87,16 @@ class BatchJob(JobSpec):
         """The job's name with a unique suffix, by which a user can find the job."""
         return f"{self.options.job_name} [{intent.key[:10]}]"
 
-    def effect_of(self, intent: Intent) -> Effect:
+    def effect_of(self, intent: Intent) -> ReconcileResult:
         name = self.job_name_for(intent)
         if self.options.on_unknown_outcome == "resubmit":
-            return SubmitAnew(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
-        return for_a_person("Liquid Decisions", f"{self.kind} {name!r}", f"a job whose jobName is {name!r}", intent)
+            return Resubmit(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
+        return unknown_outcome(
+            "Liquid Decisions", f"{self.job_type} {name!r}", f"a job whose jobName is {name!r}", intent
+        )
 
     def manifest(self, record: JobRecord) -> JsonObject:
-        return job_result(self.service, record.phase(self.kind), item_type=self.options.item_type)
+        return job_result(self.service, record.phase(self.job_type), item_type=self.options.item_type)
 
 
 def job_result(service: str, phase: PhaseRecord, **arguments: str) -> JsonObject:
@@ -123,7 +125,7 @@ class ImportJob(BatchJob):
     :param fingerprint: of the file and the template
     """
 
-    kind = "import"
+    job_type = "import"
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class ExportJob(BatchJob):
         is to be downloaded
     """
 
-    kind = "export"
+    job_type = "export"
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Unit
 
 CANCEL = "cancel"
 
@@ -27,8 +27,8 @@ class _RequestCancellation(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.cancel_job(self._job_id)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return Repeat("a repeated cancellation has no further effect")
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return RepeatRequest("a repeated cancellation has no further effect")
         yield  # makes this a generator
 
 
@@ -52,7 +52,7 @@ class CancelJob(JobSpec):
         cancelled = job.state is JobState.CANCELLED
         if not cancelled:
             self.log.warning("Liquid Decisions' job had ended before it could be cancelled: %s", job)
-        return {"cancelled": cancelled, "status": job.word, "reason": job.message}
+        return {"cancelled": cancelled, "status": job.service_status, "reason": job.message}
         yield  # makes this a generator
 
     def manifest(self, record: JobRecord) -> JsonObject:

@@ -22,7 +22,7 @@ from sluice_provider.http.bodies import AtomicFile, FilePart, Multipart
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ def job_from_status(status: JobStatus) -> Job:
     return Job(
         id=str(raw["jobId"]),
         state=state,
-        word=word,
+        service_status=word,
         message=re.sub(LINK, _redact_link, str(raw.get("reason") or "")),
         counts={
             ours: number for name, ours in COUNT_FIELDS.items() if (number := _int_or_none(raw.get(name))) is not None
@@ -312,11 +312,11 @@ def _redact_link(link: re.Match[str]) -> str:
 # --- job types ------------------------------------------------------------------------------------------------------
 
 
-def _get_status(job_id: str, _where: Where) -> Flow[Job]:
+def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
     return job_from_status((yield from get_job(job_id)))
 
 
-def _cancel(job_id: str, _where: Where) -> Flow[None]:
+def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
     """Not an error if the job has already ended, or is not known any more."""
     try:
         yield from cancel_job(job_id)
