@@ -103,7 +103,7 @@ def _ours(name, remote, token):
 
 @pytest.mark.parametrize("face", ["worker", "triggerer"])
 @pytest.mark.parametrize("operation", CALLS)
-def test_ours_is_theirs(both, operation, face):
+def test_requests_equal_botocores(both, operation, face):
     """Request by request."""
     names, theirs, ours = both
     assert len(theirs) == len(ours[face]) == len(names) == 11
@@ -111,7 +111,7 @@ def test_ours_is_theirs(both, operation, face):
     assert mine == [request for name, request in zip(names, theirs, strict=True) if name == operation]
 
 
-def test_the_token_arrives(both):
+def test_the_client_token_is_sent(both):
     """Page two is asked for with the token as it was given, in both."""
     _, theirs, ours = both
     for requests in (theirs, *ours.values()):

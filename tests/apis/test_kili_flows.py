@@ -87,7 +87,7 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
     assert [each["id"] for each in by_integration] == [ids["connection_id"]]
 
 
-def test_connections_of_nothing():
+def test_listing_connections_requires_a_filter():
     """Neither project nor integration is a mistake."""
     assert isinstance(run_flow(kili.list_connections()).error, InvalidInput)
 
@@ -121,7 +121,7 @@ def test_differences(run, ids, sluice_sandbox):
         run(kili.validate_differences(me, "BOTH"))
 
 
-def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
+def test_activity_of_a_connection(run, ids, sluice_sandbox):
     """Checking, then applying, each some time after the asking."""
     sluice_sandbox.settings(job_seconds=100, busy_flag_delay=10)
     me = ids["connection_id"]
@@ -147,7 +147,7 @@ def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_an_unknown_field_is_understood_whatever_the_status(status):
+def test_an_unknown_field_is_recognised_with_any_status(status):
     """Also where there is no code that calls the query invalid."""
     unknown = response(status, {"errors": [{"message": 'Cannot query field "lastCheck"', "extensions": {}}]})
     good = response(200, {"data": {"data": {"id": "c", "lastCheck": "then"}}})
@@ -241,7 +241,7 @@ def test_an_azure_container_is_filtered(run, azure, filters, names, sluice_sandb
     ],
     ids=str,
 )
-def test_an_azure_container_that_says_no(run, azure, fault, error, sluice_sandbox):
+def test_azure_errors(run, azure, fault, error, sluice_sandbox):
     """A typed error without the token, in its words, its context or its pickle."""
     import pickle
 
@@ -255,7 +255,7 @@ def test_an_azure_container_that_says_no(run, azure, fault, error, sluice_sandbo
     assert "computeDifferences" not in str(sluice_sandbox.requests())
 
 
-def test_no_token_is_seen_anywhere(run, azure, caplog, sluice_sandbox):
+def test_the_token_is_never_logged(run, azure, caplog, sluice_sandbox):
     """Azure's client logs addresses when it is told to; what is masked by then leaves nothing of the token."""
     caplog.set_level("DEBUG")
     masked = []

@@ -76,7 +76,7 @@ def test_formats(file, suffix, compression):
         assert [record for _, record in source] == RECORDS
 
 
-def test_no_format_is_forgotten():
+def test_every_format_is_tested():
     """Whoever adds one is reminded; Parquet has tests of its own, and zstd needs a library."""
     assert set(TEXTS) | {".parquet"} == set(READERS)
     assert set(COMPRESS) | {".zst"} == {"", *COMPRESSIONS}
@@ -95,7 +95,7 @@ def test_parquet(file):
         assert list(FileSource(path)) == [("row 1", {"symbol": "H", "number": 1}), ("row 2", {"symbol": "He"})]
 
 
-def test_parquet_in_pieces(file, monkeypatch):
+def test_parquet_in_batches(file, monkeypatch):
     """A few rows at a time, all of them in the end."""
     monkeypatch.setattr("sluice_provider.sources.parquet.ROWS", 7)
     path = file("a.parquet", parquet({"n": list(range(100))}))
@@ -114,7 +114,7 @@ def test_parquet_without_its_library(file, monkeypatch):
 # --- a name that lies, and damage
 
 
-def test_names_that_lie(file):
+def test_content_that_does_not_match_the_extension(file):
     """Parquet that is text, text that is Parquet, JSON Lines in .json, JSON in .jsonl."""
     assert "the Parquet file is not readable" in refused(file("a.parquet", TEXTS[".csv"]))
     assert "the Parquet file is not readable" in refused(file("empty.parquet", b""))
@@ -130,7 +130,7 @@ NOISE = ("a,b\n" + "".join(f"{random.Random(n).random()},2\n" for n in range(300
 
 
 @pytest.mark.parametrize("compression", [".gz", ".bz2", ".xz"])
-def test_damaged_compression(file, compression):
+def test_corrupt_compressed_files(file, compression):
     """Cut short, garbled in the middle, or not compressed at all: said once, and not tried again."""
     whole = COMPRESS[compression](NOISE)
     middle = len(whole) // 2
@@ -140,7 +140,7 @@ def test_damaged_compression(file, compression):
     assert refused(file(f"garbled.csv{compression}", garbled))
 
 
-def test_damaged_parquet(file):
+def test_corrupt_parquet(file):
     """In its footer, and in a page that is only read later."""
     content = parquet({"n": list(range(5000)), "s": [str(n) for n in range(5000)]}, compression="snappy")
     assert "the Parquet file is not readable" in refused(file("cut.parquet", content[:-100]))
@@ -148,7 +148,7 @@ def test_damaged_parquet(file):
     assert refused(file("garbled.parquet", garbled))
 
 
-def test_parquet_with_what_python_cannot_hold(file):
+def test_parquet_values_that_python_cannot_represent(file):
     """Nanoseconds without pandas."""
     if importlib.util.find_spec("pandas"):
         pytest.skip("pandas is installed")
@@ -165,7 +165,7 @@ def test_a_missing_file(tmp_path):
     assert refused(f"{tmp_path}/nobody.csv") == "no such file, or it is not accessible from this worker"
 
 
-def test_what_cannot_be_read(file, tmp_path):
+def test_unreadable_files(file, tmp_path):
     """A folder, and a file that is used as one."""
     (tmp_path / "folder.csv").mkdir()
     assert refused(f"{tmp_path}/folder.csv") == "cannot be read (IsADirectoryError)"
@@ -173,7 +173,7 @@ def test_what_cannot_be_read(file, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_what_may_not_be_read(file):
+def test_files_without_permission(file):
     """Permissions."""
     path = file("a.csv", "a\n")
     Path(path).chmod(0)
@@ -181,7 +181,7 @@ def test_what_may_not_be_read(file):
 
 
 @pytest.mark.parametrize("name", ["a", "csv", ".csv", "a.txt", "a.gz", "a.csv.zip", "https://h/a?x.csv", "a.xlsx"])
-def test_names_that_say_nothing(name):
+def test_unsupported_extensions(name):
     """Refused before the file is opened, with all that is known."""
     with pytest.raises(
         InvalidInput, match=r"has (no|the unsupported) file extension.*; supported are \.csv, .*compressed \(\.gz"
@@ -190,7 +190,7 @@ def test_names_that_say_nothing(name):
 
 
 @pytest.mark.parametrize("path", ["nobody://bucket/a.csv", "https://user:pw@h.invalid/a.csv?X-Signature=canary"])
-def test_a_place_nobody_here_knows(path):
+def test_unsupported_storage(path):
     """Says so, without what the URL keeps in its query."""
     if path.startswith("https") and importlib.util.find_spec("aiohttp"):
         pytest.skip("this place is known")
@@ -210,7 +210,7 @@ def test_a_place_nobody_here_knows(path):
         ("https://u:pw@h:81/a.csv?sig=s#f", "https://h:81/a.csv"),
     ],
 )
-def test_names_hold_no_secrets(path, name):
+def test_names_contain_no_secrets(path, name):
     """A presigned URL keeps its signature in the query, some keep a password in front."""
     assert redact_url(path) == name
     assert FileSource(path.replace("a?b#c", "abc")).name == name.replace("a?b#c", "abc")
@@ -234,7 +234,7 @@ def test_paths(given):
     assert open_source(given).path == "a.csv"
 
 
-def test_airflows_own_paths(file):
+def test_object_storage_paths(file):
     """As an upstream task may return one, with its connection."""
     from airflow.sdk import ObjectStoragePath
 
@@ -259,14 +259,14 @@ def test_airflows_own_paths(file):
     ],
     ids=str,
 )
-def test_what_is_no_source(given, words):
+def test_invalid_sources(given, words):
     """Each with the way out."""
     with pytest.raises(InvalidInput, match=words):
         open_source(given)
 
 
 @pytest.mark.parametrize("record", [None, 7, "text", ["a"]])
-def test_what_is_no_record(record):
+def test_invalid_records(record):
     """Named by its number."""
     with pytest.raises(InvalidInput, match=f"record 2 is a {type(record).__name__}; every record must be a dict"):
         list(open_source([{}, record]))

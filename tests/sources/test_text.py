@@ -57,7 +57,7 @@ def test_tsv():
         b"a,b\n\n1,2\n\n\n",
     ],
 )
-def test_ways_to_write_the_same(content):
+def test_line_endings_and_encodings(content):
     """Byte order mark, line ends, quotes, blank lines, blanks around names."""
     assert [record for _, record in read(read_csv, content)] == [{"a": "1", "b": "2"}]
 
@@ -102,7 +102,7 @@ def test_broken_csv(content, words):
     assert words in refused(read_csv, content)
 
 
-def test_a_missing_quote_does_not_eat_the_file(monkeypatch):
+def test_a_missing_quote_is_detected_early(monkeypatch):
     """A cell that goes on for ever is refused before it fills the memory."""
     monkeypatch.setattr(text, "MAX_RECORD_CHARS", 100_000)
     assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.MAX_RECORD_CHARS + 1))
@@ -148,7 +148,7 @@ def test_json(indent, encoding):
     assert [record for _, record in read(read_json, content)] == RECORDS
 
 
-def test_json_knows_its_lines():
+def test_line_numbers_of_json():
     """The line on which a record begins."""
     places = [place for place, _ in read(read_json, '[\n{"a":\n1},\n\n{"b": 2}, {"c": "x\\ny"},\n{}]')]
     assert places == ["line 2", "line 5", "line 5", "line 6"]
@@ -250,7 +250,7 @@ def test_a_record_larger_than_a_block():
     assert [record for _, record in read(read_json, json.dumps([big, big]))] == [big, big]
 
 
-def test_a_list_that_is_no_list(monkeypatch):
+def test_an_unterminated_list(monkeypatch):
     """A bracket that is never closed is given up before it fills the memory."""
     monkeypatch.setattr(text, "MAX_RECORD_CHARS", 100_000)
     stream = io.BufferedReader(Endless(b'[{"a": [', b"1, " * 1000, b"]", 10**9))
