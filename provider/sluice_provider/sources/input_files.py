@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.output_files import HashingWriter
-from sluice_provider.sources.storage import LOCAL, cannot_be_read, redact_url, storage_path
+from sluice_provider.sources.storage import LOCAL, MISSING_SOURCE, cannot_be_read, redact_url, storage_path
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -33,6 +33,8 @@ class InputFile:
     def __init__(self, path: Any, argument: str) -> None:
         if (not isinstance(path, (str, PathLike)) and not hasattr(path, "fs")) or not str(path).strip():
             raise InvalidInput(f"{argument} must be the path or URL of a file, not {path!r}")
+        if path == "None":
+            raise InvalidInput(f"{argument} is the string 'None'{MISSING_SOURCE}")
         self._path = str(path).strip()
         self._argument = argument
         self.name = redact_url(self._path)

@@ -18,13 +18,10 @@ from urllib.parse import urlsplit
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
-from sluice_provider.sources.storage import cannot_be_read, redact_url, unsupported_storage
+from sluice_provider.sources.storage import MISSING_SOURCE, cannot_be_read, redact_url, unsupported_storage
 
 LocatedRecord = tuple[str, Mapping[str, Any]]
 """The position of a record, and the record."""
-
-
-MISSING_SOURCE = ": the XCom, parameter or variable that it is taken from does not exist"
 
 
 class Source(Protocol):

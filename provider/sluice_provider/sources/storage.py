@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 LOCAL = ("", "file", "local")
 """Protocols of paths on this machine."""
+MISSING_SOURCE = ": the XCom, parameter or variable that it is taken from does not exist"
+"""Why a path is None, or the string 'None', which is how a template renders None."""
 
 
 def redact_url(path: str) -> str:
