@@ -29,7 +29,7 @@ from sluice_provider.hooks.finspace import FinSpaceHook
 from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
 
-FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
+BLOCKING_AND_AWAITING = pytest.mark.parametrize("name", ["worker", "triggerer"])
 ENVIRONMENT = "sluicesandbox4kdbx2026"
 CANARY = "canary-of-a-secret-key"
 
@@ -75,7 +75,7 @@ async def _awake(_seconds):
 # --- getting in
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_the_connection(connect, sluice_sandbox, name):
     """Credentials, region and endpoint come from the connection."""
     [environment] = ask(name)
@@ -148,7 +148,7 @@ def test_a_job_has_its_own_region():
     assert (hook.conn_id, hook.region_name) == ("aws_default", "eu-west-2")
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_without_a_connection_the_machines_credentials_are_used(sluice_sandbox, monkeypatch, name):
     """As in all of Airflow's AWS operators: its credentials, its region, AWS's address."""
     keys = sluice_sandbox.state()["credentials"]["finspace"]
@@ -200,7 +200,7 @@ def assume(connect, sluice_sandbox):
     return hook
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_a_role_is_assumed_once(assume, sluice_sandbox, name):
     """Its credentials are used for request after request."""
     with serve(sts(session(sluice_sandbox))) as sts_server:
@@ -211,7 +211,7 @@ def test_a_role_is_assumed_once(assume, sluice_sandbox, name):
     assert len(sluice_sandbox.requests()) == 4
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, name):
     """A long job outlives a session: the next request is signed with new credentials."""
     with serve(sts(session(sluice_sandbox, seconds=2), session(sluice_sandbox))) as sts_server:
@@ -221,7 +221,7 @@ def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, n
         assert len(sts_server.seen) >= 2
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
@@ -238,7 +238,7 @@ def test_sts_rejects_the_request(assume, sluice_sandbox, name, status, code, kin
     assert sluice_sandbox.requests() == []
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_sts_is_unreachable(assume, name):
     """A transient error, and nothing was sent."""
     with serve(sts(Answer())) as sts_server:
@@ -248,7 +248,7 @@ def test_sts_is_unreachable(assume, name):
     assert error.value.maybe_applied is False
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_new_credentials_on_the_machine_are_used(connect, sluice_sandbox, monkeypatch, name):
     """A hook reads the machine's credentials file again from time to time."""
     now, keys = [0.0], sluice_sandbox.state()["credentials"]["finspace"]
@@ -273,7 +273,7 @@ def test_new_credentials_on_the_machine_are_used(connect, sluice_sandbox, monkey
 # --- what is wrong
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_no_credentials_at_all(connect, name):
     """The error names the connection and where credentials were searched."""
     connect(login=None, password=None)
@@ -305,7 +305,7 @@ def test_without_the_amazon_provider(connect, monkeypatch):
         ask("worker")
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_no_secret_is_shown(connect, caplog, monkeypatch, name):
     """Neither in errors nor in logs nor in what the hook shows of itself; and all of them are masked, since botocore
     writes the session token that it signs into its own log, at DEBUG."""
