@@ -24,7 +24,7 @@ def test_status_fault(kal, sluice_sandbox):
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == 1
 
 
-def test_a_text_body_stays_as_it_is(kal, sluice_sandbox):
+def test_a_fault_with_a_text_body(kal, sluice_sandbox):
     """Also one that pretends to be something else, with the headers it says."""
     fault = {"status": 200, "body": "<html>", "headers": {"content-type": "text/html"}}
     sluice_sandbox.faults([fault])
@@ -43,7 +43,7 @@ def test_drop_fault(kal, sluice_sandbox, drop, landed, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
+def test_a_truncated_response(kal, sluice_sandbox, capfd):
     """The work is done, and half of the answer arrives: a whole one cannot be mistaken for it."""
     path = f"files/{sluice_sandbox.state()['kaleidoscope']['ids']['file_id']}"
     content = kal.get(path).content
@@ -58,7 +58,7 @@ def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_drop_leaves_other_connections_alone(kal, sluice_sandbox):
+def test_a_dropped_connection_does_not_affect_others(kal, sluice_sandbox):
     """Only the connection of that request is closed."""
     sluice_sandbox.faults([{"path": "programs", "drop": "before"}])
     with pytest.raises(httpx.TransportError), httpx.Client() as other:
@@ -79,7 +79,7 @@ def test_delay_fault(kal, sluice_sandbox):
     assert sluice_sandbox.requests()[-1]["fault"] == "delay 20"
 
 
-def test_a_short_delay_is_only_late(kal, sluice_sandbox):
+def test_a_short_delay(kal, sluice_sandbox):
     """With a status, that status comes late."""
     sluice_sandbox.faults([{"path": "programs", "delay": 0.01}, {"path": "programs", "delay": 0.01, "status": 500}])
     assert _statuses(kal, 3) == [200, 500, 200]
@@ -96,7 +96,7 @@ def test_skip_and_order(kal, sluice_sandbox):
     assert _statuses(kal, 5) == [200, 502, 500, 200, 200]
 
 
-def test_a_fault_is_for_its_method_and_path(kal, sluice_sandbox):
+def test_a_fault_matches_method_and_path(kal, sluice_sandbox):
     """Others are not touched; pending ones can be seen, and an empty list clears."""
     wanted = {"method": "POST", "path": "^/kaleidoscope/programs$", "status": 500}
     sluice_sandbox.faults([wanted])
@@ -130,7 +130,7 @@ def test_a_fault_is_for_its_method_and_path(kal, sluice_sandbox):
         [{"status": 500, "surprise": 1}],
     ],
 )
-def test_wrong_faults(sluice_sandbox, wrong):
+def test_invalid_faults(sluice_sandbox, wrong):
     """Each is a 400 with a reason, and what was pending stays."""
     sluice_sandbox.faults([{"status": 500}])
     answer = httpx.post(f"{sluice_sandbox.url}/control/faults", json=wrong)
@@ -153,7 +153,7 @@ def test_wrong_faults(sluice_sandbox, wrong):
         {"x": 1},
     ],
 )
-def test_wrong_settings(sluice_sandbox, wrong):
+def test_invalid_settings(sluice_sandbox, wrong):
     """None of the changes is made if one is wrong."""
     changes = {"job_seconds": 77, **wrong} if isinstance(wrong, dict) else wrong
     answer = httpx.post(f"{sluice_sandbox.url}/control/settings", json=changes)
@@ -161,18 +161,18 @@ def test_wrong_settings(sluice_sandbox, wrong):
     assert httpx.get(f"{sluice_sandbox.url}/control/settings").json()["job_seconds"] == 3
 
 
-def test_an_unknown_setting_is_told_which_there_are(sluice_sandbox):
+def test_an_unknown_setting(sluice_sandbox):
     """The fixture passes the reason on."""
     with pytest.raises(ValueError, match=r"unknown setting 'jobseconds'.*job_seconds"):
         sluice_sandbox.settings(jobseconds=1)
 
 
-def test_broken_json_is_refused(sluice_sandbox):
+def test_invalid_json_is_rejected(sluice_sandbox):
     """With a reason, not a traceback."""
     assert httpx.post(f"{sluice_sandbox.url}/control/settings", content=b"{").status_code == 400
 
 
-def test_the_clock_adds_up(sluice_sandbox):
+def test_clock_advances_add_up(sluice_sandbox):
     """Each clock_advance moves it on; a reset sets it right again."""
     before = sluice_sandbox.state()["clock"]["now"]
     sluice_sandbox.advance(1000)
@@ -194,7 +194,7 @@ def test_rate_limit(kal, sluice_sandbox):
     assert _statuses(kal, 1) == [200]
 
 
-def test_requests_are_written_down(kal, sluice_sandbox):
+def test_requests_are_logged(kal, sluice_sandbox):
     """Oldest first, with body and status; the control interface is left out, and clearing empties."""
     kal.push({"symbol": "H"})
     kal.get("imports", page=1)
@@ -208,7 +208,7 @@ def test_requests_are_written_down(kal, sluice_sandbox):
     assert sluice_sandbox.requests() == []
 
 
-def test_secrets_are_cut(kal, sluice_sandbox):
+def test_secrets_are_masked(kal, sluice_sandbox):
     """Nowhere in what the sandbox shows is a secret that was sent, in header, form, query or JSON."""
     headers = dict.fromkeys(
         ("Authorization", "X-Kal-Authorization", "Cookie", "X-Api-Key", "X-Amz-Security-Token"), CANARY
@@ -227,7 +227,7 @@ def test_secrets_are_cut(kal, sluice_sandbox):
     assert seen[2]["json"] is None
 
 
-def test_state_can_leave_records_out(kal, sluice_sandbox):
+def test_state_without_records(kal, sluice_sandbox):
     """Their number stays."""
     kal.result({"symbol": "H"})
     state = sluice_sandbox.state(records=False)["kaleidoscope"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.signed import Client
+from tests.sandbox.sigv4_client import Client
 
 BUCKET = "s3://sluice-market-data/hdb"
 DAY = {"changeType": "PUT", "s3Path": f"{BUCKET}/2026.03.02/", "dbPath": "/2026.03.02/"}
@@ -55,7 +55,7 @@ def test_a_changeset_runs(fin, sluice_sandbox, word):
     assert 1e9 < ended["createdTimestamp"] < 1e10
 
 
-def test_changes_are_made_in_order(fin, sluice_sandbox):
+def test_changes_are_applied_in_order(fin, sluice_sandbox):
     """What is deleted after it was put is gone; what is put after it was deleted is there."""
     fin.done(DAY, SYM, GONE, token="a")
     assert list(tree(sluice_sandbox)) == ["/sym"]
@@ -63,7 +63,7 @@ def test_changes_are_made_in_order(fin, sluice_sandbox):
     assert "/2026.03.02/trade/price" in tree(sluice_sandbox)
 
 
-def test_the_tree_is_real(fin, sluice_sandbox):
+def test_databases_are_folders_on_disk(fin, sluice_sandbox):
     """A person can look at it."""
     fin.done(DAY, SYM)
     folder = Path(sluice_sandbox.state()["finspace"]["folder"])
@@ -96,7 +96,7 @@ def test_wildcards(fin, sluice_sandbox):
         (f"{BUCKET}/sym", {"fail_changesets": 1, "changeset_error_type": "Cancelled"}, "Cancelled"),
     ],
 )
-def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
+def test_a_failed_changeset_changes_nothing(fin, sluice_sandbox, path, settings, kind):
     """With the service's sentence, and nothing of it is done."""
     sluice_sandbox.settings(**settings)
     ended = fin.done(DAY, {**SYM, "s3Path": path})
@@ -105,7 +105,7 @@ def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
     assert tree(sluice_sandbox) == {}
 
 
-def test_a_file_is_no_folder(fin, sluice_sandbox):
+def test_a_file_used_as_a_folder(fin, sluice_sandbox):
     """What is put into a file fails, and the database is as it was."""
     fin.done(SYM, token="a")
     ended = fin.done({**SYM, "dbPath": "/sym/"}, token="b")
@@ -113,7 +113,7 @@ def test_a_file_is_no_folder(fin, sluice_sandbox):
     assert list(tree(sluice_sandbox)) == ["/sym"]
 
 
-def test_a_changeset_may_be_late(fin, sluice_sandbox):
+def test_a_new_changeset_is_not_found_at_first(fin, sluice_sandbox):
     """A replica lags: the first looks find nothing."""
     sluice_sandbox.settings(changeset_not_found_polls=2)
     changeset_id = fin.change(SYM).json()["changesetId"]
@@ -137,7 +137,7 @@ def test_reset(fin, sluice_sandbox):
 # --- tokens and limits
 
 
-def test_a_client_token_is_known_again_for_ten_minutes(fin, sluice_sandbox):
+def test_a_client_token_is_idempotent_for_ten_minutes(fin, sluice_sandbox):
     """The same request gives the same changeset; another request with it is refused; later it is forgotten."""
     first = fin.change(SYM).json()["changesetId"]
     sluice_sandbox.advance(590)
@@ -149,7 +149,7 @@ def test_a_client_token_is_known_again_for_ten_minutes(fin, sluice_sandbox):
     assert fin.change(SYM).json()["changesetId"] != first
 
 
-def test_ten_changesets_at_a_time(fin, sluice_sandbox):
+def test_quota_of_running_changesets(fin, sluice_sandbox):
     """The quota of an environment; a repeated request takes no more of it."""
     sluice_sandbox.settings(job_seconds=10)
     assert [fin.change(SYM, token=f"t{number}").status_code for number in range(10)] == [200] * 10
@@ -194,7 +194,7 @@ def test_databases(fin):
     ],
     ids=repr,
 )
-def test_wrong_changesets(fin, wrong):
+def test_invalid_changesets(fin, wrong):
     """400 with AWS's own type."""
     content = {"changeRequests": [SYM], "clientToken": "t", **wrong}
     answer = fin.post(f"{fin.base}/markets/changesets", **content)
@@ -214,7 +214,7 @@ def test_wrong_changesets(fin, wrong):
     ],
     ids=repr,
 )
-def test_wrong_databases(fin, wrong):
+def test_invalid_databases(fin, wrong):
     """400 likewise."""
     content = {"databaseName": "ticks", "clientToken": "t", **wrong}
     assert refusal(fin.post(fin.base, **content)) == (400, "ValidationException")
@@ -234,12 +234,12 @@ def test_wrong_databases(fin, wrong):
         ("{base}?nextToken=x", 400, "ValidationException"),
     ],
 )
-def test_wrong_questions(fin, path, status, kind):
+def test_invalid_reads(fin, path, status, kind):
     """Each with its type."""
     assert refusal(fin.get(path.format(base=fin.base))) == (status, kind)
 
 
-def test_paths_that_are_none(fin):
+def test_unknown_paths(fin):
     """404, as AWS says it."""
     answer = fin.get("kx/nothing")
     assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (404, "UnknownOperationException")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, verify
-from tests.sandbox.signed import sign
+from tests.sandbox.sigv4_client import sign
 
 KEY = Key("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 AT = datetime(2015, 8, 30, 12, 36, tzinfo=timezone.utc).timestamp()
@@ -60,7 +60,7 @@ def test_the_published_example():
         ({}, AT + 299, None),
     ],
 )
-def test_anything_else_is_refused(changes, now, kind):
+def test_invalid_signatures(changes, now, kind):
     """Whatever was changed after signing, and whatever is too old or too early."""
     assert error_type_of(example(**changes), now) == kind
 
@@ -97,7 +97,7 @@ def test_wrong_keys(sluice_sandbox, keys, kind):
     assert told(sign(sluice_sandbox, **keys)) == (403, kind)
 
 
-def test_a_skewed_clock(sluice_sandbox):
+def test_clock_skew(sluice_sandbox):
     """The client's is wrong, or the remote's: five minutes are the limit, in real time whatever a test's clock says."""
     sluice_sandbox.advance(100_000)
     assert told(sign(sluice_sandbox)) == (200, None)
@@ -123,7 +123,7 @@ def test_a_query_is_decoded_as_the_service_does(sluice_sandbox):
     assert told(plus) == (403, "InvalidSignatureException")
 
 
-def test_a_session_ends(sluice_sandbox):
+def test_a_session_token_expires(sluice_sandbox):
     """A session token is good as long as `token_lifetime` says."""
     session = sluice_sandbox.state()["finspace"]["session"]
     keys = {**session, "token": f"{session['token']}{int(time.time())}"}
@@ -132,7 +132,7 @@ def test_a_session_ends(sluice_sandbox):
     assert told(sign(sluice_sandbox, **keys)) == (403, "ExpiredTokenException")
 
 
-def test_the_log_of_requests_shows_no_signature(sluice_sandbox):
+def test_signatures_are_masked_in_the_request_log(sluice_sandbox):
     """Authorization and session tokens are cut, client tokens are not secret."""
     session = sluice_sandbox.state()["finspace"]["session"]
     told(sign(sluice_sandbox, **{**session, "token": f"{session['token']}{int(time.time())}"}))

@@ -33,7 +33,7 @@ def told(sluice_sandbox):
     return json.loads(done.stdout.split("told:")[1])
 
 
-def test_a_whole_session(told, sluice_sandbox):
+def test_vendor_client_session(told, sluice_sandbox):
     """Environments, databases and changesets, made, looked at, listed in pages; refusals are boto3's own errors."""
     assert told["environment"] == "CREATED"
     assert [arn.rpartition("/")[2] for arn in told["made"]] == ["db0", "db1", "db2"]

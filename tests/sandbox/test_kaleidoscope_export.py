@@ -45,7 +45,7 @@ class World:
         return [row["symbol"] for row in self.rows(**params)]
 
 
-def test_an_export(world):
+def test_export(world):
     """Key first, then the fields that have a value; as an attachment of the name that was asked for."""
     answer = world.answer(filename="my elements.csv")
     assert answer.headers["content-type"] == "text/csv"
@@ -58,7 +58,7 @@ def test_an_export(world):
     ]
 
 
-def test_another_entity(world):
+def test_export_of_another_entity(world):
     """Its own records and key only."""
     assert world.answer(entity_slice_id=world.ids["entity_slices"]["Compound"]).text == "name\r\nAspirin\r\n"
     assert world.answer(entity_slice_id=world.ids["entity_slices"]["Sample"]).text == "id\r\n"
@@ -72,7 +72,7 @@ def test_columns(world):
     assert world.answer(view_field_ids=named).text.splitlines()[:2] == ["symbol,density,atomic_number", "H,,1"]
 
 
-def test_which_records(world):
+def test_record_selection(world):
     """Of an operation, and by a text in the name."""
     assert world.symbols(operation_id=world.ids["operation_id"]) == ["U"]
     assert world.symbols(search_text="h") == ["H", "He"]
@@ -133,13 +133,13 @@ def test_sorts(world):
         ({"entity_field_filters": '{"field_id": "other"}'}, 404),
     ],
 )
-def test_what_is_refused(world, params, status):
+def test_invalid_parameters(world, params, status):
     """With the reason."""
     answer = world.answer(**params)
     assert (answer.status_code, bool(answer.json()["message"])) == (status, True)
 
 
-def test_a_filter_that_is_not_pretended(world):
+def test_an_unsupported_filter(world):
     """Is not passed over: it says which are."""
     one = {"field_id": world.fields["name"], "filter_type": "is_last_week"}
     answer = world.answer(view_field_filters=json.dumps(one))
@@ -147,7 +147,7 @@ def test_a_filter_that_is_not_pretended(world):
     assert "is_set" in answer.json()["message"]
 
 
-def test_many_records(world):
+def test_export_of_many_records(world):
     """More than fit into one part of the answer; each once, in the order in which they came."""
     world.kal.push(*({"id": f"S{number}"} for number in range(1234)), keys=("id",))
     rows = world.rows(entity_slice_id=world.ids["entity_slices"]["Sample"])

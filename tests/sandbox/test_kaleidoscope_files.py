@@ -34,7 +34,7 @@ def _told(answer):
     return answer.status_code, answer.json()["code"]
 
 
-def test_there_is_a_file_from_the_start(kal, ids, sluice_sandbox):
+def test_the_sample_file(kal, ids, sluice_sandbox):
     """By both of its paths."""
     paths = f"files/{ids['file_id']}", f"activities/{ids['operation_id']}/file/{ids['file_id']}"
     first, second = (kal.get(path) for path in paths)
@@ -53,20 +53,20 @@ def test_there_is_a_file_from_the_start(kal, ids, sluice_sandbox):
         ("a", "application/octet-stream"),
     ],
 )
-def test_the_content_type_is_bare(kal, sluice_sandbox, name, content_type):
+def test_content_type_has_no_charset(kal, sluice_sandbox, name, content_type):
     """Old clients compare it whole."""
     file_id = sluice_sandbox.register_file(name, "x")["file_id"]
     assert kal.get(f"files/{file_id}").headers["content-type"] == content_type
 
 
-def test_the_name_is_told(kal, sluice_sandbox):
+def test_content_disposition_has_the_file_name(kal, sluice_sandbox):
     """For everybody in ASCII, and as it is; no name can break the header, or lead elsewhere."""
     file_id = sluice_sandbox.register_file('..\\a/ü"\n.csv', "x")["file_id"]
     told = kal.get(f"files/{file_id}").headers["content-disposition"]
     assert told == "attachment; filename=\"___.csv\"; filename*=UTF-8''%C3%BC%22%0A.csv"
 
 
-def test_what_is_not_there(kal, ids):
+def test_unknown_files(kal, ids):
     """Neither the file nor the activity; and nothing without a token."""
     for path in (
         "files/other",
@@ -77,7 +77,7 @@ def test_what_is_not_there(kal, ids):
     assert kal.http.get(f"files/{ids['file_id']}").status_code == 401
 
 
-def test_a_link_lets_anybody_in_who_has_it_whole(kal, ids):
+def test_download_link_needs_its_signature(kal, ids):
     """But nobody else."""
     for query in ("", "?signature=", "?signature=x"):
         assert kal.http.get(f"download/{ids['file_id']}{query}").status_code == 403
@@ -85,7 +85,7 @@ def test_a_link_lets_anybody_in_who_has_it_whole(kal, ids):
 
 
 @pytest.mark.parametrize("content_type", ["application/json", 'multipart/form-data; boundary="x1y"'])
-def test_an_upload_into_the_property(kal, ids, sluice_sandbox, content_type):
+def test_upload_to_the_property(kal, ids, sluice_sandbox, content_type):
     """With kalbio's header over a multipart body, and with the right one; byte for byte; registered by nobody yet."""
     part = ("file", "x.sdf", "chemical/x-mdl-sdfile", CONTENT)
     answer = _upload(kal, f"properties/{ids['property_id']}/file", part, content_type=content_type)
@@ -99,13 +99,13 @@ def test_an_upload_into_the_property(kal, ids, sluice_sandbox, content_type):
     assert kal.post(f"operations/{ids['operation_id']}/register/{told['file_id']}", {}).status_code == 200
 
 
-def test_an_upload_may_be_large(kal, ids):
+def test_large_upload(kal, ids):
     """The limit of other bodies is not its."""
     part = ("file", "x.csv", "text/csv", b"x" * 3_000_000)
     assert _upload(kal, f"properties/{ids['property_id']}/file", part).status_code == 200
 
 
-def test_an_upload_into_a_record(kal, ids, sluice_sandbox):
+def test_upload_to_a_record(kal, ids, sluice_sandbox):
     """In the field that the other part says."""
     kal.push({"name": "A"}, keys=("name",))
     (record,) = sluice_sandbox.state()["kaleidoscope"]["records"]
@@ -129,7 +129,7 @@ def test_an_upload_into_a_record(kal, ids, sluice_sandbox):
         ([("file", "x", "", b""), ("body", "", "", b'{"field_id": "x"}')], (404, "NOT_FOUND")),
     ],
 )
-def test_uploads_into_a_record_that_are_refused(kal, sluice_sandbox, parts, expected):
+def test_invalid_uploads_to_a_record(kal, sluice_sandbox, parts, expected):
     """Without a file, or without the right words beside it."""
     kal.push({"name": "A"}, keys=("name",))
     (record,) = sluice_sandbox.state()["kaleidoscope"]["records"]
@@ -145,12 +145,12 @@ def test_uploads_into_a_record_that_are_refused(kal, sluice_sandbox, parts, expe
         (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhalf', (400, "FST_ERR_VALIDATION")),
     ],
 )
-def test_bodies_that_are_no_upload(kal, ids, body, expected):
+def test_invalid_upload_bodies(kal, ids, body, expected):
     """Or are broken off."""
     assert _told(_upload(kal, f"properties/{ids['property_id']}/file", body=body)) == expected
 
 
-def test_uploads_into_nothing(kal):
+def test_uploads_to_unknown_targets(kal):
     """404."""
     for path in ("properties/other/file", "records/other/values/file"):
         assert _told(_upload(kal, path, ("file", "x", "", b""))) == (404, "NOT_FOUND")

@@ -11,7 +11,7 @@ def _counts(found):
     return tuple(found["import_result"][f"records_{what}"] for what in ("created", "updated", "skipped"))
 
 
-def test_an_import_takes_its_time(kal, sluice_sandbox):
+def test_import_runs_for_job_seconds(kal, sluice_sandbox):
     """Created, in progress, completed, all on the sandbox's clock; the rows land at the end."""
     sluice_sandbox.settings(job_seconds=100)
     import_id = kal.push(HYDROGEN).json()["import_id"]
@@ -32,7 +32,7 @@ def test_an_import_takes_its_time(kal, sluice_sandbox):
     assert found["error_message"] is None
 
 
-def test_looking_can_move_the_clock(kal, sluice_sandbox):
+def test_polling_advances_the_clock(kal, sluice_sandbox):
     """So that a waiting client is done after a few looks and nobody sleeps."""
     sluice_sandbox.settings(job_seconds=100, advance_per_poll=40, running_import_status="running")
     import_id = kal.push(HYDROGEN).json()["import_id"]
@@ -40,7 +40,7 @@ def test_looking_can_move_the_clock(kal, sluice_sandbox):
     assert looks == ["running", "running", "completed"]
 
 
-def test_records_are_kept_by_key(kal, sluice_sandbox):
+def test_records_are_stored_by_key(kal, sluice_sandbox):
     """New, changed and unchanged rows are created, updated and skipped; other members stay."""
     assert _counts(kal.result(HYDROGEN, {"symbol": "He"})) == (2, 0, 0)
     assert _counts(kal.result(HYDROGEN, {"symbol": "He", "name": "Helium"}, {"symbol": "Li"})) == (1, 1, 1)
@@ -59,7 +59,7 @@ def test_keys_of_several_fields(kal, sluice_sandbox):
     assert sorted(entities) == ["Sample", "id and name", "id and name"]
 
 
-def test_bad_values_refuse_their_row_only(kal, sluice_sandbox):
+def test_an_invalid_value_rejects_only_its_row(kal, sluice_sandbox):
     """The import completes, says which field of which record, and the other rows land."""
     found = kal.result(HYDROGEN, {"symbol": "X", "atomic_number": "many", "atomic_weight": True}, {"symbol": "He"})
     assert (found["import_status"], _counts(found)) == ("completed", (2, 0, 1))
@@ -76,7 +76,7 @@ def test_bad_values_refuse_their_row_only(kal, sluice_sandbox):
     assert sluice_sandbox.state()["kaleidoscope"]["records_count"] == 2
 
 
-def test_numbers_may_come_as_text(kal, sluice_sandbox):
+def test_numbers_as_strings(kal, sluice_sandbox):
     """As from a CSV file; an empty text is no value."""
     kal.result({"symbol": "H", "atomic_number": "1", "atomic_weight": "1.008", "density": ""})
     values = sluice_sandbox.state()["kaleidoscope"]["records"][0]["values"]
@@ -84,7 +84,7 @@ def test_numbers_may_come_as_text(kal, sluice_sandbox):
     assert _counts(kal.result({"symbol": "H", "atomic_number": 1})) == (0, 0, 1)
 
 
-def test_dates_and_truths(kal):
+def test_dates_and_booleans(kal):
     """An ISO date; true and false, also as text."""
     good = {"registered_on": "2026-11-20", "radioactive": "false"}, {"registered_on": "2026-11-20T10:00:00Z"}
     bad = {"registered_on": "yesterday"}, {"registered_on": 7}, {"radioactive": 1}, {"name": ["a"]}
@@ -92,7 +92,7 @@ def test_dates_and_truths(kal):
     assert _counts(found) == (2, 0, 4)
 
 
-def test_strange_texts_survive(kal, sluice_sandbox):
+def test_unusual_strings_are_preserved(kal, sluice_sandbox):
     """Half a surrogate pair, as JSON may hold it, breaks neither the API nor the pages."""
     body = b'{"key_field_names": ["symbol"], "data": [{"symbol": "\\ud800", "atomic_number": "\\ud800"}]}'
     headers = {**kal.headers(), "Content-Type": "application/json"}
@@ -114,7 +114,7 @@ def test_unknown_fields_are_added(kal, sluice_sandbox):
     assert found["import_result"]["fields_added"] == 0
 
 
-def test_rows_refused_by_order(kal, sluice_sandbox):
+def test_rejected_rows_setting(kal, sluice_sandbox):
     """The first so many rows of each import, also rows that are all key."""
     sluice_sandbox.settings(rejected_rows=2)
     found = kal.result({"symbol": "H"}, HYDROGEN, {"symbol": "He"})
@@ -133,7 +133,7 @@ def test_imports_that_fail_as_a_whole(kal, sluice_sandbox):
     assert kal.result(HYDROGEN)["import_status"] == "completed"
 
 
-def test_an_import_that_vanishes(kal, sluice_sandbox):
+def test_imports_not_found_setting(kal, sluice_sandbox):
     """As does one that never was."""
     import_id = kal.push(HYDROGEN).json()["import_id"]
     sluice_sandbox.settings(imports_not_found=True)
@@ -161,12 +161,12 @@ def test_listing(kal, sluice_sandbox):
 
 
 @pytest.mark.parametrize("params", [{"is_complete": "true"}, {"page": 0}, {"page_size": 0}, {"page": "x"}])
-def test_listing_refuses_what_it_does_not_understand(kal, params):
+def test_listing_rejects_invalid_parameters(kal, params):
     """kalbio sends 1 and 0 for is_complete."""
     assert kal.get("imports", **params).status_code == 400
 
 
-def test_the_rest_can_be_read(kal, sluice_sandbox):
+def test_other_listings(kal, sluice_sandbox):
     """Enough for a client or a person to find ids and records."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     kal.result(HYDROGEN, operation_id=ids["operation_id"])

@@ -15,7 +15,7 @@ def _push(**changes):
     return {name: value for name, value in body.items() if value is not ...}
 
 
-def test_by_name(kal, sluice_sandbox):
+def test_push_by_field_name(kal, sluice_sandbox):
     """The answer is an import id, and the row is there when the import is over."""
     answer = kal.push(HYDROGEN)
     assert answer.status_code == 200
@@ -25,7 +25,7 @@ def test_by_name(kal, sluice_sandbox):
     assert (record["entity"], record["pushes"]) == ("Element", 1)
 
 
-def test_by_source(kal, sluice_sandbox):
+def test_push_by_source(kal, sluice_sandbox):
     """The source is part of the path, and is known."""
     source_id = sluice_sandbox.state()["kaleidoscope"]["ids"]["source_id"]
     import_id = kal.post(f"push/imports/{source_id}", _push()).json()["import_id"]
@@ -35,7 +35,7 @@ def test_by_source(kal, sluice_sandbox):
     assert kal.post("push/imports/other", _push()).status_code == 200
 
 
-def test_by_field_id(kal, sluice_sandbox):
+def test_push_by_field_id(kal, sluice_sandbox):
     """Keys and columns are field ids; record views count."""
     state = sluice_sandbox.state()["kaleidoscope"]
     keys = {field["field_name"]: field["id"] for field in kal.get("key_fields").json()}
@@ -64,7 +64,7 @@ def test_record_view_ids_by_name_are_ignored(kal, sluice_sandbox, views):
     assert sluice_sandbox.state()["kaleidoscope"]["imports"][0]["record_view_ids"] == []
 
 
-def test_everything_optional(kal, sluice_sandbox):
+def test_push_with_all_optional_members(kal, sluice_sandbox):
     """The members newer clients may send."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     view = ids["record_view_id"]
@@ -106,7 +106,7 @@ def test_unknown_ids(kal, member):
         ({"add_fields_to_record_view_ids": None}, "body/add_fields_to_record_view_ids"),
     ],
 )
-def test_wrong_bodies(kal, sluice_sandbox, changes, where):
+def test_invalid_bodies(kal, sluice_sandbox, changes, where):
     """Each is a 400 that says where, and nothing is taken on."""
     answer = kal.post("push/imports", _push(**changes))
     assert (answer.status_code, answer.json()["code"]) == (400, "FST_ERR_VALIDATION")
@@ -114,7 +114,7 @@ def test_wrong_bodies(kal, sluice_sandbox, changes, where):
     assert sluice_sandbox.state()["kaleidoscope"]["imports"] == []
 
 
-def test_a_body_that_is_no_object(kal):
+def test_body_must_be_an_object(kal):
     """A list is not a push."""
     assert kal.post("push/imports", [1]).status_code == 400
 
@@ -138,7 +138,7 @@ def test_unknown_key_fields(kal, sluice_sandbox):
         (b'{"data": NaN}', "application/json; charset=utf-8", 400, "FST_ERR_CTP_INVALID_JSON_BODY"),
     ],
 )
-def test_bodies_that_are_not_json(kal, content, kind, status, code):
+def test_body_must_be_json(kal, content, kind, status, code):
     """In Fastify's words."""
     answer = kal.http.post("push/imports", content=content, headers={**kal.headers(), "Content-Type": kind})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -170,12 +170,12 @@ def test_a_body_sent_in_chunks(kal):
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "nowhere"), ("PUT", "push/imports"), ("GET", "")])
-def test_other_paths_are_404_as_fastify_says_it(kal, method, path):
+def test_unknown_paths_answer_fastifys_404(kal, method, path):
     """Also for a wrong method."""
     answer = kal.http.request(method, path)
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
-def test_without_a_token_nothing_is_taken(kal, sluice_sandbox):
+def test_push_needs_a_token(kal, sluice_sandbox):
     """A 401 comes before any look at the body."""
     assert httpx.post(f"{sluice_sandbox.url}/kaleidoscope/push/imports", json={}).status_code == 401

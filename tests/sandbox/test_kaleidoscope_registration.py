@@ -49,7 +49,7 @@ def _told(answer):
     return answer.status_code, answer.json()["code"], answer.json()["message"]
 
 
-def test_a_registration(desk, ids):
+def test_registration(desk, ids):
     """A registration of its own id, pending, by the user; listed with its errors, of which there are none."""
     made = desk.register().json()
     assert (made["operation_id"], made["file_id"]) == (ids["operation_id"], ids["file_id"])
@@ -62,7 +62,7 @@ def test_a_registration(desk, ids):
     assert desk.listed() == [{**made, "record_errors": []}]
 
 
-def test_status_on_the_way(desk):
+def test_status_updates(desk):
     """The registrar's word and message show under both names of the message, and who said it."""
     made = desk.register().json()
     answer = desk.push("validated", message="looks good")
@@ -75,7 +75,7 @@ def test_status_on_the_way(desk):
 
 
 @pytest.mark.parametrize("name", ["message", "error_message"])
-def test_results_that_end_well(desk, name):
+def test_successful_results(desk, name):
     """Either name of the message, of old and new clients; a record's error is none while the whole succeeded."""
     desk.register()
     assert desk.results("success", **{name: "all there"}, records=[RECORD, FAILED]).status_code == 204
@@ -84,7 +84,7 @@ def test_results_that_end_well(desk, name):
     assert one["record_errors"] == []
 
 
-def test_results_that_end_badly(desk):
+def test_failed_results(desk):
     """The records that failed are listed then, and `message` wins over its older name."""
     desk.register()
     others = {"record_id": "r3", "status": "error"}, {"record_id": "r4", "status": "not_found"}
@@ -98,7 +98,7 @@ def test_results_that_end_badly(desk):
     ]
 
 
-def test_results_are_processed_for_a_while(desk, sluice_sandbox):
+def test_results_processing_time(desk, sluice_sandbox):
     """If the setting says so: submitted, which is no end, and then the end at its time."""
     sluice_sandbox.settings(results_processing_seconds=10)
     desk.register()
@@ -110,7 +110,7 @@ def test_results_are_processed_for_a_while(desk, sluice_sandbox):
     assert (one["status"], one["message"], len(one["record_errors"])) == ("failed", "no", 1)
 
 
-def test_nothing_leads_out_of_an_end(desk, sluice_sandbox):
+def test_closed_registration_cannot_change(desk, sluice_sandbox):
     """Neither a status nor a second answer; but the answer is counted, so that a test sees it doubled."""
     desk.register()
     desk.results()
@@ -125,7 +125,7 @@ def test_nothing_leads_out_of_an_end(desk, sluice_sandbox):
     assert [each["status"] for each in one["history"]] == ["pending", "completed"]
 
 
-def test_a_second_answer_may_be_allowed(desk, sluice_sandbox):
+def test_repeated_results_can_be_accepted(desk, sluice_sandbox):
     """By a setting, since nobody says what the real one does."""
     sluice_sandbox.settings(accept_repeated_results=True)
     desk.register()
@@ -134,7 +134,7 @@ def test_a_second_answer_may_be_allowed(desk, sluice_sandbox):
     assert [(one["status"], one["message"]) for one in desk.listed()] == [("failed", "after all")]
 
 
-def test_the_end_may_be_said_as_a_status(desk):
+def test_final_status_as_status_update(desk):
     """The client's own list of words has them."""
     desk.register()
     desk.push("failed", message="no")
@@ -142,7 +142,7 @@ def test_the_end_may_be_said_as_a_status(desk):
     assert desk.results().status_code == 409
 
 
-def test_a_file_is_registered_again_once_the_first_time_is_over(desk):
+def test_register_again_after_the_first_registration_closed(desk):
     """Not before; answers are for the latest, the newest is first."""
     first = desk.register().json()
     assert _told(desk.register())[:2] == (409, "REGISTRATION_IN_PROGRESS")
@@ -156,7 +156,7 @@ def test_a_file_is_registered_again_once_the_first_time_is_over(desk):
 
 
 @pytest.mark.parametrize("call", ["register", "push", "results", "listed"])
-def test_an_operation_that_is_not_there(desk, kal, call):
+def test_unknown_operation(desk, kal, call):
     """404 for everybody."""
     desk.at = "operations/other"
     answer = (
@@ -166,14 +166,14 @@ def test_an_operation_that_is_not_there(desk, kal, call):
 
 
 @pytest.mark.parametrize("call", ["register", "push", "results"])
-def test_a_file_that_is_not_there(desk, call):
+def test_unknown_file(desk, call):
     """It must have been uploaded before."""
     desk.file_id = "other"
     assert _told(getattr(desk, call)(*["failed"] * (call == "push"))) == (404, "NOT_FOUND", "File other not found")
 
 
 @pytest.mark.parametrize("call", ["push", "results"])
-def test_a_file_that_was_never_registered(desk, call):
+def test_unregistered_file(desk, call):
     """There is nothing to answer."""
     assert _told(getattr(desk, call)(*["failed"] * (call == "push")))[:2] == (404, "NOT_FOUND")
 
@@ -189,7 +189,7 @@ def test_a_file_that_was_never_registered(desk, call):
         ({"status": "failed", "error_message": "x"}, "body/error_message Unrecognized key"),
     ],
 )
-def test_a_status_that_is_refused(desk, content, path):
+def test_invalid_status(desk, content, path):
     """400 with the place, and nothing has changed."""
     desk.register()
     answer = desk.kal.post(f"{desk.at}/registration_files/{desk.file_id}/status", content)
@@ -217,7 +217,7 @@ def test_a_status_that_is_refused(desk, content, path):
         ({"status": "success", "surprise": 1}, "body/surprise Unrecognized key"),
     ],
 )
-def test_results_that_are_refused(desk, content, path):
+def test_invalid_results(desk, content, path):
     """400 with the place, and nothing has changed."""
     desk.register()
     answer = desk.kal.post(f"{desk.at}/register/{desk.file_id}/results", content)
@@ -225,7 +225,7 @@ def test_results_that_are_refused(desk, content, path):
     assert desk.listed()[0]["status"] == "pending"
 
 
-def test_registering_takes_an_empty_object_only(desk):
+def test_register_takes_only_an_empty_object(desk):
     """As the client sends it; Fastify wants a body where the header says JSON."""
     assert desk.register({"a": 1}).status_code == 400
     headers = {**desk.kal.headers(), "content-type": "application/json"}
@@ -234,14 +234,14 @@ def test_registering_takes_an_empty_object_only(desk):
 
 
 @pytest.mark.parametrize("path", ["register/{}", "register/{}/results", "registration_files/{}/status"])
-def test_a_token_is_needed(desk, path):
+def test_token_is_required(desk, path):
     """Everywhere."""
     assert desk.kal.http.post(f"{desk.at}/{path.format(desk.file_id)}", json={}).status_code == 401
     assert desk.kal.http.get(f"{desk.at}/registrations").status_code == 401
 
 
 @pytest.mark.parametrize(("registrar", "end", "errors"), [("completes", "completed", 0), ("fails", "failed", 2)])
-def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end, errors):
+def test_automatic_registrar(desk, sluice_sandbox, registrar, end, errors):
     """When a job's time is over, on the sandbox's clock."""
     sluice_sandbox.settings(job_seconds=10, registrar=registrar)
     sluice_sandbox.register_file("x.csv", "name\n", record_ids=["r1", "r2"])
@@ -251,14 +251,14 @@ def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end
     assert (one["status"], len(one["record_errors"]), bool(one["message"])) == (end, errors, registrar == "fails")
 
 
-def test_looking_may_move_the_clock(desk, sluice_sandbox):
+def test_polling_advances_the_clock(desk, sluice_sandbox):
     """As looking at an import does."""
     sluice_sandbox.settings(job_seconds=3, registrar="completes", advance_per_poll=1)
     desk.register()
     assert [desk.listed()[0]["status"] for _ in range(3)] == ["pending", "pending", "completed"]
 
 
-def test_a_registrar_by_hand_is_faster(desk, sluice_sandbox):
+def test_manual_results_before_the_automatic_registrar(desk, sluice_sandbox):
     """Then the automatic one has nothing left to say."""
     sluice_sandbox.settings(job_seconds=10, registrar="fails")
     desk.register()

@@ -11,7 +11,7 @@ def _told(answer):
     return answer.status_code, answer.json()["code"]
 
 
-def test_staging_takes_two_steps(drafts, kal, sluice_sandbox):
+def test_staging_in_two_steps(drafts, kal, sluice_sandbox):
     """Rows first, and nothing happens; then what they mean, and the import runs."""
     sluice_sandbox.settings(job_seconds=10)
     made = drafts.create(A, B).json()
@@ -29,7 +29,7 @@ def test_staging_takes_two_steps(drafts, kal, sluice_sandbox):
     assert drafts.state("records") == []
 
 
-def test_a_draft_can_be_read(drafts, kal):
+def test_read_a_draft(drafts, kal):
     """By its id, as the registrar must: key and values, of which only those that were configured."""
     import_id = drafts.create({**A, "other": 1}).json()["id"]
     drafts.run(import_id, "smiles")
@@ -42,13 +42,13 @@ def test_a_draft_can_be_read(drafts, kal):
     assert (draft["key"], draft["values"], draft["archived"]) == ({"name": "A"}, {"smiles": "C"}, "")
 
 
-def test_the_same_keys_twice_are_two_drafts(drafts):
+def test_equal_keys_make_separate_drafts(drafts):
     """In one import and in two: the system gives each an id of its own."""
     drafts.stage(A, A)
     assert len(set(drafts.stage(A))) == 3
 
 
-def test_a_column_may_have_another_name_than_its_field(drafts, kal):
+def test_column_mapped_to_a_field_of_another_name(drafts, kal):
     """That is what the configuration is for."""
     import_id = drafts.create({"name": "A", "SMILES": "C"}).json()["id"]
     (smiles,) = (each for each in kal.get("data_fields").json() if each["field_name"] == "smiles")
@@ -57,7 +57,7 @@ def test_a_column_may_have_another_name_than_its_field(drafts, kal):
     assert [each["values"] for each in drafts.state("drafts")] == [{"smiles": "C"}]
 
 
-def test_rows_that_do_not_fit(drafts, kal, sluice_sandbox):
+def test_rows_with_invalid_values(drafts, kal, sluice_sandbox):
     """Are told in the result as those of any import, and are no drafts."""
     sluice_sandbox.settings(rejected_rows=1)
     import_id = drafts.create(A, B, {"name": "X", "molecular_weight": "heavy"}).json()["id"]
@@ -68,7 +68,7 @@ def test_rows_that_do_not_fit(drafts, kal, sluice_sandbox):
     assert [each["key"] for each in drafts.state("drafts")] == [{"name": "B"}]
 
 
-def test_drafts_are_replaced(drafts):
+def test_replace_drafts(drafts):
     """The new are there, and those replaced are not any more."""
     old = drafts.stage(A, B)
     (new,) = drafts.stage({"name": "C"}, replace_draft_record_ids=old)
@@ -83,7 +83,7 @@ def test_a_failed_import_replaces_nothing(drafts, sluice_sandbox):
     assert drafts.stage(B, replace_draft_record_ids=old) == old
 
 
-def test_an_import_in_two_steps_need_not_be_of_drafts(drafts, kal, sluice_sandbox):
+def test_import_in_two_steps_without_drafts(drafts, kal, sluice_sandbox):
     """Then it writes records, to the ordinary view."""
     made = drafts.create(A, is_draft=False).json()
     view = sluice_sandbox.state()["kaleidoscope"]["ids"]["record_view_id"]
@@ -107,7 +107,7 @@ def test_an_import_in_two_steps_need_not_be_of_drafts(drafts, kal, sluice_sandbo
         ({"operation_id": "other"}, (404, "NOT_FOUND")),
     ],
 )
-def test_rows_that_are_refused(drafts, more, expected):
+def test_invalid_rows(drafts, more, expected):
     """And no import is there."""
     assert _told(drafts.create(A, **more)) == expected
     assert drafts.state("imports") == []
@@ -137,14 +137,14 @@ def test_drafts_need_an_operation(drafts, kal):
         ({"surprise": 1}, (400, "FST_ERR_VALIDATION")),
     ],
 )
-def test_configurations_that_are_refused(drafts, more, expected):
+def test_invalid_configurations(drafts, more, expected):
     """The import still waits for a right one."""
     import_id = drafts.create(A).json()["id"]
     assert _told(drafts.run(import_id, **more)) == expected
     assert drafts.run(import_id).status_code == 204
 
 
-def test_a_field_is_of_its_type(drafts, kal):
+def test_configured_type_must_match_the_field(drafts, kal):
     """Whatever the configuration says: a guess."""
     (smiles,) = (each for each in kal.get("data_fields").json() if each["field_name"] == "smiles")
     column = {"name": "smiles", "type": "number", "mapped_field_id": smiles["id"]}
@@ -153,13 +153,13 @@ def test_a_field_is_of_its_type(drafts, kal):
 
 
 @pytest.mark.parametrize("row", [{}, {"name": ""}, {"name": None}, {"name": []}])
-def test_a_row_without_its_key(drafts, row):
+def test_row_without_key(drafts, row):
     """Is refused with its place."""
     answer = drafts.run(drafts.create(A, row).json()["id"])
     assert (answer.status_code, answer.json()["message"].startswith("body/data_json/1/name")) == (400, True)
 
 
-def test_an_import_is_run_once(drafts, kal):
+def test_import_can_be_run_once(drafts, kal):
     """And only one that waits for it; a push never does."""
     import_id = drafts.create(A).json()["id"]
     drafts.run(import_id)
@@ -168,7 +168,7 @@ def test_an_import_is_run_once(drafts, kal):
     assert _told(drafts.run("other")) == (404, "NOT_FOUND")
 
 
-def test_an_operation_without_a_staging_table(drafts, kal, sluice_sandbox):
+def test_operation_without_staging_table(drafts, kal, sluice_sandbox):
     """Shows none, and refuses all that needs one."""
     (record_id,) = drafts.stage(A)
     sluice_sandbox.settings(staging_table=False)

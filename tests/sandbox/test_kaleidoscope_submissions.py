@@ -19,7 +19,7 @@ def _bad(record_id):
     return {"record_id": record_id, "status": "error", "error_message": "no such compound"}
 
 
-def test_a_validation(drafts):
+def test_validation(drafts):
     """Pending, of all drafts, and the drafts with it; nothing is registered by a good verdict."""
     staged = drafts.stage(A, B)
     assert drafts.statuses() == {}
@@ -34,7 +34,7 @@ def test_a_validation(drafts):
     assert (drafts.current(), drafts.state("records")) == (staged, [])
 
 
-def test_a_validation_that_fails(drafts):
+def test_failed_validation(drafts):
     """The errors are listed; a draft's own verdict comes before the whole's."""
     first, second, third = drafts.stage(A, B, {"name": "C"})
     run = drafts.validate().json()
@@ -51,7 +51,7 @@ def test_a_validation_that_fails(drafts):
     }
 
 
-def test_a_registration(drafts):
+def test_registration(drafts):
     """Submitted; when it is completed the drafts are archived and are records."""
     staged = drafts.stage(A, B)
     run = drafts.submit().json()
@@ -65,7 +65,7 @@ def test_a_registration(drafts):
     assert records["A"]["operation_ids"] == [drafts.ids["operation_id"]]
 
 
-def test_a_record_is_registered_under_the_key_that_the_registrar_gives(drafts):
+def test_registrar_chooses_the_key(drafts):
     """Its `data` adds to the draft; what does not fit is left out."""
     (draft,) = drafts.stage(A)
     data = {"id": "CMP-1", "molecular_weight": "heavy", "formula": "CH4"}
@@ -76,7 +76,7 @@ def test_a_record_is_registered_under_the_key_that_the_registrar_gives(drafts):
 
 
 @pytest.mark.parametrize("overall", ["success", "error"])
-def test_a_draft_is_registered_by_its_own_result(drafts, overall):
+def test_each_draft_is_registered_by_its_own_result(drafts, overall):
     """If it has one; else by the whole's."""
     first, second, third = drafts.stage(A, B, {"name": "C"})
     drafts.answer(drafts.submit().json(), overall, _good(first), _bad(second))
@@ -87,7 +87,7 @@ def test_a_draft_is_registered_by_its_own_result(drafts, overall):
     assert drafts.current() == list(left)
 
 
-def test_some_drafts_only(drafts):
+def test_submit_some_drafts(drafts):
     """The others are as they were; newest first in the list; the latest one counts for a draft."""
     second = drafts.stage(A, B)[1]
     one, two = drafts.submit(second, second).json(), drafts.validate(second).json()
@@ -96,7 +96,7 @@ def test_some_drafts_only(drafts):
     assert drafts.statuses() == {second: ("pending", None)}
 
 
-def test_status_on_the_way(drafts):
+def test_status_updates(drafts):
     """The registrar's word is the submission's, and the drafts' with it."""
     staged = drafts.stage(A)
     run = drafts.submit().json()
@@ -105,7 +105,7 @@ def test_status_on_the_way(drafts):
     assert drafts.statuses() == {staged[0]: ("pending", None)}
 
 
-def test_a_verdict_on_the_way_leaves_room_for_the_results(drafts):
+def test_results_after_a_final_status_update(drafts):
     """The word alone does not end a dry run for the registrar; the results do."""
     drafts.stage(A)
     run = drafts.validate().json()
@@ -116,14 +116,14 @@ def test_a_verdict_on_the_way_leaves_room_for_the_results(drafts):
     assert _told(drafts.push(run, "pending")) == (409, "REGISTRATION_CLOSED")
 
 
-def test_the_end_said_as_a_status_registers(drafts):
+def test_final_status_update_registers_drafts(drafts):
     """As the results do."""
     drafts.stage(A)
     drafts.push(drafts.submit().json(), "completed")
     assert (drafts.current(), len(drafts.state("records"))) == ([], 1)
 
 
-def test_a_second_answer(drafts):
+def test_repeated_results(drafts):
     """Is refused, counted, and registers nothing twice; also if it is allowed."""
     drafts.stage(A)
     run = drafts.submit().json()
@@ -135,7 +135,7 @@ def test_a_second_answer(drafts):
     assert [each["pushes"] for each in drafts.state("records")] == [1]
 
 
-def test_asking_twice_is_two_submissions(drafts):
+def test_repeated_submit_creates_two_submissions(drafts):
     """The vendor's list of what is refused does not have it; a test can so see what was asked twice."""
     staged = drafts.stage(A)
     assert [drafts.submit().status_code for _ in range(2)] == [200, 200]
@@ -143,7 +143,7 @@ def test_asking_twice_is_two_submissions(drafts):
 
 
 @pytest.mark.parametrize("act", ["validate", "submit"])
-def test_what_cannot_be_submitted(drafts, act):
+def test_invalid_submissions(drafts, act):
     """No drafts at all; none of those named; what is none; what was one."""
     ask = getattr(drafts, act)
     assert _told(ask()) == (422, "NO_DRAFTS")
@@ -158,7 +158,7 @@ def test_what_cannot_be_submitted(drafts, act):
     assert _told(ask(record_id)) == (422, "NOT_A_DRAFT")
 
 
-def test_drafts_are_cleared(drafts):
+def test_clear_drafts(drafts):
     """Out of the table; not twice, and not what was never in it."""
     first, second = drafts.stage(A, B)
     answer = drafts.clear(first)
@@ -169,7 +169,7 @@ def test_drafts_are_cleared(drafts):
 
 
 @pytest.mark.parametrize("act", ["validate", "submit"])
-def test_what_is_under_way_stays(drafts, act):
+def test_drafts_in_progress_cannot_be_cleared(drafts, act):
     """It is neither cleared nor replaced while it is pending or submitted; afterwards it is, if it is still there."""
     (record_id,) = drafts.stage(A)
     run = getattr(drafts, act)().json()
@@ -181,7 +181,7 @@ def test_what_is_under_way_stays(drafts, act):
     assert record_id not in drafts.current()
 
 
-def test_an_answer_is_for_drafts_of_the_submission(drafts):
+def test_results_must_be_for_drafts_of_the_submission(drafts):
     """Not for others, and not to a submission that is not there."""
     first, second = drafts.stage(A, B)
     run = drafts.submit(first).json()
@@ -193,7 +193,7 @@ def test_an_answer_is_for_drafts_of_the_submission(drafts):
     assert drafts.submissions()[0]["status"] == "submitted"
 
 
-def test_files_and_drafts_are_listed_apart(drafts, sluice_sandbox):
+def test_registrations_and_submissions_are_separate_listings(drafts, sluice_sandbox):
     """Neither list has the other's, and a file's registration is no submission."""
     drafts.stage(A)
     run = drafts.submit().json()
@@ -206,7 +206,7 @@ def test_files_and_drafts_are_listed_apart(drafts, sluice_sandbox):
 @pytest.mark.parametrize(
     ("registrar", "verdict", "end"), [("completes", "validated", "completed"), ("fails", "validation_failed", "failed")]
 )
-def test_a_registrar_that_answers_by_itself(drafts, sluice_sandbox, registrar, verdict, end):
+def test_automatic_registrar(drafts, sluice_sandbox, registrar, verdict, end):
     """Validations and registrations alike, when a job's time is over."""
     (record_id,) = drafts.stage(A)
     sluice_sandbox.settings(job_seconds=10, registrar=registrar)
@@ -222,7 +222,7 @@ def test_a_registrar_that_answers_by_itself(drafts, sluice_sandbox, registrar, v
     assert bool(drafts.current()) is (end == "failed")
 
 
-def test_looking_may_move_the_clock(drafts, sluice_sandbox):
+def test_polling_advances_the_clock(drafts, sluice_sandbox):
     """In either list."""
     drafts.stage(A)
     sluice_sandbox.settings(job_seconds=2, registrar="completes", advance_per_poll=1)

@@ -27,7 +27,7 @@ def test_a_token_expires(kal, sluice_sandbox):
     assert kal.get("programs").status_code == 401
 
 
-def test_token_life_is_a_setting(kal, sluice_sandbox):
+def test_token_lifetime_setting(kal, sluice_sandbox):
     """For tokens given out from then on."""
     sluice_sandbox.settings(token_lifetime=700)
     assert kal.grant().json()["expires_in"] == 700
@@ -58,7 +58,7 @@ def test_a_refresh_token_outlives_the_access_token(kal, sluice_sandbox, life):
     assert kal.grant(grant_type="refresh_token", refresh_token=kal.pair["refresh_token"]).status_code == 200
 
 
-def test_either_header_carries_the_token(kal):
+def test_token_in_either_header(kal):
     """X-Kal-Authorization goes first; Authorization serves the oldest clients, and may hold an IAP token."""
     token, other = f"Bearer {kal.pair['access_token']}", "Bearer iap"
     for headers, status in (
@@ -73,7 +73,7 @@ def test_either_header_carries_the_token(kal):
         assert status == 200 or {"code", "message"} <= set(answer.json())
 
 
-def test_reset_voids_tokens(kal, sluice_sandbox):
+def test_reset_invalidates_tokens(kal, sluice_sandbox):
     """A reset is a new sandbox."""
     sluice_sandbox.reset()
     assert kal.get("programs").status_code == 401

@@ -39,7 +39,7 @@ def _run(session, version, sluice_sandbox):
 
 
 @pytest.mark.parametrize("version", [OLDEST, MIDDLE, NEWEST])
-def test_a_whole_session(version, sluice_sandbox):
+def test_vendor_client_session(version, sluice_sandbox):
     """Push in all ways, look, look around, let the token expire, rotate, use a refresh token twice."""
     told = _run("kalbio_session.py", version, sluice_sandbox)
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]

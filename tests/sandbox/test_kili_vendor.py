@@ -21,7 +21,7 @@ def told(_sluice_server, tmp_path_factory):
     return {**session(_sluice_server.url, tmp_path_factory.mktemp("home")), "ids": ids}
 
 
-def test_it_lists_and_counts(told):
+def test_list_and_count(told):
     """Integrations and connections, also by its newer half, which asks for other fields."""
     ids, around = told["ids"], told["around"]
     assert around["integrations"] == [ids["integration_id"], ids["azure_id"]]
@@ -29,7 +29,7 @@ def test_it_lists_and_counts(told):
     assert (around["connected"], around["connection"]) == (2, 0)
 
 
-def test_it_synchronises(told):
+def test_synchronise(told):
     """A dry run adds nothing; what is gone stays unless deletion is asked for."""
     done = told["synchronised"]
     assert (done["dry"], done["first"]) == ([], 3)
@@ -37,7 +37,7 @@ def test_it_synchronises(told):
     assert done["deleted"] == ["cats/three.png", "cats/two.png", "dogs/one.png"]
 
 
-def test_it_adds(told):
+def test_add(told):
     """With a prefix, and with what is excluded."""
     assert told["added"]["assets"] == ["cats/three.png"]
 
@@ -52,6 +52,6 @@ def test_it_adds(told):
         ("odd total", None, 0),  # W6: nothing was done, and it says that all was
     ],
 )
-def test_its_way_to_synchronise_is_weak(told, condition, error, assets):
+def test_weaknesses_of_the_clients_synchronisation(told, condition, error, assets):
     """So a test of ours under the same condition is a test that the vendor's algorithm fails."""
     assert told["weak"][condition] == {"error": error, "assets": assets}

@@ -89,7 +89,7 @@ def _until_over(sluice_sandbox, count=1):
     raise AssertionError(found)
 
 
-def test_a_file_is_registered(receiver, kal, sluice_sandbox):
+def test_webhook_of_a_file_registration(receiver, kal, sluice_sandbox):
     """One POST of JSON, which names all and holds a link that anybody may follow."""
     told = sluice_sandbox.register_file("x.csv", "name\nA\n", record_ids=["r1"])
     (delivery,) = _until_over(sluice_sandbox)
@@ -111,7 +111,7 @@ def test_a_file_is_registered(receiver, kal, sluice_sandbox):
     assert link not in json.dumps(sluice_sandbox.state())
 
 
-def test_by_the_api_as_well(receiver, kal, sluice_sandbox):
+def test_webhook_of_a_registration_by_api(receiver, kal, sluice_sandbox):
     """It is the registering that tells, whoever does it."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     kal.post(f"operations/{ids['operation_id']}/register/{ids['file_id']}", {})
@@ -121,7 +121,7 @@ def test_by_the_api_as_well(receiver, kal, sluice_sandbox):
     assert len(_until_over(sluice_sandbox)) == 1
 
 
-def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
+def test_webhooks_of_validation_and_submission(receiver, drafts, sluice_sandbox):
     """Each with its own event, by submission."""
     staged = drafts.stage({"name": "A"}, {"name": "B"})
     asked = [drafts.validate(staged[0]).json(), drafts.submit().json()]
@@ -139,13 +139,13 @@ def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
     }
 
 
-def test_nobody_to_tell(kal, sluice_sandbox):
+def test_no_webhook_without_url(kal, sluice_sandbox):
     """Without an address nothing is sent, and nothing waits."""
     sluice_sandbox.register_file("x.csv", "")
     assert sluice_sandbox.state()["kaleidoscope"]["webhooks"] == []
 
 
-def test_the_secret_itself(receiver, sluice_sandbox):
+def test_plain_secret(receiver, sluice_sandbox):
     """The plain way; and no header at all without a secret."""
     sluice_sandbox.register_file("x.csv", "")
     _until_over(sluice_sandbox)
@@ -156,7 +156,7 @@ def test_the_secret_itself(receiver, sluice_sandbox):
     assert not [name for headers, _, _ in receiver.got for name in headers if "Signature" in name]
 
 
-def test_a_signature(receiver, sluice_sandbox):
+def test_hmac_signature(receiver, sluice_sandbox):
     """Over the time and the body; the secret does not travel. The time is the real one, whatever the sandbox's says."""
     sluice_sandbox.settings(webhook_secret=SECRET, webhook_signing="hmac", clock_advance=5000)
     sluice_sandbox.register_file("x.csv", "")
@@ -170,7 +170,7 @@ def test_a_signature(receiver, sluice_sandbox):
 
 
 @pytest.mark.parametrize("first", [[500, 404, 302], [0, 503, 401]])
-def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
+def test_retries_until_accepted(receiver, sluice_sandbox, first):
     """Whatever the answer was, if it was not 2xx, or if there was none; later and later; the same body each time."""
     receiver.statuses = [*first, 202]
     sluice_sandbox.register_file("x.csv", "")
@@ -182,7 +182,7 @@ def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
     assert all(gap >= expected for gap, expected in zip(gaps, (0.01, 0.02, 0.04), strict=True))
 
 
-def test_given_up_in_the_end(receiver, sluice_sandbox):
+def test_maximum_retries(receiver, sluice_sandbox):
     """After as many tries as the setting says."""
     sluice_sandbox.settings(webhook_retries=2)
     receiver.statuses = [500] * 10
@@ -193,7 +193,7 @@ def test_given_up_in_the_end(receiver, sluice_sandbox):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x?token=1", "nonsense", "ftp://127.0.0.1/"])
-def test_an_address_where_nobody_is(sluice_sandbox, url):
+def test_unreachable_receiver(sluice_sandbox, url):
     """Told with a reason; its query, which may hold a secret, is not shown."""
     sluice_sandbox.settings(webhook_url=url, webhook_retries=1, webhook_retry_delay=0.01)
     sluice_sandbox.register_file("x.csv", "")
@@ -203,7 +203,7 @@ def test_an_address_where_nobody_is(sluice_sandbox, url):
     assert "token" not in delivery["url"]
 
 
-def test_sent_twice_on_purpose(receiver, sluice_sandbox):
+def test_duplicates(receiver, sluice_sandbox):
     """As any sender that must not lose one does at times."""
     sluice_sandbox.settings(webhook_duplicates=2)
     sluice_sandbox.register_file("x.csv", "")
@@ -213,7 +213,7 @@ def test_sent_twice_on_purpose(receiver, sluice_sandbox):
     assert len({body for _, body, _ in receiver.got}) == 1
 
 
-def test_a_burst(receiver, sluice_sandbox):
+def test_burst(receiver, sluice_sandbox):
     """Many files at once, by so many senders and no more; each is delivered once, also those refused at first."""
     receiver.delay = 0.02
     receiver.statuses = [500] * 7
@@ -228,13 +228,13 @@ def test_a_burst(receiver, sluice_sandbox):
 
 
 @pytest.mark.parametrize("wrong", [{"files": 0}, {"concurrency": 0}, {"files": "x"}, {"files": True}, {"other": 1}, []])
-def test_a_burst_that_makes_no_sense(sluice_sandbox, wrong):
+def test_invalid_burst(sluice_sandbox, wrong):
     """Is refused with a reason."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/burst", json=wrong)
 
 
-def test_a_reset_ends_them_all(receiver, sluice_sandbox):
+def test_reset_cancels_webhooks(receiver, sluice_sandbox):
     """What waits for its next try, and what is on its way."""
     receiver.statuses = [500] * 100
     sluice_sandbox.settings(webhook_retries=100, webhook_retry_delay=0.05)
@@ -251,7 +251,7 @@ def test_a_reset_ends_them_all(receiver, sluice_sandbox):
     assert len(receiver.got) <= sent + 2
 
 
-def test_stopping_the_sandbox_ends_them_all(capfd):
+def test_stop_cancels_webhooks(capfd):
     """At once and without a word, whatever is on its way: here to somebody who never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -264,7 +264,7 @@ def test_stopping_the_sandbox_ends_them_all(capfd):
 
 
 @pytest.mark.parametrize("wrong", [{"webhook_signing": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])
-def test_settings_that_make_no_sense(sluice_sandbox, wrong):
+def test_invalid_webhook_settings(sluice_sandbox, wrong):
     """Are refused with the words that do."""
     with pytest.raises(ValueError, match=r"must be one of '(plain|', 'completes)'|must be an integer"):
         sluice_sandbox.settings(**wrong)

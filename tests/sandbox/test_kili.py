@@ -61,14 +61,14 @@ def kili(sluice_sandbox):
         yield Client(http, sluice_sandbox)
 
 
-def test_a_wrong_key_is_refused(kili):
+def test_wrong_api_key(kili):
     """With `extensions`, without which the vendor's client crashes; the version wants the key too."""
     answer = kili.post("{ viewer { id } }", key="wrong")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (401, "UNAUTHENTICATED")
     assert kili.http.get("version").status_code == 401
 
 
-def test_the_first_question_of_the_vendors_client(kili):
+def test_first_query_of_the_vendors_client(kili):
     """A bare body, and both words in the answer."""
     body = b'{"query":"{ viewer { id email } }"}'
     headers = {"Authorization": f"X-API-Key: {kili.key}", "Content-Type": "application/json"}
@@ -80,7 +80,7 @@ def test_the_first_question_of_the_vendors_client(kili):
 
 
 @pytest.mark.parametrize("query", ["{ nothing }", "{", "query x($a: Nobody!) { viewer { id } }", ""])
-def test_a_wrong_question_is_refused(kili, query):
+def test_invalid_query(kili, query):
     """400, and every error has a code."""
     answer = kili.post(query)
     assert answer.status_code == 400
@@ -103,7 +103,7 @@ def test_differences_are_computed_from_files_against_assets(kili):
     assert (kili.look()["numberOfAssets"], kili.summary()) == (2, (0, 0))
 
 
-def test_work_takes_its_time_and_shows_late(kili):
+def test_task_duration_and_flag_delay(kili):
     """The flag comes up, the numbers move on, the flag goes down, the old summary stands until then."""
     kili.sandbox.settings(job_seconds=30, busy_flag_delay=5)
     kili.ask(COMPUTE, where=kili.me)
@@ -122,7 +122,7 @@ def test_work_takes_its_time_and_shows_late(kili):
     assert (kili.look()["isApplyingDataDifferences"], kili.look()["numberOfAssets"]) == (False, 3)
 
 
-def test_what_is_asked_for_twice_is_done_twice(kili):
+def test_repeated_requests_are_executed_twice(kili):
     """So that a client that repeats blindly is found out."""
     kili.sandbox.settings(job_seconds=0)
     kili.ask(COMPUTE, where=kili.me)
@@ -134,7 +134,7 @@ def test_what_is_asked_for_twice_is_done_twice(kili):
     assert kili.look()["numberOfAssets"] == 6
 
 
-def test_others_import_into_the_same_project(kili):
+def test_assets_of_other_imports(kili):
     """By control: the project's count moves, the connection's does not."""
     where = {"project": {"id": kili.ids["project_id"]}, "label": {}, "issue": {}}
     kili.sandbox.settings(other_assets=7, other_assets_per_count=2)
@@ -142,7 +142,7 @@ def test_others_import_into_the_same_project(kili):
     assert kili.look()["numberOfAssets"] == 0
 
 
-def test_computing_while_computing(kili):
+def test_concurrent_checks(kili):
     """Once, or refused, as the setting says: nobody knows which."""
     kili.sandbox.settings(job_seconds=30)
     for _ in range(2):
@@ -152,14 +152,14 @@ def test_computing_while_computing(kili):
     assert "already" in kili.post(COMPUTE, where=kili.me).json()["errors"][0]["message"]
 
 
-def test_an_unknown_connection(kili):
+def test_unknown_connection(kili):
     """Null to a question, an error to a change."""
     assert kili.ask(LOOK, where={"id": "nobody"}) is None
     answer = kili.post(COMPUTE, where={"id": "nobody"})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (200, "NOT_FOUND")
 
 
-def test_a_bucket_says_where_it_is(kili):
+def test_bucket_has_its_folder(kili):
     """As if it were an S3 endpoint, so that an example can put files there."""
     query = "query i($where: DataIntegrationWhere!) { data: dataIntegrations(where: $where, skip: 0, first: 9) { %s } }"
     [found] = kili.ask(query % "s3Endpoint s3BucketName", where={"id": kili.ids["integration_id"]})
@@ -167,7 +167,7 @@ def test_a_bucket_says_where_it_is(kili):
     assert (kili.bucket / "cats" / "one.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_integrations_come_and_go(kili):
+def test_create_update_delete_integrations(kili):
     """Created, changed, deleted."""
     create = "mutation c($data: DataIntegrationData!) { data: createDataIntegration(data: $data) { id status } }"
     made = kili.ask(create, data={"name": "New", "platform": "AWS", "status": "CHECKING"})
@@ -179,7 +179,7 @@ def test_integrations_come_and_go(kili):
     assert kili.ask(delete, where={"id": made["id"]}) == made["id"]
 
 
-def test_a_reset_forgets_everything(kili):
+def test_reset(kili):
     """Assets, files, connections."""
     kili.ask(COMPUTE, where=kili.me)
     kili.apply("ADD")
@@ -190,7 +190,7 @@ def test_a_reset_forgets_everything(kili):
     assert not old.exists()
 
 
-def test_secrets_are_cut_from_what_is_shown(kili):
+def test_secrets_are_masked(kili):
     """Also where the vendor's client sends the key as a variable."""
     query = "query apiKeys($where: ApiKeyWhere!) { data: apiKeys(where: $where, skip: 0, first: 1) { expiryDate } }"
     [found] = kili.ask(query, where={"key": kili.key})
@@ -204,13 +204,13 @@ def test_secrets_are_cut_from_what_is_shown(kili):
     assert kili.key not in json.dumps(kili.sandbox.requests())
 
 
-def test_azure_wants_the_token(kili):
+def test_azure_needs_the_sas_token(kili):
     """And only lists."""
     url = f"{kili.sandbox.url}/kili/azure/account/{kili.ids['azure_id']}"
     assert kili.http.get(url).headers["x-ms-error-code"] == "AuthenticationFailed"
 
 
-def test_a_page_for_people(kili):
+def test_project_page(kili):
     """The project's, and the sandbox's own."""
     kili.ask(COMPUTE, where=kili.me)
     kili.apply("ADD")
@@ -220,7 +220,7 @@ def test_a_page_for_people(kili):
     assert "add finished" in kili.http.get(f"{kili.sandbox.url}/").text
 
 
-def test_without_graphql_core_the_others_work(kili, monkeypatch):
+def test_kili_without_graphql_core(kili, monkeypatch):
     """A plain word on what to install, and only from Kili."""
     monkeypatch.setitem(sys.modules, "graphql", None)
     from sluice_sandbox.kili import schema as kili_schema
@@ -250,6 +250,6 @@ FILES = ["a.png", "cats/one.png", "cats/two.png", "dogs/one.png"]
     ],
     ids=str,
 )
-def test_what_a_connection_is_for(chosen, names):
+def test_connection_filter(chosen, names):
     """Prefix, folders, include, exclude; a star is one character or more and anchors both ends."""
     assert chosen.select(FILES) == names

@@ -12,7 +12,7 @@ def _page(sluice_sandbox, path=""):
     return httpx.get(f"{sluice_sandbox.url}/{path}")
 
 
-def test_the_first_page(kal, sluice_sandbox):
+def test_status_page(kal, sluice_sandbox):
     """Jobs with state and counts, how many records, the latest requests."""
     import_id = kal.result({"symbol": "H"})["id"]
     page = _page(sluice_sandbox)
@@ -21,12 +21,12 @@ def test_the_first_page(kal, sluice_sandbox):
         assert text in page.text
 
 
-def test_an_empty_page(sluice_sandbox):
+def test_empty_status_page(sluice_sandbox):
     """Also before anything has happened."""
     assert "No entries." in _page(sluice_sandbox).text
 
 
-def test_web_pages_of_the_remote(kal, sluice_sandbox):
+def test_web_pages_of_imports_and_operations(kal, sluice_sandbox):
     """An import and an operation, with their records and refused rows, for anybody."""
     operation_id = sluice_sandbox.state()["kaleidoscope"]["ids"]["operation_id"]
     rows = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "X", "atomic_number": "many"}
@@ -60,7 +60,7 @@ def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
     assert all(text in page.text for text in ("submitted", 'http-equiv="refresh"'))
 
 
-def test_pages_of_what_is_not_there(sluice_sandbox):
+def test_unknown_pages(sluice_sandbox):
     """A page all the same, with status 404."""
     for path in ("imports/other", "operations/other", "registrations/other"):
         page = _page(sluice_sandbox, f"kaleidoscope/web/{path}")

@@ -175,7 +175,7 @@ def test_no_token(script, wrong, status, error):
     assert answer.json()["error_description"]
 
 
-def test_no_entry(script, sluice_sandbox):
+def test_wrong_credentials(script, sluice_sandbox):
     """Without a token, with a wrong one, with one that ran out."""
     for path in ("batch/status", "batch/import", "oauth2/tokenInfo"):
         assert requests.post(f"{script.server}/ls/api/{path}").status_code == 401
@@ -196,21 +196,21 @@ def test_a_missing_file(script):
     assert script.post("import", form).status_code == 400
 
 
-def test_unknown_things(script):
+def test_unknown_jobs_and_files(script):
     """A path, a job."""
     assert script.post("other", {}).status_code == 404
     assert script.post("status", {"jobId": "other"}).status_code == 404
     assert script.post("cancel", {}).status_code == 404
 
 
-def test_too_large(script, sluice_sandbox):
+def test_upload_size_limit(script, sluice_sandbox):
     """413, and no job."""
     sluice_sandbox.settings(max_upload_bytes=200)
     assert script.import_("x" * 300).status_code == 413
     assert sluice_sandbox.state()["liquid_decisions"]["jobs"] == []
 
 
-def test_too_many(script, sluice_sandbox):
+def test_rate_limit(script, sluice_sandbox):
     """In its own words."""
     sluice_sandbox.settings(rate_limit=1)
     answers = [script.post("status", {"jobId": "x"}) for _ in range(3)]
@@ -310,7 +310,7 @@ def test_progress(script, sluice_sandbox):
 @pytest.mark.parametrize(
     ("asked_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)]
 )
-def test_cancelling_is_lazy(script, sluice_sandbox, asked_at, end, items):
+def test_cancel_at_the_next_slice(script, sluice_sandbox, asked_at, end, items):
     """It happens when the job is up for processing next; in its last slice it is too late."""
     sluice_sandbox.settings(job_seconds=100)
     rows = [{"id": str(number)} for number in range(40)]
@@ -321,7 +321,7 @@ def test_cancelling_is_lazy(script, sluice_sandbox, asked_at, end, items):
     assert (script.status(job_id)["status"], len(script.items)) == (end, items)
 
 
-def test_trouble_to_order(script, sluice_sandbox):
+def test_rejected_and_failed_jobs(script, sluice_sandbox):
     """The next job is rejected, the next one fails in the end."""
     sluice_sandbox.settings(reject_jobs=1)
     assert script.import_(json.dumps(ITEMS)).json()["status"] == "Rejected"
@@ -368,7 +368,7 @@ def test_bad_filters_are_rejected(filled):
     assert filled.export(filters="name=Ben").json()["reason"] == "The filters cannot be read"
 
 
-def test_a_query_wins_over_filters(filled):
+def test_query_takes_precedence_over_filters(filled):
     """As the wiki's note says."""
     query = "SELECT name, age FROM Attendee WHERE age < 10 ORDER BY age DESC LIMIT 5"
     (file,) = filled.results(sqlQuery=query, filters='{"name": "Ada"}')
@@ -418,7 +418,7 @@ def test_links_expire(filled, sluice_sandbox):
     assert filled.get(link).status_code == 401
 
 
-def test_links_to_elsewhere(filled, sluice_sandbox):
+def test_links_to_another_host(filled, sluice_sandbox):
     """Signed, good for anybody, and for nobody who shows a token as well."""
     sluice_sandbox.settings(export_links="other_host")
     link = filled.status(filled.export().json()["jobId"])["links"][0]
@@ -429,7 +429,7 @@ def test_links_to_elsewhere(filled, sluice_sandbox):
 
 
 @pytest.mark.parametrize(("where", "in_status"), [("links", True), ("reason", True), ("email", False)])
-def test_the_mail_is_written_down(filled, sluice_sandbox, where, in_status):
+def test_notification_email(filled, sluice_sandbox, where, in_status):
     """Instead of sent; its links may be the only ones."""
     sluice_sandbox.settings(export_links=where)
     told = filled.status(filled.export(notificationEmail="ada@example.com").json()["jobId"])
