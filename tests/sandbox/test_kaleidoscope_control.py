@@ -1,4 +1,4 @@
-"""What a person does by hand in the real Kaleidoscope, for tests and demos: files and drafts put in, and registered."""
+"""Control routes for a user's actions: upload files, stage drafts, register them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ A, B = {"name": "A", "smiles": "C"}, {"name": "B", "molecular_weight": 12.5}
 
 @pytest.fixture
 def ids(sluice_sandbox):
-    """What there is from the start."""
+    """The initial ids."""
     return sluice_sandbox.state()["kaleidoscope"]["ids"]
 
 
@@ -18,7 +18,7 @@ def _registrations(kal, ids):
 
 
 def test_upload_and_register_a_file(kal, ids, sluice_sandbox):
-    """For demos and tests: what a person would do by hand."""
+    """The file, its registration and its link are there."""
     told = sluice_sandbox.register_file("a b.sdf", "mol", record_ids=["r1"])
     assert told["registration"] == {
         key: value for key, value in _registrations(kal, ids)[0].items() if key != "record_errors"
@@ -31,7 +31,7 @@ def test_upload_and_register_a_file(kal, ids, sluice_sandbox):
 
 
 def test_registered_records_default_to_those_of_the_operation(kal, ids, sluice_sandbox):
-    """Unless others are named."""
+    """If no record ids are given."""
     kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
     kal.push({"symbol": "He"})
     told = sluice_sandbox.register_file("x.csv", "")
@@ -42,7 +42,7 @@ def test_registered_records_default_to_those_of_the_operation(kal, ids, sluice_s
 
 
 def test_upload_without_registration(kal, ids, sluice_sandbox):
-    """And registered later, or never; bytes come in base64, with any type."""
+    """It can be registered later; bytes are sent as base64, with any content type."""
     more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
     told = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
     assert told["registration"] is None
@@ -68,14 +68,14 @@ def test_upload_without_registration(kal, ids, sluice_sandbox):
     ],
 )
 def test_invalid_uploads(sluice_sandbox, wrong):
-    """400 with a reason, and no file."""
+    """400 with a reason, and no file is added."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/registrations", json=wrong)
     assert len(sluice_sandbox.state()["kaleidoscope"]["files"]) == 1
 
 
 def test_reset_removes_files_and_registrations(ids, sluice_sandbox):
-    """But for the one file, which keeps its id."""
+    """Except the sample file, which keeps its id."""
     sluice_sandbox.register_file("x.csv", "")
     sluice_sandbox.reset()
     state = sluice_sandbox.state()["kaleidoscope"]
@@ -84,7 +84,7 @@ def test_reset_removes_files_and_registrations(ids, sluice_sandbox):
 
 @pytest.mark.parametrize("kind", ["registration", "validation"])
 def test_stage_and_submit_drafts(drafts, sluice_sandbox, kind):
-    """For demos and tests: what a person would do by hand; only these are submitted."""
+    """Only the new drafts are submitted."""
     drafts.stage(A)
     told = sluice_sandbox.stage_drafts(A, B, submit=kind)
     assert (len(told["record_ids"]), len(drafts.current())) == (2, 3)
@@ -95,7 +95,7 @@ def test_stage_and_submit_drafts(drafts, sluice_sandbox, kind):
 
 
 def test_stage_drafts_without_submission(drafts, sluice_sandbox):
-    """And submitted later, or never."""
+    """They can be submitted later."""
     told = sluice_sandbox.stage_drafts(A)
     assert (told["submission"], told["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
 
@@ -115,7 +115,7 @@ def test_stage_drafts_without_submission(drafts, sluice_sandbox):
     ],
 )
 def test_invalid_drafts(drafts, sluice_sandbox, wrong):
-    """400 with a reason, and no draft."""
+    """400 with a reason, and no draft is added."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/drafts", json=wrong)
     sluice_sandbox.settings(staging_table=False)
