@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class KaleidoscopeClient:
     """A plain HTTP client of the mock Kaleidoscope."""
 
-    def __init__(self, http: httpx.KaleidoscopeClient, credentials: dict[str, str]) -> None:
+    def __init__(self, http: httpx.Client, credentials: dict[str, str]) -> None:
         self.http = http
         self.credentials = credentials
         self.pair = self.grant().json()
@@ -55,7 +55,7 @@ def kal(sluice_sandbox: SandboxClient) -> Iterator[KaleidoscopeClient]:  # noqa:
     """A client of a reset Kaleidoscope whose imports complete at once."""
     sluice_sandbox.settings(job_seconds=0)
     credentials = sluice_sandbox.state()["credentials"]["kaleidoscope"]
-    with httpx.KaleidoscopeClient(base_url=f"{sluice_sandbox.url}/kaleidoscope/", trust_env=False) as http:
+    with httpx.Client(base_url=f"{sluice_sandbox.url}/kaleidoscope/", trust_env=False) as http:
         yield KaleidoscopeClient(http, credentials)
 
 
