@@ -1,7 +1,7 @@
 """The vendor's own client works unchanged with the mock Kili, with all its checks.
 
 Also the results of its synchronisation under the conditions that the provider must handle:
-`tests/operators/test_kili_weather.py`.
+`tests/operators/test_kili_faults.py`.
 """
 
 from __future__ import annotations
