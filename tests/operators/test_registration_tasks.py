@@ -502,7 +502,7 @@ def test_a_submission_that_failed(submit, desk):
     desk.sandbox.settings(registrar="fails")
     life = submit(on_rejected_rows="ignore").go()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
-    assert "The registrar refused this record" in str(life.error)
+    assert "Record rejected by the automatic registrar" in str(life.error)
 
 
 # --- bad input, and secrets
