@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
 from sluice_provider.apis.liquid_decisions.batch_jobs import CancelJob, ExportJob, ImportJob
-from sluice_provider.assets import dataset_of, uri
 from sluice_provider.errors import InvalidInput
 from sluice_provider.hooks.base import mask
 from sluice_provider.http.bodies import FilePart
-from sluice_provider.lineage import Name, file_dataset
+from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
 from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.sources.input_files import AtomicFile, InputFile
 
@@ -122,17 +121,14 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
             raise InvalidInput(f"file: {file.name} has an unsupported file extension: say what it is by content_type")
         return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [file_dataset(InputFile(self.file, "file").name)], [_items(address, self.item_type)]
+    def datasets(self) -> Datasets:
+        source = FileDataset(InputFile(self.file, "file").name)
+        return Datasets([source], [ServiceDataset(("item-types", self.item_type))])
 
 
 def _part(name: str, blob: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
     shown = f"{name}: {blob.name}"
     return FilePart(name, blob.filename, content_type, blob.open_unchanged, blob.size, shown, headers or {})
-
-
-def _items(address: str, item_type: str) -> Name:
-    return dataset_of(uri("liquid-decisions", address, "item-types", item_type))
 
 
 class LiquidDecisionsExportOperator(RemoteJobOperator):
@@ -256,8 +252,9 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         content_type = liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT)
         return SUFFIXES.get(content_type, ".csv")
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [_items(address, self.item_type)], [file_dataset(path) for path in self.result.get("files", ())]
+    def datasets(self) -> Datasets:
+        files = [FileDataset(path) for path in self.result.get("files", ())]
+        return Datasets([ServiceDataset(("item-types", self.item_type))], files)
 
 
 def _safe(job_id: str) -> str:

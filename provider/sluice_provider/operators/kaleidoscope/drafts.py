@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation, read_from
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
-from sluice_provider.runtime.operator import RemoteJobOperator
 
 
-class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
+class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
     """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
     them.
 
@@ -47,8 +44,6 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "records", "key_field_names", "kaleidoscope_conn_id")
     template_fields_renderers = {"records": "json"}
 
@@ -85,6 +80,3 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [operation(address, self.operation_id)]

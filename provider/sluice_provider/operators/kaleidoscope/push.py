@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
-from sluice_provider.assets import dataset_of, uri
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import read_from
+from sluice_provider.lineage import ServiceDataset
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
-from sluice_provider.runtime.operator import RemoteJobOperator
 
 
-class KaleidoscopePushOperator(RemoteJobOperator):
+class KaleidoscopePushOperator(KaleidoscopeOperator):
     """Push records into Kaleidoscope, wait until they are imported, and return what became of them.
 
     Records are kept by their key fields there, so pushing the same again updates and never doubles. They are read once
@@ -50,7 +47,6 @@ class KaleidoscopePushOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
     template_fields: Sequence[str] = (
         "records",
         "key_field_names",
@@ -65,7 +61,6 @@ class KaleidoscopePushOperator(RemoteJobOperator):
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
-    operator_extra_links = (KaleidoscopeLink(),)
 
     def __init__(
         self,
@@ -122,11 +117,8 @@ class KaleidoscopePushOperator(RemoteJobOperator):
             max_bytes=self.max_bytes,
         )
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [self._target(address)]
-
-    def _target(self, address: str) -> Name:
-        for kind in ("operation", "source", "program"):
-            if value := getattr(self, f"{kind}_id"):
-                return dataset_of(uri("kaleidoscope", address, f"{kind}s", value))
-        return dataset_of(uri("kaleidoscope", address, "records"))
+    def output_dataset(self) -> ServiceDataset:
+        """The narrowest of what the records were pushed into."""
+        destinations = {"operations": self.operation_id, "sources": self.source_id, "programs": self.program_id}
+        found = ((segment, value) for segment, value in destinations.items() if value)
+        return ServiceDataset(next(found, ("records",)))

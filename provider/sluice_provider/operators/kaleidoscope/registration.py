@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation
-from sluice_provider.runtime.operator import RemoteJobOperator
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
-class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
+class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
     """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return what became
     of it.
 
@@ -36,8 +33,6 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "file_id", "kaleidoscope_conn_id")
 
     def __init__(
@@ -58,11 +53,8 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
     def job(self) -> RegisterFileJob:
         return RegisterFileJob(operation_id=self.operation_id, file_id=self.file_id, if_registered=self.if_registered)
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]
 
-
-class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
+class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
     """Submit drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
     reported, and return what became of them.
 
@@ -87,8 +79,6 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
 
     def __init__(
@@ -115,6 +105,3 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
             validate_only=self.validate_only,
             on_rejected_rows=self.on_rejected_rows,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]

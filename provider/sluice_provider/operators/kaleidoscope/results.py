@@ -9,14 +9,11 @@ from typing import Any, Literal
 from sluice_provider.apis.kaleidoscope.registration import result_record
 from sluice_provider.apis.kaleidoscope.registration_jobs import PushStatusJob, Registration, SubmitResultsJob
 from sluice_provider.errors import InvalidInput
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation, read_from
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 from sluice_provider.operators.kaleidoscope.rows import Check, RowsOnce
-from sluice_provider.runtime.operator import RemoteJobOperator
 
 
-class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
+class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
     """Report to Kaleidoscope how far the registrar is with a file or a submission, and return at once.
 
     If the response is lost, the registration is read, and the status is sent again unless it has arrived or the
@@ -38,8 +35,6 @@ class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = (
         "operation_id",
         "status",
@@ -72,11 +67,8 @@ class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
         about = Registration(self.operation_id, self.file_id, self.submission_id)
         return PushStatusJob(about, status=self.status, message=self.message)
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]
 
-
-class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
+class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
     """Report to Kaleidoscope what became of the records of a file or a submission.
 
     Everything is read once and checked before anything is sent. The API takes results in one request. If its response
@@ -110,8 +102,6 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = (
         "operation_id",
         "status",
@@ -160,9 +150,6 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
             key_field_names=self.key_field_names,
             if_ended=self.if_ended,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [operation(address, self.operation_id)]
 
 
 def _each_once() -> Check:
