@@ -14,7 +14,7 @@ from sluice_provider.jobs import events as on
 from sluice_provider.jobs import execution
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Unit
 from sluice_provider.jobs.storage import RecordStorage
@@ -89,9 +89,9 @@ class Push(JobSpec):
         return None if record.phase("push").outcome else self._phase
 
 
-def get_status(job_id: str, where: Where) -> Flow[Job]:
+def get_status(job_id: str, locator: Locator) -> Flow[Job]:
     """Nobody waits for these jobs."""
-    del where
+    del locator
     return Job(job_id, JobState.RUNNING)
     yield
 

@@ -80,7 +80,7 @@ def summary(service: str, noun: str, state: str, at: float, seconds: float, dice
     return {
         "service": service,
         "conn_id": "aws_default" if service == "finspace" else f"{service}_default",
-        "kind": noun,
+        "job_type": noun,
         "noun": noun,
         "ids": [str(uuid7())] if known else [],
         "url": f"https://{service}.example.com/jobs/{dice.randrange(10**6)}" if linked else "",

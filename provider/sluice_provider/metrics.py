@@ -57,4 +57,4 @@ def _send(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str
 
 
 def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:
-    return {"service": ref.service, "kind": ref.kind, **more}
+    return {"service": ref.service, "job_type": ref.job_type, **more}

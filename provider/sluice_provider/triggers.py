@@ -1,7 +1,7 @@
 """`JobTrigger` polls any job of any service, from the triggerer, holding no worker.
 
 Its dotted path, and the names of its arguments, stand in users' databases while tasks are deferred. It holds no secret:
-the connection is looked up by id when it runs. What it finds out goes back as an `Outcome`, which the task does not
+the connection is looked up by id when it runs. What it finds out goes back as an `WaitResult`, which the task does not
 trust either; the task polls for itself.
 """
 
@@ -20,9 +20,9 @@ from sluice_provider.hooks.base import SluiceHook, hook_for
 from sluice_provider.http.polling import Elapsed, min_duration
 from sluice_provider.jobs.evidence import Evidence, of_deferral
 from sluice_provider.jobs.execution import watch
-from sluice_provider.jobs.model import JobGroup, JobRef, Outcome, StatusObserver, WaitResult
+from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, WaitStatus
 from sluice_provider.jobs.polling import JobPoller, cancel
-from sluice_provider.progress import LEG_KEY, ProgressPublisher, place_of
+from sluice_provider.progress import WORKER_RUN_KEY, ProgressPublisher, place_of
 
 LONGEST_KILL = 25.0
 """Seconds for cancelling; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
@@ -81,15 +81,15 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         yield TriggerEvent((await self._outcome()).to_event())
 
-    async def _outcome(self) -> Outcome:
+    async def _outcome(self) -> WaitResult:
         ref = JobRef.from_json(self.job)
         try:
             work = await self._watch(ref)
         except TimedOut as error:
-            return Outcome(WaitResult.TIMED_OUT, ref, str(error))
+            return WaitResult(WaitStatus.TIMED_OUT, ref, str(error))
         except SluiceError as error:
-            return Outcome(WaitResult.GAVE_UP, ref, f"{type(error).__name__}: {error}")
-        return Outcome(WaitResult.OVER, ref, str(work))
+            return WaitResult(WaitStatus.GAVE_UP, ref, f"{type(error).__name__}: {error}")
+        return WaitResult(WaitStatus.OVER, ref, str(work))
 
     async def _watch(self, ref: JobRef) -> JobGroup:
         try:
@@ -99,10 +99,10 @@ class JobTrigger(BaseTrigger):
             return await self._wait(ref)
 
     async def _wait(self, ref: JobRef) -> JobGroup:
-        hook = hook_for(self.service, self.conn_id, ref.where)
+        hook = hook_for(self.service, self.conn_id, ref.locator)
         publisher = self._progress(ref)
         tell = StatusObserver(self.log, ref, publisher)
-        flow = watch(hook.job_type(ref.kind), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
+        flow = watch(hook.job_type(ref.job_type), ref, self.submitted_at, self.timeout, self.poll_interval, tell)
         work = await hook.arun(min_duration(flow, _shortest_life()))
         await publisher.flush()
         return work
@@ -135,8 +135,8 @@ class JobTrigger(BaseTrigger):
 
     async def _cancel(self) -> None:
         ref = JobRef.from_json(self.job)
-        hook = hook_for(self.service, self.conn_id, ref.where)
-        job_type = hook.job_type(ref.kind)
+        hook = hook_for(self.service, self.conn_id, ref.locator)
+        job_type = hook.job_type(ref.job_type)
         named = f"{job_type.noun} {', '.join(ref.ids[:20])}"
         if job_type.cancel is None:
             self.log.info("%s goes on: %s cannot cancel it", named, self.service)
@@ -153,7 +153,7 @@ class JobTrigger(BaseTrigger):
         """That a user ended this very deferral: Airflow says so, and no later leg of the task has begun."""
         ti: Any = self.task_instance
         try:
-            leg = compat.base_xcom().get_one(key=LEG_KEY, **place_of(ti))
+            leg = compat.base_xcom().get_one(key=WORKER_RUN_KEY, **place_of(ti))
         except Exception as error:  # noqa: BLE001 - whatever it is, we do not know, and so do not cancel
             return Evidence(False, f"Airflow could not be asked whether the task went on since: {error!r}")
         return of_deferral(task_state(ti), leg, self.deferred_at)
@@ -162,7 +162,7 @@ class JobTrigger(BaseTrigger):
         """One status check, for whoever opens the page: the task is over and nobody will poll again."""
         publisher = self._progress(ref)
         publisher.add("cancel", "asked for")
-        poller = JobPoller(hook.job_type(ref.kind), ref, Elapsed(self.submitted_at))
+        poller = JobPoller(hook.job_type(ref.job_type), ref, Elapsed(self.submitted_at))
         try:
             StatusObserver(self.log, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:

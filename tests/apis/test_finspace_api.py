@@ -143,7 +143,7 @@ def test_pages_that_are_empty_or_go_round():
 def test_states(status, state):
     """Two words end it; every other is under way."""
     job = fin.changeset_job({"changesetId": "c", "status": status})
-    assert (job.state, job.word, job.message, job.retryable) == (state, status, "", None)
+    assert (job.state, job.service_status, job.message, job.retryable) == (state, status, "", None)
 
 
 def test_errors_are_shown_in_full():

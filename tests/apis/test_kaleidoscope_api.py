@@ -248,8 +248,8 @@ def test_states(raw, state):
 def test_the_remotes_words():
     """Status, message and the detail that only the raw answer has."""
     failed = job(import_status="failed", error_message="boom", error_details={"failed_row": 4})
-    assert (failed.word, failed.message) == ("failed", "boom {'failed_row': 4}")
-    assert job(import_status=None).word == ""
+    assert (failed.service_status, failed.message) == ("failed", "boom {'failed_row': 4}")
+    assert job(import_status=None).service_status == ""
 
 
 ERROR = {

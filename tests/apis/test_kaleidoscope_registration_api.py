@@ -370,12 +370,12 @@ def test_a_registrars_own_word_is_a_verdict():
 def test_registered_drafts_left_the_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
-    where = {"operation_id": op, "record_ids": " ".join(staged)}
+    locator = {"operation_id": op, "record_ids": " ".join(staged)}
     look = drafts.JOB_TYPES["drafts"].get_status
-    assert run(look(op, where)).state is JobState.RUNNING
+    assert run(look(op, locator)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
     assert run(reg.get_draft_statuses(op)) == []
-    job = run(look(op, where))
+    job = run(look(op, locator))
     assert (job.state, job.counts) == (JobState.SUCCEEDED, {"drafts": 2, "rejected": 0, "completed": 2})
     assert run(look(op, {"operation_id": op})).state is JobState.NOT_FOUND
 
@@ -488,5 +488,5 @@ def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     answers = [response(200)] * 100
     played = run_flow(polling.find_after_lost_response(look, Time.now), *answers, sleep=later)
     assert (played.value, played.error) == (None, None)
-    assert polling.GRACE <= sum(played.pauses) <= polling.GRACE + 10
+    assert polling.VISIBILITY_GRACE_SECONDS <= sum(played.pauses) <= polling.VISIBILITY_GRACE_SECONDS + 10
     assert len(run_flow(polling.find_after_lost_response(look, Time.now - 500), *answers, sleep=later).calls) == 1

@@ -372,7 +372,7 @@ def test_cancelling(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
-    assert ld.job_of(run(ld.get_job(job_id))).word == "Canceling"
+    assert ld.job_of(run(ld.get_job(job_id))).service_status == "Canceling"
     sluice_sandbox.advance(30)
     assert ld.job_of(run(ld.get_job(job_id))).state is JobState.CANCELLED
 

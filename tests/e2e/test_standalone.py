@@ -169,7 +169,7 @@ def test_the_log_is_the_story(airflow):
 def test_figures_arrive(airflow, figures):
     """From the task's process and from the triggerer's, with their tags."""
     airflow.wait("the figures", lambda: figures.of("sluice.job.finished", "service=kaleidoscope") or None, 30)
-    assert figures.of("sluice.job.started", "kind=import")
+    assert figures.of("sluice.job.started", "job_type=import")
     assert figures.of("sluice.job.finished", "state=succeeded")
     assert figures.of("sluice.job.duration", "|ms")
     assert figures.of("sluice.status_check")

@@ -291,10 +291,10 @@ def test_a_connection_that_does_not(hook, connect, fields, words):
         ("", {"operation_id": "o"}, ""),
     ],
 )
-def test_links(hook, connect, web_url, where, url):
+def test_links(hook, connect, web_url, locator, url):
     """To the operation if there is one, else to the import; to nowhere without an address for people."""
     connect({"web_url": web_url})
-    assert hook.job_url("import", "i/1", where, hook.fields()) == url
+    assert hook.job_url("import", "i/1", locator, hook.fields()) == url
 
 
 # --- secrets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluice_provider.jobs.record import JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, Phase, Repeat, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, RepeatRequest, Unit
 
 
 class EchoPhase(Phase):
@@ -24,7 +24,7 @@ class EchoPhase(Phase):
         yield
 
     def reconcile(self, intent, record):
-        return Repeat("an echo does no harm")
+        return RepeatRequest("an echo does no harm")
         yield
 
 

@@ -18,10 +18,10 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import events as on
-from sluice_provider.jobs.lifecycle import MOST_TRIGGER_RESTARTS, Lifecycle, Options
+from sluice_provider.jobs.lifecycle import MAX_TRIGGER_RESTARTS, Lifecycle, Options
 from sluice_provider.jobs.model import Job, JobGroup, JobState
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
-from sluice_provider.jobs.spec import Found, NoEffect, Repeat, SubmitAnew, Unknown
+from sluice_provider.jobs.spec import Found, NoEffect, RepeatRequest, Resubmit, Unknown
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
 STARTED = on.Started(100.0, "print", (0, 3), "seed")
@@ -199,8 +199,8 @@ def test_the_next_try_does_the_same():
     [
         (Found("job-9"), ["Save", "Prepare"], 0),
         (NoEffect(), ["Save", "Prepare"], 0),
-        (Repeat("harmless"), ["Save", "Prepare"], 0),
-        (SubmitAnew("allowed"), ["Save", "Prepare"], 1),
+        (RepeatRequest("harmless"), ["Save", "Prepare"], 0),
+        (Resubmit("allowed"), ["Save", "Prepare"], 1),
         (Unknown(OutcomeUnknown("look there")), ["Save", "Fail"], 0),
     ],
     ids=lambda value: type(value).__name__,
@@ -218,7 +218,7 @@ def test_a_repeated_key_does_not_become_younger():
     """It lives from when it was first used."""
     life = Life()
     life(STARTED, on.UnitPrepared(101.0, key="k"), on.SubmissionFailed(131.0, LOST))
-    life(on.Reconciled(132.0, Repeat("same key")), on.UnitPrepared(133.0, key="k"))
+    life(on.Reconciled(132.0, RepeatRequest("same key")), on.UnitPrepared(133.0, key="k"))
     assert life.phase.intent.at == 101.0
 
 
@@ -226,7 +226,7 @@ def test_a_refused_repeat_settles_nothing():
     """The first request may still have been applied; a first request that is refused was not."""
     life = Life()
     life(STARTED, on.UnitPrepared(101.0, key="k"), on.SubmissionFailed(131.0, LOST))
-    life(on.Reconciled(132.0, Repeat("same key")), on.UnitPrepared(133.0, key="k"))
+    life(on.Reconciled(132.0, RepeatRequest("same key")), on.UnitPrepared(133.0, key="k"))
     life(on.SubmissionFailed(134.0, ClientError("no")))
     assert life.phase.intent is not None
     first = Life()
@@ -341,7 +341,7 @@ def test_a_clear_of_a_running_job_that_can_be_cancelled():
     assert life(on.Polled(501.0, work("running"))) == ["Save", "Cancel"]
     assert life(on.CancelRequested(502.0))[-1] == "Wait"
     assert life(on.Polled(510.0, work("cancelled", processed=2))) == ["Prepare"]
-    assert (life.record.seed, life.record.clears, life.record.redo) == ("other seed", (1, 7), None)
+    assert (life.record.seed, life.record.clears, life.record.rerun) == ("other seed", (1, 7), None)
     assert [tuple(job) for job in life.record.replaced] == [("job-0", "cancelled", 2)]
 
 
@@ -366,7 +366,7 @@ def test_a_trigger_that_dies_while_a_cleared_job_is_being_cancelled():
     life = Life(record=submitted().record, cancellable=True, deferrable=True)
     life(CLEARED, on.Polled(501.0, work("running")))
     assert life(on.CancelRequested(502.0))[-1] == "Defer"
-    for _ in range(MOST_TRIGGER_RESTARTS):
+    for _ in range(MAX_TRIGGER_RESTARTS):
         life(on.Resumed(510.0, restart="it died"))
         assert life(on.Polled(511.0, work("running")))[-1] == "Defer"
     life(on.Resumed(520.0, restart="it died"))
@@ -386,7 +386,7 @@ def test_only_one_count_that_has_risen_is_no_clear():
     """Another task of the run was cleared."""
     life = Life(record=submitted().record)
     assert life(STARTED._replace(now=500.0, clears=(1, 3))) == ["Poll"]
-    assert life.record.redo is None
+    assert life.record.rerun is None
 
 
 # --- told to stop
@@ -437,7 +437,7 @@ def test_a_status_check_that_fails_says_nothing_of_the_job():
 def test_triggers_that_die_again_and_again():
     """Are replaced, but not for ever."""
     life = submitted(deferrable=True)
-    for _ in range(MOST_TRIGGER_RESTARTS):
+    for _ in range(MAX_TRIGGER_RESTARTS):
         life(on.Polled(104.0, work("running")))
         assert life(on.Resumed(200.0, restart="it died")) == ["Save", "Publish", "Poll"]
     life(on.Polled(201.0, work("running")), on.Resumed(300.0, restart="it died"))

@@ -10,18 +10,18 @@ import pytest
 
 from sluice_provider.errors import RowsRejected, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import (
-    SHOWN,
     Job,
     JobGroup,
     JobRef,
     JobState,
-    Outcome,
     Rejection,
     StatusObserver,
     WaitResult,
-    judge_rejections,
+    WaitStatus,
+    check_rejections,
     read_event,
 )
+from sluice_provider.jobs.model import MAX_LOGGED_REJECTIONS
 
 RUNNING, NOT_FOUND, OK, BAD, STOPPED = (
     JobState.RUNNING,
@@ -97,10 +97,10 @@ GOOD = REF.to_json()
         {**GOOD, "ids": [7]},
         {**GOOD, "ids": [None]},
         {**GOOD, "service": None},
-        {**GOOD, "kind": 7},
-        {**GOOD, "where": None},
-        {**GOOD, "where": ["operation_id"]},
-        {**GOOD, "where": {"operation_id": 7}},
+        {**GOOD, "job_type": 7},
+        {**GOOD, "locator": None},
+        {**GOOD, "locator": ["operation_id"]},
+        {**GOOD, "locator": {"operation_id": 7}},
     ],
     ids=str,
 )
@@ -113,28 +113,28 @@ def test_what_is_no_reference(data):
 # --- events
 
 
-@pytest.mark.parametrize("verdict", WaitResult)
-def test_an_outcome_comes_back(verdict):
+@pytest.mark.parametrize("status", WaitStatus)
+def test_an_outcome_comes_back(status):
     """Through real JSON."""
-    outcome = Outcome(verdict, REF, "words")
-    assert Outcome.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
+    outcome = WaitResult(status, REF, "words")
+    assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
 
 
 def test_an_event_may_lack_its_message():
     """And may have more in it: an older or a newer version sent it."""
-    event = {**Outcome(WaitResult.OVER, REF).to_event(), "added_later": 1}
+    event = {**WaitResult(WaitStatus.OVER, REF).to_event(), "added_later": 1}
     del event["message"]
-    assert Outcome.from_event(event) == Outcome(WaitResult.OVER, REF)
+    assert WaitResult.from_event(event) == WaitResult(WaitStatus.OVER, REF)
 
 
 BAD_EVENTS = [
     *GARBAGE,
-    {"verdict": "over"},
-    {"verdict": "splendid", "job": GOOD},
-    {"verdict": None, "job": GOOD},
-    {"verdict": ["over"], "job": GOOD},
-    {"verdict": "over", "job": None},
-    {"verdict": "over", "job": {**GOOD, "ids": []}},
+    {"status": "over"},
+    {"status": "splendid", "job": GOOD},
+    {"status": None, "job": GOOD},
+    {"status": ["over"], "job": GOOD},
+    {"status": "over", "job": None},
+    {"status": "over", "job": {**GOOD, "ids": []}},
 ]
 
 
@@ -142,21 +142,22 @@ BAD_EVENTS = [
 def test_what_is_no_event(event):
     """Unknown means error, not success."""
     with pytest.raises(UnexpectedResponse):
-        Outcome.from_event(event)
+        WaitResult.from_event(event)
     outcome, trouble = read_event(event)
     assert outcome is None
     assert isinstance(trouble, UnexpectedResponse)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "kind"), [(WaitResult.OVER, None), (WaitResult.TIMED_OUT, TimedOut), (WaitResult.GAVE_UP, Unreachable)]
+    ("status", "job_type"),
+    [(WaitStatus.OVER, None), (WaitStatus.TIMED_OUT, TimedOut), (WaitStatus.GAVE_UP, Unreachable)],
 )
-def test_what_an_event_amounts_to(verdict, kind):
+def test_what_an_event_amounts_to(status, job_type):
     """If the work should turn out not to be over: with the trigger's own words."""
-    outcome, trouble = read_event(Outcome(verdict, REF, "words").to_event())
+    outcome, trouble = read_event(WaitResult(status, REF, "words").to_event())
     assert outcome.job == REF
-    assert type(trouble) is (kind or type(None))
-    assert kind is None or str(trouble) == "words"
+    assert type(trouble) is (job_type or type(None))
+    assert job_type is None or str(trouble) == "words"
 
 
 # --- telling
@@ -184,8 +185,8 @@ def rejected(count):
 @pytest.mark.parametrize("policy", ["fail", "warn", "ignore"])
 def test_nothing_rejected(policy, caplog):
     """Is nothing to tell, whatever the policy."""
-    judge_rejections(rejected(0), policy, logging.getLogger("task"))
-    judge_rejections(work(OK), policy, logging.getLogger("task"))
+    check_rejections(rejected(0), policy, logging.getLogger("task"))
+    check_rejections(work(OK), policy, logging.getLogger("task"))
     assert caplog.messages == []
 
 
@@ -194,7 +195,7 @@ def test_the_policy_to_fail(caplog):
     with pytest.raises(
         RowsRejected, match=r"2 rows were rejected \(row 0: density='heavy': invalid_format; row 1"
     ) as bad:
-        judge_rejections(rejected(2), "fail", logging.getLogger("task"))
+        check_rejections(rejected(2), "fail", logging.getLogger("task"))
     assert "all other rows were imported" in str(bad.value)
     assert not bad.value.retryable
     assert len(caplog.messages) == 2
@@ -202,13 +203,13 @@ def test_the_policy_to_fail(caplog):
 
 def test_the_policy_to_warn(caplog):
     """Tells twenty rows one by one and counts the rest."""
-    judge_rejections(rejected(5000), "warn", logging.getLogger("task"))
-    assert len(caplog.messages) == SHOWN + 1
+    check_rejections(rejected(5000), "warn", logging.getLogger("task"))
+    assert len(caplog.messages) == MAX_LOGGED_REJECTIONS + 1
     assert caplog.messages[-1] == "... and more: 5000 rows were rejected in all"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
 def test_the_policy_to_ignore(caplog):
     """Tells nothing."""
-    judge_rejections(rejected(5000), "ignore", logging.getLogger("task"))
+    check_rejections(rejected(5000), "ignore", logging.getLogger("task"))
     assert caplog.messages == []

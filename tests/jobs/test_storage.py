@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import UnexpectedResponse
-from sluice_provider.jobs.lifecycle import MOST_REPLACED
+from sluice_provider.jobs.lifecycle import MAX_REPLACED_JOBS
 from sluice_provider.jobs.record import (
-    MOST_IDS,
+    MAX_IDS,
     VERSION,
     Intent,
     JobRecord,
+    PendingRerun,
     PhaseRecord,
-    Redo,
     ReplacedJob,
     Submission,
 )
@@ -78,7 +78,7 @@ FULL = JobRecord(
         ),
     ),
     replaced=(ReplacedJob("old", "cancelled", 5), ReplacedJob("", "outcome_unknown")),
-    redo=Redo("cancelling", "other print", (2, 7), "other seed"),
+    rerun=PendingRerun("cancelling", "other print", (2, 7), "other seed"),
     summary={"state": "running", "ids": ["c"], "id_count": 1, "counts": {}, "message": "so far so good"},
 ).with_event(100.0, "submitting", "one, 1 to 2")
 
@@ -252,11 +252,11 @@ def test_replaced_jobs_are_written_also_when_there_are_as_many_as_are_remembered
     """The oldest ones make room for others."""
     store = Store()
     storage = RecordStorage(store)
-    old = tuple(ReplacedJob(f"old-{number}", "failed", 1) for number in range(MOST_REPLACED))
+    old = tuple(ReplacedJob(f"old-{number}", "failed", 1) for number in range(MAX_REPLACED_JOBS))
     record = JobRecord("print", seed="seed", replaced=old)
     storage.save(record)
     new = (ReplacedJob("new", "failed", 7), ReplacedJob("newer", "failed", 8))
-    storage.save(record._replace(replaced=(*old, *new)[-MOST_REPLACED:]))
+    storage.save(record._replace(replaced=(*old, *new)[-MAX_REPLACED_JOBS:]))
     assert RecordStorage(store).load().replaced[-2:] == new
 
 
@@ -382,7 +382,7 @@ def test_a_count_of_ids_stays_true_when_most_ids_are_left_out():
     record = storage.load()
     storage.save(record.with_event(2.0, "reconnected", "x").with_summary(2.0, state="cancelling"))
     summary = json.loads(store.kept[KEY])["summary"]
-    assert (len(summary["ids"]), summary["id_count"]) == (MOST_IDS, 50)
+    assert (len(summary["ids"]), summary["id_count"]) == (MAX_IDS, 50)
     storage.save(record.with_summary(3.0, ids=("one",)))
     summary = json.loads(store.kept[KEY])["summary"]
     assert (summary["ids"], summary["id_count"]) == (["one"], 1)

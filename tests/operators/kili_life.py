@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from sluice_provider.operators.kili import KiliAddCloudStorageConnectionOperator, KiliSyncCloudStorageOperator
-from tests.operators.life import Died
+from tests.operators.airflow_harness import ProcessDied
 
 if TYPE_CHECKING:
     from sluice_provider.testing import SandboxClient
-    from tests.operators.life import Airflow, Life
+    from tests.operators.airflow_harness import Airflow, TaskHarness
 
 PICTURES = ["cats/one.png", "cats/two.png", "dogs/one.png"]
 """What the sandbox's bucket holds at first."""
@@ -127,22 +127,22 @@ def answered_badly(name: str, status: int, body: bytes = b"", **where: str) -> I
 
 
 @contextmanager
-def death(life: Life, moment: str, name: str, **where: str) -> Iterator[None]:
+def death(life: TaskHarness, moment: str, name: str, **where: str) -> Iterator[None]:
     """The process dies right before, or right after, such a mutation."""
     original = httpx.Client.send
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         fatal = means(request, name, **where)
         if fatal and moment == "before":
-            raise Died(name)
+            raise ProcessDied(name)
         response = original(client, request, **options)
         if fatal:
-            raise Died(name)
+            raise ProcessDied(name)
         return response
 
     with mock.patch.object(httpx.Client, "send", send):
         yield
-    assert isinstance(life.error, Died), life.error
+    assert isinstance(life.error, ProcessDied), life.error
 
 
 def means(request: httpx.Request, name: str, **where: str) -> bool:
@@ -158,10 +158,10 @@ def kili(sluice_sandbox: SandboxClient) -> Kili:
 
 
 @pytest.fixture
-def sync(airflow: Airflow, kili: Kili) -> Callable[..., Life]:
+def sync(airflow: Airflow, kili: Kili) -> Callable[..., TaskHarness]:
     """A synchronisation of the first connection, with three retries; arguments as for the operator."""
 
-    def begin(**args: Any) -> Life:
+    def begin(**args: Any) -> TaskHarness:
         if not {"project_id", "cloud_storage_connection_id"} & set(args):
             args["cloud_storage_connection_id"] = kili.me
         return airflow.life(KiliSyncCloudStorageOperator, task_id="sync", **{"retries": 3, **args})
@@ -170,10 +170,10 @@ def sync(airflow: Airflow, kili: Kili) -> Callable[..., Life]:
 
 
 @pytest.fixture
-def add(airflow: Airflow, kili: Kili) -> Callable[..., Life]:
+def add(airflow: Airflow, kili: Kili) -> Callable[..., TaskHarness]:
     """A connection of cats to the project, with three retries; arguments as for the operator."""
 
-    def begin(**args: Any) -> Life:
+    def begin(**args: Any) -> TaskHarness:
         ids = {"project_id": kili.project, "cloud_storage_integration_id": kili.integration, "prefix": "cats/"}
         return airflow.life(KiliAddCloudStorageConnectionOperator, task_id="add", **{"retries": 3, **ids, **args})
 

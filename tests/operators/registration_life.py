@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sluice_provider.testing import SandboxClient
-    from tests.operators.life import Airflow, Life
+    from tests.operators.airflow_harness import Airflow, TaskHarness
 
 ROWS = [{"name": "Aspirin", "smiles": "CC(=O)O"}, {"name": "Caffeine", "smiles": "Cn1c"}]
 RESULTS = [
@@ -104,8 +104,8 @@ def desk(sluice_sandbox: SandboxClient, sluice_connections: dict[str, str]) -> D
     return Desk(sluice_sandbox)
 
 
-def _beginner(airflow: Airflow, desk: Desk, name: str, **defaults: Any) -> Callable[..., Life]:
-    def begin(**args: Any) -> Life:
+def _beginner(airflow: Airflow, desk: Desk, name: str, **defaults: Any) -> Callable[..., TaskHarness]:
+    def begin(**args: Any) -> TaskHarness:
         dag = args.pop("dag", None)
         operator = getattr(operators, name)
         args = {"operation_id": desk.operation_id, "retries": 3, **defaults, **args}
@@ -115,33 +115,33 @@ def _beginner(airflow: Airflow, desk: Desk, name: str, **defaults: Any) -> Calla
 
 
 @pytest.fixture
-def register(airflow: Airflow, desk: Desk) -> Callable[..., Life]:
+def register(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
     """Registers the file."""
     return _beginner(airflow, desk, "KaleidoscopeRegisterFileOperator", file_id=desk.file_id)
 
 
 @pytest.fixture
-def report(airflow: Airflow, desk: Desk) -> Callable[..., Life]:
+def report(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
     """Reports results for the file."""
     more = {"file_id": desk.file_id, "status": "success", "records": RESULTS}
     return _beginner(airflow, desk, "KaleidoscopeSubmitRegistrationResultsOperator", **more)
 
 
 @pytest.fixture
-def tell(airflow: Airflow, desk: Desk) -> Callable[..., Life]:
+def tell(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
     """Says that the file is validated."""
     more = {"file_id": desk.file_id, "status": "validated"}
     return _beginner(airflow, desk, "KaleidoscopePushRegistrationStatusOperator", **more)
 
 
 @pytest.fixture
-def stage(airflow: Airflow, desk: Desk) -> Callable[..., Life]:
+def stage(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
     """Stages two drafts."""
     more = {"records": ROWS, "key_field_names": ["name"]}
     return _beginner(airflow, desk, "KaleidoscopeStageDraftsOperator", **more)
 
 
 @pytest.fixture
-def submit(airflow: Airflow, desk: Desk) -> Callable[..., Life]:
+def submit(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
     """Submits all drafts."""
     return _beginner(airflow, desk, "KaleidoscopeSubmitDraftsOperator")

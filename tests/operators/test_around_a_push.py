@@ -9,7 +9,7 @@ import pytest
 from sluice_provider.http import auth
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_sandbox.kaleidoscope.fields import stable_id
-from tests.operators.life import ELEMENTS, SECRET
+from tests.operators.airflow_harness import ELEMENTS, SECRET
 
 pytestmark = pytest.mark.airflow
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 from airflow.sdk import get_current_context
 
-from sluice_provider import services as systems
+from sluice_provider import services
 from sluice_provider.errors import JobFailed, OutcomeUnknown
-from tests.operators import echo as echo_module
-from tests.operators.echo import SERVICE, Echo, EchoOperator
-from tests.operators.life import Died
+from tests.operators import echo_service
+from tests.operators.airflow_harness import ProcessDied
+from tests.operators.echo_service import SERVICE, Echo, EchoOperator
 
 pytestmark = pytest.mark.airflow
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.airflow
 def echo(monkeypatch):
     """Echo, known to the package by one line in its list of systems."""
     remote = Echo()
-    monkeypatch.setattr(systems, "SYSTEMS", (*systems.SERVICES, SERVICE))
-    monkeypatch.setitem(systems.BY_NAME, SERVICE.name, SERVICE)
-    monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_module)
+    monkeypatch.setattr(services, "SERVICES", (*services.SERVICES, SERVICE))
+    monkeypatch.setitem(services.BY_NAME, SERVICE.name, SERVICE)
+    monkeypatch.setitem(sys.modules, "sluice_provider.hooks.echo", echo_service)
     monkeypatch.setenv("AIRFLOW_CONN_ECHO_DEFAULT", remote.connection)
     thread = threading.Thread(target=remote.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -49,7 +49,7 @@ def ends(echo):
 def killed():
     """What happens to a worker that is told to stop."""
     get_current_context()["ti"].task.on_kill()
-    raise Died
+    raise ProcessDied
 
 
 # --- a fifth system
@@ -187,7 +187,7 @@ def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
     """The task has gone on since, and failed by itself; a copy of its trigger is told to stop only now."""
     life = shout(deferrable=True).defer()
     trigger = life.trigger()
-    life.fire({"verdict": "timed_out", "job": trigger.job, "message": "late"}).leg()
+    life.fire({"status": "timed_out", "job": trigger.job, "message": "late"}).leg()
     with life.row() as row:
         row.state = "failed"
     life.in_triggerer(lambda each: each.on_kill(), trigger)

@@ -17,8 +17,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.operators.finspace import FinSpaceCreateChangesetOperator, delete, put
-from tests.operators.late import late, standing_still
-from tests.operators.life import Died
+from tests.operators.airflow_harness import ProcessDied
+from tests.operators.delayed_requests import delayed, suspended
 
 pytestmark = pytest.mark.airflow
 
@@ -92,7 +92,7 @@ def change(airflow):
 def killed():
     """What happens to a worker that is told to stop."""
     get_current_context()["ti"].task.on_kill()
-    raise Died
+    raise ProcessDied
 
 
 # --- the good way
@@ -473,7 +473,7 @@ def test_a_forgotten_token_and_a_request_that_lands_late(change, kdb, clock, def
     """The token is too old to be sent again, and the request is still under way: the next try waits until it must have
     landed, and finds it."""
     life = change(deferrable=deferrable)
-    with late(life, clock, 600, lambda request: request.url.path.endswith("/changesets")):
+    with delayed(life, clock, 600, lambda request: request.url.path.endswith("/changesets")):
         life.go()
     clock.move(520)
     life.retry()
@@ -486,7 +486,7 @@ def test_a_forgotten_token_and_a_request_that_lands_late(change, kdb, clock, def
 def test_a_process_that_stood_still_sends_nothing(change, kdb, clock, seconds):
     """The service may have forgotten the token by then, so that the same request could make a second changeset."""
     life = change()
-    with standing_still(clock, seconds):
+    with suspended(clock, seconds):
         life.go()
     assert (life.state, type(life.error), kdb.creations) == ("up_for_retry", Unreachable, [])
     life.retry()
@@ -499,7 +499,7 @@ def test_a_repetition_that_stood_still_sends_nothing(change, kdb, clock):
     with life.death("after submitting"):
         life.go()
     clock.move(400)
-    with standing_still(clock, 300):
+    with suspended(clock, 300):
         life.retry()
     assert (life.state, len(kdb.creations)) == ("up_for_retry", 1)
     life.retry()

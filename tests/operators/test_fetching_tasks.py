@@ -14,7 +14,7 @@ from sluice_provider.operators.kaleidoscope import (
     KaleidoscopeDownloadFileOperator,
     KaleidoscopeExportRecordsOperator,
 )
-from tests.operators.life import ELEMENTS, SECRET, UNKNOWN
+from tests.operators.airflow_harness import ELEMENTS, SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sluice_provider.errors import Conflict, InvalidInput, NotFound, RateLimited, Unreachable
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
+from tests.operators.delayed_requests import delayed, suspended
 from tests.operators.kili_life import answered_badly, death, lost, lost_to, means
-from tests.operators.late import late, standing_still
 
 pytestmark = pytest.mark.airflow
 
@@ -125,7 +125,7 @@ def test_a_lost_answer_adds_one(add, kili, clock, deferrable, drop):
         life.go()
     assert (life.state, len(connections(kili))) == ("success", 1)
     assert kili.mutations.count(ADD) == (2 if drop == "before" else 1)
-    assert (sum(clock.naps) > 0.9 * GRACE) == (drop == "before")
+    assert (sum(clock.naps) > 0.9 * VISIBILITY_GRACE_SECONDS) == (drop == "before")
     assert life.result["reused"] is False
 
 
@@ -146,7 +146,7 @@ def test_a_bad_answer_after_the_work_was_done_adds_one(add, kili, fault):
 def test_a_request_that_lands_late_adds_one(add, kili, clock, deferrable, if_exists):
     """The sender died, and its request lands 100 s later, in the middle of the next try, which waits for it."""
     life = add(deferrable=deferrable, if_exists=if_exists)
-    with late(life, clock, 100, lambda request: means(request, ADD)):
+    with delayed(life, clock, 100, lambda request: means(request, ADD)):
         life.go()
     assert connections(kili) == []
     life.retry()
@@ -159,7 +159,7 @@ def test_a_request_that_lands_late_adds_one(add, kili, clock, deferrable, if_exi
 def test_a_process_that_stood_still_sends_nothing(add, kili, clock):
     """A newer try may have found that nothing came of it, and have added the connection."""
     life = add()
-    with standing_still(clock, 60):
+    with suspended(clock, 60):
         life.go()
     assert (life.state, type(life.error), connections(kili)) == ("up_for_retry", Unreachable, [])
     assert kili.mutations == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sluice_provider.errors import AuthenticationFailed, JobFailed, PermissionDenied, Unreachable
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
+from tests.operators.delayed_requests import delayed, suspended
 from tests.operators.kili_life import PICTURES, answered_badly, death, lost, means
-from tests.operators.late import late, standing_still
 
 pytestmark = pytest.mark.airflow
 
@@ -47,7 +47,7 @@ def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
     life = sync().go()
     assert isinstance(life.error, JobFailed)
     assert "nothing was computed since it was requested" in str(life.error)
-    assert sum(clock.naps) > 0.9 * GRACE
+    assert sum(clock.naps) > 0.9 * VISIBILITY_GRACE_SECONDS
     kili.settings(busy_flag_delay=0)
     clock.move(10_000)
     assert life.retry().state == "success"
@@ -111,7 +111,7 @@ def test_a_request_that_never_arrived_is_made_again_after_computing_anew(sync, k
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.asked == ["CHECK", "CHECK", "ADD"]
     assert (life.result["added"], life.result["left"]) == (3, 0)
-    assert sum(clock.naps) > 0.9 * GRACE
+    assert sum(clock.naps) > 0.9 * VISIBILITY_GRACE_SECONDS
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
@@ -149,7 +149,7 @@ def test_a_bad_answer_after_the_work_was_begun(sync, kili, name):
 def test_an_application_that_lands_late_is_done_once(sync, kili, clock, deferrable):
     """The sender died, and its request lands 100 s later: the next try watches for long enough."""
     life = sync(deferrable=deferrable)
-    with late(life, clock, 100, lambda request: means(request, APPLY)):
+    with delayed(life, clock, 100, lambda request: means(request, APPLY)):
         life.go()
     life.retry()
     assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
@@ -158,7 +158,7 @@ def test_an_application_that_lands_late_is_done_once(sync, kili, clock, deferrab
 def test_a_process_that_stood_still_sends_nothing(sync, kili, clock):
     """Not even after a minute: somebody else may have done it meanwhile."""
     life = sync()
-    with standing_still(clock, 60):
+    with suspended(clock, 60):
         life.go()
     assert (life.state, type(life.error), kili.mutations) == ("up_for_retry", Unreachable, [])
     life.retry()

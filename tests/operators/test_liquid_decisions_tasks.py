@@ -15,7 +15,7 @@ from sluice_provider.operators.liquid_decisions import (
     LiquidDecisionsExportOperator,
     LiquidDecisionsImportOperator,
 )
-from tests.operators.life import Died
+from tests.operators.airflow_harness import ProcessDied
 
 pytestmark = pytest.mark.airflow
 
@@ -101,7 +101,7 @@ def cancelling(airflow):
 def killed():
     """What happens to a worker that is told to stop."""
     get_current_context()["ti"].task.on_kill()
-    raise Died
+    raise ProcessDied
 
 
 both = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
@@ -505,7 +505,7 @@ def test_a_user_ends_a_running_task(importing, liquid, clock):
 
     clock.on_nap = marked_failed
     life.go()
-    assert isinstance(life.error, Died)
+    assert isinstance(life.error, ProcessDied)
     assert liquid.jobs[0]["status"] == "Canceling"
     assert life.summary["state"] == "cancelling"
     liquid.advance(60)
@@ -528,7 +528,7 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
 
     clock.on_nap = stopped
     life.go()
-    assert isinstance(life.error, Died)
+    assert isinstance(life.error, ProcessDied)
     assert liquid.asked("batch/cancel") == 0
     assert life.said("WARNING", "goes on in the service, and the next try reconnects")
     clock.on_nap = lambda: None

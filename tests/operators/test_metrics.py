@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from airflow._shared.observability.metrics.base_stats_logger import NoStatsLogger
 
-from tests.operators.life import ELEMENTS
+from tests.operators.airflow_harness import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 
@@ -45,7 +45,7 @@ def figures(monkeypatch):
     return recorder
 
 
-IMPORT = {"service": "kaleidoscope", "kind": "import"}
+IMPORT = {"service": "kaleidoscope", "job_type": "import"}
 
 
 def test_a_job_is_counted(push, remote, figures):

@@ -17,7 +17,7 @@ from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sources import spool
 from sluice_sandbox.kaleidoscope.fields import stable_id
-from tests.operators.life import ELEMENTS, UNKNOWN, changing
+from tests.operators.airflow_harness import ELEMENTS, UNKNOWN, changing
 
 pytestmark = pytest.mark.airflow
 

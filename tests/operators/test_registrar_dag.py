@@ -10,7 +10,7 @@ from airflow.sdk import ObjectStoragePath, task
 
 from sluice_provider.files import local_copy, results_writer
 from sluice_provider.operators import kaleidoscope as operators
-from tests.operators.life import SECRET
+from tests.operators.airflow_harness import SECRET
 
 pytestmark = pytest.mark.airflow
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, OutcomeUnknown, Unreachable
-from tests.operators.life import SECRET
+from tests.operators.airflow_harness import SECRET
 from tests.operators.registration_life import RESULTS
 
 pytestmark = pytest.mark.airflow

@@ -14,7 +14,7 @@ from sluice_provider.errors import (
     RowsRejected,
     Unreachable,
 )
-from tests.operators.life import SECRET, changing
+from tests.operators.airflow_harness import SECRET, changing
 from tests.operators.registration_life import ROWS
 
 pytestmark = pytest.mark.airflow

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from tests.operators.life import ELEMENTS
+from tests.operators.airflow_harness import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 

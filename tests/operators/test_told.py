@@ -10,7 +10,7 @@ import pytest
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.storage import HISTORY_PIECES, RecordStorage
 from sluice_provider.progress import KEY
-from tests.operators.life import ELEMENTS
+from tests.operators.airflow_harness import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 
@@ -26,7 +26,7 @@ def test_a_finished_job(push, remote):
     """Its summary says how it ended and what was counted; its history goes from the intent to the end."""
     life = push().go()
     card = life.summary
-    assert (card["service"], card["kind"], card["noun"]) == ("kaleidoscope", "import", "import")
+    assert (card["service"], card["job_type"], card["noun"]) == ("kaleidoscope", "import", "import")
     assert (card["state"], card["service_status"], card["counts"]["created"]) == (
         "succeeded",
         "completed",

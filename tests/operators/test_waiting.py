@@ -6,7 +6,7 @@ import pytest
 
 from sluice_provider.errors import JobFailed, ServerError, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import lifecycle
-from tests.operators.life import UNKNOWN
+from tests.operators.airflow_harness import UNKNOWN
 
 pytestmark = pytest.mark.airflow
 
@@ -78,7 +78,7 @@ def test_the_first_poll_may_fail_too(push, remote, deferrable):
 @WAYS
 def test_the_patience_has_an_end(push, remote, deferrable, monkeypatch):
     """A service that stays away fails the try; the next one reconnects to the import."""
-    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 1)
+    monkeypatch.setattr(lifecycle, "MAX_TRIGGER_RESTARTS", 1)
     remote.settings(job_seconds=20)
     remote.trouble("GET", "imports/", status=503)
     life = push(deferrable=deferrable).go()
@@ -100,7 +100,7 @@ def test_new_credentials_are_picked_up_while_deferred(push, remote, sluice_sandb
     life = push(deferrable=True).defer()
     remote.trouble("GET", "imports/", status=401, times=2)
     event = life.event()
-    assert event["verdict"] == "over"
+    assert event["status"] == "over"
     assert life.said("WARNING", "Looking the connection kaleidoscope_default up again")
 
 
@@ -134,9 +134,9 @@ GARBAGE = [
     None,
     "over",
     {},
-    {"verdict": "over"},
-    {"verdict": "perhaps", "job": {"service": "kaleidoscope", "kind": "import", "ids": ["x"], "where": {}}},
-    {"verdict": "over", "job": {"service": "kaleidoscope", "kind": "import", "ids": [7], "where": {}}},
+    {"status": "over"},
+    {"status": "perhaps", "job": {"service": "kaleidoscope", "job_type": "import", "ids": ["x"], "locator": {}}},
+    {"status": "over", "job": {"service": "kaleidoscope", "job_type": "import", "ids": [7], "locator": {}}},
 ]
 
 
@@ -161,7 +161,7 @@ def test_an_unknown_event_does_not_matter_once_the_job_is_over(push, remote, clo
 def test_an_event_that_calls_a_running_job_over_is_not_believed(push, remote):
     """The job is polled, found running, and waited for."""
     life = push(deferrable=True).defer()
-    event = {"verdict": "over", "job": life.trigger().job, "message": "all done"}
+    event = {"status": "over", "job": life.trigger().job, "message": "all done"}
     assert life.fire(event).leg().state == "deferred"
     life.fire().leg()
     assert (life.state, len(remote.imports)) == ("success", 1)
@@ -170,7 +170,7 @@ def test_an_event_that_calls_a_running_job_over_is_not_believed(push, remote):
 def test_an_event_of_another_job_is_not_believed(push, remote, clock):
     """The record says which job is ours."""
     life = push(deferrable=True).defer()
-    event = {"verdict": "over", "job": {**life.trigger().job, "ids": [UNKNOWN]}, "message": ""}
+    event = {"status": "over", "job": {**life.trigger().job, "ids": [UNKNOWN]}, "message": ""}
     assert life.fire(event).leg().state == "deferred"
     assert life.trigger().job["ids"] == remote.imports
 
@@ -193,7 +193,10 @@ def test_without_its_record_the_task_goes_by_what_was_watched(push, remote):
 
 @pytest.mark.parametrize(
     "event",
-    ["gibberish", {"verdict": "over", "job": {"service": "kaleidoscope", "kind": "walk", "ids": ["1"], "where": {}}}],
+    [
+        "gibberish",
+        {"status": "over", "job": {"service": "kaleidoscope", "job_type": "walk", "ids": ["1"], "locator": {}}},
+    ],
     ids=["garbage", "other kind"],
 )
 def test_without_its_record_and_a_good_event_the_task_fails(push, remote, event):
@@ -217,7 +220,7 @@ def test_a_trigger_that_crashed_is_replaced(push, remote):
 
 def test_triggers_that_keep_crashing_are_not_replaced_for_ever(push, remote, monkeypatch):
     """After so many, the try fails and says why; the next one reconnects."""
-    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 3)
+    monkeypatch.setattr(lifecycle, "MAX_TRIGGER_RESTARTS", 3)
     remote.settings(job_seconds=1000)
     life = push(deferrable=True).defer()
     for _ in range(3):

@@ -24,7 +24,7 @@ NOW = 1_800_000_000.0
 SUMMARY = {
     "service": "kaleidoscope",
     "conn_id": "kaleidoscope_default",
-    "kind": "import",
+    "job_type": "import",
     "noun": "import",
     "ids": ["imp-1"],
     "id_count": 1,

@@ -8,7 +8,7 @@ from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 from sluice_provider.errors import ServerError, Unreachable
 from sluice_provider.jobs import lifecycle
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
-from tests.operators.life import ELEMENTS, UNKNOWN
+from tests.operators.airflow_harness import ELEMENTS, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 
@@ -111,7 +111,7 @@ def test_looks_that_fail_in_passing_are_not_news(asked, wait, remote, mode):
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_the_patience_has_an_end(asked, wait, remote, mode, monkeypatch):
     """A remote that stays away fails the try, which is no verdict on the import: `soft_fail` does not hide it."""
-    monkeypatch.setattr(lifecycle, "MOST_TRIGGER_RESTARTS", 1)
+    monkeypatch.setattr(lifecycle, "MAX_TRIGGER_RESTARTS", 1)
     import_id = asked()
     remote.trouble("GET", "imports/", status=503)
     life = wait(import_id, soft_fail=True, **MODES[mode]).go()
@@ -157,7 +157,7 @@ def test_a_trigger_that_hung_until_airflow_ended_it(asked, wait, clock):
     assert life.overdue().leg().state == "success"
 
 
-@pytest.mark.parametrize("event", [None, "over", {"verdict": "over"}], ids=repr)
+@pytest.mark.parametrize("event", [None, "over", {"status": "over"}], ids=repr)
 def test_an_unknown_event_is_an_error_while_the_import_runs(asked, wait, remote, event):
     """It is no verdict on the import."""
     remote.settings(job_seconds=1000)
@@ -169,7 +169,7 @@ def test_an_event_that_calls_a_running_import_over_is_not_believed(asked, wait, 
     """The remote is asked."""
     remote.settings(job_seconds=1000)
     life = wait(asked(), deferrable=True).defer()
-    event = {"verdict": "over", "job": life.trigger().job, "message": ""}
+    event = {"status": "over", "job": life.trigger().job, "message": ""}
     assert life.fire(event).leg().state == "deferred"
 
 

@@ -6,7 +6,7 @@ import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from sluice_provider.sensors.kaleidoscope import KaleidoscopeDraftsSensor, KaleidoscopeRegistrationSensor
-from tests.operators.life import SECRET, UNKNOWN
+from tests.operators.airflow_harness import SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 

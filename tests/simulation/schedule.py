@@ -35,7 +35,7 @@ from sluice_provider.jobs.execution import (
     watch,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
-from sluice_provider.jobs.model import JobRef, Outcome, WaitResult, read_event
+from sluice_provider.jobs.model import JobRef, WaitResult, WaitStatus, read_event
 from sluice_provider.jobs.polling import cancel
 from sluice_provider.jobs.record import JobRecord, digest
 from sluice_provider.jobs.spec import JobSpec
@@ -46,7 +46,7 @@ from tests.simulation.world import LOST_AFTER, LOST_BEFORE, OK, REFUSED, START, 
 
 Process = Generator[float, None, None]
 
-LEG_KEY = "sluice_leg_started"
+WORKER_RUN_KEY = "sluice_leg_started"
 MOST_STEPS = 4_000
 LONGEST = 10 * 86400.0
 """Seconds of virtual time after which a task must have ended."""
@@ -66,7 +66,7 @@ OF_A_CALL = ("refused", "lost before", "lost after", "late", "502 after", "503 b
 OF_A_SAVE = ("api away",)
 
 
-class Died(Exception):
+class ProcessDied(Exception):
     """This process is no more."""
 
 
@@ -374,7 +374,7 @@ class Worker(Acting):
 
     def start(self) -> Process:
         sim = self.sim
-        sim.ti.xcoms[LEG_KEY] = sim.world.now
+        sim.ti.xcoms[WORKER_RUN_KEY] = sim.world.now
         clears = (sim.ti.clear_number, sim.ti.max_tries)
         fingerprint = digest(self.spec.fingerprint())
         seed = digest([clears, fingerprint])[:32]
@@ -383,7 +383,7 @@ class Worker(Acting):
 
     def resume(self, payload: Any, died: str) -> Process:
         sim = self.sim
-        sim.ti.xcoms[LEG_KEY] = sim.world.now
+        sim.ti.xcoms[WORKER_RUN_KEY] = sim.world.now
         record = self.storage.load()
         if record is None:
             sim.ended(self.ti_id, "failed", why="its record is gone")
@@ -402,7 +402,7 @@ class Worker(Acting):
         try:
             record = yield from self._effects(run())
             result = self.spec.manifest(record)
-        except Died:
+        except ProcessDied:
             return
         except Deferred:
             return
@@ -558,7 +558,7 @@ class Worker(Acting):
             self.sim.ended(self.ti_id, "failed", why="told to stop")
         else:
             self.sim._spawn(self.sim.missed(self.ti_id))
-        raise Died
+        raise ProcessDied
 
 
 class Deferred(Exception):
@@ -578,17 +578,17 @@ class Trigger(Acting):
 
     def run(self) -> Process:
         sim = self.sim
-        job_type = sim.world.hook.job_type(self.ref.kind)
+        job_type = sim.world.hook.job_type(self.ref.job_type)
         timeout = sim.scenario.options.timeout
         flow = min_duration(watch(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
         try:
             work = yield from self._watch(flow)
-            outcome = Outcome(WaitResult.OVER, self.ref, str(work))
+            outcome = WaitResult(WaitStatus.OVER, self.ref, str(work))
         except TimedOut as error:
-            outcome = Outcome(WaitResult.TIMED_OUT, self.ref, str(error))
+            outcome = WaitResult(WaitStatus.TIMED_OUT, self.ref, str(error))
         except SluiceError as error:
-            outcome = Outcome(WaitResult.GAVE_UP, self.ref, str(error))
-        except Died:
+            outcome = WaitResult(WaitStatus.GAVE_UP, self.ref, str(error))
+        except ProcessDied:
             return
         sim.event(self.number, outcome.to_event())
         if sim.choices.opportunity(("stopped late",)):
@@ -612,7 +612,7 @@ class Trigger(Acting):
         """A user has ended the task, or another copy of this trigger has sent its event."""
         yield 2.0
         yield from self.on_kill()
-        raise Died
+        raise ProcessDied
 
     def _befalls(self, name: str) -> Generator[float, None, None]:
         sim = self.sim
@@ -625,24 +625,24 @@ class Trigger(Acting):
                 if name == "moves":
                     yield from self.on_kill()
                 if name != "held twice":
-                    raise Died
+                    raise ProcessDied
         elif name == "breaks":
             sim.tell("trigger: breaks")
             sim.event(self.number, None, died="ValueError: no such module")
-            raise Died
+            raise ProcessDied
         elif name and sim.user(name):
             yield 2.0
             yield from self.on_kill()
-            raise Died
+            raise ProcessDied
 
     def on_kill(self) -> Generator[float, None, None]:
         sim = self.sim
-        job_type = sim.world.hook.job_type(self.ref.kind)
+        job_type = sim.world.hook.job_type(self.ref.job_type)
         if job_type.cancel is None or not sim.scenario.cancel_on_kill:
             return
         asked = sim.choices.opportunity(("airflow cannot be asked",))
         state = None if asked else sim.ti.state
-        found = evidence.of_deferral(state, sim.ti.xcoms.get(LEG_KEY), self.deferred_at)
+        found = evidence.of_deferral(state, sim.ti.xcoms.get(WORKER_RUN_KEY), self.deferred_at)
         sim.tell(f"trigger told to stop: {found.why}")
         if found.user_ended:
             try:

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from sluice_provider.errors import UnexpectedResponse
-from sluice_provider.jobs import Outcome, WaitResult
+from sluice_provider.jobs import WaitResult, WaitStatus
 from sluice_provider.triggers import JobTrigger
-from tests.operators.life import SECRET
+from tests.operators.airflow_harness import SECRET
 
 pytestmark = pytest.mark.airflow
 
-JOB = {"service": "kaleidoscope", "kind": "import", "ids": ["1", "2"], "where": {"operation_id": "7"}}
+JOB = {"service": "kaleidoscope", "job_type": "import", "ids": ["1", "2"], "locator": {"operation_id": "7"}}
 ARGUMENTS = {
     "service": "kaleidoscope",
     "conn_id": "kaleidoscope_default",
@@ -49,8 +49,8 @@ def test_the_event_is_small_and_tells_why(push, remote):
     """A verdict, the job, and one line."""
     life = push(deferrable=True).defer()
     event = life.event()
-    assert set(event) == {"verdict", "job", "message"}
-    assert (event["verdict"], event["job"]) == ("over", life.trigger().job)
+    assert set(event) == {"status", "job", "message"}
+    assert (event["status"], event["job"]) == ("over", life.trigger().job)
     assert "completed" in event["message"]
     assert len(json.dumps(event)) < 500
 
@@ -66,7 +66,7 @@ def test_it_says_when_the_time_is_up(push, remote):
     """As a verdict, not as an error."""
     remote.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
-    assert event["verdict"] == "timed_out"
+    assert event["status"] == "timed_out"
     assert "the timeout is 20 s" in event["message"]
 
 
@@ -76,14 +76,14 @@ def test_it_says_when_it_gives_up(push, remote, status, kind):
     life = push(deferrable=True).defer()
     remote.trouble("GET", "imports/", status=status)
     event = life.event()
-    assert event["verdict"] == "gave_up"
+    assert event["status"] == "gave_up"
     assert kind in event["message"]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"service": "atlantis"}, {"job": {**JOB, "kind": "walk"}}],
-    ids=["service", "kind"],
+    [{"service": "atlantis"}, {"job": {**JOB, "job_type": "walk"}}],
+    ids=["service", "job_type"],
 )
 def test_what_it_does_not_know_it_says(push, change):
     """A service or a type of job of another version."""
@@ -95,7 +95,7 @@ def test_what_it_does_not_know_it_says(push, change):
         return (await anext(trigger.run())).payload
 
     event = life.in_triggerer(first, trigger)
-    assert event["verdict"] == "gave_up"
+    assert event["status"] == "gave_up"
 
 
 def test_several_jobs_are_polled_until_each_ends(push, remote):
@@ -108,14 +108,14 @@ def test_several_jobs_are_polled_until_each_ends(push, remote):
     assert {path.rpartition("/")[2] for path in paths} == set(remote.imports)
 
 
-@pytest.mark.parametrize("verdict", list(WaitResult))
-def test_every_verdict_survives_the_way_back(verdict):
+@pytest.mark.parametrize("status", list(WaitStatus))
+def test_every_verdict_survives_the_way_back(status):
     """Through JSON."""
-    outcome = Outcome.from_event({"verdict": verdict.value, "job": JOB, "message": "so"})
-    assert Outcome.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
+    outcome = WaitResult.from_event({"status": status.value, "job": JOB, "message": "so"})
+    assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
 
 
 def test_an_event_of_another_version_is_not_understood():
     """Nor is it guessed at."""
     with pytest.raises(UnexpectedResponse, match="does not know"):
-        Outcome.from_event({"verdict": "over", "version": 2})
+        WaitResult.from_event({"status": "over", "version": 2})

@@ -25,7 +25,7 @@ from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited,
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, site
 from sluice_provider.http.drivers import adrive, drive, log_sleep
 from sluice_provider.http.flow import Flow, Sleep
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NO_LOCATOR: Where = MappingProxyType({})
+NO_LOCATOR: Locator = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
@@ -94,9 +94,9 @@ class SluiceHook(BaseHook):
         self._fields: ConnectionFields | None = None
 
     @classmethod
-    def for_job(cls, conn_id: str, where: Where) -> SluiceHook:
+    def for_job(cls, conn_id: str, locator: Locator) -> SluiceHook:
         """The hook for work that is to be found there. Most remotes are where the connection says."""
-        del where
+        del locator
         return cls(conn_id)
 
     # --- what a system adds
@@ -113,9 +113,9 @@ class SluiceHook(BaseHook):
     def ping(self) -> Flow[str]:
         """One cheap authenticated read, and what it found, as a sentence."""
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
+    def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
         """Where a person sees this job in the remote's web UI, or "" where that is not known."""
-        del kind, job_id, where, fields
+        del job_type, job_id, locator, fields
         return ""
 
     # --- running flows
@@ -227,7 +227,7 @@ def mask(secret: str) -> None:
     compat.mask_secret(secret)
 
 
-def hook_for(service: str, conn_id: str, where: Where = NO_LOCATOR) -> SluiceHook:
+def hook_for(service: str, conn_id: str, locator: Locator = NO_LOCATOR) -> SluiceHook:
     """The hook of a system by its name: the only place that finds classes by text.
 
     :raises InvalidInput: for a name that this version does not know
@@ -241,4 +241,4 @@ def hook_for(service: str, conn_id: str, where: Where = NO_LOCATOR) -> SluiceHoo
         raise InvalidInput(f"no system is called {service!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
-    return hook.for_job(conn_id or known.default_conn_id, where)
+    return hook.for_job(conn_id or known.default_conn_id, locator)

@@ -16,7 +16,7 @@ from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.sigv4 import SigV4
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
@@ -54,8 +54,8 @@ class FinSpaceHook(SluiceHook):
         self.variant = (region_name or "",)
 
     @classmethod
-    def for_job(cls, conn_id: str, where: Where) -> FinSpaceHook:
-        return cls(conn_id, where.get("region_name"))
+    def for_job(cls, conn_id: str, locator: Locator) -> FinSpaceHook:
+        return cls(conn_id, locator.get("region_name"))
 
     create_changeset = Endpoint(finspace.create_changeset)
     get_changeset = Endpoint(finspace.get_changeset)

@@ -15,7 +15,7 @@ from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 
 class KaleidoscopeHook(SluiceHook):
@@ -96,16 +96,16 @@ class KaleidoscopeHook(SluiceHook):
         workspace = yield from kaleidoscope.get_active_workspace()
         return f"Connected to workspace {workspace.get('workspace_name')!r} ({workspace.get('id')})."
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
+    def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
         """The operation if there is one, else the import. The API names no web address: `web_url` does."""
         base = fields.text("web_url").rstrip("/")
         if not base:
             return ""
-        operation = where.get("operation_id")
+        operation = locator.get("operation_id")
         return (
             f"{base}/operations/{quote(operation, safe='')}"
             if operation
-            else f"{base}/{kind}s/{quote(job_id, safe='')}"
+            else f"{base}/{job_type}s/{quote(job_id, safe='')}"
         )
 
 

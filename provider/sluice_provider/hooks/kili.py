@@ -12,7 +12,7 @@ from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import ApiKey, fits_header
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 API = "/api/label/v2"
 """Where the vendor's endpoints lie (kili `client.py`)."""
@@ -80,9 +80,9 @@ class KiliHook(SluiceHook):
         viewer = yield from kili.get_viewer()
         return f"Connected as {viewer.get('email')} ({viewer.get('id')})."
 
-    def job_url(self, kind: str, job_id: str, where: Where, fields: ConnectionFields) -> str:
+    def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
         """The project (kili `entrypoints/queries/project/helpers.py: get_project_url`), once it is known."""
-        del kind, job_id
-        project_id = where.get("project_id")
+        del job_type, job_id
+        project_id = locator.get("project_id")
         base = fields.text("web_url").rstrip("/") or self.client_config(fields).base_url.rstrip("/").removesuffix(API)
         return f"{base}/label/projects/{quote(project_id, safe='')}/" if project_id else ""

@@ -12,31 +12,27 @@ execution.py   runs the lifecycle: a generator that yields what it wants done
 from __future__ import annotations
 
 from sluice_provider.jobs.model import (
-    LONGEST,
-    SHOWN,
     Job,
     JobGroup,
     JobRef,
     JobState,
-    Outcome,
     Rejection,
     StatusObserver,
     WaitResult,
-    judge_rejections,
+    WaitStatus,
+    check_rejections,
     read_event,
 )
 
 __all__ = [
-    "LONGEST",
-    "SHOWN",
     "Job",
     "JobGroup",
     "JobRef",
     "JobState",
-    "Outcome",
     "Rejection",
     "StatusObserver",
     "WaitResult",
-    "judge_rejections",
+    "WaitStatus",
+    "check_rejections",
     "read_event",
 ]

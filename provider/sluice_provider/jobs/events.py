@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sluice_provider.errors import SluiceError
 from sluice_provider.jobs.model import JobGroup
 from sluice_provider.jobs.record import NOTHING, Submission
-from sluice_provider.jobs.spec import Effect
+from sluice_provider.jobs.spec import ReconcileResult
 
 # --- what happened
 
@@ -86,7 +86,7 @@ class SubmissionFailed(NamedTuple):
 
 class Reconciled(NamedTuple):
     now: float
-    effect: Effect
+    effect: ReconcileResult
 
 
 class Polled(NamedTuple):

@@ -257,7 +257,7 @@ class Execution:
     def _poll(self, _action: on.Poll) -> Generator[Effect, Any, Event]:
         _, current = self._open
         ref = self.ref
-        poller = JobPoller(self._job_type(ref.kind), ref, Elapsed(current.submitted_at))
+        poller = JobPoller(self._job_type(ref.job_type), ref, Elapsed(current.submitted_at))
         try:
             work = yield from poller.poll()
         except SluiceError as error:
@@ -268,7 +268,7 @@ class Execution:
     def _wait(self, _action: on.Wait) -> Generator[Effect, Any, Event]:
         _, current = self._open
         ref = self.ref
-        flow = watch(self._job_type(ref.kind), ref, current.submitted_at, self._timeout, self._poll_interval,
+        flow = watch(self._job_type(ref.job_type), ref, current.submitted_at, self._timeout, self._poll_interval,
                      lambda work: self._observe(ref, work))  # fmt: skip
         try:
             work = yield WaitHere(ref, flow)
@@ -285,7 +285,7 @@ class Execution:
     def _cancel(self, _action: on.Cancel) -> Generator[Effect, Any, Event]:
         ref = self.ref
         try:
-            yield from cancel(self._job_type(ref.kind), ref)
+            yield from cancel(self._job_type(ref.job_type), ref)
         except SluiceError as error:
             return on.StepFailed(time.time(), error)
         return on.CancelRequested(time.time())
@@ -314,7 +314,7 @@ class Execution:
         if phase is None:
             return JobRef(self._spec.service, "job", ("?",))
         current = self._known.phase(phase.name)
-        return JobRef(self._spec.service, phase.kind, current.ids or ("?",), {**phase.where, **current.locator})
+        return JobRef(self._spec.service, phase.job_type, current.ids or ("?",), {**phase.locator, **current.locator})
 
 
 _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event | None]]] = {

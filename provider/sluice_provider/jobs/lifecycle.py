@@ -22,27 +22,27 @@ from typing import Any, NamedTuple
 from sluice_provider.errors import JobFailed, OutcomeUnknown, SafetyLimitExceeded, SluiceError, TimedOut, Unreachable
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
-from sluice_provider.jobs.model import SHOWN, Job, JobGroup, JobState
+from sluice_provider.jobs.model import MAX_LOGGED_REJECTIONS, Job, JobGroup, JobState
 from sluice_provider.jobs.record import (
     Intent,
     JobRecord,
+    PendingRerun,
     PhaseRecord,
-    Redo,
     ReplacedJob,
     Submission,
-    Turn,
+    TransientState,
     digest,
     merge_counts,
 )
-from sluice_provider.jobs.spec import Found, NoEffect, Phase, Repeat, SubmitAnew, Unknown
+from sluice_provider.jobs.spec import Found, NoEffect, Phase, RepeatRequest, Resubmit, Unknown
 
-MOST_SUBMISSIONS = 2
+MAX_SUBMISSIONS = 2
 """So often one try submits the same thing, if it has no effect."""
 
-MOST_TRIGGER_RESTARTS = 10
+MAX_TRIGGER_RESTARTS = 10
 """So many triggers of one wait may die, or give up, before the task fails."""
 
-MOST_REPLACED = 50
+MAX_REPLACED_JOBS = 50
 """So many replaced jobs are remembered."""
 
 Step = tuple[JobRecord, list[Action]]
@@ -102,7 +102,7 @@ class Lifecycle:
     # --- where to begin
 
     def _started(self, old: JobRecord | None, event: on.Started) -> Step:
-        old = old._replace(turn=Turn()) if old is not None and self._options.durable else None
+        old = old._replace(transient=TransientState()) if old is not None and self._options.durable else None
         actions: list[Action] = []
         if event.input_error is not None:
             if old is None or not _all_submitted(old):
@@ -116,13 +116,13 @@ class Lifecycle:
         if cleared and self._options.watch_only:
             new = JobRecord(event.fingerprint, event.clears, event.seed, history=old.history, unknown=old.unknown)
             return self._continue(new.with_event(event.now, "cleared"), actions)
-        if cleared or old.redo:
-            state = old.redo.state if old.redo else "cleared"
-            redo = Redo(state, event.fingerprint, event.clears, event.seed)
-            return self._redo(old._replace(redo=redo).with_event(event.now, "cleared"), event.now, actions)
+        if cleared or old.rerun:
+            state = old.rerun.state if old.rerun else "cleared"
+            rerun = PendingRerun(state, event.fingerprint, event.clears, event.seed)
+            return self._rerun(old._replace(rerun=rerun).with_event(event.now, "cleared"), event.now, actions)
         if old.fingerprint != event.fingerprint:
-            redo = Redo("", event.fingerprint, event.clears, event.seed)
-            return self._begin_anew(old._replace(redo=redo), event.now, actions, "The input has changed")
+            rerun = PendingRerun("", event.fingerprint, event.clears, event.seed)
+            return self._begin_anew(old._replace(rerun=rerun), event.now, actions, "The input has changed")
         return self._reconnect(old, event.now, actions)
 
     def _reconnect(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
@@ -134,11 +134,11 @@ class Lifecycle:
             record = record.with_event(now, "outcome_unknown", line)
             return record, [*actions, on.Log("warning", line), on.Count("job.outcome_unknown"), on.Reconcile()]
         if current is not None and current.submissions:
-            return record._replace(turn=Turn(reconnecting=True)), [*actions, on.Poll()]
+            return record._replace(transient=TransientState(reconnecting=True)), [*actions, on.Poll()]
         return self._continue(record, actions)
 
     def _resumed(self, record: JobRecord, event: on.Resumed) -> Step:
-        record = record._replace(turn=Turn(error=event.error))
+        record = record._replace(transient=TransientState(error=event.error))
         current = self._current(record)
         if current is None or not current.submissions:
             return self._reconnect(record, event.now, [])
@@ -146,62 +146,62 @@ class Lifecycle:
             return record, [on.Publish(), on.Poll()]
         current = current._replace(trigger_restarts=current.trigger_restarts + 1)
         record = record.with_phase(current).with_event(event.now, "trigger_restarted", event.restart)
-        if current.trigger_restarts > MOST_TRIGGER_RESTARTS:
-            words = f"the trigger stopped watching {MOST_TRIGGER_RESTARTS} times ({event.restart})"
+        if current.trigger_restarts > MAX_TRIGGER_RESTARTS:
+            words = f"the trigger stopped watching {MAX_TRIGGER_RESTARTS} times ({event.restart})"
             error = Unreachable(f"{words}: can the triggerer reach the service?")
-            record = record._replace(turn=Turn(error=error))
+            record = record._replace(transient=TransientState(error=error))
         return record, [on.Save(), on.Publish(), on.Poll()]
 
     # --- a clear: the user wants it done again, and once
 
-    def _redo(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
-        assert record.redo is not None  # noqa: S101 - a broken step, not bad input
+    def _rerun(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
+        assert record.rerun is not None  # noqa: S101 - a broken step, not bad input
         current, why = self._current(record), "The task was cleared"
         failed = record.summary.get("state") == "failed"
         if current is None:
             between_phases = record.phases and not failed and self._next_phase(record) is not None
             return self._keep(record, now, actions) if between_phases else self._begin_anew(record, now, actions, why)
         if current.intent is not None and not self._open(record)[0].grouped:
-            if current.intent.reported or record.fingerprint != record.redo.fingerprint:
+            if current.intent.reported or record.fingerprint != record.rerun.fingerprint:
                 # A request with other input can neither be found by this input nor repeated with it.
                 return self._begin_anew(record, now, actions, why)
             return record, [*actions, on.Save(), on.Reconcile()]
         if current.submissions:
-            turn = Turn(reconnecting=True, failed=failed)
-            return record._replace(turn=turn), [*actions, on.Save(), on.Poll()]
+            transient = TransientState(reconnecting=True, failed=failed)
+            return record._replace(transient=transient), [*actions, on.Save(), on.Poll()]
         if len(record.phases) > 1:
             return self._keep(record, now, actions)
         return self._begin_anew(record, now, actions, why)
 
     def _keep(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
         """What goes on cannot be cancelled, so it is what the user gets."""
-        assert record.redo is not None  # noqa: S101 - a broken step, not bad input
-        if record.fingerprint != record.redo.fingerprint:
+        assert record.rerun is not None  # noqa: S101 - a broken step, not bad input
+        if record.fingerprint != record.rerun.fingerprint:
             return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
-        record = record._replace(redo=None, clears=record.redo.clears)
+        record = record._replace(rerun=None, clears=record.rerun.clears)
         line = "The task was cleared in the middle of its work: continuing with the next phase"
         if self._current(record) is not None:
             line = "The task was cleared while its job went on: reconnecting to that job"
         return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
 
-    def _polled_to_redo(self, record: JobRecord, redo: Redo, work: JobGroup, now: float) -> Step:
+    def _polled_before_rerun(self, record: JobRecord, rerun: PendingRerun, work: JobGroup, now: float) -> Step:
         phase, current = self._open(record)
-        turn, record = record.turn, record._replace(turn=Turn())
-        not_good_enough = turn.failed and work.state in self._success_states
+        transient, record = record.transient, record._replace(transient=TransientState())
+        not_good_enough = transient.failed and work.state in self._success_states
         if not current.complete:
             return record, [on.Save(), on.Prepare()]
-        if work.over and redo.state == "cancelling" and work.state is not JobState.CANCELLED:
+        if work.over and rerun.state == "cancelling" and work.state is not JobState.CANCELLED:
             line = f"The job was over before it could be cancelled, so its outcome counts: {work}"
-            record = record._replace(redo=None, clears=redo.clears)
+            record = record._replace(rerun=None, clears=rerun.clears)
             step, actions = self._over(record, phase, work, now)
             return step, [on.Log("warning", line), *actions]
         if work.over and (phase.last or not_good_enough):
             return self._begin_anew(record, now, [], f"The task was cleared ({work})", work)
-        if work.over or not self._cancellable(phase.kind):
+        if work.over or not self._cancellable(phase.job_type):
             return self._keep(record, now, [])
-        if redo.state == "cancelling" and not turn.reconnecting:
-            return self._wait(record._replace(turn=turn), work, now)
-        record = record._replace(redo=redo._replace(state="cancelling")).with_summary(now, state="cancelling")
+        if rerun.state == "cancelling" and not transient.reconnecting:
+            return self._wait(record._replace(transient=transient), work, now)
+        record = record._replace(rerun=rerun._replace(state="cancelling")).with_summary(now, state="cancelling")
         line = f"The task was cleared while its job ran: cancelling {_some(current.ids)}, then submitting again"
         return record.with_event(now, "cancel", line), [on.Log("info", line), on.Save(), on.Cancel()]
 
@@ -209,13 +209,18 @@ class Lifecycle:
         self, old: JobRecord, now: float, actions: list[Action], why: str, work: JobGroup | None = None
     ) -> Step:
         """Other work, or the same work once more. What was submitted before is told downstream, too."""
-        assert old.redo is not None  # noqa: S101 - a broken step, not bad input
+        assert old.rerun is not None  # noqa: S101 - a broken step, not bad input
         line = f"{why}: submitting again; previously submitted: {old.submitted}"
         seen = {job.id: job for job in work.jobs} if work else {}
         replaced = (*old.replaced, *(job for phase in old.phases for job in _replaced(phase, seen)))
-        new = JobRecord(old.redo.fingerprint, old.redo.clears, old.redo.seed, replaced=replaced[-MOST_REPLACED:])
+        new = JobRecord(
+            old.rerun.fingerprint,
+            old.rerun.clears,
+            old.rerun.seed,
+            replaced=replaced[-MAX_REPLACED_JOBS:],
+        )
         new = new._replace(history=old.history, unknown=old.unknown).with_event(now, "replaced", line)
-        new = new._replace(turn=Turn(before=old if old.redo.state else old._replace(redo=None)))
+        new = new._replace(transient=TransientState(before=old if old.rerun.state else old._replace(rerun=None)))
         return self._continue(new, [*actions, on.Log("warning" if old.submitted != "nothing" else "info", line)])
 
     # --- submitting
@@ -243,8 +248,10 @@ class Lifecycle:
         record = record.with_phase(current).with_event(event.now, "submitting", _share(phase.name, intent))
         state = "running" if any(each.submissions for each in record.phases) else "submitting"
         record = self._summary(record, phase, current, event.now, state=state, ended_at=None)
-        turn = record.turn._replace(submissions=record.turn.submissions + 1, repeated=repeated, before=None)
-        return record._replace(turn=turn), [on.Save(only="intent"), on.Submit()]
+        transient = record.transient._replace(
+            submissions=record.transient.submissions + 1, repeated=repeated, before=None
+        )
+        return record._replace(transient=transient), [on.Save(only="intent"), on.Submit()]
 
     def _unit_found(self, record: JobRecord, event: on.UnitFound) -> Step:
         phase, current = self._open(record)
@@ -267,7 +274,7 @@ class Lifecycle:
     def _answered(self, record: JobRecord, phase: Phase, submission: Submission, now: float) -> Step:
         record = self._with_submissions(record, phase, (submission,), now)
         record = record.with_phase(record.phase(phase.name)._replace(intent=None))
-        return record._replace(turn=Turn()), [on.Save(only="answer"), on.Prepare()]
+        return record._replace(transient=TransientState()), [on.Save(only="answer"), on.Prepare()]
 
     def _with_submissions(
         self, record: JobRecord, phase: Phase, submissions: tuple[Submission, ...], now: float
@@ -296,7 +303,7 @@ class Lifecycle:
         return record, [*actions, on.Publish(), on.Poll()]
 
     def _enough(self, record: JobRecord, phase: Phase) -> bool:
-        return phase.last and not self._options.wait_for_completion and not record.redo
+        return phase.last and not self._options.wait_for_completion and not record.rerun
 
     def _submitted_is_enough(self, record: JobRecord) -> Step:
         record = record._replace(summary={**record.summary, "state": "submitted"})
@@ -310,8 +317,8 @@ class Lifecycle:
             record = record.with_event(event.now, "outcome_unknown", str(error))
             line = f"The outcome of a request is unknown: {error}"
             return record, [on.Log("warning", line), on.Count("job.outcome_unknown"), on.Save(), on.Reconcile()]
-        again = isinstance(error, phase.prepare_again_on) and record.turn.submissions < MOST_SUBMISSIONS
-        record = record.with_phase(_withdrawn(current, error, record.turn))
+        again = isinstance(error, phase.prepare_again_on) and record.transient.submissions < MAX_SUBMISSIONS
+        record = record.with_phase(_withdrawn(current, error, record.transient))
         if again:
             line = f"{error}; checking whether it is there already"
             return record, [on.Log("warning", line), on.Save(), on.Prepare()]
@@ -334,15 +341,14 @@ class Lifecycle:
             return self._fail(record, effect.error, event.now)
         record = _resubmitting(record, current, effect)
         why = "the request had no effect" if isinstance(effect, NoEffect) else effect.why
-        if record.turn.submissions >= MOST_SUBMISSIONS:
-            words = (
-                f"{phase.name} was submitted {record.turn.submissions} times, the last time without an effect: {why}"
-            )
+        if record.transient.submissions >= MAX_SUBMISSIONS:
+            times = record.transient.submissions
+            words = f"{phase.name} was submitted {times} times, the last time without an effect: {why}"
             return self._fail(record, Unreachable(words), event.now)
         line = f"Submitting again: {why}"
         record = record.with_event(event.now, "outcome_unknown", line)
-        if record.redo and not isinstance(effect, Repeat):
-            return self._redo(record, event.now, [])
+        if record.rerun and not isinstance(effect, RepeatRequest):
+            return self._rerun(record, event.now, [])
         return record, [on.Log("warning", line), on.Save(), on.Prepare()]
 
     # --- polling
@@ -351,10 +357,10 @@ class Lifecycle:
         phase, _ = self._open(record)
         work = event.work
         record = self._seen(record, work, event.now)
-        if record.redo:
-            return self._polled_to_redo(record, record.redo, work, event.now)
-        if record.turn.reconnecting:
-            return self._reconnected(record._replace(turn=Turn()), phase, work, event.now)
+        if record.rerun:
+            return self._polled_before_rerun(record, record.rerun, work, event.now)
+        if record.transient.reconnecting:
+            return self._reconnected(record._replace(transient=TransientState()), phase, work, event.now)
         if work.over:
             return self._over(record, phase, work, event.now)
         return self._wait(record, work, event.now)
@@ -380,27 +386,27 @@ class Lifecycle:
         current = record.phase(phase.name)
         kept = tuple(each for each in current.submissions if each.id not in failed)
         current = current._replace(submissions=kept, complete=False, attempt=current.attempt + 1)
-        replaced = (*record.replaced, *map(_replaced_job, failed.values()))[-MOST_REPLACED:]
+        replaced = (*record.replaced, *map(_replaced_job, failed.values()))[-MAX_REPLACED_JOBS:]
         line = f"Submitting again what failed: {_some(tuple(sorted(failed)))}"
         record = record.with_phase(current)._replace(replaced=replaced).with_event(now, "replaced", line)
         return record, [on.Log("warning", line)]
 
     def _poll_failed(self, record: JobRecord, event: on.PollFailed) -> Step:
-        error, turn = event.error, record.turn
-        undecided = turn.reconnecting and (record.redo or not self._open(record)[1].complete)
+        error, transient = event.error, record.transient
+        undecided = transient.reconnecting and (record.rerun or not self._open(record)[1].complete)
         if event.final and isinstance(error, TimedOut):
             error = TimedOut(f"{error}. The job goes on in the service; the next try reconnects to it")
-        if event.final or not error.retryable or turn.error or undecided:
+        if event.final or not error.retryable or transient.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed, which says nothing of the job: {error}"
-        record, actions = self._wait(record._replace(turn=Turn()), None, event.now)
-        return record, [on.Log("warning", line), *([on.Publish()] if turn.reconnecting else []), *actions]
+        record, actions = self._wait(record._replace(transient=TransientState()), None, event.now)
+        return record, [on.Log("warning", line), *([on.Publish()] if transient.reconnecting else []), *actions]
 
     def _wait(self, record: JobRecord, work: JobGroup | None, now: float) -> Step:
         phase, current = self._open(record)
         if self._enough(record, phase):
             return self._submitted_is_enough(record)
-        error = record.turn.error
+        error = record.transient.error
         if error is None and now - current.submitted_at >= self._options.timeout:
             error = TimedOut(f"not over {self._options.timeout:.0f} s after it was submitted")
         if error is not None:
@@ -412,7 +418,7 @@ class Lifecycle:
         return record, [on.Save(must=False), on.Wait()]
 
     def _over(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
-        for rejection in islice(work.rejections, SHOWN):
+        for rejection in islice(work.rejections, MAX_LOGGED_REJECTIONS):
             record = record.with_event(now, "rejected", str(rejection))
         record = self._seen(record.with_event(now, "ended", str(work)), work, now, ended_at=now)
         finished = on.Count("job.finished", work.state.value, now - record.phase(phase.name).submitted_at)
@@ -430,7 +436,7 @@ class Lifecycle:
             "at": event.now,
             "outputs": dict(event.outputs),
         }
-        record = record.with_phase(current._replace(outcome=outcome))._replace(turn=Turn())
+        record = record.with_phase(current._replace(outcome=outcome))._replace(transient=TransientState())
         if not phase.last:
             record = record.with_summary(event.now, state="running", ended_at=None)
         return self._continue(record, [on.Save()])
@@ -459,11 +465,11 @@ class Lifecycle:
         if current is None or not current.submissions:
             return record, []
         phase, _ = self._open(record)
-        jobs = f"{phase.kind} {_some(current.ids)}"
+        jobs = f"{phase.job_type} {_some(current.ids)}"
         if not event.user_ended:
             line = f"Told to stop ({event.why}): {jobs} goes on in the service, and the next try reconnects to it"
             return record, [on.Log("warning", line)]
-        if not self._cancellable(phase.kind):
+        if not self._cancellable(phase.job_type):
             line = f"{event.why}: {jobs} goes on in the service, which cannot cancel it, or is not to (cancel_on_kill)"
             return record, [on.Log("warning", line)]
         record = record.with_event(event.now, "cancel", event.why).with_summary(event.now, state="cancelling")
@@ -475,8 +481,8 @@ class Lifecycle:
     def _fail(self, record: JobRecord, error: SluiceError, now: float) -> Step:
         """Work that was begun anew and has not got as far as submitting anything does not take the place of the work
         before: the next try may want to go on with that."""
-        if record.turn.before is not None:
-            record = record.turn.before._replace(history=record.history)
+        if record.transient.before is not None:
+            record = record.transient.before._replace(history=record.history)
         record = record.with_event(now, "error", f"{type(error).__name__}: {error}")
         record = record.with_summary(now, message=str(error), **_state_after(record, error, now))
         return record, [on.Save(must=False), on.Fail(error)]
@@ -500,7 +506,7 @@ class Lifecycle:
 
     def _summary(self, record: JobRecord, phase: Phase, current: PhaseRecord, now: float, **facts: Any) -> JobRecord:
         counts = merge_counts(record.summary.get("counts") or {}, record.sent)
-        described = {"kind": phase.kind, **self._describe(phase, current), "ids": current.ids, "counts": counts}
+        described = {"job_type": phase.job_type, **self._describe(phase, current), "ids": current.ids, "counts": counts}
         submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
         return record.with_summary(now, **{**described, **submitted_at, **facts})
 
@@ -556,12 +562,12 @@ def _noted(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> Phase
     return current._replace(facts=facts, locator=locator)
 
 
-def _withdrawn(current: PhaseRecord, error: SluiceError, turn: Turn) -> PhaseRecord:
+def _withdrawn(current: PhaseRecord, error: SluiceError, transient: TransientState) -> PhaseRecord:
     """This request did nothing. That settles nothing about an earlier one with the same key, unless the job ended at
     once, which has used the key up."""
     if isinstance(error, JobFailed):
         return current._replace(intent=None, attempt=current.attempt + 1)
-    return current if error.maybe_applied or turn.repeated else current._replace(intent=None)
+    return current if error.maybe_applied or transient.repeated else current._replace(intent=None)
 
 
 def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:
@@ -572,12 +578,12 @@ def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:
     return current._replace(intent=current.intent._replace(start=last.start + last.size, size=0))
 
 
-def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | Repeat | SubmitAnew) -> JobRecord:
+def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | RepeatRequest | Resubmit) -> JobRecord:
     """The record before the same thing is submitted once more."""
-    if isinstance(effect, Repeat):
+    if isinstance(effect, RepeatRequest):
         return record
     current = current._replace(intent=None)
-    if isinstance(effect, SubmitAnew):
+    if isinstance(effect, Resubmit):
         current = current._replace(attempt=current.attempt + 1)
         record = record._replace(replaced=(*record.replaced, ReplacedJob("", "outcome_unknown")))
     return record.with_phase(current)
@@ -587,7 +593,7 @@ def _replaced(phase: PhaseRecord, seen: Mapping[str, Job]) -> list[ReplacedJob]:
     state = str((phase.outcome or {}).get("state") or "running")
     jobs = [
         _replaced_job(seen[each.id]) if each.id in seen else ReplacedJob(each.id, state)
-        for each in phase.submissions[-MOST_REPLACED:]
+        for each in phase.submissions[-MAX_REPLACED_JOBS:]
     ]
     return [*jobs, ReplacedJob("", "outcome_unknown")] if phase.intent else jobs
 
@@ -602,7 +608,7 @@ def _job_failed(service: str, phase: Phase, work: JobGroup, *, watch_only: bool)
     then = "the next try submits again what failed"
     if watch_only or not retryable:
         then = "a retry would see the same" if watch_only else "a retry would end the same way"
-    error = JobFailed(f"{service} {phase.kind} failed: {work}; {then}")
+    error = JobFailed(f"{service} {phase.job_type} failed: {work}; {then}")
     error.retryable = retryable
     return error
 

@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     id: str
     state: JobState
-    word: str = ""
+    service_status: str = ""
     """The remote's own word for the state."""
     message: str = ""
     """The remote's own explanation, if it gave one."""
@@ -59,7 +59,7 @@ class Job(NamedTuple):
     """Of a job that ended badly: whether the same asked for again may end well, where the remote tells."""
 
     def __str__(self) -> str:
-        return f"{self.id} {self.word or self.state.value}" + (f" ({self.message})" if self.message else "")
+        return f"{self.id} {self.service_status or self.state.value}" + (f" ({self.message})" if self.message else "")
 
 
 class JobRef(NamedTuple):
@@ -72,24 +72,24 @@ class JobRef(NamedTuple):
     """
 
     service: str
-    kind: str
+    job_type: str
     ids: tuple[str, ...]
-    where: Mapping[str, str] = MappingProxyType({})
+    locator: Mapping[str, str] = MappingProxyType({})
 
     def to_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "ids": list(self.ids), "where": dict(self.where)}
+        return {**self._asdict(), "ids": list(self.ids), "locator": dict(self.locator)}
 
     @classmethod
     def from_json(cls, data: Any) -> JobRef:
         try:
-            service, kind, ids, where = data["service"], data["kind"], data["ids"], data["where"]
+            service, job_type, ids, locator = data["service"], data["job_type"], data["ids"], data["locator"]
             right = isinstance(ids, (list, tuple)) and len(ids) > 0
-            right = right and all(isinstance(text, str) for text in (service, kind, *ids, *where.values()))
+            right = right and all(isinstance(text, str) for text in (service, job_type, *ids, *locator.values()))
         except (KeyError, TypeError, AttributeError):
             right = False
         if not right:
             raise UnexpectedResponse(f"not a reference to a remote job: {data!r:.200}")
-        return cls(service, kind, tuple(ids), dict(where))
+        return cls(service, job_type, tuple(ids), dict(locator))
 
 
 class JobGroup(NamedTuple):
@@ -138,8 +138,8 @@ class JobGroup(NamedTuple):
         only = self.jobs[0] if len(self.jobs) == 1 else None
         return {
             "state": self.state.value,
-            "service_status": only.word if only else "",
-            "message": (only.message if only else str(self))[:LONGEST],
+            "service_status": only.service_status if only else "",
+            "message": (only.message if only else str(self))[:MAX_MESSAGE_LENGTH],
             "counts": self.counts,
             "done": done,
             "total": total,
@@ -161,11 +161,11 @@ class JobGroup(NamedTuple):
         return f"{ended} of {len(self.jobs)} parts ended" + (f", badly: {'; '.join(map(str, bad[:3]))}" if bad else "")
 
 
-LONGEST = 500
+MAX_MESSAGE_LENGTH = 500
 """So many letters of a remote's message are shown."""
 
 
-class WaitResult(str, Enum):
+class WaitStatus(str, Enum):
     """Why a trigger stopped watching."""
 
     OVER = "over"
@@ -174,20 +174,20 @@ class WaitResult(str, Enum):
     """Looking failed too often in a row, or in a way that another look cannot cure."""
 
 
-class Outcome(NamedTuple):
+class WaitResult(NamedTuple):
     """What a trigger tells the task. It crosses a database and perhaps a version, so it is read with suspicion."""
 
-    verdict: WaitResult
+    status: WaitStatus
     job: JobRef
     message: str = ""
 
     def to_event(self) -> dict[str, Any]:
-        return {"verdict": self.verdict.value, "job": self.job.to_json(), "message": self.message}
+        return {"status": self.status.value, "job": self.job.to_json(), "message": self.message}
 
     @classmethod
-    def from_event(cls, event: Any) -> Outcome:
+    def from_event(cls, event: Any) -> WaitResult:
         try:
-            return cls(WaitResult(event["verdict"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
+            return cls(WaitStatus(event["status"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnexpectedResponse(
                 f"the trigger sent an event that this version does not know: {event!r:.300}"
@@ -206,7 +206,7 @@ class StatusObserver:
         self.ref = ref
         self._log = log
         self._tell = tell
-        self._name = f"{ref.service} {ref.kind}"
+        self._name = f"{ref.service} {ref.job_type}"
         self._last = ""
 
     def __call__(self, work: JobGroup) -> None:
@@ -226,29 +226,29 @@ def _how_far(work: JobGroup) -> str:
     return f", {', '.join(told)}" if told else ""
 
 
-def read_event(event: Any) -> tuple[Outcome | None, SluiceError | None]:
+def read_event(event: Any) -> tuple[WaitResult | None, SluiceError | None]:
     """What a trigger sent, and the error that it amounts to if the work should turn out not to be over."""
     try:
-        outcome = Outcome.from_event(event)
+        outcome = WaitResult.from_event(event)
     except UnexpectedResponse as error:
         return None, error
-    troubles: dict[WaitResult, SluiceError | None] = {
-        WaitResult.OVER: None,
-        WaitResult.TIMED_OUT: TimedOut(outcome.message),
-        WaitResult.GAVE_UP: Unreachable(outcome.message),
+    troubles: dict[WaitStatus, SluiceError | None] = {
+        WaitStatus.OVER: None,
+        WaitStatus.TIMED_OUT: TimedOut(outcome.message),
+        WaitStatus.GAVE_UP: Unreachable(outcome.message),
     }
-    return outcome, troubles[outcome.verdict]
+    return outcome, troubles[outcome.status]
 
 
-SHOWN = 20
+MAX_LOGGED_REJECTIONS = 20
 """So many rejected rows are written to the log one by one; the others are counted."""
 
 
-FIX = "Fix the rows and clear this task, or set on_rejected_rows to 'warn'"
+FIX_AND_CLEAR = "Fix the rows and clear this task, or set on_rejected_rows to 'warn'"
 
 
-def judge_rejections(
-    work: JobGroup, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX
+def check_rejections(
+    work: JobGroup, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX_AND_CLEAR
 ) -> None:
     """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
 
@@ -261,9 +261,9 @@ def judge_rejections(
     if not count or policy == "ignore":
         return
     rejections = list(work.rejections)
-    for rejection in rejections[:SHOWN]:
+    for rejection in rejections[:MAX_LOGGED_REJECTIONS]:
         log.warning("Rejected: %s", rejection)
-    if count > SHOWN:
+    if count > MAX_LOGGED_REJECTIONS:
         log.warning("... and more: %d rows were rejected in all", count)
     if policy == "fail":
         raise RowsRejected(f"{count} rows were rejected ({'; '.join(map(str, rejections[:3]))}); {rest}. {then}")

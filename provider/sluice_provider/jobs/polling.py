@@ -12,16 +12,16 @@ from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState
 
 T = TypeVar("T")
 
-Where = Mapping[str, str]
+Locator = Mapping[str, str]
 
-GRACE = 120.0
+VISIBILITY_GRACE_SECONDS = 120.0
 """Seconds after a submission during which no trace of it means "not yet": a request may still be on its way, and
 services answer from replicas that lag."""
 
 
-def lost(job: Job) -> Job:
+def mark_lost(job: Job) -> Job:
     """A job that left no trace in all that time is lost."""
-    return job._replace(state=JobState.FAILED, word="lost")
+    return job._replace(state=JobState.FAILED, service_status="lost")
 
 
 class JobType(NamedTuple):
@@ -31,14 +31,14 @@ class JobType(NamedTuple):
     :param get_status: a flow that asks for the status of one id once; `NotFound` from it means that the service does
         not know the id, and a job that is `NOT_FOUND` that there is no trace yet of what was submitted
     :param cancel: a flow that asks the service to stop it, or None where the service cannot
-    :param on_not_found: what it means that there still is no trace of it after `GRACE` seconds
+    :param on_not_found: what it means that there still is no trace of it after `VISIBILITY_GRACE_SECONDS` seconds
     :param fixed_interval: a status check makes the service work, so also a young job is polled every `poll_interval`
     """
 
     noun: str
-    get_status: Callable[[str, Where], Flow[Job]]
-    cancel: Callable[[str, Where], Flow[None]] | None = None
-    on_not_found: Callable[[Job], Job] = lost
+    get_status: Callable[[str, Locator], Flow[Job]]
+    cancel: Callable[[str, Locator], Flow[None]] | None = None
+    on_not_found: Callable[[Job], Job] = mark_lost
     fixed_interval: bool = False
 
     def cadence(self, poll_interval: float) -> PollSchedule:
@@ -71,10 +71,10 @@ class JobPoller:
 
     def _get_status(self, job_id: str) -> Flow[Job]:
         try:
-            job = yield from self._job_type.get_status(job_id, self._ref.where)
+            job = yield from self._job_type.get_status(job_id, self._ref.locator)
         except NotFound as error:
             job = Job(job_id, JobState.NOT_FOUND, "not found", f"the service does not know it: {error}")
-        late = job.state is JobState.NOT_FOUND and self._age() >= GRACE
+        late = job.state is JobState.NOT_FOUND and self._age() >= VISIBILITY_GRACE_SECONDS
         return self._job_type.on_not_found(job) if late else job
 
 
@@ -83,23 +83,23 @@ def cancel(job_type: JobType, ref: JobRef) -> Flow[bool]:
     if job_type.cancel is None:
         return False
     for job_id in ref.ids:
-        yield from job_type.cancel(job_id, ref.where)
+        yield from job_type.cancel(job_id, ref.locator)
     return True
 
 
 def find_after_lost_response(
-    look: Callable[[], Flow[T | None]], submitted_at: float, landed: float = GRACE
+    find: Callable[[], Flow[T | None]], submitted_at: float, visible_after: float = VISIBILITY_GRACE_SECONDS
 ) -> Flow[T | None]:
     """The effect of a submission whose outcome is unknown: looked for until it is there, or until the request must
     have landed, when there is nothing to be found.
 
-    :param look: a flow that looks once; None from it means that there is no trace yet
+    :param find: a flow that looks for it once; None from it means that there is no trace yet
     :param landed: seconds after the submission when it must have landed
     """
     age = Elapsed(submitted_at)
     while True:
-        late = age() >= landed
-        found = yield from look()
+        late = age() >= visible_after
+        found = yield from find()
         if found is not None or late:
             return found
-        yield Sleep(min(10.0, max(1.0, landed - age())), "no trace yet of what was submitted")
+        yield Sleep(min(10.0, max(1.0, visible_after - age())), "no trace yet of what was submitted")

@@ -73,7 +73,7 @@ class ReplacedJob(NamedTuple):
     rows: int | None = None
 
 
-class Redo(NamedTuple):
+class PendingRerun(NamedTuple):
     """A user cleared the task while its work went on: it is to be done again, after what goes on has ended.
 
     :param state: "cleared", or "cancelling" once the service was asked to cancel
@@ -86,7 +86,7 @@ class Redo(NamedTuple):
     seed: str
 
 
-class Turn(NamedTuple):
+class TransientState(NamedTuple):
     """What only the process at work knows; not written.
 
     :param reconnecting: the next poll is the first one of a try that found a record
@@ -162,11 +162,11 @@ class JobRecord(NamedTuple):
     seed: str = ""
     phases: tuple[PhaseRecord, ...] = ()
     replaced: tuple[ReplacedJob, ...] = ()
-    redo: Redo | None = None
+    rerun: PendingRerun | None = None
     summary: Mapping[str, Any] = NOTHING
     history: tuple[HistoryEvent, ...] = ()
     unknown: Mapping[str, Any] = NOTHING
-    turn: Turn = Turn()
+    transient: TransientState = TransientState()
 
     def phase(self, name: str) -> PhaseRecord:
         """The phase of this name, as far as it has come; an empty one if it was never begun."""
@@ -280,11 +280,11 @@ def intent_from_json(data: Any) -> Intent | None:
     return Intent(str(data.get("key", "")), number(data.get("at")), start, size, bool(data.get("reported")))
 
 
-def redo_from_json(data: Any) -> Redo | None:
+def rerun_from_json(data: Any) -> PendingRerun | None:
     if not isinstance(data, dict) or not data.get("state"):
         return None
     texts = {name: str(data.get(name, "")) for name in ("state", "fingerprint", "seed")}
-    return Redo(clears=clears_from_json(data.get("clears")), **texts)
+    return PendingRerun(clears=clears_from_json(data.get("clears")), **texts)
 
 
 def clears_from_json(data: Any) -> tuple[int, int]:
@@ -328,10 +328,10 @@ def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
     ids = list(summary.get("ids") or ())
     id_count = max(len(ids), int(number(summary.get("id_count"))))
     counts = dict(list((summary.get("counts") or {}).items())[:MOST_COUNTS])
-    return {**summary, "ids": ids[:MOST_IDS], "id_count": id_count, "counts": counts}
+    return {**summary, "ids": ids[:MAX_IDS], "id_count": id_count, "counts": counts}
 
 
-MOST_IDS, MOST_COUNTS = 20, 30
+MAX_IDS, MOST_COUNTS = 20, 30
 
 
 def merge_counts(*counts: Iterable[tuple[str, int]] | Mapping[str, int]) -> dict[str, int]:

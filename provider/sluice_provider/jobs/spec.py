@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sluice_provider.errors import OutcomeUnknown
-from sluice_provider.jobs.model import JobState, judge_rejections
-from sluice_provider.jobs.polling import GRACE, find_after_lost_response
+from sluice_provider.jobs.model import JobState, check_rejections
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS, find_after_lost_response
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord, iso
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class NoEffect(NamedTuple):
     """It took no effect, and cannot any more."""
 
 
-class Repeat(NamedTuple):
+class RepeatRequest(NamedTuple):
     """The same request again is safe: it ends in the same state (`why` is for the log)."""
 
     why: str
 
 
-class SubmitAnew(NamedTuple):
+class Resubmit(NamedTuple):
     """It cannot be found out, and the DAG's author, or the nature of the job, allows to submit another one."""
 
     why: str
@@ -84,7 +84,7 @@ class Unknown(NamedTuple):
     error: OutcomeUnknown
 
 
-Effect = Found | NoEffect | Repeat | SubmitAnew | Unknown
+ReconcileResult = Found | NoEffect | RepeatRequest | Resubmit | Unknown
 
 
 class Phase:
@@ -108,10 +108,10 @@ class Phase:
     prepare_again_on: ClassVar[tuple[type[SluiceError], ...]] = ()
     """Errors of `submit` after which `prepare` is asked once more: what is wanted may be there by now."""
 
-    def __init__(self, name: str, kind: str, where: Mapping[str, str] = NOTHING, *, last: bool = True) -> None:
+    def __init__(self, name: str, job_type: str, locator: Mapping[str, str] = NOTHING, *, last: bool = True) -> None:
         self.name = name
-        self.kind = kind
-        self.where = where
+        self.job_type = job_type
+        self.locator = locator
         self.last = last
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
@@ -133,7 +133,7 @@ class Phase:
         """
         raise NotImplementedError
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         """Find out what became of a submission whose outcome is unknown."""
         raise NotImplementedError
 
@@ -142,17 +142,19 @@ class Phase:
         return record._replace(facts=NOTHING)
 
 
-def search(look: Callable[[], Flow[str | None]], intent: Intent, landed: float = GRACE) -> Flow[Effect]:
+def reconcile_by_search(
+    find: Callable[[], Flow[str | None]], intent: Intent, visible_after: float = VISIBILITY_GRACE_SECONDS
+) -> Flow[ReconcileResult]:
     """What `reconcile` does where the effect can be looked for: until it is there, or until the request must have
     landed. Before that, not to see it means nothing.
 
     :param landed: seconds after the intent when a request must have landed
     """
-    found = yield from find_after_lost_response(look, intent.at, landed)
+    found = yield from find_after_lost_response(find, intent.at, visible_after)
     return NoEffect() if found is None else Found(found)
 
 
-def for_a_person(service: str, what: str, where_to_look: str, intent: Intent) -> Unknown:
+def unknown_outcome(service: str, what: str, where_to_look: str, intent: Intent) -> Unknown:
     """What `reconcile` ends with where the service cannot be asked, and to submit again could do the work twice.
 
     :param service: its name for people
@@ -183,7 +185,7 @@ class JobSpec:
     """Where to say what happens: the task's log, once a task runs it."""
 
     @property
-    def where(self) -> Mapping[str, str]:
+    def locator(self) -> Mapping[str, str]:
         """What the hook has to know beside the connection: a region, an environment."""
         return NOTHING
 
@@ -194,7 +196,7 @@ class JobSpec:
         """Plain data that tells this piece of work from any other. :raises InvalidInput: for unusable input"""
         raise NotImplementedError
 
-    def plan(self) -> dict[str, Any] | None:
+    def dry_run_result(self) -> dict[str, Any] | None:
         """For a dry run: what to return instead of submitting anything, after the arguments were checked."""
         return None
 
@@ -207,7 +209,7 @@ class JobSpec:
 
     def explain_failure(self, work: JobGroup) -> None:
         """Write into the log what the service says of single rows of work that failed."""
-        judge_rejections(work, "warn", self.log)
+        check_rejections(work, "warn", self.log)
 
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
         """Fetch what work that ended well has made, and tell of it in a few words of JSON.

@@ -33,7 +33,7 @@ from sluice_provider.jobs.record import (
     number,
     phase_from_json,
     phase_to_json,
-    redo_from_json,
+    rerun_from_json,
     submission_from_json,
     summary_from_json,
     summary_to_json,
@@ -170,7 +170,7 @@ class RecordStorage:
             "clears": list(record.clears),
             "seed": record.seed,
             "second_log": self._log.second,
-            "redo": record.redo and {**record.redo._asdict(), "clears": list(record.redo.clears)},
+            "rerun": record.rerun and {**record.rerun._asdict(), "clears": list(record.rerun.clears)},
             "open": [
                 {**phase_to_json(phase), "submitted": len(phase.submissions)}
                 for phase in record.phases
@@ -192,14 +192,14 @@ def _for_the_page_only(head: Any) -> bool:
 
 
 def _from_head(head: Mapping[str, Any]) -> JobRecord:
-    known = {"summary", "history", "version", "fingerprint", "clears", "seed", "second_log", "redo", "open"}
+    known = {"summary", "history", "version", "fingerprint", "clears", "seed", "second_log", "rerun", "open"}
     phases = [phase_from_json(each) for each in _list(head.get("open"))]
     return JobRecord(
         fingerprint=str(head["fingerprint"]),
         clears=clears_from_json(head.get("clears")),
         seed=str(head.get("seed", "")),
         phases=tuple(phase for phase in phases if phase is not None),
-        redo=redo_from_json(head.get("redo")),
+        rerun=rerun_from_json(head.get("rerun")),
         summary=summary_from_json(head.get("summary")),
         unknown={name: value for name, value in head.items() if name not in known},
     )

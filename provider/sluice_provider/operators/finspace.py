@@ -85,8 +85,8 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         self.region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return finspace.where(self.environment_id, self.database_name, self.region_name)
+    def locator(self) -> Mapping[str, str]:
+        return finspace.locator(self.environment_id, self.database_name, self.region_name)
 
     def dry_run(self) -> None:
         """Check the requests and write the plan into the log. Nothing is submitted."""

@@ -365,7 +365,7 @@ def _job_item(listed: ListedJob, max_ids: int = MAX_LISTED_IDS) -> JobItem:
     return {
         **_timeline_bar(listed),
         "title": service_title(listed.service),
-        "noun": to_text(summary.get("noun"), 100) or to_text(summary.get("kind"), 100) or "job",
+        "noun": to_text(summary.get("noun"), 100) or to_text(summary.get("job_type"), 100) or "job",
         "conn_id": to_text(summary.get("conn_id"), 250),
         "ids": ids[:max_ids],
         "id_count": max(len(ids), to_count(summary.get("id_count")) or 0),

@@ -91,7 +91,7 @@ class RemoteJobOperator(RemoteJobTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
         with self.__leg(context) as run:
-            planned = run.spec.plan()
+            planned = run.spec.dry_run_result()
             return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from sluice_provider.jobs.execution import (
     WaitHere,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
-from sluice_provider.jobs.model import JobGroup, JobRef, Outcome, StatusObserver, read_event
+from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, read_event
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
-from sluice_provider.progress import EVERY, LEG_KEY, merge_trigger_events
+from sluice_provider.progress import EVERY, WORKER_RUN_KEY, merge_trigger_events
 from sluice_provider.runtime.store import TaskRecords
 
 if TYPE_CHECKING:
@@ -95,15 +95,21 @@ class JobRun:
             self.spec.service,
             self.spec.next_phase,
             self._options,
-            cancellable=lambda kind: self._task.cancel_on_kill and self._task.hook.job_type(kind).cancel is not None,
+            cancellable=lambda job_type: (
+                self._task.cancel_on_kill and self._task.hook.job_type(job_type).cancel is not None
+            ),
             describe=self._describe,
             success_states=self.spec.success_states,
         )
 
     def _describe(self, phase: Phase, current: PhaseRecord) -> Mapping[str, Any]:
-        hook, where = self._task.hook, {**phase.where, **current.locator}
-        url = hook.job_url(phase.kind, current.ids[0], where, hook.fields()) if current.ids else ""
-        known = {"service": self.spec.service, "conn_id": self._task.conn_id, "noun": hook.job_type(phase.kind).noun}
+        hook, locator = self._task.hook, {**phase.locator, **current.locator}
+        url = hook.job_url(phase.job_type, current.ids[0], locator, hook.fields()) if current.ids else ""
+        known = {
+            "service": self.spec.service,
+            "conn_id": self._task.conn_id,
+            "noun": hook.job_type(phase.job_type).noun,
+        }
         return {**known, "url": url, "ended_at": None}
 
     # --- the three ways in
@@ -267,26 +273,26 @@ class JobRun:
     def _check_trigger(self) -> None:
         """What the trigger cannot carry must be found out before anything is submitted, not after."""
         if self._options.deferrable:
-            json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.where), 0.0).serialize())
+            json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.locator), 0.0).serialize())
 
     def _note_leg(self) -> None:
         cancellable = any(job_type.cancel is not None for job_type in self._task.hook.job_types.values())
         if self._options.deferrable and self._task.cancel_on_kill and cancellable:
-            self._context["ti"].xcom_push(key=LEG_KEY, value=time.time())
+            self._context["ti"].xcom_push(key=WORKER_RUN_KEY, value=time.time())
 
-    def _resumed_record(self, outcome: Outcome | None) -> JobRecord:
+    def _resumed_record(self, outcome: WaitResult | None) -> JobRecord:
         self._note_leg()
         record = self._records.load()
         if record is None:
             record = self._recovered(outcome)
         return merge_trigger_events(record, self._context["ti"], self.log)
 
-    def _recovered(self, outcome: Outcome | None) -> JobRecord:
+    def _recovered(self, outcome: WaitResult | None) -> JobRecord:
         """The record is gone (a user may delete it): what the trigger watched is all that is left to go by."""
         fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
         record = JobRecord(fingerprint, self._records.clears, self._records.seed(fingerprint))
         phase = self.spec.next_phase(record)
-        if outcome is None or phase is None or not phase.last or phase.kind != outcome.job.kind:
+        if outcome is None or phase is None or not phase.last or phase.job_type != outcome.job.job_type:
             raise UnexpectedResponse(
                 "the record of this task is gone, and the trigger does not tell what was submitted: look in the "
                 "service whether the job is there, then mark this task success, or clear it to submit again"
@@ -294,7 +300,7 @@ class JobRun:
         self.log.warning("The record of this task is gone; going on with what the trigger watched")
         submissions = tuple(Submission(job_id) for job_id in outcome.job.ids)
         known = PhaseRecord(phase.name, time.time(), submissions=submissions, complete=True)
-        return record.with_phase(known._replace(locator=dict(outcome.job.where)))
+        return record.with_phase(known._replace(locator=dict(outcome.job.locator)))
 
 
 _OWN: Mapping[type, Callable[[JobRun, Any], Any]] = {

@@ -21,7 +21,7 @@ from sluice_provider.jobs.polling import JobPoller
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
 from sluice_provider.runtime.run import JobRun
-from sluice_provider.runtime.task import LONGEST, RemoteJobTask, fail_for_good, seconds
+from sluice_provider.runtime.task import MAX_SECONDS, RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,8 +36,8 @@ class WatchedJob(JobSpec):
         """What is waited for."""
         raise NotImplementedError
 
-    def note(self) -> Flow[Mapping[str, str]]:
-        """What must be known from before the wait; taken once, and part of the job's `where` from then on."""
+    def initial_locator(self) -> Flow[Mapping[str, str]]:
+        """What must be known from before the wait; taken once, and part of the job's `locator` from then on."""
         return NOTHING
         yield  # a flow, though one without a call
 
@@ -66,15 +66,15 @@ class _Watched(Phase):
     def __init__(self, spec: WatchedJob) -> None:
         self._spec = spec
         self._ref = spec.reference()
-        super().__init__(PHASE, self._ref.kind, self._ref.where)
+        super().__init__(PHASE, self._ref.job_type, self._ref.locator)
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
         for job_id in self._ref.ids[len(record.submissions) :]:
             yield Unit(content=job_id)
 
     def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
-        note = NOTHING if record.submissions else (yield from self._spec.note())
-        return Prepared(found=unit.content, locator=note)
+        initial_locator = NOTHING if record.submissions else (yield from self._spec.initial_locator())
+        return Prepared(found=unit.content, locator=initial_locator)
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:  # noqa: ARG002 - never called
         raise AssertionError("a sensor submits nothing")
@@ -143,7 +143,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     # --- one leg
 
     def __begin(self, context: Context) -> JobRun:
-        options = Options(deferrable=self.deferrable, timeout=min(self.timeout, LONGEST), watch_only=True)
+        options = Options(deferrable=self.deferrable, timeout=min(self.timeout, MAX_SECONDS), watch_only=True)
         self.__run = JobRun(self, self.job(), context, options, lambda: self.__wait_here(context))
         return self.__run
 
@@ -156,7 +156,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     def __poll(self, run: JobRun) -> Flow[JobGroup]:
         ref, record = run.execution.ref, run.execution.record
         since = record.phase(PHASE).submitted_at if record else time.time()
-        work = yield from JobPoller(self.hook.job_type(ref.kind), ref, lambda: time.time() - since).poll()
+        work = yield from JobPoller(self.hook.job_type(ref.job_type), ref, lambda: time.time() - since).poll()
         run.observe(ref, work)
         return work
 

@@ -15,7 +15,7 @@ from sluice_provider import compat
 from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.base import SluiceHook, hook_for
 
-LONGEST = 10 * 365 * 86400.0
+MAX_SECONDS = 10 * 365 * 86400.0
 """Seconds. Whoever wants to wait for ever waits ten years: a longer time fits neither a timedelta nor a database."""
 
 NO_LOCATOR: Mapping[str, str] = MappingProxyType({})
@@ -41,13 +41,13 @@ class RemoteTask(BaseOperator):
         return str(getattr(self, self.conn_arg or f"{self.service}_conn_id"))
 
     @property
-    def where(self) -> Mapping[str, str]:
+    def locator(self) -> Mapping[str, str]:
         """What the hook has to know beside the connection: a region, an environment."""
         return NO_LOCATOR
 
     @cached_property
     def hook(self) -> SluiceHook:
-        return hook_for(self.service, self.conn_id, self.where)
+        return hook_for(self.service, self.conn_id, self.locator)
 
 
 class RemoteJobTask(RemoteTask):
@@ -76,8 +76,8 @@ def fail_for_good(wanted: bool) -> Iterator[None]:
 
 
 def seconds(value: float | timedelta, name: str) -> float:
-    """At most `LONGEST`. :raises InvalidInput: for anything but a positive duration"""
+    """At most `MAX_SECONDS`. :raises InvalidInput: for anything but a positive duration"""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
         raise InvalidInput(f"{name} must be a number of seconds above 0, or a timedelta, not {value!r}")
-    return min(float(number), LONGEST)
+    return min(float(number), MAX_SECONDS)

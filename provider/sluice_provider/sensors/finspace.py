@@ -53,11 +53,11 @@ class FinSpaceChangesetSensor(RemoteJobSensor):
         self.region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return finspace.where(self.environment_id, self.database_name, self.region_name)
+    def locator(self) -> Mapping[str, str]:
+        return finspace.locator(self.environment_id, self.database_name, self.region_name)
 
     def job(self) -> WatchedJob:
-        return _Changeset(self.changeset_id, self.where)
+        return _Changeset(self.changeset_id, self.locator)
 
 
 class _Changeset(WatchedJob):
@@ -65,17 +65,17 @@ class _Changeset(WatchedJob):
 
     service = "finspace"
 
-    def __init__(self, changeset_id: str, where: Mapping[str, str]) -> None:
+    def __init__(self, changeset_id: str, locator: Mapping[str, str]) -> None:
         self._changeset_id = changeset_id
-        self._where = where
+        self._locator = locator
 
     def validate(self) -> None:
-        rules.check_database(self._where["environment_id"], self._where["database_name"])
+        rules.check_database(self._locator["environment_id"], self._locator["database_name"])
         rules.CHANGESET_ID.check("changeset_id", self._changeset_id)
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return self._where
+    def locator(self) -> Mapping[str, str]:
+        return self._locator
 
     def reference(self) -> JobRef:
-        return JobRef(self.service, "changeset", (self._changeset_id,), self._where)
+        return JobRef(self.service, "changeset", (self._changeset_id,), self._locator)

@@ -110,7 +110,7 @@ class _Connection(WatchedJob):
     def validate(self) -> None:
         check_id("cloud_storage_connection_id", self._connection_id)
 
-    def note(self) -> Flow[Mapping[str, str]]:
+    def initial_locator(self) -> Flow[Mapping[str, str]]:
         """The project, for the link, and when differences were computed last before the wait."""
         look = yield from api.look_at(self._connection_id)
         return {"project_id": look.project_id, "last_check": look.last_check}

@@ -15,9 +15,17 @@ from sluice_provider.apis.validation import check_whole_number
 from sluice_provider.errors import Unreachable
 from sluice_provider.http.flow import Flow
 from sluice_provider.http.polling import Elapsed
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, digest, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Repeat, Unit, search
+from sluice_provider.jobs.spec import (
+    JobSpec,
+    Phase,
+    Prepared,
+    ReconcileResult,
+    RepeatRequest,
+    Unit,
+    reconcile_by_search,
+)
 
 Raw = dict[str, Any]
 
@@ -57,8 +65,8 @@ class ChangesetJob(JobSpec):
         self._region_name = region_name
 
     @property
-    def where(self) -> Mapping[str, str]:
-        return api.where(self.environment_id, self.database_name, self._region_name)
+    def locator(self) -> Mapping[str, str]:
+        return api.locator(self.environment_id, self.database_name, self._region_name)
 
     @property
     def database(self) -> str:
@@ -73,11 +81,11 @@ class ChangesetJob(JobSpec):
         check_whole_number("max_requests_per_changeset", self._most_requests, 1, rules.MOST_REQUESTS)
 
     def fingerprint(self) -> Any:
-        return [dict(self.where), [dict(request) for request in self.change_requests], self.client_token]
+        return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]
 
     # --- a dry run
 
-    def plan(self) -> Raw | None:
+    def dry_run_result(self) -> Raw | None:
         if not self._dry_run:
             return None
         self.log_plan()
@@ -156,7 +164,7 @@ class _CreateChangeset(Phase):
 
     def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
         last = start + len(requests) >= len(spec.change_requests)
-        super().__init__(name, "changeset", spec.where, last=last)
+        super().__init__(name, "changeset", spec.locator, last=last)
         self._spec = spec
         self._start = start
         self._requests = requests
@@ -193,11 +201,15 @@ class _CreateChangeset(Phase):
         spec.log.info(accepted, len(self._requests), spec.database, changeset_id)
         return changeset_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         age = Elapsed(intent.at)()
         if age < api.LAST_REPEAT:
-            return Repeat(f"with the client token of {age:.0f} s ago, which gives the same changeset")
-        return (yield from search(lambda: self._find(intent), intent, landed=api.LAST_REPEAT + GRACE))
+            return RepeatRequest(f"with the client token of {age:.0f} s ago, which gives the same changeset")
+        return (
+            yield from reconcile_by_search(
+                lambda: self._find(intent), intent, visible_after=api.LAST_REPEAT + VISIBILITY_GRACE_SECONDS
+            )
+        )
 
     def _find(self, intent: Intent) -> Flow[str | None]:
         return api.find_changeset(self._spec.environment_id, self._spec.database_name, self._requests, intent.at)

@@ -30,7 +30,7 @@ from sluice_provider.http.pagination import token_pages
 from sluice_provider.http.responses import ErrorFrom, error_from
 from sluice_provider.http.retry import RetryPolicy
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 SERVICE = "finspace"
 TOKEN_LIFE = 600.0
@@ -231,20 +231,20 @@ def changeset_job(raw: Raw) -> Job:
     return Job(
         id=str(raw["changesetId"]),
         state=STATES.get(raw["status"], JobState.RUNNING),
-        word=raw["status"],
+        service_status=raw["status"],
         message=" ".join(str(text) for text in (kind, info.get("errorMessage")) if text),
         counts={"put": kinds.count("PUT"), "deleted": kinds.count("DELETE")},
         retryable=CURES.get(kind),
     )
 
 
-def where(environment_id: str, database_name: str, region_name: str | None = None) -> Where:
+def locator(environment_id: str, database_name: str, region_name: str | None = None) -> Locator:
     """What is needed beside its id to find a changeset again; the region if it is not the connection's."""
     found = {"environment_id": environment_id, "database_name": database_name}
     return {**found, "region_name": region_name} if region_name else found
 
 
-def _get_status(changeset_id: str, place: Where) -> Flow[Job]:
+def _get_status(changeset_id: str, place: Locator) -> Flow[Job]:
     raw = yield from get_changeset(place["environment_id"], place["database_name"], changeset_id)
     return changeset_job(raw)
 

@@ -25,7 +25,7 @@ from sluice_provider.errors import ClientError, InvalidInput, NotFound, Unexpect
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 
 class Staging(NamedTuple):
@@ -165,10 +165,10 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
 UNJUDGED = ("", "pending", "submitted")
 
 
-def _get_status(operation_id: str, where: Where) -> Flow[Job]:
+def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
     """The drafts of an operation, or some of them: over when the registrar has said something of each."""
     told = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
-    wanted, seen = where.get("record_ids", "").split(), where.get("seen", "").split()
+    wanted, seen = locator.get("record_ids", "").split(), locator.get("seen", "").split()
     there: tuple[str, ...] = ()
     if not wanted:
         there = yield from get_draft_ids(operation_id)
@@ -181,7 +181,7 @@ def _get_status(operation_id: str, where: Where) -> Flow[Job]:
     wanted = [each for each in wanted if each not in cleared]
     if not wanted:
         return Job(operation_id, JobState.NOT_FOUND, AWAITED, "there are no drafts on the operation")
-    return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in where)
+    return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in locator)
 
 
 def _by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, Raw]]:
@@ -206,7 +206,7 @@ def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -
     return Job(
         operation_id,
         JobState.SUCCEEDED if len(judged) == len(drafts) else JobState.RUNNING,
-        word=f"{len(judged)} of {len(drafts)} drafts have a verdict",
+        service_status=f"{len(judged)} of {len(drafts)} drafts have a verdict",
         counts={**tally, "drafts": len(drafts), "rejected": len(bad)},
         done=len(judged),
         total=len(drafts),
@@ -225,6 +225,6 @@ def _rejection(record_id: str, raw: Raw) -> Rejection:
 
 
 JOB_TYPES: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _get_status, on_not_found=patient)}
-"""The id is the operation's; `where` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
+"""The id is the operation's; `locator` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
 Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
 began and leave the table when they are registered."""

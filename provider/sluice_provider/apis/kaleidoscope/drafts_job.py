@@ -15,9 +15,9 @@ from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, u
 from sluice_provider.apis.validation import check_id, check_strings
 from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.model import JobGroup, judge_rejections
+from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, NoEffect, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import JobSpec, NoEffect, Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 Raw = dict[str, Any]
 
@@ -119,7 +119,7 @@ class StageDraftsJob(JobSpec):
     # --- the end
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        judge_rejections(work, self.on_rejected_rows, self.log, then=FIX)
+        check_rejections(work, self.on_rejected_rows, self.log, then=FIX)
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("stage")
@@ -169,8 +169,8 @@ class _Stage(Phase):
         self._spec.log.info("Kaleidoscope stages %d records as import %s", unit.size, intent.key)
         return intent.key
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        effect = yield from search(lambda: _when_run(intent.key), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        effect = yield from reconcile_by_search(lambda: _when_run(intent.key), intent)
         if isinstance(effect, NoEffect):
             self._spec.not_run[intent.start, intent.size] = intent.key
         return effect

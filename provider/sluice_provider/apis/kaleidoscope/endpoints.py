@@ -14,7 +14,7 @@ from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 DEFAULT_HOST = "https://api.kaleidoscope.bio"
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
@@ -183,7 +183,7 @@ def import_job(raw: Raw) -> Job:
     return Job(
         id=str(raw["id"]),
         state=state,
-        word=str(raw.get("import_status") or ""),
+        service_status=str(raw.get("import_status") or ""),
         message=message,
         counts=_counts(result, verdicts, len(errors)),
         rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
@@ -210,7 +210,7 @@ def _rejection(error: Raw) -> Rejection:
     )
 
 
-def _get_status(import_id: str, _where: Where) -> Flow[Job]:
+def _get_status(import_id: str, _locator: Locator) -> Flow[Job]:
     return import_job((yield from get_import(import_id)))
 
 

@@ -14,9 +14,9 @@ from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, u
 from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.model import JobGroup, judge_rejections
+from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Unit
 
 Raw = dict[str, Any]
 
@@ -101,7 +101,7 @@ class PushJob(JobSpec):
         return push(self.target.keys, unit.content, **self.target.arguments)
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        judge_rejections(work, self.on_rejected_rows, self.log)
+        check_rejections(work, self.on_rejected_rows, self.log)
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("push")
@@ -139,8 +139,8 @@ class _Push(Phase):
         self._spec.log.info("Kaleidoscope accepted %d records as import %s", unit.size, import_id)
         return import_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return Repeat(
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return RepeatRequest(
             "Kaleidoscope keeps records by their key fields, so the same ones are updated and none is doubled"
         )
         yield  # a flow, though one without a call

@@ -16,7 +16,7 @@ from sluice_provider.errors import InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Where, lost
+from sluice_provider.jobs.polling import JobType, Locator, mark_lost
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
 """What files, submissions and drafts go through (`RegistrationFileStatusEnum`)."""
@@ -225,7 +225,7 @@ def registration_job(raw: Raw) -> Job:
     return Job(
         id=str(raw["id"]),
         state=state,
-        word=word,
+        service_status=word,
         message=_told(message_of(raw), rejections if state is JobState.FAILED else [], rejected),
         counts={**({"records": len(records)} if isinstance(records, list) else {}), "rejected": rejected},
         rejections=tuple(rejections),
@@ -320,12 +320,12 @@ AWAITED = "awaited"
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _registration_status(registration_id: str, where: Where) -> Flow[Job]:
-    return _picked(registration_id, (yield from get_registration_files(where["operation_id"])))
+def _registration_status(registration_id: str, locator: Locator) -> Flow[Job]:
+    return _picked(registration_id, (yield from get_registration_files(locator["operation_id"])))
 
 
-def _submission_status(submission_id: str, where: Where) -> Flow[Job]:
-    return _picked(submission_id, (yield from get_registration_submissions(where["operation_id"])))
+def _submission_status(submission_id: str, locator: Locator) -> Flow[Job]:
+    return _picked(submission_id, (yield from get_registration_submissions(locator["operation_id"])))
 
 
 def _picked(job_id: str, entries: Iterable[Raw]) -> Job:
@@ -333,8 +333,8 @@ def _picked(job_id: str, entries: Iterable[Raw]) -> Job:
     return _missing(job_id, "the operation does not list it") if found is None else registration_job(found)
 
 
-def _file_status(file_id: str, where: Where) -> Flow[Job]:
-    found = newest((yield from get_registration_files(where["operation_id"])), file_id)
+def _file_status(file_id: str, locator: Locator) -> Flow[Job]:
+    found = newest((yield from get_registration_files(locator["operation_id"])), file_id)
     return _missing(file_id, "it is not registered yet") if found is None else registration_job(found)
 
 
@@ -342,16 +342,16 @@ def _missing(job_id: str, message: str) -> Job:
     return Job(job_id, JobState.NOT_FOUND, AWAITED, message)
 
 
-def _reported(job_id: str, where: Where) -> Flow[Job]:
+def _reported(job_id: str, locator: Locator) -> Flow[Job]:
     """A status is reported in one call, and that is over when it was answered: nothing is left to poll."""
-    del where
+    del locator
     yield from ()
     return Job(job_id, JobState.SUCCEEDED, "reported")
 
 
 def patient(job: Job) -> Job:
     """Somebody else may still be about to ask for it, unless the operation itself is not known."""
-    return job if job.word == AWAITED else lost(job)
+    return job if job.service_status == AWAITED else mark_lost(job)
 
 
 JOB_TYPES: Mapping[str, JobType] = {

@@ -23,10 +23,10 @@ from sluice_provider.apis.validation import (
 from sluice_provider.errors import Conflict, JobFailed, OutcomeUnknown
 from sluice_provider.http.bodies import EncodedRows
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.model import JobGroup, JobState, judge_rejections
-from sluice_provider.jobs.polling import GRACE
+from sluice_provider.jobs.model import JobGroup, JobState, check_rejections
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Unit, Unknown, search
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, Unit, Unknown, reconcile_by_search
 
 Raw = dict[str, Any]
 Facts = Mapping[str, Any]
@@ -63,17 +63,17 @@ class OneRequest(Phase):
     def __init__(
         self,
         name: str,
-        kind: str,
+        job_type: str,
         operation_id: str,
         request: RegistrationRequest,
         *,
         keep: Collection[str] = (),
-        landed: float = GRACE,
+        visible_after: float = VISIBILITY_GRACE_SECONDS,
     ) -> None:
-        super().__init__(name, kind, {"operation_id": operation_id})
+        super().__init__(name, job_type, {"operation_id": operation_id})
         self._request = request
         self._keep = keep
-        self._landed = landed
+        self._landed = visible_after
 
     def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
         return self._request.prepare()
@@ -81,9 +81,9 @@ class OneRequest(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return self._request.send(record.facts)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         try:
-            return (yield from search(lambda: self._request.find(record.facts), intent, self._landed))
+            return (yield from reconcile_by_search(lambda: self._request.find(record.facts), intent, self._landed))
         except OutcomeUnknown as error:
             return Unknown(error)
 
@@ -103,7 +103,7 @@ class RegistrationJob(JobSpec):
     service = "kaleidoscope"
 
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[Raw]:
-        return {"status": work.jobs[0].word}
+        return {"status": work.jobs[0].service_status}
         yield  # a flow, though one without a call
 
 
@@ -208,7 +208,7 @@ class SubmitDraftsJob(RegistrationJob):
         return found[0] if found else None
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        judge_rejections(work, self.on_rejected_rows, self.log, "nothing was registered, as validate_only says")
+        check_rejections(work, self.on_rejected_rows, self.log, "nothing was registered, as validate_only says")
 
     def manifest(self, record: JobRecord) -> Raw:
         phase = record.phase("submit")
@@ -268,7 +268,7 @@ class PushStatusJob(JobSpec):
     def next_phase(self, record: JobRecord) -> Phase | None:
         if record.phase("status").outcome:
             return None
-        return OneRequest("status", "status", self.registration.operation_id, self, landed=0.0)
+        return OneRequest("status", "status", self.registration.operation_id, self, visible_after=0.0)
 
     def prepare(self) -> Flow[Prepared]:
         return Prepared()
@@ -333,9 +333,9 @@ class SubmitResultsJob(RegistrationJob):
     def next_phase(self, record: JobRecord) -> Phase | None:
         if record.phase("results").outcome:
             return None
-        kind = "registration" if self.registration.submission_id is None else "submission"
+        job_type = "registration" if self.registration.submission_id is None else "submission"
         keep = ("registration_id", "records")
-        return OneRequest("results", kind, self.registration.operation_id, self, keep=keep)
+        return OneRequest("results", job_type, self.registration.operation_id, self, keep=keep)
 
     def prepare(self) -> Flow[Prepared]:
         now = yield from self.registration.get()
@@ -368,7 +368,7 @@ class SubmitResultsJob(RegistrationJob):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         """Where an error was reported, the registration is meant to fail."""
-        judge_rejections(work, "warn", self.log)
+        check_rejections(work, "warn", self.log)
         if work.state is JobState.FAILED and self.status == "success":
             error = JobFailed(f"success was reported, and the registration failed: {work}")
             error.retryable = False  # the results were delivered, and are not sent again

@@ -15,7 +15,7 @@ from sluice_provider.apis.validation import check_choice, check_id, check_string
 from sluice_provider.errors import Conflict, InvalidInput, NotFound
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 Raw = dict[str, Any]
 
@@ -104,8 +104,8 @@ class _AddConnection(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.add_connection(self._spec.project_id, self._spec.integration_id, **self._spec.settings)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return search(lambda: self._find_added(record), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return reconcile_by_search(lambda: self._find_added(record), intent)
 
     def settled(self, record: PhaseRecord) -> PhaseRecord:
         """The result tells whether it was reused."""

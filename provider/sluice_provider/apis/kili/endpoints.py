@@ -20,7 +20,7 @@ from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeU
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
 PATH = "graphql"
@@ -301,30 +301,30 @@ def list_for_kili(connection_id: str, conceal: Conceal = lambda _secret: None) -
 # --- the types of job ------------------------------------------------------------------------------------------------
 
 
-def _get_connection_status(connection_id: str, _where: Where) -> Flow[Job]:
+def _get_connection_status(connection_id: str, _locator: Locator) -> Flow[Job]:
     """Over when it is idle: it neither computes nor applies differences, whoever requested that."""
     look = yield from look_at(connection_id)
     return look.job(JobState.RUNNING, look.busy) if look.busy else look.job(JobState.SUCCEEDED, "idle")
 
 
-def _get_computation_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_computation_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Over when computed: `isChecking` is raised some time after the request, so its being down says nothing until
     `lastCheck` is another than it was before."""
     look = yield from look_at(connection_id)
     if look.checking:
         return look.job(JobState.RUNNING, look.busy)
-    if look.last_check == where["last_check"]:
+    if look.last_check == locator["last_check"]:
         return look.job(JobState.NOT_FOUND, "not begun", "nothing was computed since it was requested")
     if look.total and not (look.to_add or look.to_remove):
         return look.job(JobState.NOT_FOUND, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
     return look.job(JobState.SUCCEEDED, "computed")
 
 
-def _get_application_status(connection_id: str, where: Where) -> Flow[Job]:
+def _get_application_status(connection_id: str, locator: Locator) -> Flow[Job]:
     """Over when applied, judged by the connection's own assets, as the project's may come and go for other reasons."""
     look = yield from look_at(connection_id)
-    adding, expected = where["type"] == "ADD", int(where["expected"])
-    moved = max(0, (look.assets - int(where["assets"])) * (1 if adding else -1))
+    adding, expected = locator["type"] == "ADD", int(locator["expected"])
+    moved = max(0, (look.assets - int(locator["assets"])) * (1 if adding else -1))
     left = look.to_add if adding else look.to_remove
     word, message = f"{moved} of {expected} {'added' if adding else 'removed'}", ""
     if look.busy:
@@ -343,19 +343,19 @@ def _came_to_an_end(job: Job) -> Job:
     return job._replace(state=JobState.SUCCEEDED)
 
 
-def _get_integration_status(integration_id: str, where: Where) -> Flow[Job]:
+def _get_integration_status(integration_id: str, locator: Locator) -> Flow[Job]:
     found = yield from get_integration(integration_id)
     status = str(found.get("status"))
-    return Job(integration_id, JobState.SUCCEEDED if status == where["status"] else JobState.RUNNING, status)
+    return Job(integration_id, JobState.SUCCEEDED if status == locator["status"] else JobState.RUNNING, status)
 
 
-def _get_added_status(connection_id: str, _where: Where) -> Flow[Job]:
+def _get_added_status(connection_id: str, _locator: Locator) -> Flow[Job]:
     """A connection that is found is there."""
     look = yield from look_at(connection_id)
     return look.job(JobState.SUCCEEDED, "there")
 
 
-def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -> Flow[Job]:
+def _get_difference_status(connection_id: str, locator: Locator, conceal: Conceal) -> Flow[Job]:
     """Enough that is new. Kili compares only when told to, so every status check that finds too little requests it.
 
     What was computed before the wait began does not count: it may be old. What was computed since does.
@@ -363,7 +363,7 @@ def _get_difference_status(connection_id: str, where: Where, conceal: Conceal) -
     look = yield from look_at(connection_id)
     if look.busy:
         return look.job(JobState.RUNNING, look.busy)
-    if look.last_check != where["last_check"] and look.to_add >= int(where["minimum"]):
+    if look.last_check != locator["last_check"] and look.to_add >= int(locator["minimum"]):
         return look.job(JobState.SUCCEEDED, f"{look.to_add} new")
     try:
         yield from compute_differences(connection_id, conceal)
@@ -384,7 +384,7 @@ def job_types(conceal: Conceal) -> dict[str, JobType]:
         "application": JobType("application of differences", _get_application_status, on_not_found=_came_to_an_end),
         "integration": JobType("integration", _get_integration_status),
         "difference": JobType(
-            "difference", lambda each, where: _get_difference_status(each, where, conceal), fixed_interval=True
+            "difference", lambda each, locator: _get_difference_status(each, locator, conceal), fixed_interval=True
         ),
     }
 

@@ -8,7 +8,7 @@ from sluice_provider.apis.kili import endpoints as api
 from sluice_provider.errors import ClientError
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Prepared, Unit, search
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
 Raw = dict[str, Any]
 
@@ -77,8 +77,8 @@ class ComputeDifferences(Phase):
         listing, self._spec.listing = self._spec.listing, None
         return (yield from api.begin_computation(self._connection_id, listing))
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return search(lambda: self._begun_since(record), intent)
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return reconcile_by_search(lambda: self._begun_since(record), intent)
 
     def _begun_since(self, record: PhaseRecord) -> Flow[str | None]:
         look = yield from api.look_at(self._connection_id)

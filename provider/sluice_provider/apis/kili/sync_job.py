@@ -16,7 +16,7 @@ from sluice_provider.errors import InvalidInput, JobFailed, NotFound, SafetyLimi
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import Effect, Found, Phase, Prepared, Unit
+from sluice_provider.jobs.spec import Found, Phase, Prepared, ReconcileResult, Unit
 
 Raw = dict[str, Any]
 
@@ -139,11 +139,11 @@ class SyncJob(KiliJob):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         counts = work.counts
-        if phase.kind == "computation" and self._remove:
+        if phase.job_type == "computation" and self._remove:
             self._check_limit(counts["to_remove"], counts["assets"])
-        left = counts["expected"] - counts["applied"] if phase.kind == "application" else 0
+        left = counts["expected"] - counts["applied"] if phase.job_type == "application" else 0
         if left and phase.name in (_named(ADD, ROUNDS), _named(REMOVE, ROUNDS)):
-            told = f"Kili was told {ROUNDS} times to {phase.where['type']}"
+            told = f"Kili was told {ROUNDS} times to {phase.locator['type']}"
             error = JobFailed(f"{told} and did not do all of it: {work}, {left} left; clear this task to begin anew")
             error.retryable = False
             raise error
@@ -244,7 +244,7 @@ class _ApplyDifferences(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.validate_differences(self._connection_id, self._type)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         """Watched like one that was answered: when nothing comes of it for long enough, the next round does it."""
         self._spec.log.warning("Watching whether Kili began to %s", self._type.lower())
         return Found(self._connection_id)

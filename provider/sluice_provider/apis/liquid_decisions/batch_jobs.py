@@ -17,7 +17,7 @@ from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
-from sluice_provider.jobs.spec import Effect, JobSpec, Phase, Repeat, SubmitAnew, Unit, for_a_person
+from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Resubmit, Unit, unknown_outcome
 
 Raw = dict[str, Any]
 
@@ -26,7 +26,7 @@ class _OneRequest(Phase):
     """One request that must not be repeated blindly."""
 
     def __init__(self, spec: BatchJob) -> None:
-        super().__init__(spec.kind, spec.kind)
+        super().__init__(spec.job_type, spec.job_type)
         self._spec = spec
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
@@ -35,7 +35,7 @@ class _OneRequest(Phase):
         self._spec.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
         return job_id
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         return self._spec.unknown(intent)
         yield  # a flow, though one without a call
 
@@ -43,12 +43,12 @@ class _OneRequest(Phase):
 class BatchJob(JobSpec):
     """What an import and an export have in common.
 
-    :cvar kind: the job type, and the name of the one phase
+    :cvar job_type: the job type, and the name of the one phase
     :param on_unknown_outcome: `fail` or `resubmit`
     """
 
     service = "liquid_decisions"
-    kind: ClassVar[str]
+    job_type: ClassVar[str]
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class BatchJob(JobSpec):
         check_choice("on_unknown_outcome", self.on_unknown_outcome, ("fail", "resubmit"))
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase(self.kind).outcome else _OneRequest(self)
+        return None if record.phase(self.job_type).outcome else _OneRequest(self)
 
     def request(self, job_name: str) -> Flow[str]:
         """What submits the job."""
@@ -83,14 +83,16 @@ class BatchJob(JobSpec):
         """The job's name, with a mark by which a person can find it: the service has no listing to be searched."""
         return f"{self.job_name} [{intent.key[:10]}]"
 
-    def unknown(self, intent: Intent) -> Effect:
+    def unknown(self, intent: Intent) -> ReconcileResult:
         name = self.job_name_for(intent)
         if self.on_unknown_outcome == "resubmit":
-            return SubmitAnew(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
-        return for_a_person("Liquid Decisions", f"{self.kind} {name!r}", f"a job whose jobName is {name!r}", intent)
+            return Resubmit(f"the outcome of {name!r} is unknown, and on_unknown_outcome is 'resubmit'")
+        return unknown_outcome(
+            "Liquid Decisions", f"{self.job_type} {name!r}", f"a job whose jobName is {name!r}", intent
+        )
 
     def manifest(self, record: JobRecord) -> Raw:
-        phase = record.phase(self.kind)
+        phase = record.phase(self.job_type)
         outcome = phase.outcome or {"state": "running", "counts": {}}
         return {
             "service": self.service,
@@ -112,7 +114,7 @@ class ImportJob(BatchJob):
     :param fingerprint: of the file and the template
     """
 
-    kind = "import"
+    job_type = "import"
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class ExportJob(BatchJob):
     :param template: its text, read when the arguments are checked
     """
 
-    kind = "export"
+    job_type = "export"
 
     def __init__(
         self,
@@ -250,8 +252,8 @@ class _Cancel(Phase):
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         return api.cancelled(self._job_id)
 
-    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[Effect]:
-        return Repeat("to ask for a cancellation twice does no harm")
+    def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
+        return RepeatRequest("to ask for a cancellation twice does no harm")
         yield  # a flow, though one without a call
 
 
@@ -274,7 +276,7 @@ class CancelJob(JobSpec):
         job = work.jobs[0]
         if job.state is not JobState.CANCELLED:
             self.log.warning("The job was over before it could be cancelled: %s", job)
-        return {"cancelled": job.state is JobState.CANCELLED, "status": job.word, "reason": job.message}
+        return {"cancelled": job.state is JobState.CANCELLED, "status": job.service_status, "reason": job.message}
         yield  # a flow, though one without a call
 
     def manifest(self, record: JobRecord) -> Raw:

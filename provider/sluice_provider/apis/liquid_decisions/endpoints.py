@@ -22,7 +22,7 @@ from sluice_provider.http.bodies import AtomicFile, FilePart, Multipart
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
+from sluice_provider.jobs.polling import JobType, Locator
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ def job_of(raw: Raw) -> Job:
     return Job(
         id=str(raw["jobId"]),
         state=state,
-        word=word,
+        service_status=word,
         message=re.sub(LINK, _bare, str(raw.get("reason") or "")),
         counts={ours: number for name, ours in NUMBERS.items() if (number := _number(raw.get(name))) is not None},
         links=_links_of(raw) if state is JobState.SUCCEEDED else (),
@@ -279,11 +279,11 @@ def _bare(link: re.Match[str]) -> str:
 # --- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _get_status(job_id: str, _where: Where) -> Flow[Job]:
+def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
     return job_of((yield from get_job(job_id)))
 
 
-def _cancel(job_id: str, _where: Where) -> Flow[None]:
+def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
     """A job that is over already, or not known any more, needs no cancelling."""
     try:
         yield from cancel_job(job_id)

@@ -172,8 +172,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
     def request(self, atomic_file: AtomicFile) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
-        self.job_url = self.hook.job_url("file", self.file_id, where, self.hook.fields())
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
+        self.job_url = self.hook.job_url("file", self.file_id, locator, self.hook.fields())
         return api.download_file(self.file_id, atomic_file, self.operation_id)
 
     def told(self) -> dict[str, Any]:
@@ -275,9 +275,9 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
         return AtomicFile(*split_file_path(self.path, "path"), "path")
 
     def request(self, atomic_file: AtomicFile) -> Flow[str]:
-        where = {"operation_id": self.operation_id} if self.operation_id else {}
+        locator = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
-        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, where, self.hook.fields())
+        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
         return api.export_records(
             split_file_path(self.path, "path")[1],
             self.entity_slice_id,

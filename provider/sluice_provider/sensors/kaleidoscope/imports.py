@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
 from sluice_provider.apis.validation import check_choice, check_id
-from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
+from sluice_provider.jobs import JobGroup, JobRef, check_rejections
 from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
@@ -65,4 +65,4 @@ class _Import(WatchedJob):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         del phase
-        judge_rejections(work, self.on_rejected_rows, self.log)
+        check_rejections(work, self.on_rejected_rows, self.log)

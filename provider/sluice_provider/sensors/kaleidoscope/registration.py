@@ -10,7 +10,7 @@ from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
 from sluice_provider.apis.validation import check_choice, check_exactly_one, check_id, check_ids
 from sluice_provider.errors import SluiceError
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs import JobGroup, JobRef, judge_rejections
+from sluice_provider.jobs import JobGroup, JobRef, check_rejections
 from sluice_provider.jobs.record import NOTHING
 from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
@@ -118,10 +118,10 @@ class _WatchedRegistration(WatchedJob):
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         del phase
-        judge_rejections(work, self.on_rejected_rows, self.log, VALID)
+        check_rejections(work, self.on_rejected_rows, self.log, VALID)
 
     def result(self, work: JobGroup) -> dict[str, Any]:
-        return {**super().result(work), "status": work.jobs[0].word}
+        return {**super().result(work), "status": work.jobs[0].service_status}
 
 
 class _Registration(_WatchedRegistration):
@@ -143,10 +143,10 @@ class _Registration(_WatchedRegistration):
         check_id("submission_id", self.submission_id, optional=True)
 
     def reference(self) -> JobRef:
-        where = {"operation_id": self.operation_id}
+        locator = {"operation_id": self.operation_id}
         if self.file_id is not None:
-            return JobRef(self.service, "registered_file", (self.file_id,), where)
-        return JobRef(self.service, "awaited_submission", (str(self.submission_id),), where)
+            return JobRef(self.service, "registered_file", (self.file_id,), locator)
+        return JobRef(self.service, "awaited_submission", (str(self.submission_id),), locator)
 
 
 class _Drafts(_WatchedRegistration):
@@ -166,14 +166,14 @@ class _Drafts(_WatchedRegistration):
         check_ids("record_ids", self.record_ids)
 
     def reference(self) -> JobRef:
-        where = {"operation_id": self.operation_id}
+        locator = {"operation_id": self.operation_id}
         if self.record_ids is not None:
-            where["record_ids"] = " ".join(self.record_ids)
+            locator["record_ids"] = " ".join(self.record_ids)
         if self.validate_only:
-            where["validation"] = "yes"
-        return JobRef(self.service, "drafts", (self.operation_id,), where)
+            locator["validation"] = "yes"
+        return JobRef(self.service, "drafts", (self.operation_id,), locator)
 
-    def note(self) -> Flow[Mapping[str, str]]:
+    def initial_locator(self) -> Flow[Mapping[str, str]]:
         """Which drafts are there when the wait begins: they leave the table when they are registered."""
         if self.record_ids is not None:
             return NOTHING

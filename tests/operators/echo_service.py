@@ -18,8 +18,8 @@ from sluice_provider.hooks.base import SluiceHook, call
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Where
-from sluice_provider.jobs.spec import JobSpec, Phase, for_a_person
+from sluice_provider.jobs.polling import JobType, Locator
+from sluice_provider.jobs.spec import JobSpec, Phase, unknown_outcome
 from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.services import Service
 
@@ -38,14 +38,14 @@ def start(words: str, key: str) -> Flow[str]:
     return str(reply.json()["id"])
 
 
-def look(job_id: str, _where: Where) -> Flow[Job]:
+def look(job_id: str, _locator: Locator) -> Flow[Job]:
     """Look at a job."""
     reply = yield from send(Request("GET", f"jobs/{job_id}", idempotent=True))
     state = str(reply.json()["state"])
     return Job(job_id, JobState(state), state)
 
 
-def stop(job_id: str, _where: Where) -> Flow[None]:
+def stop(job_id: str, _locator: Locator) -> Flow[None]:
     """Cancel a job."""
     yield from send(Request("DELETE", f"jobs/{job_id}", idempotent=True))
 
@@ -83,7 +83,7 @@ class OneEcho(Phase):
         return start(self._words, intent.key)
 
     def reconcile(self, intent: Any, record: Any) -> Flow[Any]:
-        return for_a_person("Echo", "an echo", f"a job with the key {intent.key}", intent)
+        return unknown_outcome("Echo", "an echo", f"a job with the key {intent.key}", intent)
         yield
 
 

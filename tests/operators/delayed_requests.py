@@ -8,16 +8,16 @@ from unittest import mock
 
 import httpx
 
-from tests.operators.life import Died, _has_intent
+from tests.operators.airflow_harness import ProcessDied, _has_intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.operators.life import Clock, Life
+    from tests.operators.airflow_harness import Clock, TaskHarness
 
 
 @contextmanager
-def late(life: Life, clock: Clock, seconds: float, meant: Callable[[httpx.Request], bool]) -> Iterator[None]:
+def delayed(life: TaskHarness, clock: Clock, seconds: float, meant: Callable[[httpx.Request], bool]) -> Iterator[None]:
     """The process dies while it sends such a request, which lands so many seconds later."""
     original, lands_at = httpx.Client.send, clock.ahead + seconds
     under_way: list[Any] = []
@@ -26,7 +26,7 @@ def late(life: Life, clock: Clock, seconds: float, meant: Callable[[httpx.Reques
         if not meant(request):
             return original(client, request, **options)
         under_way.append(lambda: original(client, request, **options))
-        raise Died("its request is under way")
+        raise ProcessDied("its request is under way")
 
     def land() -> None:
         if clock.ahead >= lands_at and under_way:
@@ -34,12 +34,12 @@ def late(life: Life, clock: Clock, seconds: float, meant: Callable[[httpx.Reques
 
     with mock.patch.object(httpx.Client, "send", send):
         yield
-    assert isinstance(life.error, Died), life.error
+    assert isinstance(life.error, ProcessDied), life.error
     clock.on_nap = land
 
 
 @contextmanager
-def standing_still(clock: Clock, seconds: float) -> Iterator[None]:
+def suspended(clock: Clock, seconds: float) -> Iterator[None]:
     """The process stands still for so long, once, after it wrote an intent down and before it sends the request."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 

@@ -43,7 +43,7 @@ SECRET = "kaleidoscope-sandbox-secret"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-class Died(BaseException):
+class ProcessDied(BaseException):
     """Stands for the death of the process: nothing in it that catches errors may catch this."""
 
 
@@ -87,7 +87,9 @@ class Airflow:
         """A new run of the DAG whose tasks `make` makes, again for every leg."""
         return Run(self.clock, f"dag_{next(self._numbers)}", make, settings)
 
-    def life(self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any) -> Life:
+    def life(
+        self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any
+    ) -> TaskHarness:
         """A task that is alone in its run; `args` can be changed between two legs."""
         run = self.run(lambda: operator(task_id=task_id, **args), **(dag or {}))
         return run.life(task_id, args=args)
@@ -133,12 +135,12 @@ class Run:
             self._make()
         return dag
 
-    def life(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> Life:
+    def life(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> TaskHarness:
         """One of its task instances."""
-        return Life(self, task_id, map_index, args or {})
+        return TaskHarness(self, task_id, map_index, args or {})
 
 
-class Life:
+class TaskHarness:
     """One task instance, from its first try on."""
 
     def __init__(self, run: Run, task_id: str, map_index: int, args: dict[str, Any]) -> None:
@@ -258,7 +260,7 @@ class Life:
 
     # -- what happens to it
 
-    def leg(self) -> Life:
+    def leg(self) -> TaskHarness:
         """From being queued until it defers or ends."""
         from airflow.sdk.execution_time.supervisor import run_task_in_process
 
@@ -289,7 +291,7 @@ class Life:
     def _note(self, lines: list[Any]) -> None:
         self.log += [f"{line['log_level'].upper()} {line['event']} {line.get('exc_info', '')}" for line in lines]
 
-    def go(self) -> Life:
+    def go(self) -> TaskHarness:
         """Until the try is over, through the triggerer as often as it defers."""
         self.leg()
         while self.state in ("deferred", "up_for_reschedule"):
@@ -300,18 +302,18 @@ class Life:
             self.leg()
         return self
 
-    def defer(self) -> Life:
+    def defer(self) -> TaskHarness:
         """Its first leg, which must end in the triggerer."""
         assert self.leg().state == "deferred", self.error
         return self
 
-    def retry(self, **changes: Any) -> Life:
+    def retry(self, **changes: Any) -> TaskHarness:
         """The next try after a failed one, perhaps of a DAG that was changed meanwhile."""
         assert self.state == "up_for_retry", (self.state, self.error)
         self.args.update(changes)
         return self.go()
 
-    def clear(self) -> Life:
+    def clear(self) -> TaskHarness:
         """As a user does."""
         from airflow.models.taskinstance import clear_task_instances
         from airflow.utils.session import create_session
@@ -320,7 +322,7 @@ class Life:
             clear_task_instances([self._row(session)], session)
         return self
 
-    def forget(self) -> Life:
+    def forget(self) -> TaskHarness:
         """A user deletes the task's state store."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
@@ -335,7 +337,7 @@ class Life:
         """The process dies at the nth such moment of this block."""
         with dying(moment, nth):
             yield
-        assert isinstance(self.error, Died), self.error
+        assert isinstance(self.error, ProcessDied), self.error
 
     # -- the triggerer
 
@@ -388,7 +390,7 @@ class Life:
 
         return json.loads(json.dumps(self.in_triggerer(first)))
 
-    def fire(self, event: Any = ...) -> Life:
+    def fire(self, event: Any = ...) -> TaskHarness:
         """The trigger's event, or another one, on its way back into the task."""
         from airflow.models.trigger import Trigger
         from airflow.triggers.base import TriggerEvent
@@ -399,7 +401,7 @@ class Life:
             Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=object_session(row))
         return self
 
-    def crash(self) -> Life:
+    def crash(self) -> TaskHarness:
         """The trigger raises something that nobody expected."""
         from airflow.models.trigger import Trigger
         from sqlalchemy.orm import object_session
@@ -408,7 +410,7 @@ class Life:
             Trigger.submit_failure(row.trigger_id, ValueError("no such module"), session=object_session(row))
         return self
 
-    def overdue(self) -> Life:
+    def overdue(self) -> TaskHarness:
         """The trigger hangs until Airflow's own timeout ends it."""
         from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
         from airflow.utils.state import TaskInstanceState
@@ -444,10 +446,10 @@ def dying(moment: str, nth: int = 1) -> Iterator[None]:
     def fatal(self: Any, *args: Any, **kwargs: Any) -> Any:
         fate = meant(*args, *kwargs.values()) and next(seen) == nth
         if fate and before:
-            raise Died(moment)
+            raise ProcessDied(moment)
         outcome = original(self, *args, **kwargs)
         if fate:
-            raise Died(moment)
+            raise ProcessDied(moment)
         return outcome
 
     with mock.patch.object(owner, name, fatal):
@@ -641,11 +643,11 @@ def airflow(clock: Clock, sluice_connections: dict[str, str]) -> Airflow:
 
 
 @pytest.fixture
-def push(airflow: Airflow) -> Callable[..., Life]:
+def push(airflow: Airflow) -> Callable[..., TaskHarness]:
     """A push of a few elements, with three retries; arguments as for the operator."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
-    def begin(**args: Any) -> Life:
+    def begin(**args: Any) -> TaskHarness:
         dag = args.pop("dag", None)
         args = {"records": ELEMENTS, "key_field_names": ["symbol"], "retries": 3, **args}
         return airflow.life(KaleidoscopePushOperator, dag=dag, **args)

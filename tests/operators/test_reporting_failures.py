@@ -9,7 +9,7 @@ import pytest
 
 from sluice_provider.errors import SafetyLimitExceeded, ServerError
 from sluice_provider.progress import KEY
-from tests.operators.life import ELEMENTS, SECRET, UNKNOWN
+from tests.operators.airflow_harness import ELEMENTS, SECRET, UNKNOWN
 
 pytestmark = pytest.mark.airflow
 
@@ -260,5 +260,5 @@ def test_nothing_to_do_is_a_success(sync, kili):
     """The first phase turned out to be the last."""
     sync().go()
     card = sync().go().summary
-    assert (card["state"], card["kind"]) == ("succeeded", "computation")
+    assert (card["state"], card["job_type"]) == ("succeeded", "computation")
     assert card["submitted_at"] <= card["ended_at"]

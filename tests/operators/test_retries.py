@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice_provider.errors import InvalidInput, JobFailed
-from tests.operators.life import ELEMENTS
+from tests.operators.airflow_harness import ELEMENTS
 
 pytestmark = pytest.mark.airflow
 
