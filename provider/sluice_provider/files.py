@@ -94,7 +94,7 @@ class ResultsWriter:
 
         :raises InvalidInput: likewise
         """
-        from sluice_provider.apis.kaleidoscope.registration import result_record
+        from sluice_provider.apis.kaleidoscope.result_rows import result_record
         from sluice_provider.http.bodies import encode
 
         try:

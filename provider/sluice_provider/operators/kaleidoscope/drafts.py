@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
 
 
 class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
@@ -72,7 +71,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
 
     def job(self) -> StageDraftsJob:
         return StageDraftsJob(
-            RowsOnce(self.records, with_keys(self.key_field_names), self.max_bytes),
+            self.records,
             operation_id=self.operation_id,
             key_field_names=self.key_field_names,
             replace_existing=self.replace_existing,

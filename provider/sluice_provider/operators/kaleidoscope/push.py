@@ -8,7 +8,6 @@ from typing import Any, Literal
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
 from sluice_provider.lineage import ServiceDataset
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
 
 
 class KaleidoscopePushOperator(KaleidoscopeOperator):
@@ -110,7 +109,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
             self.set_name,
         )
         return PushJob(
-            RowsOnce(self.records, with_keys(self.key_field_names or self.key_field_ids), self.max_bytes),
+            self.records,
             target,
             on_rejected_rows=self.on_rejected_rows,
             batch_size=self.batch_size,

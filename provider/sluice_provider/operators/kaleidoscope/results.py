@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kaleidoscope.registration import result_record
-from sluice_provider.apis.kaleidoscope.registration_jobs import PushStatusJob, Registration, SubmitResultsJob
-from sluice_provider.errors import InvalidInput
+from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, Registration, SubmitResultsJob
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
-from sluice_provider.operators.kaleidoscope.rows import Check, RowsOnce
 
 
 class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
@@ -64,8 +60,8 @@ class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
         self.message = message
 
     def job(self) -> PushStatusJob:
-        about = Registration(self.operation_id, self.file_id, self.submission_id)
-        return PushStatusJob(about, status=self.status, message=self.message)
+        registration = Registration(self.operation_id, self.file_id, self.submission_id)
+        return PushStatusJob(registration, status=self.status, message=self.message)
 
 
 class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
@@ -141,37 +137,11 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
         self.if_ended = if_ended
 
     def job(self) -> SubmitResultsJob:
-        about = Registration(self.operation_id, self.file_id, self.submission_id)
         return SubmitResultsJob(
-            about,
-            None if self.records is None else RowsOnce(self.records, _each_once()),
+            Registration(self.operation_id, self.file_id, self.submission_id),
+            self.records,
             status=self.status,
             message=self.message,
             key_field_names=self.key_field_names,
             if_ended=self.if_ended,
         )
-
-
-def _each_once() -> Check:
-    """Results as the API wants them, one for each record."""
-    places: dict[str, str] = {}
-
-    def check(place: str, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        result = result_record(_with_data(record))
-        before = places.setdefault(result["record_id"], place)
-        if before != place:
-            raise InvalidInput(f"and {before} are both for record {result['record_id']!r}")
-        return result
-
-    return check
-
-
-def _with_data(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """In a file of columns, data may be the text of a JSON object."""
-    data = record.get("data")
-    if not isinstance(data, str):
-        return record
-    try:
-        return {**record, "data": json.loads(data)}
-    except ValueError:
-        raise InvalidInput(f"has a field 'data' that is not a JSON object: {data!r:.60}") from None
