@@ -8,6 +8,7 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope import drafts, files
 from sluice_provider.apis.kaleidoscope import registration as reg
+from sluice_provider.apis.kaleidoscope.result_rows import result_record
 from sluice_provider.errors import (
     ClientError,
     Conflict,
@@ -122,12 +123,12 @@ def test_drafts_are_staged_in_two_steps(run, op, sluice_sandbox):
     assert {"smiles", "molecular_weight"} <= set(staging.fields)
     import_id = run(drafts.create_draft_import(op, ROWS))
     run(drafts.create_draft_import(op, ROWS))
-    assert run(drafts.was_run(import_id)) is None
+    assert run(drafts.find_run(import_id)) is None
     sluice_sandbox.advance(60)
-    assert (run(drafts.was_run(import_id)), held(sluice_sandbox)["drafts"]) == (None, [])
+    assert (run(drafts.find_run(import_id)), held(sluice_sandbox)["drafts"]) == (None, [])
     assert run(drafts.run_draft_import(import_id, ["name"], ["smiles"], staging)) == import_id
     sluice_sandbox.advance(10)
-    assert run(drafts.was_run(import_id)) is True
+    assert run(drafts.find_run(import_id)) == import_id
     assert [each["values"] for each in held(sluice_sandbox)["drafts"]] == [{"smiles": row["smiles"]} for row in ROWS]
     assert len(run(drafts.get_draft_ids(op))) == 2
 
@@ -298,9 +299,9 @@ def test_the_newest_registration_of_a_file():
         {"id": "2", "file_id": "f", "created_at": "2026-03-01T00:00:00Z"},
         {"id": "3", "file_id": "g", "created_at": "2026-04-01T00:00:00Z"},
     ]
-    assert reg.newest(entries, "f")["id"] == "2"
-    assert reg.newest(entries[::-1], "f")["id"] == "2"
-    assert reg.newest(entries, "h") is None
+    assert reg.latest_registration(entries, "f")["id"] == "2"
+    assert reg.latest_registration(entries[::-1], "f")["id"] == "2"
+    assert reg.latest_registration(entries, "h") is None
 
 
 def test_what_was_made_is_found(run, op, file_id, staged):
@@ -332,14 +333,14 @@ def test_what_was_made_is_found(run, op, file_id, staged):
 )
 def test_whether_results_were_taken(now, taken):
     """A status on the way, which somebody else may push at the same time, is no sign of it."""
-    assert reg.took_results({"status": "pending", "updated_at": "1"}, now) is taken
+    assert reg.results_arrived({"status": "pending", "updated_at": "1"}, now) is taken
 
 
 def test_results_of_a_submission_that_was_called_submitted_before():
     """The word stays while they are worked in; that it was touched is the sign."""
     before = {"status": "submitted", "updated_at": "1"}
-    assert not reg.took_results(before, _entry("submitted", updated_at="1", submission_type="registration"))
-    assert reg.took_results(before, _entry("submitted", updated_at="2", submission_type="registration"))
+    assert not reg.results_arrived(before, _entry("submitted", updated_at="1", submission_type="registration"))
+    assert reg.results_arrived(before, _entry("submitted", updated_at="2", submission_type="registration"))
 
 
 # --- drafts as a job
@@ -370,7 +371,7 @@ def test_a_registrars_own_word_is_a_verdict():
 def test_registered_drafts_left_the_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
-    locator = {"operation_id": op, "record_ids": " ".join(staged)}
+    locator = {"operation_id": op, **drafts.DraftSelection(tuple(staged)).to_locator()}
     look = drafts.JOB_TYPES["drafts"].get_status
     assert run(look(op, locator)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
@@ -400,18 +401,18 @@ def test_registered_drafts_left_the_table(run, op, staged):
 )
 def test_a_row_becomes_a_result(row, sent):
     """Unset members are left out, and other fields are the data."""
-    assert reg.result_record(row) == sent
+    assert result_record(row) == sent
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({}, "must have a record_id that is a string; it has no fields at all"),
+        ({}, "must have a record_id that is a string; it has no fields"),
         ({"id": "r", "status": "ok"}, "must have a record_id that is a string; it has id, status"),
         ({"record_id": 7, "status": "ok"}, "record_id"),
         ({"record_id": "r"}, "must have a status"),
         ({"record_id": "r", "status": " "}, "must have a status"),
-        ({"record_id": "r", "status": "ok", "data": {"a": 1}, "b": 2}, "one or the other"),
+        ({"record_id": "r", "status": "ok", "data": {"a": 1}, "b": 2}, "put all values into .data."),
         ({"record_id": "r", "status": "ok", "data": [1]}, "not an object"),
         ({"record_id": "r", "status": "ok", "data": {"": 1}}, "not an object"),
         ({"record_id": "r", "status": "ok", "error_message": 7}, "error_message that is not a string"),
@@ -420,7 +421,7 @@ def test_a_row_becomes_a_result(row, sent):
 def test_a_row_that_is_no_result(row, words):
     """What is wrong, in words that follow the row's name."""
     with pytest.raises(InvalidInput, match=words):
-        reg.result_record(row)
+        result_record(row)
 
 
 # --- files
@@ -470,13 +471,14 @@ def test_an_export_says_what_it_wants(tmp_path):
 
 def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
+    from sluice_provider.http import polling as http_polling
     from sluice_provider.jobs import polling
 
     class Time:
         now = 1000.0
         time = monotonic = staticmethod(lambda: Time.now)
 
-    monkeypatch.setattr(polling, "time", Time)
+    monkeypatch.setattr(http_polling, "time", Time)
 
     def look():
         yield Request("GET", "x")

@@ -123,7 +123,7 @@ def test_what_it_is_called_there_leads_nowhere(download, desk, tmp_path, told, n
     life = download(file_name=told).go()
     assert life.state == "success", life.error
     assert files_in(tmp_path) == [f"in/{desk.file_id}/{name or desk.file_id}"]
-    assert life.said("WARNING", "The file is called", "here")
+    assert life.said("WARNING", "is saved as", "unsafe characters")
 
 
 def test_two_files_of_one_name(download, upload, tmp_path):

@@ -239,7 +239,7 @@ def test_many_rejected_rows_are_counted(push, remote):
 # --- bad arguments
 
 BAD = {
-    "no records": ({"records": []}, "there are no records"),
+    "no records": ({"records": []}, "has no records to push"),
     "text of a list": ({"records": "[{'symbol': 'H'}]"}, "the text of a list"),
     "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
     "not dicts": ({"records": ["H"]}, "record 1 is a str"),
@@ -250,7 +250,7 @@ BAD = {
     "null key": ({"records": [{"symbol": None}]}, "record 1 has no symbol"),
     "nameless field": ({"records": [{"symbol": "H", "": 1}]}, "a field without a name"),
     "not JSON": ({"records": [{"symbol": "H", "at": object()}]}, "record 1"),
-    "large record": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
+    "large record": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "max_bytes=12000 allows"),
     "no key fields": ({"key_field_names": None}, "key_field_names"),
     "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
     "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of strings"),

@@ -386,8 +386,8 @@ def test_rows_that_are_rejected(stage, desk):
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ([{"name": "A", "colour": "red"}], "'colour': neither key fields nor data fields .*smiles"),
-        ([{"name": "A"}, {"smiles": "C"}], "record 2 has no name, a key field; it has smiles"),
+        ([{"name": "A", "colour": "red"}], "neither key_field_names nor data fields .*'colour'; .*smiles"),
+        ([{"name": "A"}, {"smiles": "C"}], "record 2 has no value for the key field name; it has smiles"),
         ([], "no records to stage"),
         ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),

@@ -165,7 +165,9 @@ class KaleidoscopeDownloadFileOperator(DownloadOperator):
             return AtomicFile(*split_file_path(self.path, "path"), "path")
         name = safe_file_name(self.file_name, self.file_id)
         if self.file_name is not None and name != self.file_name:
-            self.log.warning("File %s is called %r in Kaleidoscope and is saved as %r", self.file_id, self.file_name, name)
+            self.log.warning(
+                "%r from Kaleidoscope is saved as %r: the name holds unsafe characters", self.file_name, name
+            )
         folder = str(self.destination).strip().rstrip("/")
         return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
