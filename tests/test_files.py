@@ -91,7 +91,7 @@ def test_another_file_than_was_downloaded(folder):
     """By its size; a copy also by its checksum."""
     put(f"{folder}/a.csv")
     with (
-        pytest.raises(InvalidInput, match="is not what was downloaded: bytes"),
+        pytest.raises(InvalidInput, match="has changed since it was downloaded: bytes"),
         local_copy(told(f"{folder}/a.csv", bytes=3)),
     ):
         pass

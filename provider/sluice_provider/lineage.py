@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a finished task. Nothing of OpenLineage is imported unless it asks."""
+"""The OpenLineage metadata of a finished task. OpenLineage is imported only when it asks for them."""
 
 from __future__ import annotations
 

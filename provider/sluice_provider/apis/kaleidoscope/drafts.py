@@ -1,6 +1,6 @@
 """Kaleidoscope's API: drafts, which are rows on an operation's staging table, not registered yet.
 
-Every fact rests on the vendor's published client, kalbio 0.7.0 (`kalbio/registration.py: stage_drafts`,
+Everything here rests on the vendor's published client, kalbio 0.7.0 (`kalbio/registration.py: stage_drafts`,
 `kalbio/activities.py`, `kalbio/record_views.py`).
 """
 

@@ -1,6 +1,6 @@
 """Kaleidoscope's API: pushing records, imports, and the reads that go with them.
 
-Every fact rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
+Everything here rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
 `kalbio/client.py`); the vendor's API site is https://api.docs.kaleidoscope.bio.
 """
 
@@ -74,10 +74,10 @@ def push_by_field_name(
 ) -> Flow[str]:
     """Import records whose fields are given by name, and return the import's id (kalbio `imports.py: push_data`).
 
-    Only what is given is sent: `record_view_ids` belongs to the older generation of the API and is ignored by the
-    newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
+    Arguments that are None are not sent. `record_view_ids` belongs to the older version of the API and is ignored by
+    the newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
 
-    Records are kept by their key fields, so the same push again updates the same records: the call is repeatable.
+    Idempotent: records are identified by their key fields, so pushing the same records again updates them.
     """
     if source_id == "by-field-id":
         raise InvalidInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
@@ -105,7 +105,7 @@ def push_by_field_id(
 ) -> Flow[str]:
     """Import records whose fields are given by id, and return the import's id (kalbio `push_data_by_field_id`).
 
-    Here `record_view_ids` is honoured, and always sent.
+    `record_view_ids` has an effect here, and is always sent.
     """
     body = drop_none(
         key_field_ids=list(key_field_ids),
@@ -143,8 +143,8 @@ def get_import(import_id: str) -> Flow[Raw]:
 def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:
     """All imports of the workspace, optionally only those that are (not) complete.
 
-    The vendor does not say whether pages count from 0 or from 1: both are asked for, and no import is listed twice.
-    Nor how long a page may be: only one that is shorter than an earlier one is the last.
+    The vendor does not document whether pages are numbered from 0 or from 1, so both are requested, and no import is
+    returned twice; nor how long a page may be, so the last page is the first that is shorter than an earlier one.
     """
     found: dict[str, Raw] = {}
     number = longest = 0
@@ -170,7 +170,7 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
 
 
 def import_job(raw: Raw) -> Job:
-    """An import as a job. `is_complete` alone says that it is over; `import_status` is a free word."""
+    """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented."""
     message = str(raw.get("error_message") or "")
     state = JobState.RUNNING
     if raw["is_complete"]:
@@ -178,21 +178,21 @@ def import_job(raw: Raw) -> Job:
     if raw.get("error_details"):
         message = f"{message} {raw['error_details']}".strip()
     result = part(raw, "import_result")
-    verdicts = part(result, "validation_result")
-    errors = [error for error in verdicts.get("errors") or [] if isinstance(error, dict)]
+    validation = part(result, "validation_result")
+    errors = [error for error in validation.get("errors") or [] if isinstance(error, dict)]
     return Job(
         id=str(raw["id"]),
         state=state,
         service_status=str(raw.get("import_status") or ""),
         message=message,
-        counts=_counts(result, verdicts, len(errors)),
+        counts=_counts(result, validation, len(errors)),
         rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
     )
 
 
-def _counts(result: Raw, verdicts: Raw, errors: int) -> dict[str, int]:
-    """`rejected` counts rows; a row may have several errors, and only an old server leaves the count of rows out."""
-    failed = verdicts.get("failed")
+def _counts(result: Raw, validation: Raw, errors: int) -> dict[str, int]:
+    """`rejected` counts rows. A row may have several errors; only old servers do not send the number of rows."""
+    failed = validation.get("failed")
     return {
         "created": int(result.get("records_created") or 0),
         "updated": int(result.get("records_updated") or 0),

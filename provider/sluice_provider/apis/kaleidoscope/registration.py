@@ -322,7 +322,7 @@ def _job(job_id: str, found: Raw | None, message: str) -> Job:
 
 
 def _reported_status(job_id: str, locator: Locator) -> Flow[Job]:
-    """Setting a status is done when the request was answered: there is nothing to poll."""
+    """Setting a status ends with the response: there is nothing to poll."""
     del locator
     yield from ()
     return Job(job_id, JobState.SUCCEEDED, "reported")

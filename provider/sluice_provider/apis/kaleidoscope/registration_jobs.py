@@ -199,7 +199,7 @@ class SubmitDraftsJob(RegistrationJob):
             raise OutcomeUnknown(
                 f"the drafts of operation {self.operation_id} were submitted and no response came, and there are "
                 f"{len(found)} new submissions that may be this one: {', '.join(found[:5])}. Somebody else submits "
-                "there, too. Nothing was repeated. To go on, wait for the right one with "
+                "drafts of this operation, too. Nothing was repeated. To go on, wait for the right one with "
                 "KaleidoscopeRegistrationSensor and mark this task as success; or clear this task to submit again"
             )
         return found[0] if found else None

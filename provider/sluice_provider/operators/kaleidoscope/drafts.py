@@ -1,4 +1,4 @@
-"""Tasks that stage drafts in Kaleidoscope: rows on an operation's staging table, which wait to be registered."""
+"""The operator that stages drafts in Kaleidoscope: rows on an operation's staging table, not registered yet."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
 class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
-    """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
-    them.
+    """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return the counts.
 
-    The same rows staged twice are two drafts each, so nothing is ever staged again that may have been: rows are
+    The same rows staged twice are two drafts each, so no row is staged again that may have been staged: rows are
     uploaded as an import first, which makes no drafts, and the import is then run by its id. If the response to running
-    it is lost, the import's status decides: the same one is run again only if it was not run. Rows are read once and
-    checked, into a temporary file on the worker (`TMPDIR`), before the first is sent.
+    it is lost, the import's status decides: it is run again only if it was not run. Rows are read once and checked,
+    into a temporary file on the worker (`TMPDIR`), before the first is sent.
 
     Returns `{"service", "state", "operation_id", "import_ids", "staged", "replaced", "created", "updated", "skipped",
-    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` drafts were there
-    before; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get the
-    same as their event's extra.
+    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` old drafts were
+    archived; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get
+    the same as their event's extra.
 
     Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
@@ -30,15 +29,15 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         compressed, which is read in batches and never whole (templated)
     :param key_field_names: names of the staging table's key fields in the records, without the one that Kaleidoscope
         manages itself; all other fields must be data fields of the staging table (templated)
-    :param replace_existing: archive the drafts that are there before, once the first rows are in
+    :param replace_existing: archive the old drafts once the first rows are staged
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
     :param batch_size: records in one import at the most
-    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows
     :raises JobFailed: an import failed
-    :raises OutcomeUnknown: whether an import was run cannot be seen
+    :raises OutcomeUnknown: it cannot be found out whether an import was run
     """
 
     __supports_durable_execution = True

@@ -1,4 +1,4 @@
-"""Tasks that push into Kaleidoscope."""
+"""The operator that pushes records into Kaleidoscope."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
 class KaleidoscopePushOperator(KaleidoscopeOperator):
-    """Push records into Kaleidoscope, wait until they are imported, and return what became of them.
+    """Push records into Kaleidoscope, wait until they are imported, and return the counts.
 
-    Records are kept by their key fields there, so pushing the same again updates and never doubles. They are read once
-    and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were accepted
-    is recorded about once a second, so after a failure at most about a second of them is sent again.
+    Kaleidoscope identifies records by their key fields, so pushing the same records again updates them. They are read
+    once and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were
+    accepted is recorded about once a second, so after a failure at most about a second of them is sent again.
 
     Returns `{"service", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
     "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
@@ -31,13 +31,13 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
     :param operation_id: the experiment or cycle to import into (templated)
     :param program_id: the program to import under (templated)
     :param record_view_id: the view to import into, with an operation; only with field names (templated)
-    :param add_fields_to_record_view_ids: views that get the fields which are new; only with field names (templated)
+    :param add_fields_to_record_view_ids: views to add new fields to; only with field names (templated)
     :param record_view_ids: with field ids, the views to import into; with field names it belongs to the older API
         and has no effect on current servers (templated)
     :param set_name: name of the record set (templated)
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
     :param batch_size: records in one request at the most
-    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows

@@ -1,4 +1,4 @@
-"""Tasks on the user's side of a registration in Kaleidoscope: a file is registered, drafts are submitted."""
+"""Operators for the user's side of a registration in Kaleidoscope: they register a file, or submit drafts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
 class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
-    """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return what became
-    of it.
+    """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return the
+    result.
 
     A file that is registered already, and not failed, is not registered again: the task waits for that registration. If
     the response is lost, the operation's registrations are searched before the file is registered again.
@@ -24,7 +24,7 @@ class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
 
     :param operation_id: the experiment or cycle (templated)
     :param file_id: an uploaded file (templated)
-    :param if_registered: what to do with a file that is registered with this operation already: `reuse` what is there,
+    :param if_registered: what to do with a file that is registered with this operation already: `reuse` that one,
         `fail`, or register it `again`; a registration that failed is never reused
     :param kaleidoscope_conn_id: Airflow connection id
     :raises Conflict: it is registered already, with `if_registered="fail"`
@@ -56,7 +56,7 @@ class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
 
 class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
     """Submit drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
-    reported, and return what became of them.
+    reported, and return the result.
 
     If the response is lost, the operation's submissions are searched before the drafts are submitted again.
 

@@ -1,4 +1,4 @@
-"""Tasks on the registrar's side of a registration in Kaleidoscope: how far it is, and what became of the records."""
+"""Operators for the registrar's side of a registration in Kaleidoscope: they report a status, or results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
 class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
-    """Report to Kaleidoscope how far the registrar is with a file or a submission, and return at once.
+    """Set the status of a registered file or a submission in Kaleidoscope, and return at once.
 
     If the response is lost, the registration is read, and the status is sent again unless it has arrived or the
     registration is over.
@@ -65,15 +65,15 @@ class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
 
 
 class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
-    """Report to Kaleidoscope what became of the records of a file or a submission.
+    """Report the results of a registered file or a submission to Kaleidoscope.
 
-    Everything is read once and checked before anything is sent. The API takes results in one request. If its response
+    All results are read once and checked before any is sent. The API takes them in one request. If its response
     is lost, the registration is read for up to two minutes, and the results are sent again only if they have not
     arrived.
 
     Returns `{"service", "state", "operation_id", "file_id", "submission_id", "reported", "registration_id", "records",
     "submitted_at", "ended_at", "seconds", "url"}`, where only files have a `registration_id`; with
-    `wait_for_completion=True` also `status`, Kaleidoscope's word for how the registration ended, and `rejected`.
+    `wait_for_completion=True` also `status`, Kaleidoscope's status of the registration, and `rejected`.
     Outlets get the same as their event's extra.
 
     Rests on `submit_results` and `submit_submission_results` of the vendor's client (kalbio `registration.py`).
@@ -83,17 +83,17 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
     :param file_id: the registered file ... (templated)
     :param submission_id: ... or the submission (templated)
     :param records: results for single records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or
-        Parquet file; each with `record_id`, `status` (a word of your own), and if you like `error_message` and `data`,
+        Parquet file; each with `record_id`, `status` (a word of your own), and optionally `error_message` and `data`,
         a dict; other fields become the data (templated)
     :param key_field_names: names of the key fields in the data (templated)
     :param message: to show with the results (templated)
-    :param if_ended: what to do when the registration is over before results were sent: `fail`, or `send` them
-    :param wait_for_completion: wait until Kaleidoscope has worked the results in; else return when it has accepted them
+    :param if_ended: what to do if the registration is over before results were sent: `fail`, or `send` them
+    :param wait_for_completion: wait until Kaleidoscope has processed the results; else return when it has accepted them
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises Conflict: the registration has its results already
     :raises JobFailed: the registration failed though success was reported, with `wait_for_completion`
-    :raises OutcomeUnknown: the response was lost, and the file was registered again meanwhile
+    :raises OutcomeUnknown: the response was lost, and the file has been registered again since
     """
 
     __supports_durable_execution = True

@@ -23,7 +23,7 @@ OTHER_ROWS = "all other records are valid"
 class KaleidoscopeRegistrationSensor(RemoteJobSensor):
     """Wait until a registration in Kaleidoscope is over: of a file, or of a submission of drafts.
 
-    A file that is not registered yet, and a submission that is not there yet, are waited for. Of a file that was
+    A file that is not registered yet, or a submission that does not exist yet, is waited for. Of a file that was
     registered several times, the last registration counts. A registration that failed fails the sensor; where it was a
     dry run and rejected drafts, `on_rejected_rows` says what that means.
 
