@@ -75,7 +75,7 @@ def test_every_flow_is_tested_here():
 # --- files, both sides
 
 
-def test_a_file_is_registered_and_answered(run, op, file_id, sluice_sandbox):
+def test_register_a_file_and_submit_results(run, op, file_id, sluice_sandbox):
     """Register, list, say how far it is, send results: all in the vendor's words."""
     made = run(reg.register_file(op, file_id))
     assert (made["status"], made["file_id"]) == ("pending", file_id)
@@ -89,7 +89,7 @@ def test_a_file_is_registered_and_answered(run, op, file_id, sluice_sandbox):
     assert run(reg.get_registration(op, file_id))["status"] == "completed"
 
 
-def test_an_error_is_said_under_both_names(run, op, file_id, sluice_sandbox):
+def test_an_error_message_is_sent_under_both_names(run, op, file_id, sluice_sandbox):
     """Servers up to kalbio 0.3.0 read error_message, newer ones message; success has no error message."""
     run(reg.register_file(op, file_id))
     run(reg.submit_results(op, file_id, "error", "no good"))
@@ -102,7 +102,7 @@ def test_an_error_is_said_under_both_names(run, op, file_id, sluice_sandbox):
     ]
 
 
-def test_what_is_not_there(run, op, file_id):
+def test_unknown_registrations(run, op, file_id):
     """Each in words that name it."""
     with pytest.raises(NotFound, match="not registered"):
         run(reg.get_registration(op, file_id))
@@ -149,7 +149,7 @@ def test_an_operation_without_a_staging_table(run, op, sluice_sandbox):
         run(drafts.get_staging(op))
 
 
-def test_a_dry_run_and_a_registration(run, op, staged, sluice_sandbox):
+def test_a_validation_and_a_registration(run, op, staged, sluice_sandbox):
     """Each is a submission, answered by the registrar; verdicts are listed draft by draft."""
     assert run(reg.get_draft_statuses(op)) == []
     dry = run(reg.validate_drafts(op, list(staged[:1])))
@@ -203,7 +203,7 @@ ONCE = [
 
 
 @pytest.mark.parametrize("flow", REPEATABLE, ids=lambda flow: flow.__name__)
-def test_what_may_be_repeated_is(flow):
+def test_idempotent_requests_are_retried(flow):
     """After a lost answer the same is sent again."""
     played = run_flow(flow, Unreachable("gone"), response(400, {"message": "stop here"}), response(200, []))
     assert len(played.calls) >= 2
@@ -211,7 +211,7 @@ def test_what_may_be_repeated_is(flow):
 
 
 @pytest.mark.parametrize("flow", ONCE, ids=lambda flow: flow.__name__)
-def test_what_may_not_be_repeated_is_not(flow):
+def test_other_requests_are_not_retried(flow):
     """After a lost answer, or a server's failure, we are in doubt."""
     played = run_flow(flow, Unreachable("gone"))
     assert isinstance(played.error, OutcomeUnknown)
@@ -285,14 +285,14 @@ def test_errors_on_records_are_rejections():
     assert reg.registration_job(_entry("failed", message="try later")).retryable is None
 
 
-def test_a_bad_verdict_without_records_still_counts():
+def test_a_failed_validation_without_record_errors_is_counted():
     """Somebody must see it."""
     job = reg.registration_job(_entry("validation_failed", submission_type="validation", message="wrong project"))
     assert job.counts == {"rejected": 1}
     assert [str(each) for each in job.rejections] == ["row ?: status=validation_failed: wrong project"]
 
 
-def test_the_newest_registration_of_a_file():
+def test_latest_registration():
     """By the time that it was made, whatever the order of the listing."""
     entries = [
         {"id": "1", "file_id": "f", "created_at": "2026-01-01T00:00:00Z"},
@@ -304,7 +304,7 @@ def test_the_newest_registration_of_a_file():
     assert reg.latest_registration(entries, "h") is None
 
 
-def test_what_was_made_is_found(run, op, file_id, staged):
+def test_find_after_a_lost_response(run, op, file_id, staged):
     """What was not there before is ours; another sort of submission, or of other drafts, is not."""
     assert run(reg.find_registration(op, file_id, [])) is None
     made = run(reg.register_file(op, file_id))["id"]
@@ -331,12 +331,12 @@ def test_what_was_made_is_found(run, op, file_id, staged):
     ],
     ids=str,
 )
-def test_whether_results_were_taken(now, taken):
+def test_results_arrived(now, taken):
     """A status on the way, which somebody else may push at the same time, is no sign of it."""
     assert reg.results_arrived({"status": "pending", "updated_at": "1"}, now) is taken
 
 
-def test_results_of_a_submission_that_was_called_submitted_before():
+def test_results_arrived_without_a_new_status():
     """The word stays while they are worked in; that it was touched is the sign."""
     before = {"status": "submitted", "updated_at": "1"}
     assert not reg.results_arrived(before, _entry("submitted", updated_at="1", submission_type="registration"))
@@ -350,7 +350,7 @@ def _drafts(validation=False, **verdicts):
     return drafts.drafts_job("o", verdicts, validation)
 
 
-def test_drafts_are_over_when_each_has_a_verdict():
+def test_drafts_are_over_when_each_has_a_result():
     """Of a registration; a good validation is not one."""
     good, bad = {"status": "completed"}, {"status": "failed", "message": "no"}
     job = _drafts(a=good, b=bad)
@@ -362,13 +362,13 @@ def test_drafts_are_over_when_each_has_a_verdict():
     assert _drafts(validation=True, a={"status": "validation_failed"}).counts["rejected"] == 1
 
 
-def test_a_registrars_own_word_is_a_verdict():
+def test_a_registrars_own_status_is_a_result():
     """Good without an error beside it."""
     job = _drafts(a={"status": "matched"}, b={"status": "odd", "message": "why"}, c={"status": "not_found"})
     assert (job.state, job.counts["rejected"]) == (JobState.SUCCEEDED, 2)
 
 
-def test_registered_drafts_left_the_table(run, op, staged):
+def test_registered_drafts_leave_the_staging_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
     locator = {"operation_id": op, **drafts.DraftSelection(tuple(staged)).to_locator()}
@@ -399,7 +399,7 @@ def test_registered_drafts_left_the_table(run, op, staged):
         ({"record_id": "r", "status": "ok", "data": None, "error_message": None}, {"record_id": "r", "status": "ok"}),
     ],
 )
-def test_a_row_becomes_a_result(row, sent):
+def test_result_record(row, sent):
     """Unset members are left out, and other fields are the data."""
     assert result_record(row) == sent
 
@@ -418,7 +418,7 @@ def test_a_row_becomes_a_result(row, sent):
         ({"record_id": "r", "status": "ok", "error_message": 7}, "error_message that is not a string"),
     ],
 )
-def test_a_row_that_is_no_result(row, words):
+def test_invalid_result_record(row, words):
     """What is wrong, in words that follow the row's name."""
     with pytest.raises(InvalidInput, match=words):
         result_record(row)
@@ -427,7 +427,7 @@ def test_a_row_that_is_no_result(row, words):
 # --- files
 
 
-def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
+def test_download_a_file(run, op, sluice_sandbox, tmp_path):
     """Streamed, whole, and scoped to the operation if there is one."""
     content = "name\n" + "x" * 300_000
     file_id = sluice_sandbox.register_file("big.csv", content, register=False)["file_id"]
@@ -441,14 +441,14 @@ def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["here.csv"]
 
 
-def test_a_file_that_is_not_there(run, tmp_path):
+def test_unknown_file(run, tmp_path):
     """Leaves nothing."""
     with pytest.raises(NotFound):
         run(files.download_file(UNKNOWN, AtomicFile(str(tmp_path), "here.csv")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_says_what_it_wants(tmp_path):
+def test_export_parameters(tmp_path):
     """Lists separated by commas, filters as JSON text, and nothing that was not given (kalbio `exports.py`)."""
     atomic_file = AtomicFile(str(tmp_path), "e.csv")
     sorts = [{"field_id": "f", "descending": True}]
@@ -469,7 +469,7 @@ def test_an_export_says_what_it_wants(tmp_path):
 # --- looking for what was asked for
 
 
-def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
+def test_the_search_ends_after_the_grace_period(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
     from sluice_provider.http import polling as http_polling
     from sluice_provider.jobs import polling
