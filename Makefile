@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-ui lint types simulate bench clean
+.PHONY: help install demo test test-fast test-ui lint types simulate bench clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
@@ -16,31 +16,34 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OLDEST := 3, 10
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
-	@echo '  ARGS="..." passes options on (make demo ARGS=--exit, make test ARGS="-k wait"); PYTHON=... chooses the Python'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@echo '  ARGS="..." passes options on (make demo ARGS=--exit, make test ARGS="-n0 -k wait"); PYTHON=... chooses the Python'
 
 install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
 
 demo: $(VENV)/installed-demo ## Run the example DAGs in a real Airflow against mock services
 	@$(BIN)/python tools/demo.py $(ARGS)
 
-test: install ## Run the tests
-	@$(BIN)/python -m pytest --ignore=tests/ui $(ARGS)
+test: install ## Run the tests, several at a time (ARGS=-n0: one by one)
+	@$(BIN)/python -m pytest --ignore=tests/ui -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+test-fast: $(VENV)/installed-dev ## Run the tests that need no Airflow, browser or vendor client, in under a minute
+	@$(BIN)/python -m pytest --ignore=tests/ui -m "not airflow and not standalone and not vendor and not slow" $(ARGS)
 
 test-ui: $(VENV)/installed-ui ## Run the tests in a browser; needs Chromium or Chrome on PATH
 	@$(BIN)/python -m pytest tests/ui $(ARGS)
 
-lint: $(VENV)/installed-dev ## Check style and formatting
+lint: $(VENV)/installed-dev ## Check style and formatting with ruff
 	@$(BIN)/ruff check $(ARGS) .
 	@$(BIN)/ruff format --check $(ARGS) .
 
-types: $(VENV)/installed-dev ## Check types
+types: $(VENV)/installed-dev ## Check types with mypy
 	@$(BIN)/mypy $(ARGS)
 
 simulate: $(VENV)/installed-dev ## Explore schedules of failures; ARGS="--service kili --schedules 100000 --seed 7"
 	@$(BIN)/python -m tests.simulation.explore $(ARGS)
 
-bench: $(VENV)/installed-dev ## Measure
+bench: $(VENV)/installed-dev ## Measure the time and memory of imports, readers and pushes
 	@$(BIN)/python tools/bench.py $(ARGS)
 
 clean: ## Remove the environment and all caches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import resource
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from sluice_provider.http.auth import clear_token_caches
 from sluice_provider.http.client_config import ConnectionFields
+from tests.airflow_markers import forbid_unmarked_airflow, needs_airflow, note_markers, start_order, worker_group
 from tests.flows import FakeSleep, FlowRunner, client_options, finspace_options
 
 if TYPE_CHECKING:
@@ -22,21 +24,42 @@ pytest_plugins = ["sluice_provider.testing"]
 _HOME = tempfile.TemporaryDirectory(prefix="sluice-tests-")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Whoever imports Airflow finds an empty home; loopback is never reached through a proxy."""
     os.environ.setdefault("AIRFLOW_HOME", _HOME.name)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+    config.add_cleanup(forbid_unmarked_airflow())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The harness that runs tasks, and the standalone Airflow, are made for 3.3."""
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: two workers more than processors, as two of them mostly wait for Airflow's processes."""
+    return (os.cpu_count() or 2) + 2
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this Airflow cannot run; say what runs in one worker, and begin with what takes longest."""
     version = importlib.metadata.version("apache-airflow-core")
-    if tuple(map(int, version.split(".")[:2])) >= (3, 3):
-        return
     skip = pytest.mark.skip(reason=f"tasks are run by the API of Airflow 3.3, this is {version}")
     for item in items:
-        if item.get_closest_marker("airflow") or item.get_closest_marker("standalone"):
+        if needs_airflow(item) and tuple(map(int, version.split(".")[:2])) < (3, 3):
             item.add_marker(skip)
+        if config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(worker_group(item)))
+    items.sort(key=start_order)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note which markers the running test has."""
+    note_markers(item)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the processor time of this process and its finished children: unlike the duration, it does not depend on
+    what else the machine does."""
+    if config.getoption("numprocesses", None) is None and config.option.collectonly is False:
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        seconds = sum(each.ru_utime + each.ru_stime for each in usage)
+        terminalreporter.write_line(f"CPU: {seconds:.1f} s")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
-"""Fixtures for the tests of DAGs that use Sluice: `pytest_plugins = ["sluice_provider.testing"]` in a conftest.
+"""pytest fixtures for tests of DAGs that use Sluice: `pytest_plugins = ["sluice_provider.testing"]` in conftest.py.
 
-`sluice_sandbox` serves the mock services on a free port, as new for each test, with a clock that a test can advance.
-`sluice_connections` points Airflow's connections at it.
+`sluice_sandbox` runs the mock services on a free port, reset for each test, with a clock that a test can advance.
+`sluice_connections` sets Airflow's connections to it. Both need pytest and the extra `sandbox`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 from sluice_sandbox import Sandbox
+
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    raise ImportError("sluice_provider.testing needs pytest: pip install pytest", name="pytest") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +24,7 @@ __all__ = ["SandboxClient", "sluice_connections", "sluice_sandbox"]
 
 
 class SandboxClient:
-    """The control interface of a running sandbox."""
+    """The control API of a running sandbox."""
 
     def __init__(self, sandbox: Sandbox, http: httpx.Client) -> None:
         self._sandbox = sandbox
@@ -28,63 +32,63 @@ class SandboxClient:
 
     @property
     def url(self) -> str:
-        """Where it is; a service's base URL is this and its name, as in `/kaleidoscope`."""
+        """Base URL of the sandbox; the services are below it, as `/kaleidoscope`."""
         return self._sandbox.url
 
     def connections(self) -> dict[str, str]:
-        """Airflow connections that lead to it, as JSON by connection id."""
+        """Airflow connections to the services, as JSON by connection id."""
         return self._sandbox.connections()
 
     def reset(self) -> None:
-        """Back to the start: records, jobs, tokens, settings, clock, faults, requests."""
+        """Restore the initial state: data, jobs, tokens, settings, clock, faults and the request log."""
         self._control("POST", "reset")
 
     def faults(self, faults: list[dict[str, Any]]) -> None:
-        """Exactly these faults from now on; an empty list clears."""
+        """Replace the pending faults; an empty list removes all. `sluice_sandbox.faults.Fault` has the members."""
         self._control("POST", "faults", json=faults)
 
     def settings(self, **settings: Any) -> dict[str, Any]:
-        """Change some settings; returns all of them."""
+        """Change some settings; returns all of them. `python -m sluice_sandbox --list-settings` lists them."""
         changed: dict[str, Any] = self._control("POST", "settings", json=settings)
         return changed
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's clock on."""
+        """Advance the sandbox's clock."""
         self.settings(clock_advance=seconds)
 
     def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
-        """All requests to the services, oldest first, without secrets."""
-        seen: list[dict[str, Any]] = self._control("GET", "requests", params={"clear": int(clear)})
-        return seen
+        """The logged requests to the services, oldest first, secrets mbody; `clear` clears the log."""
+        logged: list[dict[str, Any]] = self._control("GET", "requests", params={"clear": int(clear)})
+        return logged
 
     def state(self, *, records: bool = True) -> dict[str, Any]:
-        """What the services hold, and under `credentials` how to log in."""
+        """All data of the services, and their `credentials`; `records=False` leaves out the records."""
         state: dict[str, Any] = self._control("GET", "state", params={"records": int(records)})
         return state
 
     def register_file(self, file_name: str, content: str, **more: Any) -> dict[str, Any]:
-        """Somebody uploads a file to Kaleidoscope and registers it; returns `file_id` and `registration`.
+        """Upload a file to Kaleidoscope and register it; returns `file_id` and `registration`.
 
-        :param more: `record_ids`, `content_type`, or `register=False`, which only uploads it.
+        :param more: `record_ids`, `content_type`, or `register=False` to only upload it
         """
-        asked = {"file_name": file_name, "content": content, **more}
-        told: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=asked)
-        return told
+        body = {"file_name": file_name, "content": content, **more}
+        response: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=body)
+        return response
 
     def stage_drafts(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
-        """Somebody stages drafts in Kaleidoscope, each with a `name`; returns `record_ids` and `submission`.
+        """Stage drafts in Kaleidoscope, each with a `name`; returns `record_ids` and `submission`.
 
-        :param submit: `registration` or `validation`, which submits them at once.
+        :param submit: `registration` or `validation` also submits them
         """
-        asked = {"rows": list(rows), **({"submit": submit} if submit else {})}
-        told: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", json=asked)
-        return told
+        body = {"rows": list(rows), **({"submit": submit} if submit else {})}
+        response: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", json=body)
+        return response
 
     def burst(self, files: int, concurrency: int) -> list[str]:
-        """So many files are registered at once, their webhooks sent by so many senders; returns the files' ids."""
-        asked = {"files": files, "concurrency": concurrency}
-        told: list[str] = self._control("POST", "kaleidoscope/burst", json=asked)["file_ids"]
-        return told
+        """Register `files` files with at most `concurrency` webhooks at the same time; returns the file ids."""
+        body = {"files": files, "concurrency": concurrency}
+        response: list[str] = self._control("POST", "kaleidoscope/burst", json=body)["file_ids"]
+        return response
 
     def _control(self, method: str, path: str, **options: Any) -> Any:
         response = self._http.request(method, f"{self.url}/control/{path}", **options)
@@ -95,21 +99,21 @@ class SandboxClient:
 
 @pytest.fixture(scope="session")
 def _sluice_server() -> Iterator[SandboxClient]:
-    # No proxy from the environment: the sandbox is on this machine.
+    # Proxies from the environment are ignored, as the sandbox is on this machine.
     with Sandbox() as sandbox, httpx.Client(trust_env=False, timeout=30) as http:
         yield SandboxClient(sandbox, http)
 
 
 @pytest.fixture
 def sluice_sandbox(_sluice_server: SandboxClient) -> SandboxClient:
-    """One sandbox for the whole session, as new for each test."""
+    """One sandbox for the whole session, reset for each test."""
     _sluice_server.reset()
     return _sluice_server
 
 
 @pytest.fixture
 def sluice_connections(sluice_sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Airflow's default connections lead to the sandbox; gives them as JSON by connection id."""
+    """Set Airflow's default connections to the sandbox; returns them as JSON by connection id."""
     connections = sluice_sandbox.connections()
     for conn_id, connection in connections.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection)

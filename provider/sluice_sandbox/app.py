@@ -1,5 +1,5 @@
-"""The one web application: the control paths, the page, and each remote below its name, behind a front that
-writes requests down and makes trouble when told to."""
+"""The ASGI application: control API, status page and all services, behind a middleware that logs requests, injects
+faults and applies the rate limit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from sluice_sandbox import control
-from sluice_sandbox import status_page as page
+from sluice_sandbox import control, status_page
 from sluice_sandbox.service import ErrorResponse
 
 if TYPE_CHECKING:
@@ -28,126 +27,133 @@ if TYPE_CHECKING:
     from sluice_sandbox.service import MockService
 
 
-def create_app(context: Context, remotes: Sequence[MockService], hang_up: Callable[[Scope], None]) -> ASGIApp:
-    """`hang_up` closes the connection of a request; only the server knows how."""
+def create_app(context: Context, services: Sequence[MockService], close_connection: Callable[[Scope], None]) -> ASGIApp:
+    """
+    :param close_connection: closes the connection of a request, which ASGI has no message for
+    """
     routes = [
-        *control.routes(context, remotes),
-        page.route(context, remotes),
-        *(Mount(f"/{remote.path}", routes=list(remote.routes())) for remote in remotes),
+        *control.routes(context, services),
+        status_page.route(context, services),
+        *(Mount(f"/{service.path}", routes=list(service.routes())) for service in services),
     ]
-    app = Starlette(routes=routes, exception_handlers={ErrorResponse: _refused})
-    return Front(app, context, remotes, hang_up)
+    app = Starlette(routes=routes, exception_handlers={ErrorResponse: _error_response})
+    return ServiceMiddleware(app, context, services, close_connection)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ErrorResponse)  # noqa: S101 - Starlette hands over what the handler is registered for
+async def _error_response(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ErrorResponse)  # noqa: S101 - Starlette passes what the handler is registered for
     return error.response
 
 
 @dataclass
 class Exchange:
-    """One request to a remote, its body read already, and the way to answer it."""
+    """One request to a service, with its body already read, and the channel for the response."""
 
-    remote: MockService
+    service: MockService
     scope: Scope
     body: bytes | None
     receive: Receive
     send: Send
-    seen: LoggedRequest
+    logged: LoggedRequest
 
-    async def read(self) -> Message:
-        """For the application: the body once more, then whatever the connection brings."""
+    async def replay(self) -> Message:
+        """ASGI's receive for the application: the body again, then further messages of the connection."""
         if self.body is None:
             return await self.receive()
         body, self.body = self.body, None
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def answer(self, message: Message) -> None:
-        """For the application: send, and remember the status."""
+    async def respond(self, message: Message) -> None:
+        """ASGI's send for the application; logs the status."""
         if message["type"] == "http.response.start":
-            self.seen.status = message["status"]
+            self.logged.status = message["status"]
         await self.send(message)
 
-    async def gone(self) -> None:
-        """Wait until the client is gone."""
+    async def wait_for_disconnect(self) -> None:
+        """Wait until the client has disconnected."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
-    async def linger(self, seconds: float) -> None:
-        """Wait, but no longer than the client does."""
-        gone = asyncio.ensure_future(self.gone())
-        await asyncio.wait({gone}, timeout=seconds)
-        gone.cancel()
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than the client does."""
+        disconnected = asyncio.ensure_future(self.wait_for_disconnect())
+        await asyncio.wait({disconnected}, timeout=seconds)
+        disconnected.cancel()
 
 
-class Front:
-    """Stands before the remotes: writes the request down, lets faults and the rate limit have it, passes it on."""
+class ServiceMiddleware:
+    """Logs each request to a service, applies a pending fault or the rate limit, and passes it on."""
 
     def __init__(
-        self, app: ASGIApp, context: Context, remotes: Sequence[MockService], hang_up: Callable[[Scope], None]
+        self,
+        app: ASGIApp,
+        context: Context,
+        services: Sequence[MockService],
+        close_connection: Callable[[Scope], None],
     ) -> None:
         self._app = app
         self._context = context
-        self._remotes = {remote.path: remote for remote in remotes}
-        self._hang_up = hang_up
+        self._services = {service.path: service for service in services}
+        self._close_connection = close_connection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI; what is not for a remote goes straight through."""
-        remote = self._remotes.get(scope["path"].lstrip("/").split("/")[0])
-        if remote is None:
+        """ASGI. Requests to the control API and the status page are passed on unchanged."""
+        service = self._services.get(scope["path"].lstrip("/").split("/")[0])
+        if service is None:
             await self._app(scope, receive, send)
             return
-        body = await _body(receive)
+        body = await _read_body(receive)
         if body is None:
             return
-        seen = self._context.request_log.note(scope, body, self._context.clock.now())
-        exchange = Exchange(remote, scope, body, receive, send, seen)
+        logged = self._context.request_log.add(scope, body, self._context.clock.now())
+        exchange = Exchange(service, scope, body, receive, send, logged)
         fault = self._context.faults.take(scope["method"], scope["path"])
-        await (self._trouble(fault, exchange) if fault else self._pass(exchange, exchange.answer))
+        await (self._inject(fault, exchange) if fault else self._pass_on(exchange, exchange.respond))
 
-    async def _pass(self, exchange: Exchange, send: Send) -> None:
-        wait = self._context.throttle.wait()
-        app = exchange.remote.rate_limited_response(math.ceil(wait)) if wait else self._app
-        await app(exchange.scope, exchange.read, send)
+    async def _pass_on(self, exchange: Exchange, send: Send) -> None:
+        seconds = self._context.rate_limiter.retry_after()
+        app = exchange.service.rate_limited_response(math.ceil(seconds)) if seconds else self._app
+        await app(exchange.scope, exchange.replay, send)
 
-    async def _trouble(self, fault: Fault, exchange: Exchange) -> None:
-        exchange.seen.fault = str(fault)
+    async def _inject(self, fault: Fault, exchange: Exchange) -> None:
+        exchange.logged.fault = str(fault)
         if fault.delay:
-            # The work is done all the same when the client has gone meanwhile: that is what a timeout is like.
-            await exchange.linger(fault.delay)
+            # The request is handled even if the client disconnects meanwhile, as after a client's timeout.
+            await exchange.sleep(fault.delay)
         if fault.status:
-            await fault.response()(exchange.scope, exchange.read, exchange.answer)
+            await fault.response()(exchange.scope, exchange.replay, exchange.respond)
         elif fault.drop:
             if fault.drop != "before":
-                await self._pass(exchange, Half(exchange.answer) if fault.drop == "middle" else _nowhere)
-            self._hang_up(exchange.scope)
-            await exchange.gone()
+                send = TruncatedSend(exchange.respond) if fault.drop == "middle" else _discard
+                await self._pass_on(exchange, send)
+            self._close_connection(exchange.scope)
+            await exchange.wait_for_disconnect()
         else:
-            await self._pass(exchange, exchange.answer)
+            await self._pass_on(exchange, exchange.respond)
 
 
-class Half:
-    """Sends the beginning of an answer and half of what would have come first of its body; the rest is lost."""
+class TruncatedSend:
+    """ASGI's send that passes the headers and half of the first chunk of the body, and discards the rest."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._broken = False
+        self._truncated = False
 
     async def __call__(self, message: Message) -> None:
         """ASGI's send."""
         if message["type"] != "http.response.body":
             await self._send(message)
-        elif body := b"" if self._broken else message.get("body", b""):
-            self._broken = True
+        elif body := b"" if self._truncated else message.get("body", b""):
+            self._truncated = True
             await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
 
 
-async def _nowhere(_message: Message) -> None:
-    """An answer that is lost."""
+async def _discard(_message: Message) -> None:
+    """ASGI's send that sends nothing."""
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body, or None if the client went away in the middle of it."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body, or None if the client disconnected before its end."""
     parts, more = [], True
     while more:
         message = await receive()

@@ -1,4 +1,4 @@
-"""What every remote stands on: the settings, the clock, the ids, the faults to come and the requests seen."""
+"""What all mock services of one sandbox share: settings, clock, ids, rate limit, faults and the request log."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Throttle:
-    """At most `rate_limit` requests in any second of the sandbox's clock."""
+class RateLimiter:
+    """Accepts at most `rate_limit` requests in any second of the sandbox's clock."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._passed: deque[float] = deque()
+        self._accepted: deque[float] = deque()
 
-    def wait(self) -> float:
-        """Seconds this request would have to wait; 0 lets it pass and counts it."""
+    def retry_after(self) -> float:
+        """Seconds until a request would be accepted; 0 accepts and counts this one."""
         limit, now = self._settings.rate_limit, self._clock.now()
-        while self._passed and self._passed[0] <= now - 1:
-            self._passed.popleft()
-        if limit and len(self._passed) >= limit:
-            return self._passed[0] + 1 - now
+        while self._accepted and self._accepted[0] <= now - 1:
+            self._accepted.popleft()
+        if limit and len(self._accepted) >= limit:
+            return self._accepted[0] + 1 - now
         if limit:
-            self._passed.append(now)
+            self._accepted.append(now)
         return 0.0
 
     def clear(self) -> None:
-        """Nobody has passed yet."""
-        self._passed.clear()
+        """Forget the accepted requests."""
+        self._accepted.clear()
 
 
 class Context:
-    """Shared by all remotes of one sandbox. Everything on it is touched from one event loop only.
+    """Shared by all services of one sandbox; used from one event loop only.
 
-    `source` is the time without what the settings add; with a `seed` every run makes the same ids.
+    :param source: the real time in seconds since 1970, to which the setting `clock_advance` is added
+    :param seed: makes all ids reproducible; None makes them random
     """
 
     def __init__(self, source: Callable[[], float] = time.time, seed: int | str | None = None) -> None:
         self.settings = Settings()
         self.clock = Clock(self.settings, source)
         self.ids = Ids(seed)
-        self.throttle = Throttle(self.settings, self.clock)
+        self.rate_limiter = RateLimiter(self.settings, self.clock)
         self.faults = Faults()
         self.request_log = RequestLog()
 
     def reset(self) -> None:
-        """As at the start."""
+        """Restore the initial state."""
         self.settings.reset()
-        self.throttle.clear()
+        self.rate_limiter.clear()
         self.faults.clear()
         self.request_log.clear()

@@ -1,4 +1,7 @@
-"""The control interface, for tests and benchmarks: reset, requests, faults, settings, state, and what a remote adds."""
+"""The control API below `/control` for tests and benchmarks: reset, requests, faults, settings, state.
+
+Services add routes of their own (`MockService.control_routes`). Invalid input is answered 400 with `{"error": ...}`.
+"""
 
 from __future__ import annotations
 
@@ -11,73 +14,76 @@ from sluice_sandbox.service import Json
 from sluice_sandbox.settings import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from sluice_sandbox.context import Context
+    from sluice_sandbox.faults import Faults
     from sluice_sandbox.service import MockService
+    from sluice_sandbox.settings import Settings
 
 
-def routes(context: Context, remotes: Sequence[MockService]) -> list[BaseRoute]:
-    """Everything below `/control`."""
-    control = Control(context, remotes)
+def routes(context: Context, services: Sequence[MockService]) -> list[BaseRoute]:
+    """All routes below `/control`."""
+    control = Control(context, services)
     return [
         Route("/control/reset", control.reset, methods=["POST"]),
         Route("/control/requests", control.requests, methods=["GET"]),
         Route("/control/faults", control.faults, methods=["GET", "POST"]),
         Route("/control/settings", control.settings, methods=["GET", "POST"]),
         Route("/control/state", control.state, methods=["GET"]),
-        *(route for remote in remotes for route in remote.control_routes()),
+        *(route for service in services for route in service.control_routes()),
     ]
 
 
 class Control:
-    """What a test may do to the sandbox, and see of it."""
+    """Handlers of the control API."""
 
-    def __init__(self, context: Context, remotes: Sequence[MockService]) -> None:
+    def __init__(self, context: Context, services: Sequence[MockService]) -> None:
         self._context = context
-        self._remotes = remotes
+        self._services = services
 
     async def reset(self, _request: Request) -> Json:
-        """Back to the start: what the remotes hold, tokens, settings, clock, faults, requests seen."""
+        """Restore the initial state: data, tokens, settings, clock, faults and the request log."""
         self._context.reset()
-        for remote in self._remotes:
-            remote.reset()
+        for service in self._services:
+            service.reset()
         return Json({"reset": True})
 
     async def requests(self, request: Request) -> Json:
-        """The requests seen, oldest first; `?clear=1` forgets them after telling."""
-        seen = self._context.request_log.to_json()
+        """The logged requests, oldest first; `?clear=1` clears the log afterwards."""
+        logged = self._context.request_log.to_json()
         if request.query_params.get("clear") == "1":
             self._context.request_log.clear()
-        return Json(seen)
+        return Json(logged)
 
     async def faults(self, request: Request) -> Json:
-        """POST replaces the pending faults; both answer with those pending."""
-        return await self._told(request, self._context.faults.replace, self._context.faults)
+        """POST replaces the pending faults; GET and POST return the pending ones."""
+        return await _get_or_change(request, self._context.faults.replace, self._context.faults)
 
     async def settings(self, request: Request) -> Json:
-        """POST changes some settings; both answer with all of them."""
-        return await self._told(request, self._context.settings.change, self._context.settings)
-
-    async def _told(self, request: Request, change: Any, thing: Any) -> Json:
-        if request.method == "POST":
-            try:
-                change(json.loads(await request.body()))
-            except ValueError as problem:  # Wrong is one, and so is broken JSON
-                return Json({"error": str(problem)}, 400)
-        return Json(thing.to_json())
+        """POST changes some settings; GET and POST return all of them."""
+        return await _get_or_change(request, self._context.settings.change, self._context.settings)
 
     async def state(self, request: Request) -> Json:
-        """What every remote holds; `?records=0` leaves the records themselves out."""
+        """The data of all services; `?records=0` leaves out the records themselves."""
         with_records = request.query_params.get("records") != "0"
         now = self._context.clock.now()
         return Json(
             {
                 "clock": {"now": now, "iso": iso(now), "advance": self._context.settings.clock_advance},
-                "credentials": {remote.name: remote.credentials() for remote in self._remotes},
-                **{remote.name: remote.state(with_records=with_records) for remote in self._remotes},
+                "credentials": {service.name: service.credentials() for service in self._services},
+                **{service.name: service.state(with_records=with_records) for service in self._services},
             }
         )
+
+
+async def _get_or_change(request: Request, change: Callable[[Any], None], subject: Faults | Settings) -> Json:
+    if request.method == "POST":
+        try:
+            change(json.loads(await request.body()))
+        except ValueError as error:  # InvalidControlInput, or a body that is not JSON
+            return Json({"error": str(error)}, 400)
+    return Json(subject.to_json())

@@ -1,4 +1,4 @@
-"""Trouble to order: an answer that is late, wrong, or never comes, for requests that match."""
+"""Faults that tests inject (`POST /control/faults`): a delayed, wrong, truncated or missing response."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests of this method and path, after `skip` of them were let through."""
+    """What happens to the next `times` matching requests, after the first `skip` of them."""
 
     method: str | None = None  # None: any
-    path: str = ""  # a regular expression, searched for in the whole path
+    path: str = ""  # a regular expression, searched in the whole path
     times: int = 1
     skip: int = 0
-    status: int | None = None  # answered instead of doing the work
-    headers: dict[str, str] | None = None
-    body: Any = None  # a text as it is, anything else as JSON
-    drop: str | None = None  # "before": nothing is done; "after": it is done, the answer is lost; "middle": half of it
-    delay: float = 0.0  # real seconds before anything else; shorter if the client goes away
+    status: int | None = None  # answered instead of handling the request
+    headers: dict[str, str] | None = None  # with `status`
+    body: Any = None  # with `status`; a string is sent as it is, anything else as JSON
+    drop: str | None = None  # "before": not handled; "after": handled, no response; "middle": half of the response
+    delay: float = 0.0  # real seconds before anything else; shorter if the client disconnects
 
     def __post_init__(self) -> None:
-        for name, (right, meaning) in _RULES.items():
+        for name, (valid, meaning) in _VALIDATORS.items():
             value = getattr(self, name)
             absent = value is None and getattr(Fault, name) is None
-            if not absent and not right(value):
-                raise InvalidControlInput(f"{name} of a fault is {meaning}, not {value!r}")
+            if not absent and not valid(value):
+                raise InvalidControlInput(f"{name} of a fault must be {meaning}, not {value!r}")
         if not (self.status or self.drop or self.delay):
             raise InvalidControlInput("a fault needs one of status, drop, delay")
         if self.status and self.drop:
-            raise InvalidControlInput("a fault has a status or a drop, not both")
+            raise InvalidControlInput("a fault has either status or drop, not both")
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether this request is meant."""
+        """Whether the fault applies to this request."""
         return self.method in (None, method) and re.search(self.path, path) is not None
 
     def response(self) -> Response:
-        """The answer given instead of the real one."""
+        """The response sent instead of the service's."""
         status, headers = self.status or 500, self.headers
         if self.body is None or isinstance(self.body, str):
             return Response(self.body or "", status, headers, media_type="text/plain")
@@ -75,32 +75,35 @@ def _is_headers(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "method": (lambda value: isinstance(value, str) and value.isupper(), "an HTTP method in capitals"),
+_VALIDATORS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "method": (lambda value: isinstance(value, str) and value.isupper(), "an HTTP method in upper case"),
     "path": (_is_pattern, "a regular expression"),
-    "times": (lambda value: type(value) is int and value > 0, "a whole number from 1"),
-    "skip": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
+    "times": (lambda value: type(value) is int and value > 0, "an integer, 1 or greater"),
+    "skip": (lambda value: type(value) is int and value >= 0, "an integer, 0 or greater"),
     "status": (lambda value: type(value) is int and 200 <= value <= 599, "an HTTP status from 200 to 599"),
-    "headers": (_is_headers, "an object of texts"),
+    "headers": (_is_headers, "an object of strings"),
     "drop": (lambda value: value in ("before", "middle", "after"), '"before", "middle" or "after"'),
-    "delay": (_is_number, "a number of seconds from 0"),
+    "delay": (_is_number, "a number of seconds, 0 or greater"),
 }
 
 
 class Faults:
-    """The trouble that is still to come, in order: the first that matches happens."""
+    """The pending faults in order; the first that matches a request is applied."""
 
     def __init__(self) -> None:
         self._pending: list[Fault] = []
 
-    def replace(self, wanted: object) -> None:
-        """Exactly these from now on; an empty list clears."""
-        if not isinstance(wanted, list):
-            raise InvalidControlInput("faults are a JSON list")
-        self._pending = [_fault(each) for each in wanted]
+    def replace(self, faults: object) -> None:
+        """Replace all pending faults; an empty list removes them.
+
+        :raises InvalidControlInput: a fault is invalid; nothing is replaced
+        """
+        if not isinstance(faults, list):
+            raise InvalidControlInput("faults must be a JSON list")
+        self._pending = [_parse(each) for each in faults]
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that befalls this request, if any; its count goes down."""
+        """The fault for this request, if there is one; its counter goes down."""
         for fault in self._pending:
             if not fault.matches(method, path):
                 continue
@@ -113,19 +116,19 @@ class Faults:
         return None
 
     def clear(self) -> None:
-        """No more trouble."""
+        """Remove all."""
         self._pending = []
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Those pending, with what is left of their counts."""
+        """The pending faults with their remaining counts."""
         return [{name: value for name, value in asdict(fault).items() if value is not None} for fault in self._pending]
 
 
-def _fault(wanted: object) -> Fault:
+def _parse(fault: object) -> Fault:
     names = [field.name for field in fields(Fault)]
-    if not isinstance(wanted, dict):
-        raise InvalidControlInput(f"a fault is a JSON object with some of {', '.join(names)}")
-    unknown = sorted(set(wanted) - set(names))
+    if not isinstance(fault, dict):
+        raise InvalidControlInput(f"a fault must be a JSON object with some of {', '.join(names)}")
+    unknown = sorted(set(fault) - set(names))
     if unknown:
-        raise InvalidControlInput(f"a fault has no {', '.join(unknown)}; it has {', '.join(names)}")
-    return Fault(**wanted)
+        raise InvalidControlInput(f"unknown member of a fault: {', '.join(unknown)}; known: {', '.join(names)}")
+    return Fault(**fault)

@@ -1,4 +1,4 @@
-"""Ids and secrets: nobody can guess them, or, with a seed, they are the same in every run."""
+"""Ids and secrets: random, or reproducible with a seed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import random
 
 
 class Ids:
-    """The one source of everything random in a sandbox."""
+    """The only source of random values in a sandbox."""
 
     def __init__(self, seed: int | str | None = None) -> None:
         self.seed(seed)
 
     def seed(self, seed: int | str | None) -> None:
-        """From here on the ids that follow from this seed; without one, ids that nobody can foresee."""
+        """Restart the sequence of ids from this seed; None makes ids unpredictable."""
         self._random = random.SystemRandom() if seed is None else random.Random(seed)
 
     def uuid(self) -> str:
@@ -23,14 +23,14 @@ class Ids:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def hexadecimal(self, length: int) -> str:
-        """So many hexadecimal digits."""
+        """`length` hexadecimal digits."""
         return f"{self._random.getrandbits(4 * length):0{length}x}"
 
     def token(self, size: int) -> str:
-        """A secret of so many random bytes, which fits into a URL."""
+        """A secret of `size` random bytes, URL-safe base64."""
         content = self._random.getrandbits(8 * size).to_bytes(size, "big")
         return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
     def letters(self, alphabet: str, length: int) -> str:
-        """So many letters of an alphabet."""
+        """`length` letters of an alphabet."""
         return "".join(self._random.choices(alphabet, k=length))

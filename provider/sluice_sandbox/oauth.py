@@ -1,4 +1,4 @@
-"""Access and refresh tokens in families, as an OAuth server keeps them that rotates refresh tokens (RFC 9700, 4.14)."""
+"""Access and refresh tokens of an OAuth server that rotates refresh tokens (RFC 9700, section 4.14)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Family:
-    """All tokens that descend from one grant; they are revoked together."""
+class TokenFamily:
+    """All tokens that derive from one grant; they are revoked together."""
 
     revoked: bool = False
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What a client is given."""
+class TokenPair:
+    """The response to a grant; `expires_in` is in seconds."""
 
     access_token: str
     refresh_token: str
@@ -26,25 +26,25 @@ class Pair:
 
 
 class Tokens:
-    """A refresh token is good once; seen again, it was stolen or shared, and its whole family is revoked."""
+    """A refresh token is valid once; if it is used again, its whole family is revoked."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._access: dict[str, tuple[Family, float]] = {}
-        self._refresh: dict[str, Family] = {}
+        self._access: dict[str, tuple[TokenFamily, float]] = {}
+        self._refresh: dict[str, TokenFamily] = {}
         self._used: set[str] = set()
 
-    def grant(self, family: Family | None = None) -> Pair:
-        """A new pair; without a family, the first of a new one."""
-        family = family or Family()
+    def grant(self, family: TokenFamily | None = None) -> TokenPair:
+        """A new pair, of a new family if none is given."""
+        family = family or TokenFamily()
         ids = self._context.ids
-        pair = Pair(ids.token(32), ids.token(32), self._context.settings.token_lifetime)
+        pair = TokenPair(ids.token(32), ids.token(32), self._context.settings.token_lifetime)
         self._access[pair.access_token] = family, self._context.clock.now() + pair.expires_in
         self._refresh[pair.refresh_token] = family
         return pair
 
-    def refresh(self, refresh_token: str) -> Pair | None:
-        """The next pair of the family, or None if this token is unknown, revoked or was used before."""
+    def refresh(self, refresh_token: str) -> TokenPair | None:
+        """The next pair of the family, or None if the token is unknown, revoked or already used."""
         family = self._refresh.get(refresh_token)
         if family is None or family.revoked:
             return None
@@ -54,7 +54,7 @@ class Tokens:
         self._used.add(refresh_token)
         return self.grant(family)
 
-    def good(self, access_token: str) -> bool:
+    def is_valid(self, access_token: str) -> bool:
         """Known, not revoked and not expired."""
-        family, until = self._access.get(access_token, (Family(revoked=True), 0.0))
-        return not family.revoked and self._context.clock.now() < until
+        family, expires_at = self._access.get(access_token, (TokenFamily(revoked=True), 0.0))
+        return not family.revoked and self._context.clock.now() < expires_at

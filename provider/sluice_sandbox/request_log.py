@@ -1,4 +1,4 @@
-"""What was asked of the remotes, kept for tests and for the page, with every secret cut before it is shown."""
+"""The requests to all services, kept for tests and for the status page. Secrets are masked before they are shown."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-KEPT_REQUESTS = 20_000
-KEPT_BYTES = 64 * 1024 * 1024  # of bodies; the oldest lose theirs first
+MAX_REQUESTS = 20_000
+MAX_BODY_BYTES = 64 * 1024 * 1024  # of all bodies together; the oldest are dropped first
 
-# Names, not values. A bare "token" is not among them: FinSpace's clientToken is no secret and tests want to see it.
+# Names, not values. A bare "token" is not among them: FinSpace's clientToken is no secret and tests read it.
 _SECRET = re.compile(
     r"authorization|cookie|secret|passw|signature|credential|assertion|api[-_]?key"
     r"|(access|refresh|id|auth|api|security|session|sas)[-_]?token|^sig$",
@@ -27,7 +27,7 @@ _SECRET = re.compile(
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request. The body stays as it came; it is read only when somebody looks."""
+    """One request. The body is kept as received and parsed only when it is shown."""
 
     method: str
     path: str
@@ -40,76 +40,76 @@ class LoggedRequest:
     fault: str | None = None
 
     def to_json(self, secrets: Collection[str] = ()) -> dict[str, Any]:
-        """As `/control/requests` shows it; `status` is null where no answer was given."""
+        """As `/control/requests` shows it; `status` is null if there was no response."""
         return {
             "method": self.method,
             "path": self.path,
-            "query": _cut(dict(parse_qsl(self.query, keep_blank_values=True)), secrets),
-            "headers": _cut(dict(self.headers), secrets),
+            "query": _masked(dict(parse_qsl(self.query, keep_blank_values=True)), secrets),
+            "headers": _masked(dict(self.headers), secrets),
             "body_size": self.body_size,
-            "json": _cut(self._content(), secrets),
+            "json": _masked(self._content(), secrets),
             "status": self.status,
             "fault": self.fault,
             "time": self.time,
         }
 
     def _content(self) -> Any:
-        """The body of a JSON or form request; anything else, and anything broken, is not shown at all."""
-        kind = dict(self.headers).get("content-type", "")
+        """The parsed body of a JSON or form request; None for other or malformed content."""
+        content_type = dict(self.headers).get("content-type", "")
         try:
             text = (self.body or b"").decode()
-            return dict(parse_qsl(text)) if "form-urlencoded" in kind else json.loads(text)
+            return dict(parse_qsl(text)) if "form-urlencoded" in content_type else json.loads(text)
         except ValueError:
             return None
 
 
 class RequestLog:
-    """The requests of all remotes, oldest first."""
+    """The latest requests to all services, oldest first."""
 
     def __init__(self) -> None:
-        self._seen: deque[LoggedRequest] = deque(maxlen=KEPT_REQUESTS)
-        self._bodies: deque[LoggedRequest] = deque()
-        self._bytes = 0
-        self.secrets: set[str] = set()  # what is cut whatever it is called
+        self._requests: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._with_body: deque[LoggedRequest] = deque()
+        self._body_bytes = 0
+        self.secrets: set[str] = set()  # values that are masked whatever their name
 
-    def note(self, scope: Scope, body: bytes, now: float) -> LoggedRequest:
-        """Write a request down as it comes in; its status is filled in later."""
+    def add(self, scope: Scope, body: bytes, now: float) -> LoggedRequest:
+        """Log a request as it arrives; its status is set later."""
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
-        seen = LoggedRequest(scope["method"], scope["path"], query, headers, body, len(body), now)
-        self._seen.append(seen)
-        self._keep(seen)
-        return seen
+        logged = LoggedRequest(scope["method"], scope["path"], query, headers, body, len(body), now)
+        self._requests.append(logged)
+        self._limit_bodies(logged)
+        return logged
 
-    def _keep(self, seen: LoggedRequest) -> None:
-        if seen.body_size:
-            self._bodies.append(seen)
-            self._bytes += seen.body_size
-        while self._bytes > KEPT_BYTES:
-            oldest = self._bodies.popleft()
-            self._bytes -= oldest.body_size
+    def _limit_bodies(self, logged: LoggedRequest) -> None:
+        if logged.body_size:
+            self._with_body.append(logged)
+            self._body_bytes += logged.body_size
+        while self._body_bytes > MAX_BODY_BYTES:
+            oldest = self._with_body.popleft()
+            self._body_bytes -= oldest.body_size
             oldest.body = None
 
     def to_json(self) -> list[dict[str, Any]]:
-        """All of them, secrets cut."""
-        return [seen.to_json(self.secrets) for seen in self._seen]
+        """All requests, secrets masked."""
+        return [logged.to_json(self.secrets) for logged in self._requests]
 
     def latest(self, count: int) -> list[LoggedRequest]:
-        """The newest first."""
-        return list(self._seen)[: -count - 1 : -1]
+        """The latest requests, newest first."""
+        return list(self._requests)[: -count - 1 : -1]
 
     def clear(self) -> None:
-        """Forget them all, but not what is secret."""
+        """Remove all requests, but keep the list of secrets."""
         secrets = self.secrets
         self.__init__()  # type: ignore[misc]
         self.secrets = secrets
 
 
-def _cut(content: Any, secrets: Collection[str] = ()) -> Any:
+def _masked(content: Any, secrets: Collection[str] = ()) -> Any:
     if isinstance(content, dict):
-        return {name: "***" if _SECRET.search(name) else _cut(value, secrets) for name, value in content.items()}
+        return {name: "***" if _SECRET.search(name) else _masked(value, secrets) for name, value in content.items()}
     if isinstance(content, list):
-        return [_cut(item, secrets) for item in content]
+        return [_masked(item, secrets) for item in content]
     if isinstance(content, str) and any(secret in content for secret in secrets):
         return "***"
     return content

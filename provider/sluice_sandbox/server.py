@@ -1,4 +1,4 @@
-"""The sandbox on a real port: in a thread for tests, or in the foreground for people."""
+"""The sandbox on a real port: in a thread for tests, or in the foreground."""
 
 from __future__ import annotations
 
@@ -24,23 +24,30 @@ if TYPE_CHECKING:
 
 
 class Sandbox:
-    """All remotes behind one port. `with Sandbox(port=0) as sandbox:` serves from a thread until the block ends."""
+    """All mock services on one port. `with Sandbox() as sandbox:` serves from a thread until the block ends.
+
+    :param port: 0 takes a free port
+    :param settings: initial values, as in `POST /control/settings`
+    :param bind: False only computes URLs and connections, without opening the port
+    :raises OSError: the port is taken or the address is not available
+    :raises InvalidControlInput: a setting is invalid
+    """
 
     def __init__(
         self, host: str = "127.0.0.1", port: int = 0, *, settings: Mapping[str, Any] | None = None, bind: bool = True
     ) -> None:
         self._context = Context()
         self._context.settings.change(dict(settings or {}))
-        self._remotes = [remote(self._context) for remote in MOCK_SERVICES]
-        # Listening from here on: the port is known, and whoever connects early waits in the backlog.
+        self._services = [service(self._context) for service in MOCK_SERVICES]
+        # Listening from here on: the port is known, and early clients wait in the backlog.
         self._socket = socket.create_server((host, port), backlog=2048) if bind else None
-        self._address = Address(_reachable(host), self._socket.getsockname()[1] if self._socket else port)
-        app = create_app(self._context, self._remotes, self._hang_up)
+        self._address = Address(_client_host(host), self._socket.getsockname()[1] if self._socket else port)
+        app = create_app(self._context, self._services, self._close_connection)
         config = uvicorn.Config(
             app,
-            http=H11Protocol,  # the one uvicorn always has; `_hang_up` knows it
+            http=H11Protocol,  # always available in uvicorn, and `_close_connection` depends on it
             ws="none",
-            log_config=None,  # whoever runs us has set logging up, or wants none
+            log_config=None,  # logging is up to the calling program
             log_level="error",
             access_log=False,
             lifespan="off",
@@ -51,16 +58,18 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where clients find it, without a slash at the end."""
+        """Base URL for clients, without a trailing slash."""
         return self._address.url
 
     def connections(self) -> dict[str, str]:
-        """Airflow connections that lead here, as JSON by connection id."""
-        return {conn_id: json.dumps(fields) for conn_id, fields in (r.connection(self._address) for r in self._remotes)}
+        """Airflow connections to the services, as JSON by connection id."""
+        return {
+            conn_id: json.dumps(fields) for conn_id, fields in (s.connection(self._address) for s in self._services)
+        }
 
     def serve(self) -> None:
-        """Serve here until SIGINT or SIGTERM."""
-        # uvicorn raises the signal again once it is done; our handler makes that a clean end instead of a traceback.
+        """Serve in the foreground until SIGINT or SIGTERM."""
+        # uvicorn raises the signal again when it has stopped; with this handler that is no traceback.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop())
         self._run()
@@ -81,12 +90,12 @@ class Sandbox:
     def _stop(self) -> None:
         self._server.should_exit = True
 
-    def _hang_up(self, scope: Scope) -> None:
-        """Close the connection a request came in on, with not a byte of an answer; ASGI has no word for that."""
+    def _close_connection(self, scope: Scope) -> None:
+        """Close the connection of a request without a response; ASGI has no message for that."""
         for connection in self._server.server_state.connections:
             if isinstance(connection, H11Protocol) and connection.client == scope["client"]:
                 connection.transport.close()
 
 
-def _reachable(host: str) -> str:
+def _client_host(host: str) -> str:
     return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound

@@ -1,4 +1,4 @@
-"""What the sandbox asks of a pretended remote. A new one is a module with a subclass, and a line in `remotes.py`."""
+"""The interface of a mock service. To add one, write a subclass and list it in `services.py`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class Address(NamedTuple):
-    """Where clients find the sandbox."""
+    """Where clients reach the sandbox."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """Without a path and without a slash at the end."""
+        """Without path and trailing slash."""
         return f"http://{self.host}:{self.port}"
 
 
 class JobRow(NamedTuple):
-    """A remote job as a person sees it on the page; `href` leads to more, if there is more."""
+    """A job as shown on the status page; `href` links to its details, if there are any."""
 
     job_id: str
     status: str
@@ -41,15 +41,15 @@ class JobRow(NamedTuple):
 
 
 class Json(JSONResponse):
-    """JSON in ASCII, so that half a surrogate pair, which JSON may hold, comes out as it came in."""
+    """JSON in ASCII, so that a lone surrogate is sent as the escape it came in."""
 
     def render(self, content: Any) -> bytes:
-        """As JavaScript's well-formed JSON.stringify does it."""
+        """Like JavaScript's well-formed JSON.stringify."""
         return json.dumps(content, separators=(",", ":")).encode()
 
 
 class ErrorResponse(Exception):
-    """The remote says no. Carries the answer in the remote's own shape, since every vendor has another."""
+    """An error to answer with, in the vendor's own format."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -57,10 +57,10 @@ class ErrorResponse(Exception):
 
 
 class MockService(ABC):
-    """One pretended vendor. It is handed only requests below `/<path>`, and keeps all it knows in itself."""
+    """One vendor's service. It handles the requests below `/<path>` and keeps all of its state in itself."""
 
     name: ClassVar[str]  # the key in `/control/state`
-    title: ClassVar[str]
+    title: ClassVar[str]  # on the status page
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -68,41 +68,41 @@ class MockService(ABC):
 
     @property
     def path(self) -> str:
-        """First part of every path."""
+        """First segment of every path."""
         return self.name.replace("_", "-")
 
     @abstractmethod
     def reset(self) -> None:
-        """Back to what it starts with."""
+        """Restore the initial data."""
 
     @abstractmethod
     def routes(self) -> Sequence[BaseRoute]:
-        """Below `/<path>`. The last should catch what is left, in the vendor's way of saying 404."""
+        """Routes below `/<path>`. The last one should match everything else and answer the vendor's 404."""
 
     def control_routes(self) -> Sequence[BaseRoute]:
-        """Below `/control`: what a test may make happen in this remote, besides what the settings say."""
+        """Routes below `/control`: actions that a test can trigger in this service."""
         return ()
 
     @abstractmethod
     def rate_limited_response(self, seconds: int) -> Response:
-        """The vendor's 429."""
+        """The vendor's 429, with Retry-After in seconds."""
 
     @abstractmethod
     def credentials(self) -> dict[str, str]:
-        """How to get in."""
+        """What a client logs in with."""
 
     @abstractmethod
     def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
-        """Connection id and Airflow connection that lead here."""
+        """Connection id and Airflow connection for this service."""
 
     @abstractmethod
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
-        """What it holds, for tests that assert that nothing is lost or doubled."""
+        """All data, for tests that check that nothing is lost or duplicated."""
 
     @abstractmethod
     def jobs(self) -> list[JobRow]:
-        """For the page, newest first."""
+        """For the status page, newest first."""
 
     @abstractmethod
     def counts(self) -> dict[str, int]:
-        """For the page: how much of what it holds."""
+        """For the status page: the number of objects by kind."""

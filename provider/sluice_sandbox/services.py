@@ -1,4 +1,4 @@
-"""The remotes the sandbox pretends to be, one line each."""
+"""The list of mock services."""
 
 from __future__ import annotations
 

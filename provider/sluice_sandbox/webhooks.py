@@ -1,6 +1,6 @@
-"""Webhooks that are really sent: signed, tried again until somebody takes them, and sent twice when told to.
+"""Webhooks over HTTP: signed, retried until they are accepted, and duplicated if a setting says so.
 
-How Kaleidoscope signs, numbers or repeats its webhooks is documented nowhere. The two headers here are Sluice's own:
+How Kaleidoscope signs, numbers or retries its webhooks is not documented. The headers here are Sluice's own:
 `X-Sluice-Secret` with the secret itself, or `X-Sluice-Timestamp` (seconds since 1970, of the real clock) together with
 `X-Sluice-Signature: v1=<hex>`, an HMAC-SHA256 with the secret over the timestamp, a full stop and the body.
 """
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from sluice_sandbox.ids import Ids
     from sluice_sandbox.settings import Settings
 
-TIMEOUT = 10.0  # seconds for one try
-LONGEST_DELAY = 30.0
+TIMEOUT = 10.0  # seconds of one attempt
+MAX_RETRY_DELAY = 30.0  # seconds
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One webhook on its way. What it says stays the same over all tries; its signature is made anew."""
+    """One webhook. Its content stays the same in all attempts; each attempt has a new signature."""
 
     event: str
     url: str
     content: dict[str, Any]
     attempts: int = 0
-    last_status: int | None = None  # None: no answer
+    last_status: int | None = None  # None: no response
     last_error: str | None = None
     delivered: bool = False
     finished: bool = False
     id: str = field(kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
-        """For `/control/state`; a query could hold a secret, and so could a file's link."""
+        """For `/control/state`, without the query and the file's link, which may contain secrets."""
         return {
             "id": self.id,
             "event": self.event,
@@ -56,8 +56,8 @@ class Delivery:
         }
 
 
-def signed(settings: Settings, body: bytes, now: float) -> dict[str, str]:
-    """The headers that prove where a webhook comes from; none without a secret."""
+def signature_headers(settings: Settings, body: bytes, now: float) -> dict[str, str]:
+    """The headers that authenticate a webhook; none without a secret."""
     secret = settings.webhook_secret.encode()
     if not secret:
         return {}
@@ -69,7 +69,7 @@ def signed(settings: Settings, body: bytes, now: float) -> dict[str, str]:
 
 
 class Webhooks:
-    """All deliveries, and the senders that carry them out on the event loop of the sandbox."""
+    """All deliveries, and the tasks on the sandbox's event loop that send them."""
 
     def __init__(self, settings: Settings, ids: Ids) -> None:
         self._settings = settings
@@ -77,10 +77,10 @@ class Webhooks:
         self._all: list[Delivery] = []
         self._waiting: deque[Delivery] = deque()
         self._senders: set[asyncio.Task[None]] = set()
-        self._ended = False
+        self._closed = False
 
     def send(self, event: str, content: dict[str, Any]) -> None:
-        """To the address there is now, if there is one, as often as the settings say. Does not wait."""
+        """Send to the current `webhook_url`, if there is one, with duplicates if set. Does not wait."""
         url = self._settings.webhook_url
         if url:
             copies = range(1 + self._settings.webhook_duplicates)
@@ -89,61 +89,65 @@ class Webhooks:
             for delivery in new:
                 self._enqueue(delivery)
 
-    def end(self) -> None:
-        """Nothing is sent from now on, also not what is on its way."""
-        self._ended = True
+    def close(self) -> None:
+        """Cancel pending deliveries and send nothing more."""
+        self._closed = True
         self._waiting.clear()
         for sender in self._senders:
             sender.cancel()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """All of them, oldest first."""
+        """All deliveries, oldest first."""
         return [delivery.to_json() for delivery in self._all]
 
     def _enqueue(self, delivery: Delivery) -> None:
-        if self._ended:
+        if self._closed:
             return
         self._waiting.append(delivery)
         self._start()
 
     def _start(self, done: asyncio.Task[None] | None = None) -> None:
-        """One more sender, if there is something for it; also when one has just gone, which may have missed it."""
+        """Start one more sender if deliveries wait; also after a sender ended, which may have missed one."""
         if done is not None:
             self._senders.discard(done)
-            self._ended = self._ended or done.cancelled()  # as all are when the server stops
-        if not self._ended and self._waiting and len(self._senders) < max(1, self._settings.webhook_concurrency):
+            self._closed = self._closed or done.cancelled()  # cancelled when the server stops
+        if not self._closed and self._waiting and len(self._senders) < max(1, self._settings.webhook_concurrency):
             sender = asyncio.get_running_loop().create_task(self._send_waiting())
             self._senders.add(sender)
             sender.add_done_callback(self._start)
 
     async def _send_waiting(self) -> None:
-        """One sender: it goes on until nothing waits. No proxy: the receiver is named by its own address."""
-        async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT, verify=_trust()) as client:
+        """Send until no delivery waits. Proxies from the environment are ignored, as the URL is the receiver's own."""
+        async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT, verify=_ssl_context()) as client:
             while self._waiting:
                 delivery = self._waiting.popleft()
-                await self._try(client, delivery)
+                await self._attempt(client, delivery)
                 if not delivery.finished:
-                    # The sender is free for others meanwhile.
-                    asyncio.get_running_loop().call_later(self._delay(delivery), self._enqueue, delivery)
+                    # Other deliveries can be sent meanwhile.
+                    asyncio.get_running_loop().call_later(self._retry_delay(delivery), self._enqueue, delivery)
 
-    async def _try(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+    async def _attempt(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
         body = json.dumps(delivery.content).encode()
-        headers = {"Content-Type": "application/json", **signed(self._settings, body, time.time())}
+        headers = {"Content-Type": "application/json", **signature_headers(self._settings, body, time.time())}
         delivery.attempts += 1
         delivery.last_status = delivery.last_error = None
         try:
             response = await client.post(delivery.url, content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a secret that no header can hold
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            ValueError,
+        ) as error:  # ValueError: the secret is not valid in a header
             delivery.last_error = type(error).__name__
         else:
             delivery.last_status, delivery.delivered = response.status_code, response.is_success
         delivery.finished = delivery.delivered or delivery.attempts > self._settings.webhook_retries
 
-    def _delay(self, delivery: Delivery) -> float:
-        return min(LONGEST_DELAY, self._settings.webhook_retry_delay * 2.0 ** min(delivery.attempts - 1, 20))
+    def _retry_delay(self, delivery: Delivery) -> float:
+        return min(MAX_RETRY_DELAY, self._settings.webhook_retry_delay * 2.0 ** min(delivery.attempts - 1, 20))
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """The authorities are loaded once."""
+def _ssl_context() -> ssl.SSLContext:
+    """Cached, as loading the CA certificates is slow."""
     return ssl.create_default_context()

@@ -28,6 +28,8 @@ import httpx
 import pytest
 import structlog
 
+from tests.airflow_markers import IN_PROCESS, require_marker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -638,6 +640,7 @@ def clock(sluice_sandbox: SandboxClient) -> Iterator[Clock]:
 @pytest.fixture
 def airflow(clock: Clock, sluice_connections: dict[str, str]) -> Airflow:
     """A real Airflow in this process, whose default connections lead to the sandbox."""
+    require_marker(*IN_PROCESS)
     metadata_database()
     return Airflow(clock)
 

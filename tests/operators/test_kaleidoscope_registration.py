@@ -504,7 +504,7 @@ def test_a_failed_submission(submit_drafts, workspace):
     workspace.sandbox.settings(registrar="fails")
     life = submit_drafts(on_rejected_rows="ignore").go()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
-    assert "The registrar refused this record" in str(life.error)
+    assert "Record rejected by the automatic registrar" in str(life.error)
 
 
 # --- bad input, and secrets

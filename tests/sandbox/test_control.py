@@ -163,7 +163,7 @@ def test_wrong_settings(sluice_sandbox, wrong):
 
 def test_an_unknown_setting_is_told_which_there_are(sluice_sandbox):
     """The fixture passes the reason on."""
-    with pytest.raises(ValueError, match=r"no setting 'jobseconds'.*job_seconds"):
+    with pytest.raises(ValueError, match=r"unknown setting 'jobseconds'.*job_seconds"):
         sluice_sandbox.settings(jobseconds=1)
 
 

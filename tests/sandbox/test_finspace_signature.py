@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import httpx
 import pytest
 
-from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, check
+from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, verify
 from tests.sandbox.signed import sign
 
 KEY = Key("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -27,18 +27,18 @@ def example(**changes):
     return SignedRequest(**{"method": "GET", "path": "/", "query": "", "headers": headers, "body": b"", **changes})
 
 
-def judge(asked, now=AT, key=KEY):
+def error_type_of(request, now=AT, key=KEY):
     """None, or the error type."""
     try:
-        check(asked, lambda name, _token: key if name == KEY.access_key else None, "us-east-1", "service", now)
-    except SignatureError as no:
-        return no.kind
+        verify(request, lambda name, _token: key if name == KEY.access_key else None, "us-east-1", "service", now)
+    except SignatureError as error:
+        return error.error_type
     return None
 
 
 def test_the_published_example():
     """The signature that AWS's documentation computes is the one that is computed here."""
-    assert judge(example()) is None
+    assert error_type_of(example()) is None
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_the_published_example():
 )
 def test_anything_else_is_refused(changes, now, kind):
     """Whatever was changed after signing, and whatever is too old or too early."""
-    assert judge(example(**changes), now) == kind
+    assert error_type_of(example(**changes), now) == kind
 
 
 def test_keys():
     """Wrong secret, unknown key, session that ended."""
-    assert judge(example(), key=KEY._replace(secret_key="other")) == "InvalidSignatureException"
-    assert judge(example(), key=None) == "UnrecognizedClientException"
-    assert judge(example(), key=KEY._replace(expired=True)) == "ExpiredTokenException"
+    assert error_type_of(example(), key=KEY._replace(secret_key="other")) == "InvalidSignatureException"
+    assert error_type_of(example(), key=None) == "UnrecognizedClientException"
+    assert error_type_of(example(), key=KEY._replace(expired=True)) == "ExpiredTokenException"
 
 
 # --- over HTTP

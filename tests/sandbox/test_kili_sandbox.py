@@ -217,7 +217,7 @@ def test_a_page_for_people(kili):
     page = kili.http.get(f"{kili.sandbox.url}/kili/label/projects/{kili.ids['project_id']}/")
     assert "cats/one.png" in page.text
     assert kili.http.get(f"{kili.sandbox.url}/kili/label/projects/nobody/").status_code == 404
-    assert "add over" in kili.http.get(f"{kili.sandbox.url}/").text
+    assert "add finished" in kili.http.get(f"{kili.sandbox.url}/").text
 
 
 def test_without_graphql_core_the_others_work(kili, monkeypatch):
@@ -252,4 +252,4 @@ FILES = ["a.png", "cats/one.png", "cats/two.png", "dogs/one.png"]
 )
 def test_what_a_connection_is_for(chosen, names):
     """Prefix, folders, include, exclude; a star is one character or more and anchors both ends."""
-    assert chosen.choose(FILES) == names
+    assert chosen.select(FILES) == names

@@ -224,8 +224,8 @@ def test_too_many(script, sluice_sandbox):
     [
         ("", "The file is empty"),
         ("{", "The file is not JSON"),
-        ("{}", "must hold a list of items"),
-        ("[]", "must hold a list of items"),
+        ("{}", "must contain a list of items"),
+        ("[]", "must contain a list of items"),
         ("[1]", "Item 1 is not an object"),
         ('[{"headers": {}}]', "must have headers and data"),
         ('[{"headers": {"type": "Account"}, "data": {}}]', "of type Account, not Attendee"),
@@ -244,7 +244,7 @@ def test_bad_json_is_rejected(script, content, reason):
     ("content", "template", "header", "reason"),
     [
         ("id,name\n1\n", None, True, "Row 1 has 1 columns instead of 2"),
-        ("id,name\n", None, True, "holds no rows"),
+        ("id,name\n", None, True, "contains no rows"),
         ('id\n"open\n', None, True, "The file is not CSV"),
         (CSV, None, False, "needs a template"),
         (CSV, "<velocity>", True, "The template cannot be read"),
@@ -443,7 +443,7 @@ def test_the_page_shows_jobs(filled, sluice_sandbox):
     filled.export(jobName="<b>")
     page = requests.get(sluice_sandbox.url).text
     assert all(
-        text in page for text in ("Liquid Decisions", "export &lt;b&gt;", "Completed", "3 items of type Attendee")
+        text in page for text in ("Liquid Decisions", "export &lt;b&gt;", "Completed", "items of type Attendee: 3")
     )
 
 

@@ -17,13 +17,13 @@ def test_the_first_page(kal, sluice_sandbox):
     import_id = kal.result({"symbol": "H"})["id"]
     page = _page(sluice_sandbox)
     assert page.headers["content-type"].startswith("text/html")
-    for text in (import_id, "completed", "1 created", "1 records of Element", "/kaleidoscope/push/imports", "refresh"):
+    for text in (import_id, "completed", "1 created", "records of Element: 1", "/kaleidoscope/push/imports", "refresh"):
         assert text in page.text
 
 
 def test_an_empty_page(sluice_sandbox):
     """Also before anything has happened."""
-    assert "Nothing yet" in _page(sluice_sandbox).text
+    assert "No entries." in _page(sluice_sandbox).text
 
 
 def test_web_pages_of_the_remote(kal, sluice_sandbox):
@@ -47,7 +47,7 @@ def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
     drafts.stage({"name": "Caffeine"})
     submission = drafts.submit().json()
     page = _page(sluice_sandbox)
-    words = ("registration of compounds &lt;1&gt;.csv, one is missing", "submission of drafts", "2 files", "1 drafts")
+    words = ("registration of compounds &lt;1&gt;.csv, one is missing", "submission of drafts", "files: 2", "drafts: 1")
     assert all(text in page.text for text in words)
     for path in (f"registrations/{file['id']}", f"registrations/{submission['id']}"):
         assert f'href="/kaleidoscope/web/{path}"' in page.text

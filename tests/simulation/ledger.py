@@ -148,7 +148,7 @@ def _task(connection: Connection, task: Task) -> ServiceJob:
     over = task not in connection.running
     state = "over" if over else "running"
     paths = tuple(task.paths or ())
-    return ServiceJob(connection.id, task.kind.lower(), "", state, over, task.asked_at, False, paths, task.done)
+    return ServiceJob(connection.id, task.kind.lower(), "", state, over, task.requested_at, False, paths, task.done)
 
 
 def _batch_job(job: Job, now: float) -> ServiceJob:
@@ -160,7 +160,7 @@ def _batch_job(job: Job, now: float) -> ServiceJob:
         job.status(now),
         now >= job.ends_at,
         job.created_at,
-        job.cancel_asked_at is not None,
+        job.cancel_requested_at is not None,
         content,
         job.applied if job.kind == "import" else len(job.links),
     )

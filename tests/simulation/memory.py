@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sluice_sandbox.finspace.files import BUCKET as FINSPACE_BUCKET
-from sluice_sandbox.finspace.files import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, JobFailed, _fill
-from sluice_sandbox.kili.bucket import STARTERS, Bucket
+from sluice_sandbox.finspace.files import INVALID, NOT_FOUND, NOT_PERMITTED, Folders, JobFailed, write_sample_data
+from sluice_sandbox.kili.bucket import SAMPLE_FILES, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MemoryBucket(Bucket):
     """A bucket that is a list of names."""
 
-    def __init__(self, starters: Sequence[str] = STARTERS) -> None:
+    def __init__(self, starters: Sequence[str] = SAMPLE_FILES) -> None:
         super().__init__(starters)
         self.names = set(starters)
 
@@ -91,5 +91,5 @@ def _stored() -> dict[str, int]:
     """What is in S3, with its sizes."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        _fill(root / FINSPACE_BUCKET / "hdb")
+        write_sample_data(root / FINSPACE_BUCKET / "hdb")
         return {each.relative_to(root).as_posix(): each.stat().st_size for each in root.rglob("*") if each.is_file()}

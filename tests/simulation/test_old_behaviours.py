@@ -16,6 +16,8 @@ from sluice_provider.jobs.spec import Found, NoEffect, Unknown
 from tests.simulation.explore import explore
 from tests.simulation.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 MOST = 3_000
 
 

@@ -10,8 +10,8 @@ from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.schedule import Simulation
 from tests.simulation.world import World
 
-SCHEDULES = 1_500
-"""For each service."""
+SCHEDULES, FEW_SCHEDULES = 1_500, 200
+"""For each service: in `make test`, and in `make test-fast` too."""
 
 EVERYTHING = {
     *("dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared", "clock"),
@@ -21,6 +21,14 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("service", SCENARIOS)
+def test_a_few_schedules_keep_the_invariants(service):
+    """Enough to notice in seconds what breaks often."""
+    found = explore(SCENARIOS[service], FEW_SCHEDULES, seed=10_000)
+    assert found.failure is None, str(found.failure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", SCENARIOS)
 def test_every_schedule_keeps_the_invariants(service):
     """The seed of one that does not is printed, with its story; and an exploration in which nothing happens would prove
     nothing."""
@@ -29,6 +37,7 @@ def test_every_schedule_keeps_the_invariants(service):
     assert set(found.faults) >= EVERYTHING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", SCENARIOS)
 def test_a_schedule_can_be_repeated(service):
     """The same seed, and the same decisions, make the same story."""

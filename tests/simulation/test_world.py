@@ -406,8 +406,8 @@ def test_databases_in_memory_are_like_databases_in_folders(changes):
         try:
             folders.apply("environment", "database", requests, "")
             outcomes.append(folders.files("environment", "database"))
-        except JobFailed as undone:
-            outcomes.append((undone.kind, undone.message))
+        except JobFailed as error:
+            outcomes.append((error.error_type, error.message))
     assert outcomes[0] == outcomes[1]
 
 

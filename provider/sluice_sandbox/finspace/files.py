@@ -1,7 +1,7 @@
-"""Files and folders under the pretended FinSpace: one folder stands for S3, one for each kdb database.
+"""The files of the mock FinSpace: a folder that stands for S3, and one folder for each kdb database.
 
-They are real, so that a person can look at them; `/control/state` says where. Every version of a database is made aside
-and put in place whole: a changeset that fails has changed nothing.
+They are on disk, so that a person can look at them; `/control/state` has the path. A changeset is applied to a copy of
+the database that then replaces it, so a failed changeset changes nothing.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ DAYS = ("2026.02.27", "2026.02.28", "2026.03.01", "2026.03.02", "2026.03.03", "2
 
 
 class JobFailed(Exception):
-    """A changeset fails: the service's error type, a whole sentence, and its message."""
+    """A changeset failed: `errorType` and `errorMessage` of the service's `errorInfo`."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.error_type = error_type
         self.message = message
 
 
 class Folders:
-    """`s3/<bucket>/...` and `databases/<environment>/<database>/...`, in a temporary folder that ends with us."""
+    """`s3/<bucket>/...` and `databases/<environment>/<database>/...`, in a temporary folder that is removed at exit."""
 
     def __init__(self) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._filled: dict[str, tuple[int, int]] = {}
+        self._initial_s3: dict[str, tuple[int, int]] = {}
 
     @property
     def root(self) -> Path:
-        """Made when it is first needed, with something in S3."""
+        """Created at first use, with sample data in S3."""
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="sluice-finspace-")
-            _fill(self.s3 / BUCKET / "hdb")
-            self._filled = _listing(self.s3)
+            write_sample_data(self.s3 / BUCKET / "hdb")
+            self._initial_s3 = _listing(self.s3)
         return Path(self._temporary.name)
 
     @property
     def s3(self) -> Path:
-        """Buckets are folders in here."""
+        """The folder of all buckets."""
         return self.root / "s3"
 
     def database(self, environment: str, name: str) -> Path:
-        """Where one database is."""
+        """The folder of one database."""
         return self.root / "databases" / environment / name
 
     def clear(self) -> None:
-        """The databases are gone, and S3 is as it was: made anew if anybody has touched it, as that takes time."""
+        """Remove all databases and restore S3; S3 is recreated only if it was changed, as that takes time."""
         if self._temporary is None:
             return
         shutil.rmtree(self.root / "databases", ignore_errors=True)
-        if _listing(self.s3) != self._filled:
+        if _listing(self.s3) != self._initial_s3:
             self._temporary.cleanup()
             self._temporary = None
 
     def files(self, environment: str, name: str) -> dict[str, int]:
-        """The files of a database with their sizes, by their paths in it."""
+        """Sizes in bytes of the files of a database, by their paths in it."""
         if self._temporary is None:
             return {}
         root = self.database(environment, name)
@@ -75,9 +75,10 @@ class Folders:
         return {f"/{path.relative_to(root).as_posix()}": path.stat().st_size for path in found}
 
     def apply(self, environment: str, name: str, requests: Sequence[Mapping[str, Any]], denied: str) -> None:
-        """All of the changes in their order, or none.
+        """Apply all changes in order, or none.
 
-        :raises JobFailed: in the words of the service's `errorInfo`
+        :param denied: the bucket that must not be read
+        :raises JobFailed: with the contents of the service's `errorInfo`
         """
         old, new = self.database(environment, name), self.root / "next"
         shutil.rmtree(new, ignore_errors=True)
@@ -90,7 +91,7 @@ class Folders:
                     self._put(new, request["s3Path"], request["dbPath"], denied)
                 else:
                     _delete(new, request["dbPath"])
-            except OSError as error:  # a folder where a file is, a name that is too long
+            except OSError as error:  # as a folder where a file is, or a name that is too long
                 raise JobFailed(INVALID, f"{request['dbPath']}: {error.strerror}") from None
         shutil.rmtree(old, ignore_errors=True)
         old.parent.mkdir(parents=True, exist_ok=True)
@@ -112,8 +113,8 @@ class Folders:
 
 
 def _delete(database: Path, db_path: str) -> None:
-    """What is not there is not missed: what the service says of that is not documented, so this is a guess."""
-    if not any(wild in db_path for wild in "*?"):
+    """A path that does not exist is ignored: a guess, as the documentation does not say."""
+    if not any(wildcard in db_path for wildcard in "*?"):
         _remove([_inside(database, db_path)], database)
         return
     pattern = "/" + db_path.strip("/")
@@ -124,13 +125,13 @@ def _remove(paths: Iterable[Path], database: Path) -> None:
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
-            database.mkdir(exist_ok=True)  # the root itself may be emptied, and stays
+            database.mkdir(exist_ok=True)  # the root itself is emptied, not removed
         else:
             path.unlink(missing_ok=True)
 
 
 def _inside(root: Path, path: str) -> Path:
-    """No path leads out of its folder."""
+    """The path below `root`; one that leads out of it is rejected."""
     found = (root / path.strip("/")).resolve()
     if not found.is_relative_to(root.resolve()):
         raise JobFailed(INVALID, f"Path is not allowed: {path}")
@@ -142,8 +143,8 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (stat.st_size, stat.st_mtime_ns) for path, stat in found}
 
 
-def _fill(hdb: Path) -> None:
-    """A historical database: a partition a day with two tables of three columns, and the enumeration of symbols."""
+def write_sample_data(hdb: Path) -> None:
+    """Write a historical database: per day a partition with two tables of three columns, and the symbol enumeration."""
     for number, day in enumerate(DAYS, 1):
         for table in ("quote", "trade"):
             folder = hdb / day / table

@@ -1,7 +1,7 @@
-"""Amazon FinSpace's kdb changesets, pretended: eight operations behind a signature, over folders a person can look at.
+"""Mock of Amazon FinSpace's kdb changesets: eight operations with Signature Version 4, over folders on disk.
 
-Everything about the wire is from the service model of API version 2021-03-12, as botocore carried it up to 1.43.116,
-and from the API reference; what they do not say is marked as a guess. AWS ended the hosted service on 2026-10-07.
+The wire format follows the service model of API version 2021-03-12, as in botocore up to 1.43.116, and the API
+reference; what they do not document is marked as a guess. AWS ended the hosted service on 2026-10-07.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from sluice_sandbox.finspace import validation as rules
 from sluice_sandbox.finspace.files import BUCKET, Folders
-from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, check
+from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, verify
 from sluice_sandbox.finspace.store import ACCOUNT, COMPLETED, ENVIRONMENT, FAILED, RUNNING, Store
-from sluice_sandbox.finspace.validation import check_text, error, refuse
+from sluice_sandbox.finspace.validation import abort, check_text, error
 from sluice_sandbox.service import ErrorResponse, JobRow, Json, MockService
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ ACCESS_KEY = "AKIASLUICESANDBOX001"
 SECRET_KEY = "finspace-sandbox-secret-key"
 SESSION_KEY = "ASIASLUICESANDBOX002"
 SESSION_SECRET = "finspace-sandbox-session-secret"
-SESSION = "sluice-session-"  # with the second at which it was given out; it lives as long as `token_lifetime` says
+SESSION = "sluice-session-"  # followed by the time it was issued, in seconds; it is valid for `token_lifetime`
 DATABASE = "markets"
 PENDING = "PENDING"
 
 
-class Ask(NamedTuple):
-    """A signed request, as far as a handler needs to know it."""
+class ApiRequest(NamedTuple):
+    """An authenticated request, as handlers need it."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -47,7 +47,7 @@ class Ask(NamedTuple):
 
 
 class FinSpace(MockService):
-    """One environment with one database, which is empty, and one bucket, which is not."""
+    """One environment with an empty database, and one bucket with sample data."""
 
     name = "finspace"
     title = "Amazon FinSpace"
@@ -58,22 +58,22 @@ class FinSpace(MockService):
 
     @property
     def store(self) -> Store:
-        """What it holds now; a reset makes another."""
-        self._store.settle()
+        """The current data; a reset replaces the store."""
+        self._store.process_due()
         return self._store
 
     def reset(self) -> None:
-        """An empty database, and the bucket as it was."""
+        """An empty database, and the bucket with its sample data."""
         self._folders.clear()
         self._store = Store(self.context, self._folders)
         self._store.add_database(DATABASE)
 
     def credentials(self) -> dict[str, str]:
-        """An access key, and the region it must sign for."""
+        """An access key, and the region of its signatures."""
         return {"region": REGION, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
 
     def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
-        """Airflow's own `aws` type, whose extra may name an endpoint for each service."""
+        """A connection of Airflow's type `aws`, with the endpoint in `service_config`."""
         service_config = {"finspace": {"endpoint_url": f"{address.url}/{self.name}"}}
         return "aws_default", {
             "conn_type": "aws",
@@ -95,18 +95,18 @@ class FinSpace(MockService):
             self._route("GET", database + "/changesets", self._changesets),
             self._route("POST", database + "/changesets", self._create_changeset),
             self._route("GET", database + "/changesets/{changesetId}", self._one_changeset),
-            Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route("/{rest:path}", self._not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
     def rate_limited_response(self, seconds: int) -> Response:
-        """The service names no time to come back at, but a gateway before it may."""
+        """With Retry-After, which the service itself does not send but a gateway may."""
         response = error(429, "ThrottlingException", "Rate exceeded")
         response.headers["Retry-After"] = str(seconds)
-        return self._named(response)
+        return self._with_request_id(response)
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
-        """The databases, each with its files as a tree, and all changesets, oldest first."""
-        self._store.settle()
+        """The databases with their files, and all changesets, oldest first."""
+        self._store.process_due()
         return {
             "environment_id": ENVIRONMENT,
             "bucket": BUCKET,
@@ -124,7 +124,7 @@ class FinSpace(MockService):
 
     def jobs(self) -> list[JobRow]:
         """The changesets."""
-        self._store.settle()
+        self._store.process_due()
         return [
             JobRow(each.id, self._status(each), len(each.requests), _outcome(each), each.created)
             for each in reversed(self._store.changesets)
@@ -136,69 +136,69 @@ class FinSpace(MockService):
         files = sum(len(self._files(each)) for each in databases)
         return {"environment": 1, "databases": len(databases), "files": files}
 
-    # Getting in
+    # Authentication
 
-    def _route(self, method: str, path: str, handler: Callable[[Ask], Any]) -> Route:
+    def _route(self, method: str, path: str, handler: Callable[[ApiRequest], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
             try:
                 self._authorise(request, body)
-                self._store.settle()
-                return self._named(Json(handler(Ask(request.path_params, request.query_params, body))))
-            except ErrorResponse as no:
-                return self._named(no.response)
+                self._store.process_due()
+                return self._with_request_id(Json(handler(ApiRequest(request.path_params, request.query_params, body))))
+            except ErrorResponse as refused:
+                return self._with_request_id(refused.response)
 
         return Route(path, endpoint, methods=[method])
 
-    def _named(self, response: Response) -> Response:
-        """Every answer names its request."""
+    def _with_request_id(self, response: Response) -> Response:
+        """Every response has a request id."""
         response.headers["x-amzn-requestid"] = self.context.ids.uuid()
         return response
 
     def _authorise(self, request: Request, body: bytes) -> None:
-        """By the clients' own time: they sign with theirs, which the settings do not move."""
+        """Checked against real time, with which clients sign; `clock_advance` does not apply."""
         scope = request.scope
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
-        asked = SignedRequest(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
+        signed_request = SignedRequest(request.method, scope["raw_path"].decode("latin-1"), query, headers, body)
         try:
             now = self.context.clock.source() + self.context.settings.signature_clock_skew
-            check(asked, self._find, REGION, "finspace", now)
-        except SignatureError as no:
-            refuse(403, no.kind, no.words)
+            verify(signed_request, self._find_key, REGION, "finspace", now)
+        except SignatureError as invalid:
+            abort(403, invalid.error_type, invalid.message)
 
-    def _find(self, access_key: str, token: str) -> Key | None:
+    def _find_key(self, access_key: str, token: str) -> Key | None:
         if access_key == ACCESS_KEY and not token:
             return Key(ACCESS_KEY, SECRET_KEY)
-        given = token.removeprefix(SESSION)
-        if access_key != SESSION_KEY or not token.startswith(SESSION) or not given.isdigit():
+        issued = token.removeprefix(SESSION)
+        if access_key != SESSION_KEY or not token.startswith(SESSION) or not issued.isdigit():
             return None
-        expired = self.context.clock.now() >= int(given) + self.context.settings.token_lifetime
+        expired = self.context.clock.now() >= int(issued) + self.context.settings.token_lifetime
         return Key(SESSION_KEY, SESSION_SECRET, token, expired)
 
-    async def _nothing_here(self, request: Request) -> Response:
-        """As AWS answers a path that is no operation."""
+    async def _not_found(self, request: Request) -> Response:
+        """AWS's response to a path without an operation."""
         del request
-        return self._named(error(404, "UnknownOperationException", ""))
+        return self._with_request_id(error(404, "UnknownOperationException", ""))
 
     # Environments
 
-    def _environments(self, ask: Ask) -> dict[str, Any]:
-        size = rules.page_size(ask.query, self.context.settings.page_size, limit=None)
-        page, following = _page([self._environment_json()], ask.query, size)
+    def _environments(self, request: ApiRequest) -> dict[str, Any]:
+        size = rules.page_size(request.query, self.context.settings.page_size, limit=None)
+        page, following = _page([self._environment_json()], request.query, size)
         return {"environments": page, **following}
 
-    def _one_environment(self, ask: Ask) -> dict[str, Any]:
-        check_text(ask.path["environmentId"], "environmentId", rules.ID)
-        self._environment(ask)
+    def _one_environment(self, request: ApiRequest) -> dict[str, Any]:
+        check_text(request.path["environmentId"], "environmentId", rules.ID)
+        self._environment(request)
         return self._environment_json()
 
-    def _environment(self, ask: Ask) -> str:
-        given = check_text(ask.path["environmentId"], "environmentId", rules.ENVIRONMENT)
-        return ENVIRONMENT if given == ENVIRONMENT else _unknown("environment", given)
+    def _environment(self, request: ApiRequest) -> str:
+        given = check_text(request.path["environmentId"], "environmentId", rules.ENVIRONMENT)
+        return ENVIRONMENT if given == ENVIRONMENT else _not_found_error("environment", given)
 
     def _environment_json(self) -> dict[str, Any]:
-        created = _moment(self._store.created)
+        created = _timestamp(self._store.created)
         return {
             "name": "sluice-sandbox",
             "environmentId": ENVIRONMENT,
@@ -215,47 +215,47 @@ class FinSpace(MockService):
 
     # Databases
 
-    def _database(self, ask: Ask) -> Database:
-        self._environment(ask)
-        name = check_text(ask.path["databaseName"], "databaseName", rules.DATABASE)
-        return self._store.databases.get(name) or _unknown("database", name)
+    def _database(self, request: ApiRequest) -> Database:
+        self._environment(request)
+        name = check_text(request.path["databaseName"], "databaseName", rules.DATABASE)
+        return self._store.databases.get(name) or _not_found_error("database", name)
 
-    def _databases(self, ask: Ask) -> dict[str, Any]:
-        self._environment(ask)
+    def _databases(self, request: ApiRequest) -> dict[str, Any]:
+        self._environment(request)
         listed = [self._database_json(each, brief=True) for each in self._store.databases.values()]
-        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.context.settings.page_size))
+        page, following = _page(listed, request.query, rules.page_size(request.query, self.context.settings.page_size))
         return {"kxDatabases": page, **following}
 
-    def _one_database(self, ask: Ask) -> dict[str, Any]:
-        database = self._database(ask)
+    def _one_database(self, request: ApiRequest) -> dict[str, Any]:
+        database = self._database(request)
         files = self._files(database)
         done = [each.id for each in database.changesets.values() if each.state == COMPLETED]
         more = {"numBytes": sum(files.values()), "numFiles": len(files), "numChangesets": len(database.changesets)}
         last = {"lastCompletedChangesetId": done[-1]} if done else {}
         return {**self._database_json(database), **more, **last}
 
-    def _create_database(self, ask: Ask) -> dict[str, Any]:
-        self._environment(ask)
-        body = rules.read_body(ask.body)
+    def _create_database(self, request: ApiRequest) -> dict[str, Any]:
+        self._environment(request)
+        body = rules.read_body(request.body)
         name = check_text(body.get("databaseName"), "databaseName", rules.DATABASE)
         token = check_text(body.get("clientToken"), "clientToken", rules.TOKEN)
         if body.get("description") is not None:
             check_text(body["description"], "description", rules.DESCRIPTION)
         if body.get("tags") is not None:
             rules.check_tags(body["tags"])
-        if self._known_token("database", token, body) is None:
+        if self._id_of_token("database", token, body) is None:
             if name in self._store.databases:
-                refuse(409, "ResourceAlreadyExistsException", f"KX database {name} already exists")
+                abort(409, "ResourceAlreadyExistsException", f"KX database {name} already exists")
             self._store.add_database(name, description=body.get("description"), tags=body.get("tags"))
-            self._store.tokens.note("database", token, body, name)
+            self._store.tokens.remember("database", token, body, name)
         return self._database_json(self._store.databases[name])
 
     def _database_json(self, database: Database, *, brief: bool = False) -> dict[str, Any]:
         changed = max([each.modified for each in database.changesets.values()], default=database.created)
         listed = {
             "databaseName": database.name,
-            "createdTimestamp": _moment(database.created),
-            "lastModifiedTimestamp": _moment(changed),
+            "createdTimestamp": _timestamp(database.created),
+            "lastModifiedTimestamp": _timestamp(changed),
         }
         if brief:
             return listed
@@ -268,60 +268,60 @@ class FinSpace(MockService):
 
     # Changesets
 
-    def _create_changeset(self, ask: Ask) -> dict[str, Any]:
-        body = rules.read_body(ask.body)
+    def _create_changeset(self, request: ApiRequest) -> dict[str, Any]:
+        body = rules.read_body(request.body)
         requests = rules.check_requests(body.get("changeRequests"))
         token = check_text(body.get("clientToken"), "clientToken", rules.TOKEN)
-        database = self._database(ask)
+        database = self._database(request)
         content = {"database": database.name, **body}
-        known = self._known_token("changeset", token, content)
+        known = self._id_of_token("changeset", token, content)
         if known is None:
             if self._store.running() >= self.context.settings.max_running_changesets:
-                refuse(400, "LimitExceededException", "Too many changesets are being processed in this environment")
+                abort(400, "LimitExceededException", "Too many changesets are being processed in this environment")
             made = self._store.add_changeset(database, requests, token)
-            self._store.tokens.note("changeset", token, content, made.id)
+            self._store.tokens.remember("changeset", token, content, made.id)
             return {**self._changeset_json(made, detail=True), "status": PENDING}
         return self._changeset_json(database.changesets[known], detail=True)
 
-    def _known_token(self, operation: str, token: str, content: Mapping[str, Any]) -> str | None:
-        """What the same request came to. What the service says to another request with the same token is a guess."""
+    def _id_of_token(self, operation: str, token: str, content: Mapping[str, Any]) -> str | None:
+        """The id that the same request created before. The error for another request with the same token is a guess."""
         known = self._store.tokens.used(operation, token, content)
         if known is None:
             return None
         same, outcome = known
         if not same:
             message = "The client token was used before in a request with other parameters"
-            refuse(409, "ConflictException", message, reason="IdempotentParameterMismatch")
+            abort(409, "ConflictException", message, reason="IdempotentParameterMismatch")
         return outcome
 
-    def _one_changeset(self, ask: Ask) -> dict[str, Any]:
-        """One look at one job: the clock may be set to move on at each."""
-        database = self._database(ask)
-        given = check_text(ask.path["changesetId"], "changesetId", rules.CHANGESET)
-        changeset = database.changesets.get(given) or _unknown("changeset", given)
-        self.context.clock.look()
-        self._store.settle()
-        if changeset.hidden:
-            changeset.hidden -= 1
-            _unknown("changeset", given)
+    def _one_changeset(self, request: ApiRequest) -> dict[str, Any]:
+        """A status poll: the clock advances by `advance_per_poll`."""
+        database = self._database(request)
+        given = check_text(request.path["changesetId"], "changesetId", rules.CHANGESET)
+        changeset = database.changesets.get(given) or _not_found_error("changeset", given)
+        self.context.clock.on_poll()
+        self._store.process_due()
+        if changeset.not_found_polls:
+            changeset.not_found_polls -= 1
+            _not_found_error("changeset", given)
         return self._changeset_json(changeset, detail=True)
 
-    def _changesets(self, ask: Ask) -> dict[str, Any]:
+    def _changesets(self, request: ApiRequest) -> dict[str, Any]:
         """Newest first; the order is a guess."""
-        listed = [self._changeset_json(each) for each in reversed(self._database(ask).changesets.values())]
-        page, following = _page(listed, ask.query, rules.page_size(ask.query, self.context.settings.page_size))
+        listed = [self._changeset_json(each) for each in reversed(self._database(request).changesets.values())]
+        page, following = _page(listed, request.query, rules.page_size(request.query, self.context.settings.page_size))
         return {"kxChangesets": page, **following}
 
     def _changeset_json(self, changeset: Changeset, *, detail: bool = False) -> dict[str, Any]:
-        """A listing tells neither the requests nor the error."""
+        """A listing has neither the change requests nor the error."""
         listed = {
             "changesetId": changeset.id,
-            "createdTimestamp": _moment(changeset.created),
-            "lastModifiedTimestamp": _moment(changeset.modified),
+            "createdTimestamp": _timestamp(changeset.created),
+            "lastModifiedTimestamp": _timestamp(changeset.modified),
             "status": self._status(changeset),
         }
         if changeset.state == COMPLETED:
-            listed["activeFromTimestamp"] = _moment(changeset.modified)
+            listed["activeFromTimestamp"] = _timestamp(changeset.modified)
         if not detail:
             return listed
         failed = {"errorInfo": changeset.error} if changeset.error else {}
@@ -329,7 +329,7 @@ class FinSpace(MockService):
         return {**listed, **where, "changeRequests": changeset.requests, **failed}
 
     def _status(self, changeset: Changeset) -> str:
-        """PENDING at first; then the service says IN_PROGRESS, where its model says PROCESSING: a setting."""
+        """PENDING at first; then the service sends IN_PROGRESS, its model says PROCESSING: hence a setting."""
         if changeset.state != RUNNING:
             return changeset.state
         started = self.context.clock.now() - changeset.created >= (changeset.ends - changeset.created) / 4
@@ -343,19 +343,19 @@ def _outcome(changeset: Changeset) -> str:
     return paths + (" ..." if len(changeset.requests) > 5 else "")
 
 
-def _unknown(what: str, which: str) -> NoReturn:
-    refuse(404, "ResourceNotFoundException", f"KX {what} {which} not found")
+def _not_found_error(what: str, which: str) -> NoReturn:
+    abort(404, "ResourceNotFoundException", f"KX {what} {which} not found")
 
 
-def _moment(seconds: float) -> float:
-    """Seconds with milliseconds, as recorded answers of the real service have them."""
+def _timestamp(seconds: float) -> float:
+    """Rounded to milliseconds, as in recorded responses of the real service."""
     return round(seconds, 3)
 
 
 def _page(
     listed: Sequence[dict[str, Any]], query: Mapping[str, str], size: int
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """A page, and the token of the next if there is one: opaque, and with all that must be encoded well in a query."""
+    """A page, and the token of the next one if there is one. It contains characters that must be percent-encoded."""
     start = _start(query["nextToken"]) if "nextToken" in query else 0
     end = start + size
     following = {"nextToken": "p/" + base64.b64encode(f" +{end}~".encode()).decode() + " +="} if listed[end:] else {}

@@ -1,17 +1,17 @@
-"""What a person does in the real Kaleidoscope, for tests and demos: files that somebody uploads and registers.
+"""Control routes for what a user does in Kaleidoscope's web interface: upload files, register them, stage drafts.
 
-- `POST /control/kaleidoscope/registrations`: `{"file_name", "content" (a text) or "base64", "content_type"?,
-  "record_ids"?, "operation_id"?, "register"?: false}`. The file is put in and, unless told otherwise, registered at
-  once, with all that follows: the webhook, and the automatic registrar if there is one. Answers
-  `{"file_id", "registration"}`; `record_ids` are those of the operation's records unless given.
+- `POST /control/kaleidoscope/registrations`: `{"file_name", "content" (a string) or "base64", "content_type"?,
+  "record_ids"?, "operation_id"?, "register"?: false}`. Uploads the file and, unless `register` is false, registers it,
+  which sends the webhook and starts the automatic registrar if there is one. Returns `{"file_id", "registration"}`.
+  `record_ids` default to those of the operation's records.
 - `POST /control/kaleidoscope/drafts`: `{"rows": [{"name": "Aspirin", "smiles": "..."}], "submit"?: "registration" or
-  "validation"}`. The rows are staged as drafts and, if told to, submitted: these and no others. Answers
+  "validation"}`. Stages the rows as drafts and submits exactly these if `submit` is given. Returns
   `{"record_ids", "submission"}`.
 - `POST /control/kaleidoscope/burst`: `{"files": 1000, "concurrency": 16}`. Uploads and registers `files` small files at
-  once; at most `concurrency` of their webhooks are sent at the same time. Answers `{"file_ids": [...]}`.
+  once; at most `concurrency` of their webhooks are sent at the same time. Returns `{"file_ids": [...]}`.
 
-What became of the webhooks is in `/control/state` under kaleidoscope, webhooks; where they go and how they are signed
-are settings: webhook_url, webhook_secret and the others of that name.
+The webhooks and their deliveries are in `/control/state` under kaleidoscope, webhooks; the settings `webhook_*` say
+where they are sent and how they are signed.
 """
 
 from __future__ import annotations
@@ -39,107 +39,115 @@ if TYPE_CHECKING:
 
     from sluice_sandbox.kaleidoscope.workspace import Workspace
 
-MOST_FILES = 100_000
+MAX_FILES = 100_000
 
 
-def routes(workspace: Callable[[], Workspace], name: str) -> list[Route]:
-    """`workspace` gives the one there is now."""
-    acts = {"registrations": _register, "drafts": _stage, "burst": _burst}
+def routes(get_workspace: Callable[[], Workspace], name: str) -> list[Route]:
+    """`get_workspace` returns the current one, as a reset replaces it."""
+    actions = {"registrations": _register, "drafts": _stage, "burst": _burst}
     return [
-        Route(f"/control/{name}/{path}", _route(workspace, name, act), methods=["POST"]) for path, act in acts.items()
+        Route(f"/control/{name}/{path}", _route(get_workspace, name, action), methods=["POST"])
+        for path, action in actions.items()
     ]
 
 
-def _route(workspace: Callable[[], Workspace], name: str, act: Callable[[Workspace, Any, str], Any]) -> Any:
+def _route(get_workspace: Callable[[], Workspace], name: str, action: Callable[[Workspace, Any, str], Any]) -> Any:
     async def endpoint(request: Request) -> Json:
-        here = workspace()
-        here.settle()
+        workspace = get_workspace()
+        workspace.process_due()
         try:
-            return Json(act(here, json.loads(await request.body()), f"{request.base_url}{name}"))
-        except ValueError as problem:  # Wrong is one, and so is broken JSON
-            return Json({"error": str(problem)}, 400)
+            return Json(action(workspace, json.loads(await request.body()), f"{request.base_url}{name}"))
+        except ValueError as error:  # InvalidControlInput, or a body that is not JSON
+            return Json({"error": str(error)}, 400)
 
     return endpoint
 
 
-def _register(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
-    _check(asked, _REGISTRATION)
-    operation_id = asked.get("operation_id", OPERATION)
+def _register(workspace: Workspace, body: Any, root: str) -> dict[str, Any]:
+    _check(body, _REGISTRATION)
+    operation_id = body.get("operation_id", OPERATION)
     if operation_id != OPERATION:
-        raise InvalidControlInput(f"there is no operation {operation_id!r}; there is {OPERATION}")
-    if not asked.get("file_name") or ("content" in asked) == ("base64" in asked):
-        raise InvalidControlInput("a file needs a file_name and either content (a text) or base64")
-    file = here.files.add(asked["file_name"], _content(asked), asked.get("content_type", ""), here.context.clock.now())
-    if not asked.get("register", True):
+        raise InvalidControlInput(f"unknown operation {operation_id!r}; the only one is {OPERATION}")
+    if not body.get("file_name") or ("content" in body) == ("base64" in body):
+        raise InvalidControlInput("a file needs file_name and either content (a string) or base64")
+    file = workspace.files.add(
+        body["file_name"], _content(body), body.get("content_type", ""), workspace.context.clock.now()
+    )
+    if not body.get("register", True):
         return {"file_id": file.id, "registration": None}
-    record_ids = asked.get("record_ids", here.landed(operation_id))
-    return {"file_id": file.id, "registration": open_registration(here, operation_id, file, record_ids, root).to_json()}
+    record_ids = body.get("record_ids", workspace.operation_record_ids(operation_id))
+    return {
+        "file_id": file.id,
+        "registration": open_registration(workspace, operation_id, file, record_ids, root).to_json(),
+    }
 
 
-def _content(asked: dict[str, Any]) -> bytes:
-    if "content" in asked:
-        return str(asked["content"]).encode("utf-8", "surrogatepass")
+def _content(body: dict[str, Any]) -> bytes:
+    if "content" in body:
+        return str(body["content"]).encode("utf-8", "surrogatepass")
     try:
-        return base64.b64decode(asked["base64"], validate=True)
-    except binascii.Error as problem:
-        raise InvalidControlInput(f"base64 cannot be read: {problem}") from None
+        return base64.b64decode(body["base64"], validate=True)
+    except binascii.Error as error:
+        raise InvalidControlInput(f"base64 is invalid: {error}") from None
 
 
-def _stage(here: Workspace, asked: Any, _root: str) -> dict[str, Any]:
-    _check(asked, _DRAFTS)
-    if not asked.get("rows") or not here.staging:
-        raise InvalidControlInput("there are no rows, or no staging table to put them in")
-    for row in asked["rows"]:
+def _stage(workspace: Workspace, body: Any, _root: str) -> dict[str, Any]:
+    _check(body, _DRAFTS)
+    if not body.get("rows") or not workspace.staging:
+        raise InvalidControlInput("rows are missing, or the operation has no staging table (setting staging_table)")
+    for row in body["rows"]:
         for name, value in row.items():
-            if name not in STAGING_KEYS and not here.store.fits(name, value):
-                raise InvalidControlInput(f"{value!r} does not fit the field {name}")
-        if not all(row.get(name) and _is_text(row[name]) for name in STAGING_KEYS):
-            raise InvalidControlInput(f"a draft needs a text as {', '.join(STAGING_KEYS)}: {row}")
-    record_ids = here.drafts.put(asked["rows"], OPERATION, here.context.clock.now())
-    kind = asked.get("submit")
-    submission = open_submission(here, OPERATION, record_ids, kind).to_json() if kind else None
+            if name not in STAGING_KEYS and not workspace.store.accepts(name, value):
+                raise InvalidControlInput(f"{value!r} is not a valid value of the field {name}")
+        if not all(row.get(name) and _is_string(row[name]) for name in STAGING_KEYS):
+            raise InvalidControlInput(f"a draft needs a string as {', '.join(STAGING_KEYS)}: {row}")
+    record_ids = workspace.drafts.stage(body["rows"], OPERATION, workspace.context.clock.now())
+    kind = body.get("submit")
+    submission = open_submission(workspace, OPERATION, record_ids, kind).to_json() if kind else None
     return {"record_ids": record_ids, "submission": submission}
 
 
-def _burst(here: Workspace, asked: Any, root: str) -> dict[str, Any]:
-    _check(asked, _BURST)
-    here.context.settings.change(
-        {"webhook_concurrency": asked.get("concurrency", here.context.settings.webhook_concurrency)}
+def _burst(workspace: Workspace, body: Any, root: str) -> dict[str, Any]:
+    _check(body, _BURST)
+    workspace.context.settings.change(
+        {"webhook_concurrency": body.get("concurrency", workspace.context.settings.webhook_concurrency)}
     )
     file_ids = []
-    for number in range(1, asked.get("files", 1) + 1):
-        file = here.files.add(f"burst-{number}.csv", f"name\nC{number}\n".encode(), "", here.context.clock.now())
-        open_registration(here, OPERATION, file, [], root)
+    for number in range(1, body.get("files", 1) + 1):
+        file = workspace.files.add(
+            f"burst-{number}.csv", f"name\nC{number}\n".encode(), "", workspace.context.clock.now()
+        )
+        open_registration(workspace, OPERATION, file, [], root)
         file_ids.append(file.id)
     return {"file_ids": file_ids}
 
 
-def _check(asked: Any, members: Mapping[str, tuple[Callable[[Any], bool], str]]) -> None:
-    if not isinstance(asked, dict):
-        raise InvalidControlInput(f"expected a JSON object with some of {', '.join(members)}")
-    for name, value in asked.items():
+def _check(body: Any, members: Mapping[str, tuple[Callable[[Any], bool], str]]) -> None:
+    if not isinstance(body, dict):
+        raise InvalidControlInput(f"the body must be a JSON object with some of {', '.join(members)}")
+    for name, value in body.items():
         if name not in members:
-            raise InvalidControlInput(f"there is no {name}; there are {', '.join(members)}")
-        right, meaning = members[name]
-        if not right(value):
-            raise InvalidControlInput(f"{name} is {meaning}, not {value!r}")
+            raise InvalidControlInput(f"unknown member {name!r}; known: {', '.join(members)}")
+        valid, meaning = members[name]
+        if not valid(value):
+            raise InvalidControlInput(f"{name} must be {meaning}, not {value!r}")
 
 
-def _is_text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return not text(value)
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int and 0 < value <= MOST_FILES
+    return type(value) is int and 0 < value <= MAX_FILES
 
 
 _REGISTRATION = {
-    "file_name": (_is_text, "a text"),
-    "content": (_is_text, "a text"),
-    "base64": (_is_text, "a text"),
-    "content_type": (_is_text, "a text"),
-    "operation_id": (_is_text, "a text"),
-    "record_ids": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
+    "file_name": (_is_string, "a string"),
+    "content": (_is_string, "a string"),
+    "base64": (_is_string, "a string"),
+    "content_type": (_is_string, "a string"),
+    "operation_id": (_is_string, "a string"),
+    "record_ids": (lambda value: isinstance(value, list) and all(map(_is_string, value)), "a list of strings"),
     "register": (lambda value: isinstance(value, bool), "true or false"),
 }
 _KINDS = (REGISTRATION, VALIDATION)
@@ -148,6 +156,6 @@ _DRAFTS = {
     "submit": (lambda value: value in _KINDS, f"one of {', '.join(_KINDS)}"),
 }
 _BURST = {
-    "files": (_is_number, f"a whole number from 1 to {MOST_FILES}"),
-    "concurrency": (_is_number, f"a whole number from 1 to {MOST_FILES}"),
+    "files": (_is_number, f"an integer from 1 to {MAX_FILES}"),
+    "concurrency": (_is_number, f"an integer from 1 to {MAX_FILES}"),
 }

@@ -1,7 +1,7 @@
-"""`GET /records/export/csv`: records as CSV in the answer itself, row by row.
+"""`GET /records/export/csv`: records as CSV in a streamed response.
 
-kalbio gives the path, the names of the parameters and that ids come comma-separated. How columns are called, that
-without a view all fields are columns which have a value somewhere, and the form of filters and sorts are guesses.
+The path, the names of the parameters and the comma-separated ids are from kalbio. The names of columns, the choice of
+columns without a view (all fields that have a value), and the form of filters and sorts are guesses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.responses import StreamingResponse
 from sluice_sandbox.kaleidoscope.drafts import STAGING_VIEW
 from sluice_sandbox.kaleidoscope.files import TYPES, attachment
 from sluice_sandbox.kaleidoscope.store import OPERATION, PROGRAM, RECORD_VIEW
-from sluice_sandbox.kaleidoscope.validation import refuse, unknown
+from sluice_sandbox.kaleidoscope.validation import abort, not_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from sluice_sandbox.kaleidoscope.fields import Field
     from sluice_sandbox.kaleidoscope.store import Record
-    from sluice_sandbox.kaleidoscope.workspace import Ask, Workspace
+    from sluice_sandbox.kaleidoscope.workspace import ApiRequest, Workspace
 
-ROWS = 500  # in one part of the answer
+ROWS = 500  # in one chunk of the response
 PARAMETERS = (
     "filename",
     "entity_slice_id",
@@ -43,122 +43,124 @@ PARAMETERS = (
     "entity_field_filters",
     "entity_field_sorts",
     "search_text",
-    "record_set_id",  # of the oldest clients, as the next
+    "record_set_id",  # used by the oldest clients, like the next
     "record_set_filters",
 )
 
 
-def export(here: Workspace, ask: Ask) -> Response:
-    """Key fields first, then data fields; the file's name is in the header, as a browser would save it."""
-    query = ask.query
-    _check(here, query)
+def export(workspace: Workspace, request: ApiRequest) -> Response:
+    """Key fields first, then data fields; the file name is in Content-Disposition."""
+    query = request.query
+    _check(workspace, query)
     slice_id = query["entity_slice_id"]
     records = [
-        each for each in here.store.records.values() if each.entity_slice_id == slice_id and _wanted(each, query)
+        each for each in workspace.store.records.values() if each.entity_slice_id == slice_id and _selected(each, query)
     ]
-    columns = _columns(here, query, records)
-    records = _filtered(here, query, records)
+    columns = _columns(workspace, query, records)
+    records = _filtered(workspace, query, records)
     headers = {"content-type": TYPES[".csv"], "content-disposition": attachment(query["filename"])}
     return StreamingResponse(_lines(columns, records), headers=headers)
 
 
-def _check(here: Workspace, query: Mapping[str, str]) -> None:
+def _check(workspace: Workspace, query: Mapping[str, str]) -> None:
     for name in ("filename", "entity_slice_id"):
         if not query.get(name):
-            refuse(400, "FST_ERR_VALIDATION", f"querystring/{name} Required")
+            abort(400, "FST_ERR_VALIDATION", f"querystring/{name} Required")
     for name in query:
         if name not in PARAMETERS:
-            refuse(400, "FST_ERR_VALIDATION", f"querystring/{name} Unrecognized key")
-    views = (RECORD_VIEW, STAGING_VIEW) if here.staging else (RECORD_VIEW,)
-    slices = [slice_id for slice_id, _ in here.store.slices.values()]
+            abort(400, "FST_ERR_VALIDATION", f"querystring/{name} Unrecognized key")
+    views = (RECORD_VIEW, STAGING_VIEW) if workspace.staging else (RECORD_VIEW,)
+    slices = [slice_id for slice_id, _ in workspace.store.slices.values()]
     known: dict[str, Sequence[str]] = {
         "entity_slice_id": slices,
         "operation_id": (OPERATION,),
         "program_id": (PROGRAM,),
     }
-    # Of record sets and identifiers this workspace has none, and so no filter can be right that is about them.
+    # The workspace has no record sets and no identifiers, so every filter by them is an error.
     known |= {"record_view_id": views, "record_set_ids": (), "record_set_id": (), "identifier_ids": ()}
     known["record_set_filters"] = ()
     for name, ids in known.items():
         if query.get(name) and query[name] not in ids:
-            unknown(name.removesuffix("s").removesuffix("_id").replace("_", " ").capitalize(), query[name])
+            not_found(name.removesuffix("s").removesuffix("_id").replace("_", " ").capitalize(), query[name])
 
 
-def _wanted(record: Record, query: Mapping[str, str]) -> bool:
-    """By operation, and by what is in the name that a person reads."""
+def _selected(record: Record, query: Mapping[str, str]) -> bool:
+    """Whether the record matches operation_id and search_text."""
     operation_id = query.get("operation_id")
-    found = query.get("search_text", "").lower() in record.identifier.lower()
-    return found and (not operation_id or operation_id in record.operation_ids)
+    matches = query.get("search_text", "").lower() in record.identifier.lower()
+    return matches and (not operation_id or operation_id in record.operation_ids)
 
 
-def _columns(here: Workspace, query: Mapping[str, str], records: Sequence[Record]) -> list[Field]:
-    """The keys of the entity; of the data fields those asked for, those of the view, or those with a value."""
-    fields, data = here.store.fields, here.store.fields.data
-    names = next(names for names, (slice_id, _) in here.store.slices.items() if slice_id == query["entity_slice_id"])
+def _columns(workspace: Workspace, query: Mapping[str, str], records: Sequence[Record]) -> list[Field]:
+    """The key fields of the entity, then the requested data fields, those of the view, or those that have a value."""
+    fields, data = workspace.store.fields, workspace.store.fields.data
+    names = next(
+        names for names, (slice_id, _) in workspace.store.slices.items() if slice_id == query["entity_slice_id"]
+    )
     keys = [fields.keys[name] for name in fields.keys if name in names]
     if query.get("view_field_ids"):
         by_id = {each.id: each for each in data.values()}
-        return keys + [by_id.get(each) or unknown("Field", each) for each in query["view_field_ids"].split(",")]
+        return keys + [by_id.get(each) or not_found("Field", each) for each in query["view_field_ids"].split(",")]
     if query.get("record_view_id"):
         return keys + list(data.values())
     used = {name for record in records for name, value in record.values.items() if value is not None}
     return keys + [each for name, each in data.items() if name in used]
 
 
-def _filtered(here: Workspace, query: Mapping[str, str], records: list[Record]) -> list[Record]:
-    """All filters hold; the first sort counts most."""
-    fields = {each.id: each for each in (*here.store.fields.keys.values(), *here.store.fields.data.values())}
+def _filtered(workspace: Workspace, query: Mapping[str, str], records: list[Record]) -> list[Record]:
+    """The records that match all filters, sorted; the first sort is the primary one."""
+    fields = {each.id: each for each in (*workspace.store.fields.keys.values(), *workspace.store.fields.data.values())}
 
     def given(*names: str) -> list[tuple[Field, dict[str, Any]]]:
         found = [each for name in names for each in _objects(name, query.get(name) or "[]")]
         ids = [str(each.get("field_id")) for each in found]
-        return [(fields.get(each) or unknown("Field", each), rule) for each, rule in zip(ids, found, strict=True)]
+        return [(fields.get(each) or not_found("Field", each), rule) for each, rule in zip(ids, found, strict=True)]
 
     for field, rule in given("view_field_filters", "entity_field_filters"):
-        holds = _RULES.get(str(rule.get("filter_type"))) or _no_rule(rule)
-        records = [each for each in records if holds(_value(each, field), rule.get("filter_prop"))]
+        matches = _FILTERS.get(str(rule.get("filter_type"))) or _unknown_filter(rule)
+        records = [each for each in records if matches(_value(each, field), rule.get("filter_prop"))]
     for field, rule in reversed(given("view_field_sorts", "entity_field_sorts")):
-        records = sorted(records, key=partial(_sortable, field), reverse=rule.get("descending") is True)
+        records = sorted(records, key=partial(_sort_key, field), reverse=rule.get("descending") is True)
     return records
 
 
 def _objects(name: str, text: str) -> list[dict[str, Any]]:
-    """A list of objects, or only one."""
+    """The objects of a parameter: a JSON list, or a single object."""
     try:
         found = json.loads(text)
     except ValueError:
         found = None
     found = [found] if isinstance(found, dict) else found
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        refuse(400, "FST_ERR_VALIDATION", f"querystring/{name} Invalid input: expected JSON text of objects")
+        abort(400, "FST_ERR_VALIDATION", f"querystring/{name} Invalid input: expected JSON text of objects")
     return found
 
 
-def _no_rule(rule: Mapping[str, Any]) -> Any:
-    refuse(400, "FST_ERR_VALIDATION", f"Unknown filter_type {rule.get('filter_type')}: here are {', '.join(_RULES)}")
+def _unknown_filter(rule: Mapping[str, Any]) -> Any:
+    abort(400, "FST_ERR_VALIDATION", f"Unknown filter_type {rule.get('filter_type')}; known: {', '.join(_FILTERS)}")
 
 
 def _value(record: Record, field: Field) -> Any:
     return (record.key if field.is_key else record.values).get(field.field_name)
 
 
-def _sortable(field: Field, record: Record) -> tuple[bool, bool, Any]:
-    """Nothing first, then numbers, then texts."""
+def _sort_key(field: Field, record: Record) -> tuple[bool, bool, Any]:
+    """Order: no value, then numbers, then strings."""
     value = _value(record, field)
     number = isinstance(value, (int, float))
     return value is not None, not number, (value if number else str(value or ""))
 
 
-def _compared(value: Any, other: Any) -> int:
-    """-1, 0 or 1; what cannot be compared is neither."""
+def _compare(value: Any, other: Any) -> int:
+    """-1, 0 or 1; 0 if the values cannot be compared."""
     try:
         return int(value > other) - int(value < other)
     except TypeError:
         return 0
 
 
-# Of kalbio's FilterRuleType those that a test may want.
-_RULES: Mapping[str, Callable[[Any, Any], bool]] = {
+# A selection of kalbio's FilterRuleType.
+_FILTERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "is_set": lambda value, _: value is not None,
     "is_empty": lambda value, _: value is None,
     "is_equal": lambda value, other: value == other,
@@ -166,8 +168,8 @@ _RULES: Mapping[str, Callable[[Any, Any], bool]] = {
     "includes": lambda value, other: str(other) in str(value or ""),
     "starts_with": lambda value, other: str(value or "").startswith(str(other)),
     "ends_with": lambda value, other: str(value or "").endswith(str(other)),
-    "is_less_than": lambda value, other: _compared(value, other) < 0,
-    "is_greater_than": lambda value, other: _compared(value, other) > 0,
+    "is_less_than": lambda value, other: _compare(value, other) < 0,
+    "is_greater_than": lambda value, other: _compare(value, other) > 0,
 }
 
 
@@ -178,7 +180,7 @@ async def _lines(columns: Sequence[Field], records: Sequence[Record]) -> AsyncIt
 
 
 def _cell(value: Any) -> Any:
-    """Truths as JavaScript writes them; a file by its name."""
+    """Booleans as in JavaScript; a file by its name."""
     if isinstance(value, bool):
         return str(value).lower()
     return value["file_name"] if isinstance(value, dict) else value

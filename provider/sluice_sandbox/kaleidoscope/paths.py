@@ -1,4 +1,4 @@
-"""The paths around files and registration, and who answers them."""
+"""Routes of files, exports, drafts and registration, with their handlers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sluice_sandbox.kaleidoscope import staging, submissions, uploads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sluice_sandbox.kaleidoscope.workspace import Ask, Workspace
+    from sluice_sandbox.kaleidoscope.workspace import ApiRequest, Workspace
 
 _OPERATION = "/operations/{operation_id}"
 _SUBMISSION = f"{_OPERATION}/registration_submissions/{{submission_id}}"
 UPLOADS = ("/properties/{property_id}/file", "/records/{record_id}/values/file")
-"""Fastify's limit of a body does not hold for files."""
+"""Paths without Fastify's limit of the body size."""
 
-PATHS: tuple[tuple[str, str, Callable[[Workspace, Ask], Any]], ...] = (
+PATHS: tuple[tuple[str, str, Callable[[Workspace, ApiRequest], Any]], ...] = (
     ("GET", "/files/{file_id}", uploads.download),
     ("GET", "/activities/{activity_id}/file/{file_id}", uploads.download),
     ("POST", "/properties/{property_id}/file", uploads.upload_to_property),
     ("POST", "/records/{record_id}/values/file", uploads.upload_to_record),
     ("POST", f"{_OPERATION}/register/{{file_id}}", registration.register),
     ("GET", f"{_OPERATION}/registrations", registration.registrations),
-    # Two words for the same thing: so it is (kalbio 0.7.0: registration.py).
+    # The paths of status and results differ: they do in the vendor's API (kalbio 0.7.0: registration.py).
     ("POST", f"{_OPERATION}/registration_files/{{file_id}}/status", registration.push_status),
     ("POST", f"{_OPERATION}/register/{{file_id}}/results", registration.results),
     ("GET", "/records/export/csv", exports.export),

@@ -1,4 +1,4 @@
-"""What there is to read in a Kaleidoscope workspace, in the shapes that the models of kalbio 0.2.4 and 0.7.0 take."""
+"""GET endpoints of a Kaleidoscope workspace, in the format of the models of kalbio 0.2.4 and 0.7.0."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from sluice_sandbox.kaleidoscope.workspace import Workspace
 
 
-_NOBODY = ("assigned_user_ids", "assigned_group_ids", "label_ids")
+_EMPTY_LISTS = ("assigned_user_ids", "assigned_group_ids", "label_ids")
 
 
 class Reads:
-    """The reads that a person or the vendor's client starts from; deliberately few."""
+    """Listings and single records; only those that clients need."""
 
-    def __init__(self, here: Workspace) -> None:
-        self._here = here
-        self._store = store = here.store
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._store = store = workspace.store
         self.listings: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "/workspaces/active": lambda _query: {"id": WORKSPACE, "workspace_name": "Sluice sandbox"},
             "/programs": self._programs,
@@ -44,21 +44,21 @@ class Reads:
         }
 
     def counts(self) -> dict[str, int]:
-        """Records by entity, and imports."""
+        """Number of records by entity, imports, registrations, files and drafts."""
         titles = dict(self._store.slices.values())
         found = Counter(titles[record.entity_slice_id] for record in self._store.records.values())
-        more = {"files": len(self._here.files.by_id), "drafts": len(self._here.drafts.current(OPERATION))}
-        told = {"imports": len(self._store.imports), "registrations": len(self._here.registrations.by_id)} | more
-        return told | {f"records of {title}": count for title, count in found.items()}
+        more = {"files": len(self._workspace.files.by_id), "drafts": len(self._workspace.drafts.current(OPERATION))}
+        counts = {"imports": len(self._store.imports), "registrations": len(self._workspace.registrations.by_id)} | more
+        return counts | {f"records of {title}": count for title, count in found.items()}
 
     def record(self, record_id: str) -> dict[str, Any] | None:
-        """One record or draft, if there is one."""
+        """The record or draft with this id, or None."""
         return next((self._record(each) for each in self._all() if each.id == record_id), None)
 
     def _all(self) -> Iterator[Record]:
-        """Records, and drafts: they are records of the staging table, and the registrar has to read them."""
+        """Records and drafts, which are records of the staging table and which the registrar has to read."""
         yield from self._store.records.values()
-        yield from (draft.record for draft in self._here.drafts.by_id.values())
+        yield from (draft.record for draft in self._workspace.drafts.by_id.values())
 
     def _programs(self, _query: Mapping[str, str]) -> Any:
         since = iso(self._store.since)
@@ -67,8 +67,8 @@ class Reads:
         ]
 
     def _activities(self, _query: Mapping[str, str]) -> Any:
-        """One operation, in kalbio's words an activity of type experiment."""
-        lists = ("child_ids", "dependencies", *_NOBODY)
+        """One operation, which kalbio calls an activity of type experiment."""
+        lists = ("child_ids", "dependencies", *_EMPTY_LISTS)
         return [
             {
                 "id": OPERATION,
@@ -79,25 +79,27 @@ class Reads:
                 "created_at": iso(self._store.since),
                 "program_ids": [PROGRAM],
                 "is_draft": False,
-                "all_record_ids": self._here.landed(OPERATION),
+                "all_record_ids": self._workspace.operation_record_ids(OPERATION),
                 "definition_id": DEFINITION,
-                "registration_staging_record_view_id": STAGING_VIEW if self._here.staging else None,
-                "data_table_draft_record_ids": self._here.drafts.current(OPERATION),
+                "registration_staging_record_view_id": STAGING_VIEW if self._workspace.staging else None,
+                "data_table_draft_record_ids": self._workspace.drafts.current(OPERATION),
                 "properties": [self._property()],
                 **{name: [] for name in lists},
             }
         ]
 
     def _property(self) -> dict[str, Any]:
-        """Into which the files go that are to be registered."""
-        return property_json(self._here.property, self._store.since)
+        """The property that files to register are uploaded to."""
+        return property_json(self._workspace.property, self._store.since)
 
     def _definitions(self, _query: Mapping[str, str]) -> Any:
-        """What the operation was made from. Both ways of registration are set up; whether that can be is a guess."""
-        staging = {"registration_staging_template_view_id": STAGING_VIEW if self._here.staging else None}
-        kind = {"id": DEFINITION, "title": "Screening", "activity_type": "experiment", "program_ids": [PROGRAM]}
+        """The definition of the operation. That both ways of registration can be configured in one is a guess."""
+        staging = {"registration_staging_template_view_id": STAGING_VIEW if self._workspace.staging else None}
+        definition = {"id": DEFINITION, "title": "Screening", "activity_type": "experiment", "program_ids": [PROGRAM]}
         files = {"registration_property_field_id": PROPERTY_FIELD, "registration_record_view_id": RECORD_VIEW}
-        return [{**kind, **files, **staging, "properties": [self._property()], **{name: [] for name in _NOBODY}}]
+        return [
+            {**definition, **files, **staging, "properties": [self._property()], **{name: [] for name in _EMPTY_LISTS}}
+        ]
 
     def _slices(self, _query: Mapping[str, str]) -> Any:
         keys = self._store.fields.keys
@@ -109,13 +111,16 @@ class Reads:
     def _record_views(self, _query: Mapping[str, str]) -> Any:
         compounds, _ = self._store.slices[frozenset({"name"})]
         fields = [{"data_field_id": each.id, "lookup_field_id": None} for each in self._store.fields.data.values()]
-        names = {RECORD_VIEW: "All compounds", **({STAGING_VIEW: "Registration staging"} if self._here.staging else {})}
+        names = {
+            RECORD_VIEW: "All compounds",
+            **({STAGING_VIEW: "Registration staging"} if self._workspace.staging else {}),
+        }
         same: dict[str, Any] = {"entity_slice_id": compounds, "view_fields": fields, "program_ids": [PROGRAM]}
         same |= {"operation_ids": [OPERATION], "workspace_id": WORKSPACE, "is_template": False}
         return [{"id": view_id, "view_name": name, **same} for view_id, name in names.items()]
 
     def _search(self, query: Mapping[str, str]) -> list[str]:
-        """Ids; of the vendor's many filters only search_text, entity_slice_id, operation_id and limit."""
+        """Record ids. Supported filters: search_text, entity_slice_id, operation_id and limit."""
         found = [
             record.id
             for record in self._store.records.values()
@@ -130,7 +135,7 @@ class Reads:
         return [self._record(each) for each in self._all() if each.id in wanted]
 
     def _identifiers(self, query: Mapping[str, str]) -> Any:
-        """By key: a JSON list of objects {key field id: value} (kalbio 0.2.4: records.py)."""
+        """Records by key: a JSON list of objects {key field id: value} (kalbio 0.2.4: records.py)."""
         try:
             wanted = json.loads(query.get("records_key_field_to_value", "[]"))
         except ValueError:
@@ -141,7 +146,7 @@ class Reads:
         return [{"record": self._record(each)} for each in found]
 
     def _record(self, record: Record) -> dict[str, Any]:
-        """Values by field id, each a list, since a value may differ by operation (kalbio: records.py, Record)."""
+        """Values by field id, each a list, as a value may differ by operation (kalbio: records.py, Record)."""
         fields = self._store.fields
         values = {fields.keys[name].id: value for name, value in record.key.items()}
         values |= {fields.data[name].id: value for name, value in record.values.items()}
@@ -168,7 +173,7 @@ def _value(record: Record, field_id: str, content: Any) -> dict[str, Any]:
 
 
 def property_json(file: File | None, since: float) -> dict[str, Any]:
-    """A property that holds a file (kalbio: activities.py, Property). How it names the file is a guess."""
+    """A property with a file (kalbio: activities.py, Property). How it refers to the file is a guess."""
     content = {"file_id": file.id, "file_name": file.name} if file else None
     own = {"id": PROPERTY, "property_field_id": PROPERTY_FIELD, "property_name": "Registration file"}
     return {
@@ -182,8 +187,10 @@ def property_json(file: File | None, since: float) -> dict[str, Any]:
 
 
 def import_json(job: Import, now: float, running_import_status: str) -> dict[str, Any]:
-    """One import (kalbio 0.7.0: imports.py, ImportRecord). Only created, completed and failed were ever seen as status;
-    a word for the time between is a guess, and a setting."""
+    """One import (kalbio 0.7.0: imports.py, ImportRecord).
+
+    The statuses created, completed and failed are known; that of a running import is a guess, hence a setting.
+    """
     started = now >= job.started_at
     status = "created" if not started else running_import_status
     if job.done:
@@ -204,7 +211,7 @@ def import_json(job: Import, now: float, running_import_status: str) -> dict[str
 
 
 def _end(job: Import) -> dict[str, Any]:
-    """error_details is in no model of the client, but in one of the vendor's tests."""
+    """error_details is not in the client's models, but in one of its tests."""
     if not (job.done and job.fails):
         return {"error_message": None}
     message = "The import could not be processed"
@@ -212,7 +219,7 @@ def _end(job: Import) -> dict[str, Any]:
 
 
 def state_of(store: Store, imports: Iterable[dict[str, Any]], *, with_records: bool) -> dict[str, Any]:
-    """For `/control/state`: the ids there are to push to, and all that was pushed."""
+    """For `/control/state`: ids, fields, imports and records."""
     state: dict[str, Any] = {
         "ids": {
             "workspace_id": WORKSPACE,
@@ -235,8 +242,8 @@ def state_of(store: Store, imports: Iterable[dict[str, Any]], *, with_records: b
     return state
 
 
-def asked_json(job: Import) -> dict[str, Any]:
-    """What an import was asked with, beyond what the API shows of it."""
+def submitted_json(job: Import) -> dict[str, Any]:
+    """For `/control/state`: parameters of an import that the API does not return."""
     return {
         "key_field_names": job.key_fields,
         "rows": job.row_count,

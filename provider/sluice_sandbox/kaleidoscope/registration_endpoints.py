@@ -1,6 +1,6 @@
-"""Registering a file: what the user's side asks, and what the registrar's side answers (kalbio 0.2.4 to 0.7.0).
+"""Endpoints to register a file: those of the user, and those of the registrar (kalbio 0.2.4 to 0.7.0).
 
-kalbio's code gives paths and shapes. Where it does not say what the server refuses, a comment says that it is a guess.
+Paths and formats are from kalbio's code. What the server rejects is marked as a guess where the code does not show it.
 """
 
 from __future__ import annotations
@@ -9,102 +9,110 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from sluice_sandbox.kaleidoscope.registrations import ENDS, FILE, STATUSES, Registration
-from sluice_sandbox.kaleidoscope.validation import check_members, refuse, text, texts, unknown, word
+from sluice_sandbox.kaleidoscope.registrations import FILE, FINAL_STATUS, STATUSES, Registration
+from sluice_sandbox.kaleidoscope.validation import abort, check_members, not_found, one_of, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sluice_sandbox.kaleidoscope.files import File
-    from sluice_sandbox.kaleidoscope.workspace import Ask, Workspace
+    from sluice_sandbox.kaleidoscope.workspace import ApiRequest, Workspace
 
 Json = dict[str, Any]
 
 
-def register(here: Workspace, ask: Ask) -> Json:
-    """`POST /operations/{operation_id}/register/{file_id}`: by the user, for a file that was uploaded before. It may be
-    registered again once the last attempt is over; that it may not before is a guess."""
-    operation_id, file = here.operation(ask), _file(here, ask)
-    check_members(ask.json(), {})
+def register(workspace: Workspace, request: ApiRequest) -> Json:
+    """`POST /operations/{operation_id}/register/{file_id}`: by the user, for an uploaded file.
+
+    A file can be registered again when its last registration is closed; that it cannot before is a guess.
+    """
+    operation_id, file = workspace.operation(request), _file(workspace, request)
+    check_members(request.json(), {})
     if any(
         registration.file_id == file.id and not registration.over
-        for registration in here.registrations.of(operation_id, FILE)
+        for registration in workspace.registrations.of(operation_id, FILE)
     ):
-        refuse(409, "REGISTRATION_IN_PROGRESS", f"File {file.id} is being registered already")
-    return open_registration(here, operation_id, file, here.landed(operation_id), ask.root).to_json()
+        abort(409, "REGISTRATION_IN_PROGRESS", f"File {file.id} is being registered already")
+    return open_registration(
+        workspace, operation_id, file, workspace.operation_record_ids(operation_id), request.root
+    ).to_json()
 
 
-def open_registration(here: Workspace, operation_id: str, file: File, record_ids: list[str], root: str) -> Registration:
-    """A registration begins, and the registrar is told."""
-    now, new_id = here.context.clock.now(), here.context.ids.uuid()
+def open_registration(
+    workspace: Workspace, operation_id: str, file: File, record_ids: list[str], root: str
+) -> Registration:
+    """Open a registration and notify the registrar by webhook."""
+    now, new_id = workspace.context.clock.now(), workspace.context.ids.uuid()
     registration = Registration(FILE, operation_id, record_ids, now, "pending", file_id=file.id, id=new_id)
-    here.registrations.open(registration)
+    workspace.registrations.open(registration)
     # file_url and record_ids are named in the documentation of kalbio 0.2.4, file_name in that of its files; the
     # spelling of the other names is inferred. That record_ids are the operation's records is a guess.
     content = {"operation_id": operation_id, "file_id": file.id, "file_url": file.link(root), "file_name": file.name}
-    here.webhooks.send("registration_submitted", {**content, "record_ids": record_ids})
+    workspace.webhooks.send("registration_submitted", {**content, "record_ids": record_ids})
     return registration
 
 
-def registrations(here: Workspace, ask: Ask) -> list[Json]:
-    """`GET /operations/{operation_id}/registrations`: a bare list, newest first, which is a guess."""
-    here.look()
-    found = here.registrations.of(here.operation(ask), FILE)
+def registrations(workspace: Workspace, request: ApiRequest) -> list[Json]:
+    """`GET /operations/{operation_id}/registrations`: a JSON list, newest first (the order is a guess)."""
+    workspace.on_poll()
+    found = workspace.registrations.of(workspace.operation(request), FILE)
     return [{**registration.to_json(), "record_errors": registration.errors()} for registration in found]
 
 
-def push_status(here: Workspace, ask: Ask) -> Response:
-    """`POST /operations/{operation_id}/registration_files/{file_id}/status`: by the registrar, on its way."""
-    return take_status(here, _of_file(here, ask), ask.json())
+def push_status(workspace: Workspace, request: ApiRequest) -> Response:
+    """`POST /operations/{operation_id}/registration_files/{file_id}/status`: by the registrar, before its results."""
+    return take_status(workspace, _of_file(workspace, request), request.json())
 
 
-def results(here: Workspace, ask: Ask) -> Response:
-    """`POST /operations/{operation_id}/register/{file_id}/results`: by the registrar, in the end."""
-    return take_results(here, _of_file(here, ask), ask.json())
+def results(workspace: Workspace, request: ApiRequest) -> Response:
+    """`POST /operations/{operation_id}/register/{file_id}/results`: by the registrar, the final results."""
+    return take_results(workspace, _of_file(workspace, request), request.json())
 
 
-def take_status(here: Workspace, registration: Registration, content: Any) -> Response:
-    """One of the six words. Nothing leads out of an end: a guess."""
-    check_members(content, {"status": word(*STATUSES), "message": text}, "status")
+def take_status(workspace: Workspace, registration: Registration, content: Any) -> Response:
+    """Set one of the six statuses. That a final status cannot be changed is a guess."""
+    check_members(content, {"status": one_of(*STATUSES), "message": text}, "status")
     if registration.over:
-        _refuse_late(registration)
-    here.registrations.push(registration, content["status"], content.get("message"), here.context.clock.now())
+        _abort_closed(registration)
+    workspace.registrations.push(registration, content["status"], content.get("message"), workspace.context.clock.now())
     return Response(status_code=204)
 
 
-def take_results(here: Workspace, registration: Registration, content: Any) -> Response:
-    """Results; `message` since kalbio 0.4.0, `error_message` before, and `message` wins.
+def take_results(workspace: Workspace, registration: Registration, content: Any) -> Response:
+    """Take the registrar's results. `message` exists since kalbio 0.4.0 and takes precedence over `error_message`.
 
-    That a second answer is refused is a guess, and a setting. A draft's result must be for a draft of the submission;
-    that a file's may be for any record is a guess, since a file brings records that Kaleidoscope has never seen.
+    That repeated results are rejected is a guess, hence a setting. Results of a submission must be for its drafts;
+    that those of a file may be for any record is a guess, as a file creates records that Kaleidoscope did not know.
     """
     registration.results_received += 1
     check_members(content, _RESULTS, "status")
     for number, each in enumerate(content.get("records", [])):
         check_members(each, _RESULT, "record_id", "status", at=["records", number])
         if registration.kind != FILE and each["record_id"] not in registration.record_ids:
-            refuse(422, "NOT_IN_SUBMISSION", f"Record {each['record_id']} is not a draft of this submission")
-    if (registration.over or registration.answered) and not here.context.settings.accept_repeated_results:
-        _refuse_late(registration)
-    here.registrations.answer(registration, content, here.context.clock.now())
+            abort(422, "NOT_IN_SUBMISSION", f"Record {each['record_id']} is not a draft of this submission")
+    if (registration.over or registration.answered) and not workspace.context.settings.accept_repeated_results:
+        _abort_closed(registration)
+    workspace.registrations.set_results(registration, content, workspace.context.clock.now())
     return Response(status_code=204)
 
 
-def _refuse_late(registration: Registration) -> None:
-    refuse(409, "REGISTRATION_CLOSED", f"Nothing more is taken: the status is {registration.status}")
+def _abort_closed(registration: Registration) -> None:
+    abort(409, "REGISTRATION_CLOSED", f"Nothing more is taken: the status is {registration.status}")
 
 
-def _file(here: Workspace, ask: Ask) -> File:
-    return here.files.by_id.get(ask.path["file_id"]) or unknown("File", ask.path["file_id"])
+def _file(workspace: Workspace, request: ApiRequest) -> File:
+    return workspace.files.by_id.get(request.path["file_id"]) or not_found("File", request.path["file_id"])
 
 
-def _of_file(here: Workspace, ask: Ask) -> Registration:
-    """The latest registration of the file."""
-    operation_id, file = here.operation(ask), _file(here, ask)
+def _of_file(workspace: Workspace, request: ApiRequest) -> Registration:
+    """The latest registration of the file in the path."""
+    operation_id, file = workspace.operation(request), _file(workspace, request)
     found = (
-        registration for registration in here.registrations.of(operation_id, FILE) if registration.file_id == file.id
+        registration
+        for registration in workspace.registrations.of(operation_id, FILE)
+        if registration.file_id == file.id
     )
-    return next(found, None) or unknown("Registration of file", file.id)
+    return next(found, None) or not_found("Registration of file", file.id)
 
 
 def _records(value: Any) -> str:
@@ -120,7 +128,7 @@ def _id(value: Any) -> str:
 
 
 _RESULTS: Mapping[str, Callable[[Any], str]] = {
-    "status": word(*ENDS[FILE]),
+    "status": one_of(*FINAL_STATUS[FILE]),
     "message": text,
     "error_message": text,
     "key_field_names": texts,

@@ -1,7 +1,7 @@
-"""The lifecycle that registrations of files and submissions of drafts share: from asked for to answered.
+"""The lifecycle of registrations of files and submissions of drafts.
 
-`pending`, `validated`, `validation_failed`, `submitted`, `completed`, `failed`: the words are kalbio's
-(0.7.0: registration.py); which may follow which it does not say, so what is said about that here is a guess.
+The statuses `pending`, `validated`, `validation_failed`, `submitted`, `completed` and `failed` are kalbio's
+(0.7.0: registration.py); the transitions between them are a guess.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from sluice_sandbox.context import Context
 
-USER = stable_id("user")  # who asks
-REGISTRAR = stable_id("registrar")  # who answers
+USER = stable_id("user")  # submits
+REGISTRAR = stable_id("registrar")  # returns the results
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
 FILE, REGISTRATION, VALIDATION = "file", "registration", "validation"
-ENDS = {
+FINAL_STATUS = {
     FILE: {"success": "completed", "error": "failed"},
     REGISTRATION: {"success": "completed", "error": "failed"},
     VALIDATION: {"success": "validated", "error": "validation_failed"},
 }
-BAD = ("error", "failed", "validation_failed")  # of one record; its status is a free text, so which are bad is a guess
+FAILED = ("error", "failed", "validation_failed")  # statuses of one record; a guess, as they are free text
 
 
 @dataclass(eq=False)
@@ -45,10 +45,10 @@ class Registration:
     updated_by: str = USER
     updated_at: float = 0.0
     history: list[tuple[float, str, str | None]] = field(default_factory=list)
-    results_received: int = 0  # also those refused, so that a test can see an answer given twice
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # the registrar's, by record id
+    results_received: int = 0  # including rejected ones, so that tests can detect repeated results
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by record id
     key_field_names: list[str] = field(default_factory=list)
-    answered: bool = False  # there are results, though perhaps they are still being processed
+    answered: bool = False  # results were received, but may not have taken effect
     outcome: str = "success"
     due: float | None = None  # when the outcome takes effect
     id: str = field(kw_only=True)
@@ -59,38 +59,38 @@ class Registration:
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen to it. A dry run is over with its verdict, unless that was only said on the way."""
-        verdict = self.kind == VALIDATION and self.answered and self.status in ENDS[VALIDATION].values()
-        return verdict or self.status in ("completed", "failed")
+        """The status is final. A validation also ends with results, not with a mere status update."""
+        validated = self.kind == VALIDATION and self.answered and self.status in FINAL_STATUS[VALIDATION].values()
+        return validated or self.status in ("completed", "failed")
 
     @property
     def busy(self) -> bool:
-        """Its drafts are not to be taken away."""
+        """Its drafts must not be cleared or replaced."""
         return self.status in ("pending", "submitted")
 
-    def move(self, status: str, message: str | None, now: float, *, by: str = REGISTRAR) -> None:
-        """On to the next status. A message stays until there is another: a guess."""
+    def set_status(self, status: str, message: str | None, now: float, *, by: str = REGISTRAR) -> None:
+        """Set status and message. That a message stays until the next one is a guess."""
         self.status, self.updated_at, self.updated_by = status, now, by
         self.message = self.message if message is None else message
         self.history.append((now, status, message))
 
     def errors(self) -> list[dict[str, Any]]:
-        """Of the records that failed; there are some only once all has (kalbio: record_errors)."""
+        """Errors of the failed records; only if the registration as a whole failed (kalbio: record_errors)."""
         shown = ("failed", "validation_failed") if self.kind != FILE else ("failed",)
-        return [_error(each) for each in self.results.values() if is_bad(each)] if self.status in shown else []
+        return [_error(each) for each in self.results.values() if has_failed(each)] if self.status in shown else []
 
-    def verdict(self, record_id: str) -> tuple[str, str | None]:
-        """What became of one draft: the registrar's word on it if there is one, else what became of the submission.
+    def record_status(self, record_id: str) -> tuple[str, str | None]:
+        """Status and error message of one draft: the registrar's result if there is one, else the submission's status.
 
-        The registrar's status is a free text and a draft's is not, so it can only be good or bad: a guess.
+        The registrar's status is free text, a draft's is not; that it becomes success or error only is a guess.
         """
         result = self.results.get(record_id)
-        if result is None or self.status not in ENDS[self.kind].values():
+        if result is None or self.status not in FINAL_STATUS[self.kind].values():
             return self.status, None
-        return ENDS[self.kind]["error" if is_bad(result) else "success"], result.get("error_message")
+        return FINAL_STATUS[self.kind]["error" if has_failed(result) else "success"], result.get("error_message")
 
     def to_json(self) -> dict[str, Any]:
-        """As the API shows it: a RegistrationFile, or a RegistrationSubmission."""
+        """As the API returns it: a RegistrationFile, or a RegistrationSubmission."""
         own = {
             "id": self.id,
             "workspace_id": WORKSPACE,
@@ -103,12 +103,12 @@ class Registration:
             "updated_at": iso(self.updated_at),
         }
         if self.kind == FILE:
-            # The older name of the message stays beside the newer one (kalbio 0.7.0: a comment in RegistrationFile).
+            # The message is returned by its older name, too (kalbio 0.7.0: a comment in RegistrationFile).
             return {**own, "file_id": self.file_id, "error_message": self.message}
         return {**own, "submission_type": self.kind, "file_ids": [], "submitted_record_ids": self.record_ids}
 
     def state_json(self) -> dict[str, Any]:
-        """For `/control/state`: also what the API does not show."""
+        """For `/control/state`, with data that the API does not return."""
         return {
             **self.to_json(),
             "record_ids": self.record_ids,
@@ -119,9 +119,9 @@ class Registration:
         }
 
 
-def is_bad(result: Mapping[str, Any]) -> bool:
-    """Whether this record failed."""
-    return bool(result.get("error_message")) or result["status"] in BAD
+def has_failed(result: Mapping[str, Any]) -> bool:
+    """Whether the record failed."""
+    return bool(result.get("error_message")) or result["status"] in FAILED
 
 
 def _error(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,68 +134,71 @@ def _error(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Registrations:
-    """All of them in the order of asking; `effect` is told when one has come to its end."""
+    """All registrations in order of creation.
 
-    def __init__(self, context: Context, effect: Callable[[Registration, float], None]) -> None:
+    :param on_closed: is called with a registration and the time when it is closed
+    """
+
+    def __init__(self, context: Context, on_closed: Callable[[Registration, float], None]) -> None:
         self._context = context
-        self._effect = effect
+        self._on_closed = on_closed
         self._waiting: list[Registration] = []
         self.by_id: dict[str, Registration] = {}
 
     def open(self, registration: Registration) -> Registration:
-        """Asked for. With a registrar of the sandbox's own the answer comes by itself, when a job's time is over."""
+        """Add a registration. The automatic registrar, if set, returns its results after `job_seconds`."""
         self.by_id[registration.id] = registration
         settings = self._context.settings
         if settings.registrar:
             registration.outcome = {"completes": "success", "fails": "error"}[settings.registrar]
-            self._later(registration, registration.created_at + settings.job_seconds)
+            self._schedule(registration, registration.created_at + settings.job_seconds)
         return registration
 
-    def answer(self, registration: Registration, content: Mapping[str, Any], now: float) -> None:
-        """The registrar's results. While they are processed the status is `submitted` (kalbio: "Results have been
-        submitted for processing"); how long that takes is a setting."""
+    def set_results(self, registration: Registration, content: Mapping[str, Any], now: float) -> None:
+        """The registrar's results. The status is `submitted` while they are processed (kalbio: "Results have been
+        submitted for processing"), for `results_processing_seconds`."""
         registration.answered, registration.outcome = True, content["status"]
         registration.key_field_names = content.get("key_field_names", [])
         registration.results = {each["record_id"]: each for each in content.get("records", [])}
         message = content.get("message", content.get("error_message"))
         if self._context.settings.results_processing_seconds:
-            registration.move("submitted", message, now)
-            self._later(registration, now + self._context.settings.results_processing_seconds)
+            registration.set_status("submitted", message, now)
+            self._schedule(registration, now + self._context.settings.results_processing_seconds)
         else:
-            self._end(registration, ENDS[registration.kind][registration.outcome], message, now)
+            self._close(registration, FINAL_STATUS[registration.kind][registration.outcome], message, now)
 
     def push(self, registration: Registration, status: str, message: str | None, now: float) -> None:
-        """The registrar says how far it is. That it may also say the end in this way is a guess."""
-        registration.move(status, message, now)
+        """A status update of the registrar. That it may be a final status is a guess."""
+        registration.set_status(status, message, now)
         if registration.over:
-            self._end(registration, "", None, now)
+            self._close(registration, "", None, now)
 
-    def settle(self, now: float) -> None:
-        """What is due by now takes effect, in the order in which it came due."""
+    def process_due(self, now: float) -> None:
+        """Apply the results that are due, in order of their time."""
         for registration in sorted(self._waiting, key=lambda registration: registration.due or 0.0):
             if registration.due is not None and registration.due <= now:
-                self._end(registration, ENDS[registration.kind][registration.outcome], None, registration.due)
+                self._close(registration, FINAL_STATUS[registration.kind][registration.outcome], None, registration.due)
 
-    def _later(self, registration: Registration, due: float) -> None:
+    def _schedule(self, registration: Registration, due: float) -> None:
         registration.due = due
         if registration not in self._waiting:
             self._waiting.append(registration)
 
-    def _end(self, registration: Registration, status: str, message: str | None, now: float) -> None:
-        """The new status, if it does not have it already, and the effect; nobody is waited for any more."""
+    def _close(self, registration: Registration, status: str, message: str | None, now: float) -> None:
+        """Set the final status, unless `status` is empty (set already), and call `on_closed`."""
         if registration in self._waiting:
             self._waiting.remove(registration)
         registration.due = None
         if status:
             if not registration.answered and registration.outcome == "error":
-                registration.results = {each: _refused(each) for each in registration.record_ids}
-                message = "The registrar refused it"
+                registration.results = {each: _automatic_error(each) for each in registration.record_ids}
+                message = "Rejected by the automatic registrar"
             registration.answered = True
-            registration.move(status, message, now)
-        self._effect(registration, now)
+            registration.set_status(status, message, now)
+        self._on_closed(registration, now)
 
     def of(self, operation_id: str, *kinds: str) -> list[Registration]:
-        """Of one operation, newest first; for files that order is a guess."""
+        """Those of one operation and of these kinds, newest first; for files that order is a guess."""
         found = [
             registration
             for registration in self.by_id.values()
@@ -204,10 +207,10 @@ class Registrations:
         return found[::-1]
 
 
-def about(registrations: Iterable[Registration], record_id: str) -> Registration | None:
-    """The first of these that is about this record."""
+def latest_for(registrations: Iterable[Registration], record_id: str) -> Registration | None:
+    """The first of these that contains the record."""
     return next((registration for registration in registrations if record_id in registration.record_ids), None)
 
 
-def _refused(record_id: str) -> dict[str, Any]:
-    return {"record_id": record_id, "status": "error", "error_message": "The registrar refused this record"}
+def _automatic_error(record_id: str) -> dict[str, Any]:
+    return {"record_id": record_id, "status": "error", "error_message": "Record rejected by the automatic registrar"}

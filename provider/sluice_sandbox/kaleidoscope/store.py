@@ -1,4 +1,4 @@
-"""What a Kaleidoscope workspace holds: records by their key, and the imports that write them."""
+"""Records of a Kaleidoscope workspace by key, and the imports that write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Key = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Record:
-    """A row that stayed. `pushes` counts the rows that arrived for it, so that a test can see one doubled."""
+    """A record. `pushes` counts the rows that were written to it, so that tests can detect duplicates."""
 
     key: dict[str, str]
     entity_slice_id: str
@@ -36,13 +36,13 @@ class Record:
 
     @property
     def identifier(self) -> str:
-        """What a person calls it."""
+        """The name that is shown to users."""
         return ", ".join(self.key.values())
 
 
 @dataclass
 class Import:
-    """One push. Its rows are written in one go, when its time has come."""
+    """One import. All of its rows are written when it completes."""
 
     key_fields: list[str]
     rows: list[dict[str, Any]]
@@ -61,28 +61,28 @@ class Import:
     row_count: int = 0
     result: dict[str, Any] | None = None
     records: list[Record] = field(default_factory=list)
-    run_at: float | None = None  # None: at once
-    write: Callable[[Import], dict[str, Any]] | None = None  # None: as records
-    keys: list[tuple[str, ...]] = field(default_factory=list)  # of the rows it was asked for, also of bad ones
+    run_at: float | None = None  # when the second step started it; None: no second step
+    write: Callable[[Import], dict[str, Any]] | None = None  # writes the rows; None: as records
+    keys: list[tuple[str, ...]] = field(default_factory=list)  # of all rows, including invalid ones
     id: str = field(kw_only=True)
 
     @property
-    def _begins(self) -> float:
+    def _run_since(self) -> float:
         return self.created_at if self.run_at is None else self.run_at
 
     @property
     def started_at(self) -> float:
-        """It waits for the first fifth of its time."""
-        return self._begins + self.seconds / 5
+        """It is queued for the first fifth of its duration."""
+        return self._run_since + self.seconds / 5
 
     @property
     def completed_at(self) -> float:
-        """When it is over."""
-        return self._begins + self.seconds
+        """The end of its duration."""
+        return self._run_since + self.seconds
 
 
 class Store:
-    """Fields, records and imports of the one workspace."""
+    """Fields, records and imports of the workspace."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -93,42 +93,42 @@ class Store:
         self.records: dict[Key, Record] = {}
         self._running: list[Import] = []
 
-    def take_on(self, job: Import) -> Import:
-        """An import begins; the settings of this moment are the ones that count for it."""
+    def start(self, job: Import) -> Import:
+        """Start an import. It keeps the settings of this moment."""
         settings = self._context.settings
         job.rejects, job.fails = settings.rejected_rows, settings.fail_imports > 0
         settings.fail_imports -= job.fails
         job.entity_slice_id = self._slice(job.key_fields)
         job.keys = [tuple(str(row.get(name)) for name in job.key_fields) for row in job.rows]
-        self.note(job)
+        self.add_import(job)
         self._running.append(job)
         return job
 
-    def note(self, job: Import) -> None:
-        """An import is known, though it may not have been told to run yet."""
+    def add_import(self, job: Import) -> None:
+        """Add an import, which may not have been started."""
         job.row_count = len(job.rows)
         self.imports[job.id] = job
 
-    def land(self, key_fields: list[str], row: dict[str, Any], operation_id: str, now: float) -> None:
-        """A record by another way than an import; values that do not fit are left out."""
+    def add_record(self, key_fields: list[str], row: dict[str, Any], operation_id: str, now: float) -> None:
+        """Write a record without an import; invalid values are left out."""
         for name in key_fields:
             self.fields.add_key(name, now)
-        fitting = {name: value for name, value in row.items() if name in key_fields or self.fits(name, value)}
-        job = Import(key_fields, [fitting], now, 0.0, operation_id=operation_id, id=self._context.ids.uuid())
+        valid = {name: value for name, value in row.items() if name in key_fields or self.accepts(name, value)}
+        job = Import(key_fields, [valid], now, 0.0, operation_id=operation_id, id=self._context.ids.uuid())
         job.entity_slice_id = self._slice(key_fields)
-        self._keep(job, fitting)
+        self._write_row(job, valid)
 
-    def fits(self, name: str, value: Any) -> bool:
-        """Whether the data field of this name takes the value; one that there is not yet takes what it is made for."""
-        return _fits(self.fields.for_value(name, value, self.since), value)
+    def accepts(self, name: str, value: Any) -> bool:
+        """Whether the data field of this name accepts the value; a field that does not exist accepts any."""
+        return _accepts(self.fields.for_value(name, value, self.since), value)
 
     def _slice(self, key_fields: list[str]) -> str:
         title = " and ".join(key_fields)
         slice_id, _ = self.slices.setdefault(frozenset(key_fields), (stable_id("slice", title), title))
         return slice_id
 
-    def settle(self) -> None:
-        """Finish what is due by now, in the order in which it came due."""
+    def process_due(self) -> None:
+        """Finish the imports that are due, in order of their time."""
         now = self._context.clock.now()
         for job in sorted(self._running, key=lambda job: job.completed_at):
             if job.completed_at <= now:
@@ -142,23 +142,23 @@ class Store:
         job.rows = []
 
     def _write(self, job: Import) -> dict[str, Any]:
-        """Row by row: a bad one is left out with its errors, the others land."""
+        """Write the valid rows and collect the errors of the others; returns the import result."""
         counts = {"created": 0, "updated": 0, "skipped": 0}
         errors: list[dict[str, Any]] = []
         failed, fields_before = 0, len(self.fields.data)
         for number, row in enumerate(job.rows):
-            problems = list(row_errors(self.fields, job, row, number < job.rejects))
-            errors += problems
-            failed += bool(problems)
-            counts["skipped" if problems else self._keep(job, row)] += 1
+            row_problems = list(row_errors(self.fields, job, row, number < job.rejects))
+            errors += row_problems
+            failed += bool(row_problems)
+            counts["skipped" if row_problems else self._write_row(job, row)] += 1
         return {
             **{f"records_{what}": count for what, count in counts.items()},
             "fields_added": len(self.fields.data) - fields_before,
-            "validation_result": validation(len(job.rows), failed, errors),
+            "validation_result": validation_result(len(job.rows), failed, errors),
         }
 
-    def _keep(self, job: Import, row: dict[str, Any]) -> str:
-        """Create or update the record of this key; what is the same already is left alone."""
+    def _write_row(self, job: Import, row: dict[str, Any]) -> str:
+        """Create, update or (if nothing changes) skip the record with this key."""
         record = self._record(job, row)
         values = {**record.values, **converted_values(self.fields, job, row)}
         outcome = "updated" if record.pushes else "created"
@@ -173,7 +173,7 @@ class Store:
         return outcome
 
     def _record(self, job: Import, row: dict[str, Any]) -> Record:
-        named = {name: self.fields.keys[name].fit(row[name]) for name in job.key_fields}
+        named = {name: self.fields.keys[name].convert(row[name]) for name in job.key_fields}
         key = tuple(sorted(named.items()))
         if key not in self.records:
             new_id = self._context.ids.uuid()
@@ -182,34 +182,34 @@ class Store:
 
 
 def row_errors(fields: Fields, job: Import, row: dict[str, Any], rejected: bool) -> Iterator[dict[str, Any]]:
-    """What is wrong with a row; if it is to be rejected, at least one thing is."""
+    """The errors of a row; at least one if `rejected`."""
     for name, value in row.items():
         if name in job.key_fields:
             continue
-        known = fields.for_value(name, value, job.completed_at)
-        if rejected or not _fits(known, value):
-            yield _error(known, value, _identifier(job, row))
+        field_of_value = fields.for_value(name, value, job.completed_at)
+        if rejected or not _accepts(field_of_value, value):
+            yield _row_error(field_of_value, value, _identifier(job, row))
             rejected = False
     if rejected:
         key_field = fields.keys[job.key_fields[0]]
-        yield _error(key_field, row[key_field.field_name], _identifier(job, row))
+        yield _row_error(key_field, row[key_field.field_name], _identifier(job, row))
 
 
 def converted_values(fields: Fields, job: Import, row: dict[str, Any]) -> dict[str, Any]:
-    """As their fields keep the values; a field nobody knew is made by the first value there is for it."""
-    kept = {}
+    """The values as their fields store them; unknown fields are created."""
+    converted = {}
     for name, value in row.items():
         if name in job.key_fields or (value in (None, "") and name not in fields.data):
             continue
-        known = fields.for_value(name, value, job.completed_at)
-        fields.data.setdefault(name, known)
-        kept[name] = known.fit(value)
-    return kept
+        field_of_value = fields.for_value(name, value, job.completed_at)
+        fields.data.setdefault(name, field_of_value)
+        converted[name] = field_of_value.convert(value)
+    return converted
 
 
-def _fits(known: Field, value: Any) -> bool:
+def _accepts(field_of_value: Field, value: Any) -> bool:
     try:
-        known.fit(value)
+        field_of_value.convert(value)
     except InvalidFieldValue:
         return False
     return True
@@ -219,11 +219,11 @@ def _identifier(job: Import, row: dict[str, Any]) -> str:
     return ", ".join(str(row[name]) for name in job.key_fields)
 
 
-def _error(known: Field, value: Any, identifier: str) -> dict[str, Any]:
+def _row_error(field_of_value: Field, value: Any, identifier: str) -> dict[str, Any]:
     """kalbio 0.7.0: imports.py, ImportValidationError."""
     return {
-        "field_id": known.id,
-        "field_name": known.field_name,
+        "field_id": field_of_value.id,
+        "field_name": field_of_value.field_name,
         "value": value,
         "conflict_type": "invalid_format",
         "incoming_record_identifier": identifier,
@@ -234,6 +234,6 @@ def _error(known: Field, value: Any, identifier: str) -> dict[str, Any]:
     }
 
 
-def validation(total: int, failed: int, errors: list[dict[str, Any]]) -> dict[str, Any]:
+def validation_result(total: int, failed: int, errors: list[dict[str, Any]]) -> dict[str, Any]:
     """kalbio 0.7.0: imports.py, ImportValidationResult."""
     return {"total_processed": total, "successful": total - failed, "failed": failed, "errors": errors}

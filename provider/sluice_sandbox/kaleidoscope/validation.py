@@ -1,6 +1,6 @@
-"""What Kaleidoscope's backend, which is Fastify with Zod (a comment in kalbio's client says so), says no to, and how.
+"""Input validation and errors of Kaleidoscope's backend, which is Fastify with Zod (a comment in kalbio's client).
 
-The bodies are Fastify's own where it has one; the wording of validation details is a guess in the manner of Zod.
+Error bodies are Fastify's where it defines one; the messages of validation details are a guess in Zod's style.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ Issue = tuple[list[str | int], str]
 
 
 def error(status: int, code: str, message: str, **more: Any) -> Json:
-    """An error body: `code` and `message` are what the vendor's client names, the rest is Fastify's habit."""
+    """An error response: the vendor's client reads `code` and `message`, the rest is as in Fastify."""
     content = {"statusCode": status, "code": code, "error": HTTPStatus(status).phrase, "message": message, **more}
     return Json(content, status)
 
 
-def refuse(status: int, code: str, message: str, **more: Any) -> NoReturn:
-    """Say no."""
+def abort(status: int, code: str, message: str, **more: Any) -> NoReturn:
+    """Answer with an error."""
     raise ErrorResponse(error(status, code, message, **more))
 
 
-def unknown(what: str, which: str | None) -> NoReturn:
-    """There is no such thing."""
-    refuse(404, "NOT_FOUND", f"{what} {which} not found")
+def not_found(what: str, which: str | None) -> NoReturn:
+    """Answer 404."""
+    abort(404, "NOT_FOUND", f"{what} {which} not found")
 
 
 def check_size(body: bytes, limit: int) -> None:
-    """Fastify's bodyLimit, 1 MiB unless set, and its answer."""
+    """Fastify's bodyLimit (default 1 MiB) and its error."""
     if len(body) > limit:
         response = {
             "statusCode": 413,
@@ -47,18 +47,16 @@ def check_size(body: bytes, limit: int) -> None:
 
 
 def read_json(body: bytes, content_type: str) -> Any:
-    """The content, parsed as strictly as JavaScript does, in Fastify's order of complaints."""
+    """The parsed JSON body, as strict as JavaScript, with errors in Fastify's order."""
     if content_type.split(";")[0].strip().lower() != "application/json":
-        refuse(415, "FST_ERR_CTP_INVALID_MEDIA_TYPE", f"Unsupported Media Type: {content_type or 'none'}")
+        abort(415, "FST_ERR_CTP_INVALID_MEDIA_TYPE", f"Unsupported Media Type: {content_type or 'none'}")
     if not body:
-        refuse(
-            400, "FST_ERR_CTP_EMPTY_JSON_BODY", "Body cannot be empty when content-type is set to 'application/json'"
-        )
+        abort(400, "FST_ERR_CTP_EMPTY_JSON_BODY", "Body cannot be empty when content-type is set to 'application/json'")
     try:
         return json.loads(body, parse_constant=_finite, parse_float=_finite)
     except ValueError:
         message = "Body is not valid JSON but content-type is set to 'application/json'"
-        refuse(400, "FST_ERR_CTP_INVALID_JSON_BODY", message)
+        abort(400, "FST_ERR_CTP_INVALID_JSON_BODY", message)
 
 
 def _finite(text: str) -> float:
@@ -70,40 +68,40 @@ def _finite(text: str) -> float:
 
 
 def check_push(content: Any, *, by_field_id: bool) -> None:
-    """Refuse what is not the body of a push by name, or by field id (contracts of kalbio 0.2.0 up to 0.7.0)."""
+    """Reject what is not the body of a push by name, or by field id (contracts of kalbio 0.2.0 up to 0.7.0)."""
     keys = "key_field_ids" if by_field_id else "key_field_names"
     members = _BY_ID if by_field_id else _BY_NAME
     check_members(content, members, keys, "data")
-    _refuse_issues(list(_row_issues(content["data"], content[keys])))
+    _abort_on_issues(list(_row_issues(content["data"], content[keys])))
 
 
 def check_members(
     content: Any, members: Mapping[str, Callable[[Any], str]], *required: str, at: Sequence[str | int] = ()
 ) -> None:
-    """Refuse what is not an object with these members; `at` is where in the body it is."""
+    """Reject what is not an object with these members; `at` is where in the body it is."""
     issues: list[Issue] = [([], "Invalid input: expected object")]
     if isinstance(content, dict):
         issues = [([name], "Unrecognized key") for name in content if name not in members]
         issues += [([name], "Required") for name in required if name not in content]
         issues += [([name], problem) for name, value in content.items() if (problem := members.get(name, _any)(value))]
-    _refuse_issues([([*at, *path], message) for path, message in issues])
+    _abort_on_issues([([*at, *path], message) for path, message in issues])
 
 
-def _refuse_issues(issues: list[Issue]) -> None:
+def _abort_on_issues(issues: list[Issue]) -> None:
     if issues:
         path, message = issues[0]
         where = "/".join(["body", *map(str, path)])
         details = {"issues": [{"path": path, "message": message} for path, message in issues[:20]]}
-        refuse(400, "FST_ERR_VALIDATION", f"{where} {message}", details=details)
+        abort(400, "FST_ERR_VALIDATION", f"{where} {message}", details=details)
 
 
 def check_rows(rows: list[Any], keys: list[str], at: str) -> None:
-    """Refuse rows without their key."""
-    _refuse_issues([([at, *path[1:]], message) for path, message in _row_issues(rows, keys)])
+    """Reject rows without their key."""
+    _abort_on_issues([([at, *path[1:]], message) for path, message in _row_issues(rows, keys)])
 
 
 def _row_issues(rows: list[Any], keys: list[str]) -> Iterator[Issue]:
-    """A row without all of its key cannot be told from another."""
+    """Rows need a value for every key field, and fields need a name."""
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             yield ["data", number], "Invalid input: expected object"
@@ -117,25 +115,25 @@ def _row_issues(rows: list[Any], keys: list[str]) -> Iterator[Issue]:
 
 
 def _any(_value: Any) -> str:
-    """Anything at all: record_view_ids by name is ignored by the server, null included (kalbio's deprecation note)."""
+    """Any value: record_view_ids by name is ignored by the server, even null (kalbio's deprecation note)."""
     return ""
 
 
 def text(value: Any) -> str:
-    """A text."""
+    """A string."""
     return "" if isinstance(value, str) else "Invalid input: expected string"
 
 
 def texts(value: Any) -> str:
-    """A list of texts."""
-    right = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return "" if right else "Invalid input: expected array of strings"
+    """A list of strings."""
+    valid = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return "" if valid else "Invalid input: expected array of strings"
 
 
-def word(*words: str) -> Callable[[Any], str]:
-    """One of these words."""
-    expected = "|".join(f'"{each}"' for each in words)
-    return lambda value: "" if value in words else f"Invalid option: expected one of {expected}"
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """One of these strings."""
+    expected = "|".join(f'"{each}"' for each in choices)
+    return lambda value: "" if value in choices else f"Invalid option: expected one of {expected}"
 
 
 def _keys(value: Any) -> str:
@@ -151,12 +149,12 @@ def boolean(value: Any) -> str:
 
 def objects(value: Any) -> str:
     """A list of objects."""
-    right = isinstance(value, list) and all(isinstance(item, dict) for item in value)
-    return "" if right else "Invalid input: expected array of objects"
+    valid = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return "" if valid else "Invalid input: expected array of objects"
 
 
 def some_objects(value: Any) -> str:
-    """At least one of them."""
+    """A list of at least one object."""
     return objects(value) or ("" if value else "Too small: expected at least 1 item")
 
 

@@ -1,4 +1,4 @@
-"""All that one pretended Kaleidoscope workspace holds, in one place; a reset makes a new one."""
+"""All data of one Kaleidoscope workspace; a reset creates a new one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sluice_sandbox.kaleidoscope.fields import stable_id
 from sluice_sandbox.kaleidoscope.files import Files
 from sluice_sandbox.kaleidoscope.registrations import Registrations
 from sluice_sandbox.kaleidoscope.store import OPERATION, Store
-from sluice_sandbox.kaleidoscope.validation import read_json, unknown
+from sluice_sandbox.kaleidoscope.validation import not_found, read_json
 from sluice_sandbox.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ PROPERTY_FIELD = stable_id("property_field", "registration_file")
 FIRST_FILE = stable_id("file", "compounds.csv")
 
 
-class Ask(NamedTuple):
-    """An authorised request, as far as a handler needs to know it; `root` is the base URL it came to."""
+class ApiRequest(NamedTuple):
+    """An authenticated request, as handlers need it; `root` is the base URL it was sent to."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -35,49 +35,49 @@ class Ask(NamedTuple):
     root: str = ""
 
     def json(self) -> Any:
-        """The body, or a refusal."""
+        """The parsed body; answers with an error if it is invalid."""
         return read_json(self.body, self.content_type)
 
 
 class Workspace:
-    """Records and imports, files, drafts, and what was asked of the registrar."""
+    """Records, imports, files, drafts, registrations and webhooks."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.store = Store(context)
         self.files = Files(self.store.since, FIRST_FILE, context.ids)
         self.drafts = Drafts(self.store, context.ids)
-        self.registrations = Registrations(context, self._came_to_its_end)
+        self.registrations = Registrations(context, self._on_closed)
         self.webhooks = Webhooks(context.settings, context.ids)
-        self.property: File | None = None  # what was uploaded last to be registered
+        self.property: File | None = None  # the last file that was uploaded to the property
 
     @property
     def staging(self) -> bool:
-        """Whether the operation has a table in which drafts are staged."""
+        """Whether the operation has a staging table for drafts."""
         return self.context.settings.staging_table
 
-    def settle(self) -> None:
-        """Finish what is due by now."""
-        self.store.settle()
-        self.registrations.settle(self.context.clock.now())
+    def process_due(self) -> None:
+        """Finish the imports and registrations that are due."""
+        self.store.process_due()
+        self.registrations.process_due(self.context.clock.now())
 
-    def look(self) -> None:
-        """Somebody looks how far something is: the clock may be set to move on at each look."""
-        self.context.clock.look()
-        self.settle()
+    def on_poll(self) -> None:
+        """A status poll: the clock advances by `advance_per_poll`."""
+        self.context.clock.on_poll()
+        self.process_due()
 
-    def operation(self, ask: Ask) -> str:
-        """The operation of the path, which must be there."""
-        operation_id = ask.path["operation_id"]
+    def operation(self, request: ApiRequest) -> str:
+        """The operation in the path; answers 404 if it is unknown."""
+        operation_id = request.path["operation_id"]
         if operation_id != OPERATION:
-            unknown("Operation", operation_id)
+            not_found("Operation", operation_id)
         return operation_id
 
-    def landed(self, operation_id: str) -> list[str]:
-        """The ids of the records of an operation."""
+    def operation_record_ids(self, operation_id: str) -> list[str]:
+        """Ids of the records of an operation."""
         return [each.id for each in self.store.records.values() if operation_id in each.operation_ids]
 
-    def _came_to_its_end(self, registration: Registration, now: float) -> None:
+    def _on_closed(self, registration: Registration, now: float) -> None:
         self.drafts.registered(registration, now)
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The one call of Azure's blob service that a container needs to be listed: List Blobs, behind a SAS token.
+"""Azure's List Blobs with a SAS token, the only call of the blob service that listing a container needs.
 
-By Azure's REST reference ("List Blobs"): pages by `marker`, names and content types in XML.
+Written from Azure's REST reference ("List Blobs"): pages by `marker`, names and content types in XML.
 """
 
 from __future__ import annotations
@@ -18,38 +18,42 @@ SIGNATURE = "c2x1aWNlIHNhbmRib3ggc2lnbmF0dXJlIG5vdCByZWFs+/="
 SAS = (
     "sv=2024-11-04&ss=b&srt=co&sp=rl&se=2099-01-01T00:00:00Z&sig=c2x1aWNlIHNhbmRib3ggc2lnbmF0dXJlIG5vdCByZWFs%2B%2F%3D"
 )
-"""With characters that must be percent-encoded, as real ones have."""
+"""Contains characters that must be percent-encoded, as real SAS tokens do."""
 
 
 def list_blobs(query: Mapping[str, str], files: Sequence[str] | None, limit: int) -> Response:
-    """`files` is None where there is no such container."""
+    """A page of the container's files.
+
+    :param files: all files of the container, or None if it does not exist
+    :param limit: the maximum size of a page
+    """
     if query.get("sig") != SIGNATURE:
-        return _error(403, "AuthenticationFailed", "Server failed to authenticate the request.")
+        return _error_response(403, "AuthenticationFailed", "Server failed to authenticate the request.")
     if files is None:
-        return _error(404, "ContainerNotFound", "The specified container does not exist.")
+        return _error_response(404, "ContainerNotFound", "The specified container does not exist.")
     if (query.get("restype"), query.get("comp")) != ("container", "list"):
-        return _error(400, "InvalidQueryParameterValue", "Only List Blobs is known here.")
-    wanted = [name for name in files if name.startswith(query.get("prefix", ""))]
+        return _error_response(400, "InvalidQueryParameterValue", "The sandbox supports List Blobs only.")
+    selected = [name for name in files if name.startswith(query.get("prefix", ""))]
     start = int(query.get("marker") or 0)
     end = start + min(int(query.get("maxresults") or limit), limit)
-    marker = str(end) if end < len(wanted) else ""
+    marker = str(end) if end < len(selected) else ""
     return _xml(
         200,
-        f"<EnumerationResults><Blobs>{''.join(map(_blob, wanted[start:end]))}</Blobs>"
+        f"<EnumerationResults><Blobs>{''.join(map(_blob, selected[start:end]))}</Blobs>"
         f"<NextMarker>{marker}</NextMarker></EnumerationResults>",
     )
 
 
 def _blob(name: str) -> str:
-    kind = mimetypes.guess_type(name)[0]
-    shown = f"<Content-Type>{kind}</Content-Type>" if kind else ""
+    content_type = mimetypes.guess_type(name)[0]
+    type_element = f"<Content-Type>{content_type}</Content-Type>" if content_type else ""
     return (
-        f"<Blob><Name>{escape(name)}</Name><Properties><Content-Length>1</Content-Length>{shown}"
+        f"<Blob><Name>{escape(name)}</Name><Properties><Content-Length>1</Content-Length>{type_element}"
         "<BlobType>BlockBlob</BlobType></Properties></Blob>"
     )
 
 
-def _error(status: int, code: str, message: str) -> Response:
+def _error_response(status: int, code: str, message: str) -> Response:
     response = _xml(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>")
     response.headers["x-ms-error-code"] = code
     return response

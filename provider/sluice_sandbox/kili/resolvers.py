@@ -1,11 +1,11 @@
-"""What each root field of Kili's schema does."""
+"""Resolvers of the root fields of Kili's schema."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from sluice_sandbox.kili.bucket import Bucket, Filter
-from sluice_sandbox.kili.schema import refuse
+from sluice_sandbox.kili.schema import graphql_error
 from sluice_sandbox.kili.store import (
     ORGANIZATION,
     PROJECT,
@@ -13,8 +13,8 @@ from sluice_sandbox.kili.store import (
     Connection,
     Integration,
     Store,
-    given,
     page,
+    set_members,
 )
 from sluice_sandbox.settings import iso
 
@@ -30,7 +30,7 @@ Raw = dict[str, Any]
 
 
 class Resolvers:
-    """The root fields, each called with its arguments. `url` is where the sandbox is reached."""
+    """One method per root field. `url` is the base URL of the sandbox, for the links in responses."""
 
     def __init__(self, context: Context, store: Store, api_key: str, sas: str) -> None:
         self._context = context
@@ -39,7 +39,7 @@ class Resolvers:
         self._sas = sas
 
     def by_name(self, url: str) -> dict[str, Callable[..., Any]]:
-        """As graphql-core wants them."""
+        """The resolvers by field name, with the signature that graphql-core expects."""
         return {
             "viewer": lambda _info: {"id": USER, "email": EMAIL},
             "apiKeys": lambda _info, where, **_: self._api_keys(where),
@@ -52,7 +52,7 @@ class Resolvers:
             "dataConnections": lambda _info, where, first, skip: [
                 self._connection(each, url) for each in page(self._connections(where), skip, first)
             ],
-            "dataConnection": lambda _info, where: self._look(where["id"], url),
+            "dataConnection": lambda _info, where: self._poll_connection(where["id"], url),
             "addDataConnection": lambda _info, data: self._connection(self._add(data), url),
             "computeDifferences": lambda _info, where, data=None: self._compute(where["id"], data, url),
             "validateDataDifferences": lambda _info, where, **_: self._validate(where, url),
@@ -63,7 +63,7 @@ class Resolvers:
             "deleteDataIntegration": lambda _info, where: self._store.integrations.pop(where["id"]).id,
         }
 
-    # Who and where
+    # User and project
 
     def _api_keys(self, where: Raw) -> list[Raw]:
         expiry = iso(self._store.now + YEAR)
@@ -75,17 +75,17 @@ class Resolvers:
         return [project] if where.get("id") in (None, PROJECT) else []
 
     def _count_assets(self, where: Raw) -> int:
-        """Somebody else may be importing into the same project meanwhile."""
-        self._context.clock.look()
-        self._store.settle()
+        """Counts as a status poll. Unrelated assets may be added at each count (setting `other_assets_per_count`)."""
+        self._context.clock.on_poll()
+        self._store.process_due()
         self._context.settings.other_assets += self._context.settings.other_assets_per_count
         return self._store.count_assets((where.get("project") or {}).get("id", ""))
 
     # Integrations
 
     def _integrations(self, where: Raw) -> list[Integration]:
-        """Filters that only connections have are let through and ignored."""
-        wanted = given(where, "id", "name", "platform")
+        """Filters that only connections have are ignored."""
+        wanted = set_members(where, "id", "name", "platform")
         status = where.get("status")
         return [
             each
@@ -99,20 +99,20 @@ class Resolvers:
         return self._context.settings.integration_status or integration.status
 
     def _integration(self, each: Integration, url: str) -> Raw:
-        """A bucket here is a folder, and says where it is as if it were an S3 endpoint."""
+        """Of type CustomS3 a bucket is a folder, whose path is given as S3 endpoint and bucket name."""
         azure = {"azureSASToken": self._sas, "azureConnectionURL": f"{url}/kili/azure/account/{each.id}"}
         folder = each.bucket.path
         custom = {"s3Endpoint": folder.parent.as_uri(), "s3BucketName": folder.name}
-        place = azure if each.platform == "Azure" else custom if each.platform == "CustomS3" else {}
-        about = {"id": each.id, "name": each.name, "platform": each.platform, "status": self._status(each)}
-        return {**about, "organizationId": ORGANIZATION, **place, **each.more}
+        location = azure if each.platform == "Azure" else custom if each.platform == "CustomS3" else {}
+        common = {"id": each.id, "name": each.name, "platform": each.platform, "status": self._status(each)}
+        return {**common, "organizationId": ORGANIZATION, **location, **each.more}
 
     def _create(self, data: Raw) -> Integration:
         more = {name: value for name, value in data.items() if name not in ("name", "platform", "status")}
-        about = (data.get("name", ""), data.get("platform", "AWS"), Bucket(()), data.get("status", "CHECKING"))
-        made = Integration(*about, more=more, id=self._store.new_id())
-        self._store.integrations[made.id] = made
-        return made
+        values = (data.get("name", ""), data.get("platform", "AWS"), Bucket(()), data.get("status", "CHECKING"))
+        created = Integration(*values, more=more, id=self._store.new_id())
+        self._store.integrations[created.id] = created
+        return created
 
     def _update(self, where: Raw, data: Raw) -> Integration:
         integration = self._store.integrations[where["id"]]
@@ -131,10 +131,10 @@ class Resolvers:
             if project in (None, each.project_id) and integration in (None, each.integration.id)
         ]
 
-    def _look(self, connection_id: str, url: str) -> Raw | None:
-        """One look at one job: the clock may be set to move on. An unknown id is null, not an error."""
-        self._context.clock.look()
-        self._store.settle()
+    def _poll_connection(self, connection_id: str, url: str) -> Raw | None:
+        """A status poll: the clock advances by `advance_per_poll`. An unknown id gives null, not an error."""
+        self._context.clock.on_poll()
+        self._store.process_due()
         found = self._store.connections.get(connection_id)
         return self._connection(found, url) if found else None
 
@@ -149,8 +149,8 @@ class Resolvers:
             "dataIntegrationId": each.integration.id,
             "dataIntegration": lambda _info: self._integration(each.integration, url),
             "numberOfAssets": len(each.assets),
-            "isChecking": each.flag(now, checking=True),
-            "isApplyingDataDifferences": each.flag(now, checking=False),
+            "isChecking": each.is_busy(now, checking=True),
+            "isApplyingDataDifferences": each.is_busy(now, checking=False),
             "lastCheck": iso(each.last_check),
             "lastChecked": iso(each.last_check),
             "dataDifferencesSummary": summary,
@@ -164,31 +164,31 @@ class Resolvers:
     def _add(self, data: Raw) -> Connection:
         integration = self._store.integrations.get(data["integrationId"])
         if data["projectId"] != PROJECT or integration is None:
-            raise refuse("NOT_FOUND", "Project or data integration not found")
-        chosen = Filter(*(data.get(name) for name in ("selectedFolders", "prefix", "include", "exclude")))
+            raise graphql_error("NOT_FOUND", "Project or data integration not found")
+        selection = Filter(*(data.get(name) for name in ("selectedFolders", "prefix", "include", "exclude")))
         is_json = data.get("isJsonProcessingEnabled")
-        made = Connection(PROJECT, integration, chosen, is_json, id=self._store.new_id())
-        self._store.connections[made.id] = made
-        return made
+        created = Connection(PROJECT, integration, selection, is_json, id=self._store.new_id())
+        self._store.connections[created.id] = created
+        return created
 
-    def _known(self, connection_id: str) -> Connection:
-        self._store.settle()
+    def _existing(self, connection_id: str) -> Connection:
+        self._store.process_due()
         found = self._store.connections.get(connection_id)
         if found is None:
-            raise refuse("NOT_FOUND", f"Failed to find data connection {connection_id}")
+            raise graphql_error("NOT_FOUND", f"Failed to find data connection {connection_id}")
         return found
 
     def _compute(self, connection_id: str, data: Raw | None, url: str) -> Raw:
-        connection = self._known(connection_id)
+        connection = self._existing(connection_id)
         if connection.integration.listed_by_client and data is None:
-            raise refuse("BAD_USER_INPUT", "blobPaths are needed for an Azure bucket behind service credentials")
-        if self._context.settings.reject_concurrent_checks and connection.flag(self._store.now, checking=True):
-            raise refuse("BAD_USER_INPUT", "Data connection is already currently checking")
+            raise graphql_error("BAD_USER_INPUT", "blobPaths are needed for an Azure bucket behind service credentials")
+        if self._context.settings.reject_concurrent_checks and connection.is_busy(self._store.now, checking=True):
+            raise graphql_error("BAD_USER_INPUT", "Data connection is already currently checking")
         paths = list(data["blobPaths"]) if data and connection.integration.listed_by_client else None
-        self._store.begin(connection, "CHECK", paths)
+        self._store.start(connection, "CHECK", paths)
         return self._connection(connection, url)
 
     def _validate(self, where: Raw, url: str) -> Raw:
-        connection = self._known(where["connectionId"])
-        self._store.begin(connection, where["type"])
+        connection = self._existing(where["connectionId"])
+        self._store.start(connection, where["type"])
         return self._connection(connection, url)

@@ -1,9 +1,9 @@
-"""Kili's GraphQL schema, as far as cloud storage needs it, and how it is asked.
+"""The part of Kili's GraphQL schema that cloud storage needs, and its execution.
 
-Types and names are those that the vendor's client sends and checks its documents against (kili 26.2.4,
-`adapters/kili_api_gateway/*/operations.py`). Two things are there only for that client: its listing of connections
-counts integrations with the connections' own filter, hence `projectId` and `integrationId` in `DataIntegrationWhere`;
-and half of it still says `lastChecked`. graphql-core is imported here, when the first question comes.
+Types and names are those of the vendor's client (kili 26.2.4, `adapters/kili_api_gateway/*/operations.py`). Two things
+exist only for that client: it counts integrations with the filter of connections, hence `projectId` and
+`integrationId` in `DataIntegrationWhere`; and some of its queries still use `lastChecked`. graphql-core is optional and
+therefore imported at the first query.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUCKET = """
   s3AccessKey: String s3BucketName: String s3Endpoint: String s3Region: String s3SecretKey: String
   s3SessionToken: String
 """
-"""How a bucket is reached, in a type and in an input alike."""
+"""Access to a bucket; the same fields in the type and in the input."""
 
 SDL = """
 "Items of one page"
@@ -102,64 +102,61 @@ type Mutation {
 """.replace("{BUCKET}", BUCKET)
 
 NEWER = ("  isApplyingDataDifferences: Boolean!\n", "  lastCheck: DateTime\n")
-"""What a server may lack: nobody outside the vendor knows which servers have which."""
+"""Fields that a server may lack; the vendor does not document which servers have them."""
 
 
 @cache
-def schema(*, old: bool) -> GraphQLSchema:
-    """The schema, with or without the newer fields. Of the directives only those that every generation of clients can
-    read: newer ones may be used in places that the graphql-core of the vendor's client does not know."""
+def schema(*, legacy: bool) -> GraphQLSchema:
+    """The schema, with or without the newer fields.
+
+    It has only the directives that all versions of the client can read: newer ones apply to locations that the
+    graphql-core of the vendor's client does not know.
+    """
     from graphql import GraphQLIncludeDirective, GraphQLSchema, GraphQLSkipDirective, build_schema
 
     text = SDL
-    for line in NEWER if old else ():
+    for line in NEWER if legacy else ():
         text = text.replace(line, "")
-    schema = build_schema(text)
+    built = build_schema(text)
     directives = (GraphQLIncludeDirective, GraphQLSkipDirective)
-    return GraphQLSchema(
-        schema.query_type,
-        schema.mutation_type,
-        types=schema.type_map.values(),
-        directives=directives,
-    )
+    return GraphQLSchema(built.query_type, built.mutation_type, types=built.type_map.values(), directives=directives)
 
 
-def refuse(code: str, message: str) -> GraphQLError:
-    """A resolver's no. There must be `extensions`: the vendor's client stumbles over an error without."""
+def graphql_error(code: str, message: str) -> GraphQLError:
+    """An error of a resolver. It has `extensions`, without which the vendor's client fails."""
     from graphql import GraphQLError
 
     return GraphQLError(message, extensions={"code": code})
 
 
-def answer(question: Mapping[str, Any], resolvers: Mapping[str, Any], *, old: bool) -> tuple[int, dict[str, Any]]:
-    """Status and body, as Apollo Server gives them: 400 where the question itself is wrong."""
+def execute(query: Mapping[str, Any], resolvers: Mapping[str, Any], *, legacy: bool) -> tuple[int, dict[str, Any]]:
+    """HTTP status and body as Apollo Server returns them: 400 if the query itself is invalid."""
     from graphql import ExecutionResult, execute_sync
 
-    document, errors = _read(str(question.get("query", "")), old=old)
+    document, errors = _parse(str(query.get("query", "")), legacy=legacy)
     if document is None:
         result = ExecutionResult(data=None, errors=errors)
     else:
         result = execute_sync(
-            schema(old=old),
+            schema(legacy=legacy),
             document,
             root_value=resolvers,
-            variable_values=question.get("variables"),
-            operation_name=question.get("operationName"),
+            variable_values=query.get("variables"),
+            operation_name=query.get("operationName"),
         )
     return _status(result), _body(result)
 
 
 @lru_cache(maxsize=256)
-def _read(query: str, *, old: bool) -> tuple[DocumentNode | None, list[GraphQLError]]:
-    """A document, or what is wrong with it. Clients have few documents and send them often, and reading takes longer
-    than answering."""
+def _parse(query: str, *, legacy: bool) -> tuple[DocumentNode | None, list[GraphQLError]]:
+    """The document, or its errors. Cached, as clients send few documents and parsing is slow."""
     from graphql import GraphQLError, parse, validate
 
     try:
         document = parse(query)
     except GraphQLError as error:
         return None, [error]
-    errors = validate(schema(old=old), document)
+    errors = validate(schema(legacy=legacy), document)
     return (None, errors) if errors else (document, [])
 
 
@@ -170,11 +167,11 @@ def _status(result: ExecutionResult) -> int:
 def _body(result: ExecutionResult) -> dict[str, Any]:
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
-        body["errors"] = [_error(error) for error in result.errors]
+        body["errors"] = [_formatted(error) for error in result.errors]
     return body
 
 
-def _error(error: GraphQLError) -> dict[str, Any]:
+def _formatted(error: GraphQLError) -> dict[str, Any]:
     code = "INTERNAL_SERVER_ERROR" if error.path else "GRAPHQL_VALIDATION_FAILED"
     formatted = dict(error.formatted)
     return {**formatted, "extensions": {"code": code, **(error.extensions or {})}}

@@ -1,6 +1,6 @@
-"""Kili, pretended: the GraphQL endpoint with its checks, buckets that are folders, and a page for a project.
+"""Mock of Kili: the GraphQL endpoint for cloud storage, buckets that are folders, and a web page of the project.
 
-What goes over the wire is from the vendor's client (kili 26.2.4); what it does not say is marked as a guess.
+The wire format follows the vendor's client (kili 26.2.4); what it does not show is marked as a guess.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sluice_sandbox import INSTALL
 from sluice_sandbox.kili import schema as kili_schema
 from sluice_sandbox.kili.azure import SAS, SIGNATURE, list_blobs
 from sluice_sandbox.kili.bucket import Bucket
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 API_KEY = "kili-sandbox-api-key-0123456789"
 API = "/api/label/v2"
 VERSION = "26.2.0"
-MISSING = "The pretended Kili needs graphql-core: pip install 'airflow-provider-sluice[sandbox]'"
-SHOWN = 200
+MISSING = f"The Kili mock needs graphql-core: {INSTALL}"
+MAX_ROWS = 200
 
 
 class Kili(MockService):
@@ -48,89 +49,91 @@ class Kili(MockService):
 
     @property
     def store(self) -> Store:
-        """What it holds now; a reset makes another."""
-        self._store.settle()
+        """The current data; a reset replaces the store."""
+        self._store.process_due()
         return self._store
 
     def reset(self) -> None:
-        """Full buckets, an empty project."""
+        """Buckets with sample files, and an empty project."""
         self._store.close()
         self._store = Store(self.context, self._make_bucket)
         self._resolvers = Resolvers(self.context, self._store, API_KEY, SAS)
         self.context.request_log.secrets |= {API_KEY, SAS, SIGNATURE}
 
     def credentials(self) -> dict[str, str]:
-        """And where to use them."""
+        """The API key, and the ids to use it with."""
         return {"api_key": API_KEY, "project_id": PROJECT, "integration_id": INTEGRATION, "connection_id": CONNECTION}
 
     def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
-        """The endpoint goes into the host; the port is a field of its own."""
+        """The host contains the path of the endpoint; the port is a separate field."""
         host = f"http://{address.host}/{self.name}{API}/graphql"
         return "kili_default", {"conn_type": "kili", "host": host, "port": address.port, "password": API_KEY}
 
     def routes(self) -> list[Route]:
-        """The endpoint, the version beside it, Azure's blobs, and the project's page."""
+        """The GraphQL endpoint, the version, Azure's List Blobs, and the project's web page."""
         return [
             Route(f"{API}/graphql", self._graphql, methods=["POST"]),
             Route(f"{API}/version", self._version, methods=["GET"]),
             Route("/azure/account/{container}", self._blobs, methods=["GET"]),
             Route("/label/projects/{project_id}/", self._project, methods=["GET"]),
-            Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route("/{rest:path}", self._not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
     def rate_limited_response(self, seconds: int) -> Response:
-        """A plain 429 before anything was read."""
+        """A plain 429; whether Kili's has a body is not documented."""
         return PlainTextResponse("Too many requests", 429, {"Retry-After": str(seconds)})
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
-        """What to use, where the buckets are, and what came of it."""
+        """Ids, folders of the buckets, connections and their assets."""
         return self._store.to_json(with_records=with_records)
 
     def jobs(self) -> list[JobRow]:
-        """Everything that was asked of the connections."""
-        self._store.settle()
+        """All checks and validations of the connections."""
+        self._store.process_due()
         rows = [self._row(each, task) for each in self._store.connections.values() for task in each.history]
         return sorted(rows, key=lambda row: -row.created_at)
 
     def counts(self) -> dict[str, int]:
-        """By kind."""
-        self._store.settle()
+        """Assets and connections."""
+        self._store.process_due()
         connections = self._store.connections
         return {"assets": self._store.count_assets(PROJECT), "connections": len(connections)}
 
     def _row(self, connection: Connection, task: Any) -> JobRow:
-        status = "running" if task in connection.running else "over"
+        status = "running" if task in connection.running else "finished"
         href = f"/{self.name}/label/projects/{connection.project_id}/"
-        return JobRow(connection.id, f"{task.kind.lower()} {status}", len(task.paths or ()), "", task.asked_at, href)
+        return JobRow(
+            connection.id, f"{task.kind.lower()} {status}", len(task.paths or ()), "", task.requested_at, href
+        )
 
     # The endpoint
 
     async def _graphql(self, request: Request) -> Response:
-        """A wrong key is refused before the question is read; how exactly is a guess."""
+        """A wrong key is rejected before the query is read; the form of that error is a guess."""
         if not _authorised(request):
-            return _refusal(401, "UNAUTHENTICATED", "Unauthorized: invalid API key")
+            return _error_response(401, "UNAUTHENTICATED", "Unauthorized: invalid API key")
         try:
             body = await request.body()
-            question = json.loads(gzip.decompress(body) if request.headers.get("content-encoding") == "gzip" else body)
+            query = json.loads(gzip.decompress(body) if request.headers.get("content-encoding") == "gzip" else body)
         except (ValueError, OSError):
-            return _refusal(400, "BAD_REQUEST", "The body is not JSON")
+            return _error_response(400, "BAD_REQUEST", "The body is not JSON")
         resolvers = self._resolvers.by_name(f"{request.url.scheme}://{request.url.netloc}")
         try:
-            status, answer = kili_schema.answer(question, resolvers, old=self.context.settings.legacy_schema)
+            status, content = kili_schema.execute(query, resolvers, legacy=self.context.settings.legacy_schema)
         except ImportError:
             return PlainTextResponse(MISSING, 501)
-        return Json(answer, status)
+        return Json(content, status)
 
     async def _version(self, request: Request) -> Response:
-        """Names the schema in the vendor's cache, so another schema has another version."""
+        """The vendor's client caches the schema by version, so the legacy schema has another version."""
         if not _authorised(request):
-            return _refusal(401, "UNAUTHENTICATED", "Unauthorized: invalid API key")
+            return _error_response(401, "UNAUTHENTICATED", "Unauthorized: invalid API key")
         return Json({"version": VERSION + ("-old" if self.context.settings.legacy_schema else "")})
 
-    async def _nothing_here(self, _request: Request) -> Response:
+    async def _not_found(self, _request: Request) -> Response:
         return PlainTextResponse("Not Found", 404)
 
-    # Beside it
+    # Other endpoints
 
     async def _blobs(self, request: Request) -> Response:
         container = self._store.integrations.get(request.path_params["container"])
@@ -139,22 +142,22 @@ class Kili(MockService):
 
     async def _project(self, request: Request) -> Response:
         if request.path_params["project_id"] != PROJECT:
-            return PlainTextResponse("There is no such project. Was the sandbox started anew?", 404)
-        self._store.settle()
+            return PlainTextResponse("Project not found. A restart of the sandbox removes all data.", 404)
+        self._store.process_due()
         now, parts = self._store.now, [paragraph(f"{self._store.count_assets(PROJECT)} assets")]
         for each in self._store.connections.values():
             parts += [
                 heading(f"{each.integration.name}, connection {each.id}"),
                 paragraph(f"{each.status(now)}, {len(each.to_add)} to add, {len(each.to_remove)} to remove"),
-                table((f"Asset ({len(each.assets)} in all)",), ([path] for path in each.assets[:SHOWN])),
+                table((f"Asset ({len(each.assets)} in all)",), ([path] for path in each.assets[:MAX_ROWS])),
             ]
         return document("Project Pictures", parts, refresh=2)
 
 
 def _authorised(request: Request) -> bool:
-    """Literally so (kili: graphql_client.py)."""
+    """The literal header that the client sends (kili: graphql_client.py)."""
     return request.headers.get("authorization") == f"X-API-Key: {API_KEY}"
 
 
-def _refusal(status: int, code: str, message: str) -> Response:
+def _error_response(status: int, code: str, message: str) -> Response:
     return Json({"errors": [{"message": message, "extensions": {"code": code}}], "data": None}, status)

@@ -1,5 +1,7 @@
-"""What Kili holds: integrations over buckets, connections, and the assets that came through them. Differences are
-computed from files against assets; that, and applying them, takes time on the sandbox's clock."""
+"""The data of the mock Kili: integrations with buckets, connections, and the assets imported through them.
+
+Differences between files and assets are computed and applied by tasks that take time on the sandbox's clock.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def stable_id(name: str) -> str:
-    """The same id for the same thing in every sandbox; of the length that Kili's have."""
+    """An id that is the same in every sandbox, with the length of Kili's ids."""
     return "c" + uuid.uuid5(uuid.NAMESPACE_URL, f"https://sandbox.sluice/kili/{name}").hex[:24]
 
 
@@ -28,7 +30,7 @@ PROJECT, INTEGRATION, AZURE, CONNECTION, ORGANIZATION, USER = map(
 
 @dataclass
 class Integration:
-    """A bucket that the organization can reach."""
+    """A bucket that the organization has access to."""
 
     name: str
     platform: str
@@ -39,39 +41,40 @@ class Integration:
 
     @property
     def listed_by_client(self) -> bool:
-        """Kili cannot list it by itself."""
+        """Kili cannot list this bucket; the client sends the list of files."""
         return self.platform == "Azure" and bool(self.more.get("azureIsUsingServiceCredentials"))
 
 
 @dataclass
 class Task:
-    """Checking or applying: it shows some time after it was asked for, and then takes its time.
+    """Computing differences (CHECK) or applying them (ADD, REMOVE), between `starts_at` and `ends_at`.
 
-    `paths` is what there is to apply, or what the client says that the bucket holds.
+    :param paths: the files to apply, or for CHECK those that the client listed, None if Kili lists the bucket
+    :param done: number of paths that were applied so far
     """
 
     kind: str  # CHECK, ADD or REMOVE
-    asked_at: float
-    begins: float
-    ends: float
+    requested_at: float
+    starts_at: float
+    ends_at: float
     paths: list[str] | None = None
     done: int = 0
 
-    def shows(self, now: float) -> bool:
-        """Whether its flag is up."""
-        return self.begins <= now
+    def is_visible(self, now: float) -> bool:
+        """Whether the connection shows its flag."""
+        return self.starts_at <= now
 
     def due(self, now: float) -> int:
-        """How many of its paths must be through by now."""
+        """How many of its paths are to be applied by now."""
         count = len(self.paths or ())
-        if now >= self.ends:
+        if now >= self.ends_at:
             return count
-        return max(0, int(count * (now - self.begins) / (self.ends - self.begins)))
+        return max(0, int(count * (now - self.starts_at) / (self.ends_at - self.starts_at)))
 
 
 @dataclass
 class Connection:
-    """An integration used in a project. An asset that was added twice is there twice."""
+    """An integration that is used in a project. An asset that was added twice is listed twice."""
 
     project_id: str
     integration: Integration
@@ -85,13 +88,15 @@ class Connection:
     history: list[Task] = field(default_factory=list)
     id: str = field(kw_only=True)
 
-    def flag(self, now: float, *, checking: bool) -> bool:
-        """isChecking, or isApplyingDataDifferences."""
-        return any((task.kind == "CHECK") is checking and task.shows(now) for task in self.running)
+    def is_busy(self, now: float, *, checking: bool) -> bool:
+        """The API's isChecking, or isApplyingDataDifferences."""
+        return any((task.kind == "CHECK") is checking and task.is_visible(now) for task in self.running)
 
     def status(self, now: float) -> str:
-        """In a word, for people."""
-        return "checking" if self.flag(now, checking=True) else "applying" if self.flag(now, checking=False) else "idle"
+        """`checking`, `applying` or `idle`, for the status page."""
+        if self.is_busy(now, checking=True):
+            return "checking"
+        return "applying" if self.is_busy(now, checking=False) else "idle"
 
 
 class Store:
@@ -112,26 +117,26 @@ class Store:
         self.connections = {first.id: first}
 
     def new_id(self) -> str:
-        """Of the length that Kili's have."""
+        """A new id with the length of Kili's ids."""
         return "c" + self._context.ids.hexadecimal(24)
 
     def close(self) -> None:
-        """Away with the folders."""
+        """Remove the folders of all buckets."""
         for integration in self.integrations.values():
             integration.bucket.close()
 
     @property
     def now(self) -> float:
-        """On the sandbox's clock."""
+        """The sandbox's time."""
         return self._context.clock.now()
 
     def count_assets(self, project_id: str) -> int:
-        """All of a project, with those that somebody else imports at the same time."""
+        """All assets of a project, with those that did not come through a connection."""
         own = sum(len(each.assets) for each in self.connections.values() if each.project_id == project_id)
         return own + self._context.settings.other_assets
 
-    def begin(self, connection: Connection, kind: str, paths: list[str] | None = None) -> None:
-        """Something is asked for. Asked for while it is going on, checking is not begun again."""
+    def start(self, connection: Connection, kind: str, paths: list[str] | None = None) -> None:
+        """Start a task. A check is not started again while one is running."""
         settings, now = self._context.settings, self.now
         if kind == "CHECK" and any(task.kind == "CHECK" for task in connection.running):
             return
@@ -141,13 +146,13 @@ class Store:
                 settings.ignore_validations -= 1
                 return
             paths = paths[: settings.max_applied_differences or len(paths)]
-        begins = now + settings.busy_flag_delay
-        task = Task(kind, now, begins, begins + settings.job_seconds, paths)
+        starts_at = now + settings.busy_flag_delay
+        task = Task(kind, now, starts_at, starts_at + settings.job_seconds, paths)
         connection.running.append(task)
         connection.history.append(task)
 
-    def settle(self) -> None:
-        """Bring everything to where it is by now."""
+    def process_due(self) -> None:
+        """Advance all tasks to the current time."""
         for connection in self.connections.values():
             for task in list(connection.running):
                 self._advance(connection, task)
@@ -155,25 +160,25 @@ class Store:
     def _advance(self, connection: Connection, task: Task) -> None:
         now = self.now
         if task.kind == "CHECK":
-            if now >= task.ends:
+            if now >= task.ends_at:
                 self._compare(connection, task)
         else:
             for path in (task.paths or ())[task.done : task.due(now)]:
                 _apply(connection, task.kind, path)
             task.done = max(task.done, task.due(now))
-        if now >= task.ends:
+        if now >= task.ends_at:
             connection.running.remove(task)
 
     def _compare(self, connection: Connection, task: Task) -> None:
-        there = connection.integration.bucket.files() if task.paths is None else task.paths
-        wanted = connection.filter.choose(there)
-        connection.to_add = [name for name in wanted if name not in set(connection.assets)]
-        connection.to_remove = [name for name in connection.assets if name not in set(wanted)]
-        connection.last_check = task.ends
+        files = connection.integration.bucket.files() if task.paths is None else task.paths
+        selected = connection.filter.select(files)
+        connection.to_add = [name for name in selected if name not in set(connection.assets)]
+        connection.to_remove = [name for name in connection.assets if name not in set(selected)]
+        connection.last_check = task.ends_at
 
     def to_json(self, *, with_records: bool = True) -> dict[str, Any]:
         """For `/control/state`."""
-        self.settle()
+        self.process_due()
         return {
             "ids": {
                 "project_id": PROJECT,
@@ -209,10 +214,10 @@ def _apply(connection: Connection, kind: str, path: str) -> None:
 
 
 def page(items: Sequence[Any], skip: int, first: int) -> list[Any]:
-    """One page."""
+    """One page of a listing."""
     return list(items)[skip : skip + first]
 
 
-def given(where: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """What a filter really filters by."""
+def set_members(where: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The members of a filter that are set."""
     return {name: where[name] for name in names if where.get(name) is not None}

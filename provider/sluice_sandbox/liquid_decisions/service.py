@@ -1,7 +1,7 @@
-"""Liquid Decisions, pretended: tokens, batch import, export, status and cancel, and the downloads of what was exported.
+"""Mock of Liquid Decisions: tokens, batch import, export, status and cancel, and downloads of exported files.
 
-Everything about the wire is from the wiki of LiquidAnalytics/ld-api-examples (pages "Batch Import and Export",
-"Obtaining a Token", "Upsert API") and the scripts beside it; what they do not say is marked as a guess.
+The wire format follows the wiki of LiquidAnalytics/ld-api-examples (pages "Batch Import and Export", "Obtaining a
+Token", "Upsert API") and its scripts; what they do not document is marked as a guess.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sluice_sandbox.liquid_decisions.files import BadFile, query, read_csv, read_filters, read_json
+from sluice_sandbox.liquid_decisions.files import InvalidFile, query, read_csv, read_filters, read_json
 from sluice_sandbox.liquid_decisions.store import Job, Store, flag
 from sluice_sandbox.oauth import Tokens
 from sluice_sandbox.service import ErrorResponse, JobRow, Json, MockService
@@ -38,19 +38,19 @@ JSON = "application/json"
 
 
 class LiquidDecisions(MockService):
-    """One community with a few accounts in it."""
+    """One community with two accounts."""
 
     name = "liquid_decisions"
     title = "Liquid Decisions"
 
     @property
     def store(self) -> Store:
-        """What it holds now; a reset makes another."""
-        self._store.settle()
+        """The current data; a reset replaces the store."""
+        self._store.process_due()
         return self._store
 
     def reset(self) -> None:
-        """As at the start, and no token is good any more."""
+        """The initial items; all tokens become invalid."""
         self._tokens = Tokens(self.context)
         self._store = Store(self.context)
 
@@ -59,7 +59,7 @@ class LiquidDecisions(MockService):
         return dict(CREDENTIALS)
 
     def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
-        """The base URL has a path, which goes into the host; the port is a field of its own."""
+        """The host contains the path of the base URL; the port is a separate field."""
         extra = {name: CREDENTIALS[name] for name in ("community", "client_id", "client_secret")}
         return "liquid_decisions_default", {
             "conn_type": "liquid_decisions",
@@ -71,7 +71,7 @@ class LiquidDecisions(MockService):
         }
 
     def routes(self) -> list[Route]:
-        """The last says 404 in JSON, which is a guess as all bodies of errors are."""
+        """The last one answers 404 in JSON. The bodies of all errors are guesses."""
         return [
             Route("/ls/api/oauth2/token", self._token, methods=["POST"]),
             self._route("GET", "/ls/api/oauth2/validate", self._validate),
@@ -81,17 +81,17 @@ class LiquidDecisions(MockService):
             self._route("POST", "/ls/api/batch/status", self._status),
             self._route("POST", "/ls/api/batch/cancel", self._cancel),
             self._route("GET", "/ls/api/batch/download/{token}/{name}", self._download),
-            Route("/storage/{token}/{name}", self._elsewhere, methods=["GET"]),
-            Route("/{rest:path}", self._nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route("/storage/{token}/{name}", self._storage, methods=["GET"]),
+            Route("/{rest:path}", self._not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
     def rate_limited_response(self, seconds: int) -> Response:
-        """Whether there is a limit at all is not documented."""
-        return _error(429, "too_many_requests", "Too many requests", {"Retry-After": str(seconds)})
+        """A guess: no rate limit is documented."""
+        return _error_response(429, "too_many_requests", "Too many requests", {"Retry-After": str(seconds)})
 
     def state(self, *, with_records: bool = True) -> dict[str, Any]:
-        """Jobs as they were asked for and as they stand, items, and e-mails that would have been sent."""
-        self._store.settle()
+        """Jobs with their form fields and current status, items, and notification e-mails (not sent)."""
+        self._store.process_due()
         state: dict[str, Any] = {
             "jobs": [self._job_state(job) for job in self._store.jobs.values()],
             "emails": self._store.emails,
@@ -106,7 +106,7 @@ class LiquidDecisions(MockService):
 
     def jobs(self) -> list[JobRow]:
         """Imports and exports."""
-        self._store.settle()
+        self._store.process_due()
         now = self.context.clock.now()
         return [
             JobRow(
@@ -116,88 +116,88 @@ class LiquidDecisions(MockService):
         ]
 
     def counts(self) -> dict[str, int]:
-        """By item type."""
-        self._store.settle()
+        """Items by type."""
+        self._store.process_due()
         return {f"items of type {kind}": len(items) for kind, items in self._store.items.items()}
 
     def _job_state(self, job: Job) -> dict[str, Any]:
-        told = self._store.status_json(job)
+        response = self._store.status_json(job)
         return {
             "id": job.id,
             "kind": job.kind,
-            "status": told["status"],
+            "status": response["status"],
             "fields": job.fields,
             "files": job.files,
-            "response": told,
+            "response": response,
         }
 
-    # Getting in
+    # Authentication
 
     async def _token(self, request: Request) -> Response:
-        """The wiki's password grant; its Java example leaves client id and secret out."""
+        """The wiki's password grant. Client id and secret are optional, as the wiki's Java example omits them."""
         form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
         if form.get("grant_type") != "password":
-            return _error(400, "unsupported_grant_type", "grant_type must be password")
+            return _error_response(400, "unsupported_grant_type", "grant_type must be password")
         for name in ("client_id", "client_secret"):
             if form.get(name, CREDENTIALS[name]) != CREDENTIALS[name]:
-                return _error(401, "invalid_client", "Client authentication failed")
+                return _error_response(401, "invalid_client", "Client authentication failed")
         if any(form.get(name) != CREDENTIALS[name] for name in ("username", "password")):
-            return _error(400, "invalid_grant", "The user id or password is wrong")
+            return _error_response(400, "invalid_grant", "The user id or password is wrong")
         scope = dict(part.partition("=")[::2] for part in form.get("scope", "").split())
         if scope.get("community") != CREDENTIALS["community"]:
-            return _error(400, "invalid_scope", "The scope names no community of yours")
+            return _error_response(400, "invalid_scope", "The scope does not contain a community of this user")
         return Json({"access_token": self._tokens.grant().access_token, "token_type": "bearer"})
 
     def _route(self, method: str, path: str, handler: Callable[[Request, FormData], Any]) -> Route:
-        """A path behind the token; what a handler returns is JSON unless it is an answer already."""
+        """A route that needs a token; the handler returns a response, or content that is sent as JSON."""
 
         async def endpoint(request: Request) -> Response:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not self._tokens.good(token):
-                return _error(401, "invalid_token", "The access token is missing, invalid or expired")
+            if scheme.lower() != "bearer" or not self._tokens.is_valid(token):
+                return _error_response(401, "invalid_token", "The access token is missing, invalid or expired")
             if int(request.headers.get("content-length", 0)) > self.context.settings.max_upload_bytes:
-                return _error(413, "too_large", "The request is over the size limit")
-            self._store.settle()
+                return _error_response(413, "too_large", "The request is over the size limit")
+            self._store.process_due()
             async with request.form() as form:
-                answer = handler(request, form)
-            return answer if isinstance(answer, Response) else Json(answer)
+                content = handler(request, form)
+            return content if isinstance(content, Response) else Json(content)
 
         return Route(path, endpoint, methods=[method])
 
-    async def _nothing_here(self, request: Request) -> Response:
-        return _error(404, "not_found", f"There is no {request.url.path}")
+    async def _not_found(self, request: Request) -> Response:
+        return _error_response(404, "not_found", f"There is no {request.url.path}")
 
     def _validate(self, _request: Request, _form: FormData) -> Any:
-        """Whoever has come this far is valid."""
+        """The token was already checked."""
         return {"valid": True}
 
     def _token_info(self, _request: Request, _form: FormData) -> Any:
         user = CREDENTIALS["username"]
         return {"userId": user, "authenticatedUserId": user, "community": CREDENTIALS["community"]}
 
-    # Asking
+    # Import and export
 
     def _import(self, request: Request, form: FormData) -> Any:
-        """multipart/form-data. What is wrong with the file is found at once, and the job is rejected for it."""
+        """multipart/form-data. An invalid file is found at once, and the job is rejected."""
         job = self._job("import", request, form, "jobName", "itemType", "contentType")
         file, template = form.get("file"), form.get("template")
         if not isinstance(file, UploadFile):
-            _refuse("file is missing")
-        job.files = {name: _told(part) for name, part in form.items() if isinstance(part, UploadFile)}
+            _abort("file is missing")
+        job.files = {name: _part_json(part) for name, part in form.items() if isinstance(part, UploadFile)}
         try:
-            job.rows = _rows(job, file.file.read(), _bytes(template))
-        except BadFile as problem:
-            job.rejected = str(problem)
-        return self._store.status_json(self._store.take_on(job))
+            job.rows = _rows(job, file.file.read(), _template_content(template))
+        except InvalidFile as error:
+            job.rejected = str(error)
+        return self._store.status_json(self._store.start(job))
 
     def _export(self, request: Request, form: FormData) -> Any:
-        """Form-encoded. The query is tried at once, so that a wrong one is rejected and does not fail later."""
+        """Form-encoded. The query is run once for validation, so that an invalid one is rejected at once."""
         job = self._job("export", request, form, "jobName", "itemType", "contentType")
         try:
             if job.item_type not in self._store.items:
-                raise BadFile(f"There is no item type {job.item_type}")
+                raise InvalidFile(f"There is no item type {job.item_type}")
             if job.fields["contentType"] not in (JSON, *TEXT):
-                raise BadFile(f"The content type {job.fields['contentType']} is not known")
+                raise InvalidFile(f"The content type {job.fields['contentType']} is not known")
             job.files = {"filters": read_filters(job.fields.get("filters", ""))}
             if job.fields.get("sqlQuery"):
                 query(
@@ -205,15 +205,15 @@ class LiquidDecisions(MockService):
                     job.item_type,
                     [item.data for item in self._store.items[job.item_type].values()],
                 )
-        except BadFile as problem:
-            job.rejected = str(problem)
-        return self._store.status_json(self._store.take_on(job))
+        except InvalidFile as error:
+            job.rejected = str(error)
+        return self._store.status_json(self._store.start(job))
 
-    def _job(self, kind: str, request: Request, form: FormData, *needed: str) -> Job:
+    def _job(self, kind: str, request: Request, form: FormData, *required: str) -> Job:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        for name in needed:
+        for name in required:
             if not fields.get(name):
-                _refuse(f"{name} is missing")
+                _abort(f"{name} is missing")
         settings = self.context.settings
         home = f"{request.url.scheme}://{request.url.netloc}/{self.path}"
         other = (
@@ -222,74 +222,74 @@ class LiquidDecisions(MockService):
         base, new_id = (home, other), self.context.ids.uuid()
         return Job(kind, fields, self.context.clock.now(), settings.job_seconds, base=base, id=new_id)
 
-    # Looking and cancelling
+    # Status and cancelling
 
     def _status(self, _request: Request, form: FormData) -> Any:
-        """One look at one job: the clock may be set to move on at each."""
-        self.context.clock.look()
-        self._store.settle()
-        return self._store.status_json(self._found(form))
+        """A status poll: the clock advances by `advance_per_poll`."""
+        self.context.clock.on_poll()
+        self._store.process_due()
+        return self._store.status_json(self._find_job(form))
 
     def _cancel(self, _request: Request, form: FormData) -> Any:
-        """Too late for a job that is over; what it answers is a guess: the status."""
-        job, now = self._found(form), self.context.clock.now()
-        if now < job.ends_at and job.cancel_asked_at is None:
-            job.cancel_asked_at = now
+        """No effect on a finished job. The response is a guess: the status."""
+        job, now = self._find_job(form), self.context.clock.now()
+        if now < job.ends_at and job.cancel_requested_at is None:
+            job.cancel_requested_at = now
         return self._store.status_json(job)
 
-    def _found(self, form: FormData) -> Job:
+    def _find_job(self, form: FormData) -> Job:
         job = self._store.jobs.get(str(form.get("jobId", "")))
         if job is None:
-            raise ErrorResponse(_error(404, "not_found", "There is no such job"))
+            raise ErrorResponse(_error_response(404, "not_found", "There is no such job"))
         return job
 
-    # Results
+    # Downloads
 
     def _download(self, request: Request, _form: FormData) -> Any:
-        return self._stored(request, signature=None)
+        return self._file_response(request, signature=None)
 
-    async def _elsewhere(self, request: Request) -> Response:
-        """As an object store does it: a signature in the link, and no other way of getting in beside it."""
+    async def _storage(self, request: Request) -> Response:
+        """Like an object store: authorised by the signature in the link, and no other authorisation is accepted."""
         if "authorization" in request.headers:
-            return _error(400, "InvalidArgument", "Only one auth mechanism allowed")
-        return self._stored(request, signature=request.query_params.get("signature", ""))
+            return _error_response(400, "InvalidArgument", "Only one auth mechanism allowed")
+        return self._file_response(request, signature=request.query_params.get("signature", ""))
 
-    def _stored(self, request: Request, signature: str | None) -> Response:
+    def _file_response(self, request: Request, signature: str | None) -> Response:
         stored = self._store.files.get(request.path_params["token"])
         if stored is None or (signature is not None and signature != stored.signature):
-            return _error(403, "AccessDenied", "There is nothing here for you")
-        if self.context.clock.now() >= stored.until:
-            return _error(410, "expired", "This link has expired")
+            return _error_response(403, "AccessDenied", "Access denied")
+        if self.context.clock.now() >= stored.expires_at:
+            return _error_response(410, "expired", "This link has expired")
         return Response(stored.content, media_type=JSON if stored.kind == "json" else "text/csv")
 
 
 def _rows(job: Job, content: bytes, template: bytes | None) -> list[tuple[str, dict[str, Any]]]:
     if not content:
-        raise BadFile("The file is empty")
+        raise InvalidFile("The file is empty")
     kind = job.fields["contentType"]
     if kind == JSON:
         return read_json(content, job.item_type)
     if kind not in TEXT:
-        raise BadFile(f"The content type {kind} is not known")
+        raise InvalidFile(f"The content type {kind} is not known")
     return read_csv(content, template, header_row=flag(job.fields, "headerRow", "rowHeader"))
 
 
-def _bytes(part: object) -> bytes | None:
-    """A template comes as a file in the published script, and as a plain field by the wiki's table."""
+def _template_content(part: object) -> bytes | None:
+    """The template is a file in the published script, and a plain field in the wiki's table."""
     if isinstance(part, UploadFile):
         return part.file.read()
     return part.encode() if isinstance(part, str) and part else None
 
 
-def _told(part: UploadFile) -> dict[str, Any]:
+def _part_json(part: UploadFile) -> dict[str, Any]:
     headers: Mapping[str, str] = part.headers
     return {"filename": part.filename, "size": part.size, "headers": dict(headers)}
 
 
-def _error(status: int, code: str, words: str, headers: dict[str, str] | None = None) -> Response:
-    """In the shape that the token endpoint's errors have (RFC 6749, 5.2)."""
-    return Json({"error": code, "error_description": words}, status, headers)
+def _error_response(status: int, code: str, description: str, headers: dict[str, str] | None = None) -> Response:
+    """An error in the format of the token endpoint (RFC 6749, section 5.2)."""
+    return Json({"error": code, "error_description": description}, status, headers)
 
 
-def _refuse(words: str) -> NoReturn:
-    raise ErrorResponse(_error(400, "invalid_request", words))
+def _abort(description: str) -> NoReturn:
+    raise ErrorResponse(_error_response(400, "invalid_request", description))
