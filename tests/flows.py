@@ -12,7 +12,7 @@ import httpx
 from sluice_provider.apis.kaleidoscope.endpoints import DEFAULT_HOST, TOKEN_PATH
 from sluice_provider.errors import SluiceError
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
-from sluice_provider.http.client_config import ConnectionFields, site
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Request, Response, Sleep
 from sluice_provider.http.sigv4 import SigV4
@@ -82,7 +82,7 @@ def apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
 
 def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str, Any]:
     """What a hook gives to its httpx clients, made without Airflow."""
-    place = site(fields, default_host=DEFAULT_HOST, user_agent="tests")
+    place = ClientConfig.from_connection(fields, default_host=DEFAULT_HOST, user_agent="tests")
     form = {
         "grant_type": "client_credentials",
         "client_id": fields.login or "",

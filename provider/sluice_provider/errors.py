@@ -26,6 +26,7 @@ Attributes of every error:
                    that is not retryable ends the task, whatever its `retries`
     maybe_applied  whether the service may have applied the request that this error is about
     retry_after    seconds after which the service wants the next request, or None
+    context        service, address and connection, once the hook has added them to the message
 
 and of those that stand for a response (`ClientError`, `ServerError` and their subclasses):
 
@@ -55,6 +56,16 @@ class SluiceError(Exception):
 
     retry_after: float | None = None
     """Seconds after which the service wants the next request, if it said so."""
+
+    def add_context(self, context: str, hint: str = "") -> None:
+        """Complete the message, once.
+
+        :param context: which service, address and connection it is about
+        :param hint: what to do
+        """
+        if not hasattr(self, "context"):
+            self.context = context
+            self.args = (f"{self} ({context})" + (f"; {hint}" if hint else ""),)
 
 
 class InvalidInput(SluiceError, ValueError):

@@ -261,7 +261,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
 
     hook = FinSpaceHook()
     fields = hook.fields()
-    face = FlowRunner(name, hook._options(fields))
+    face = FlowRunner(name, hook._client_options(fields))
     write("old")
     with pytest.raises(AuthenticationFailed):
         face(fin.list_environments())

@@ -6,14 +6,15 @@ import asyncio
 import inspect
 import json
 import logging
+import pydoc
 
 import httpx
 import pytest
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
-from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound
+from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound, Unreachable
 from sluice_provider.hooks import base
-from sluice_provider.hooks.base import BoundEndpoint, Endpoint, hook_for
+from sluice_provider.hooks.base import Endpoint, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.services import SERVICES
 from tests.flows import FakeSleep, logged_requests
@@ -92,18 +93,35 @@ def test_who_we_are(hook, ask, sluice_sandbox):
 
 
 def test_every_flow_has_an_endpoint():
-    """Under its own name, with its documentation; nothing of the API is missing."""
+    """Under its own name; nothing of the API is missing."""
     flows = {
         name: flow
         for name, flow in inspect.getmembers(api, inspect.isgeneratorfunction)
         if flow.__module__ == api.__name__ and not name.startswith("_")
     }
+    assert flows
     for name, flow in flows.items():
-        endpoint = getattr(KaleidoscopeHook, name)
-        assert isinstance(endpoint, Endpoint)
-        assert endpoint.flow is flow
-        assert getattr(KaleidoscopeHook(), name).__doc__ == flow.__doc__
-        assert isinstance(getattr(KaleidoscopeHook(), name), BoundEndpoint)
+        assert isinstance(vars(KaleidoscopeHook)[name], Endpoint)
+        assert getattr(KaleidoscopeHook(), name).flow is flow
+
+
+def test_an_endpoint_looks_like_a_method():
+    """Name, docstring and signature are the flow's, and the return type is the flow's value; `.aio` is a coroutine
+    function."""
+    method = KaleidoscopeHook().get_import
+    assert str(inspect.signature(method)) == "(import_id: 'str') -> 'Raw'"
+    assert inspect.signature(method.aio) == inspect.signature(method)
+    assert inspect.iscoroutinefunction(method.aio)
+    assert (method.__name__, method.__doc__) == ("get_import", api.get_import.__doc__)
+    assert list(inspect.signature(KaleidoscopeHook.get_import).parameters) == ["self", "import_id"]
+
+
+def test_help_shows_the_endpoints():
+    """`help()` of a hook, and of one endpoint, shows signatures and docstrings."""
+    assert "get_import(import_id: 'str') -> 'Raw'" in pydoc.plain(pydoc.render_doc(KaleidoscopeHook().get_import))
+    shown = pydoc.plain(pydoc.render_doc(KaleidoscopeHook))
+    assert "get_import(self, import_id: 'str') -> 'Raw'" in shown
+    assert api.get_import.__doc__.splitlines()[0] in shown
 
 
 # --- clients
@@ -215,8 +233,8 @@ def test_unknown_names(name):
         ({"login": None}, r"the field Client ID \(login\) is empty"),
         ({"password": " "}, r"the field Client secret \(password\) is empty"),
         ({"host": "ftp://h"}, "host must be"),
-        ({"port": 1}, "^connection 'kaleidoscope_default': host names port"),
-        ({"extra": {"iap_audience": 7}}, "iap_audience must be text"),
+        ({"port": 1}, "^connection 'kaleidoscope_default': host has port"),
+        ({"extra": {"iap_audience": 7}}, "iap_audience must be a string"),
         ({"extra": {"proxy": "nonsense"}}, "proxy must be a URL"),
     ],
     ids=str,
@@ -237,7 +255,7 @@ def test_an_extra_that_is_no_object(monkeypatch, extra):
     from airflow.sdk import Connection
 
     conn = Connection(conn_id="kaleidoscope_default", conn_type="kaleidoscope", extra=extra)
-    with pytest.raises(InvalidConnection, match="extra is not a JSON object"):
+    with pytest.raises(InvalidConnection, match="Extra is not a JSON object"):
         base.fields_of(conn)
 
 
@@ -246,7 +264,7 @@ def test_an_empty_connection_is_the_vendors():
     from airflow.sdk import Connection
 
     fields = base.fields_of(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
-    options = KaleidoscopeHook()._options(fields)
+    options = KaleidoscopeHook()._client_options(fields)
     assert options["base_url"] == "https://api.kaleidoscope.bio/"
 
 
@@ -280,11 +298,58 @@ def test_a_connection_that_does_not(hook, connect, fields, words):
     assert said.startswith(words)
 
 
+# --- errors
+
+
+def test_an_unreachable_host_is_named(hook, ask, connect):
+    """With service, address and connection, and the fields to check."""
+    connect(host="http://127.0.0.1", port=9)
+    with pytest.raises(Unreachable) as error:
+        ask(hook.get_programs)
+    assert str(error.value).endswith(
+        " (Kaleidoscope at http://127.0.0.1:9, connection 'kaleidoscope_default');"
+        " check Host (host), Port (port) in the connection"
+    )
+
+
+def test_wrong_credentials_name_their_fields(hook, ask, connect):
+    """As the form labels them."""
+    connect(password="wrong")
+    with pytest.raises(AuthenticationFailed) as error:
+        ask(hook.get_programs)
+    assert str(error.value).endswith("; check Client ID (login), Client secret (password) in the connection")
+    assert "connection 'kaleidoscope_default')" in str(error.value)
+
+
+def test_the_context_is_added_once(hook):
+    """Also if an error passes through two hooks."""
+    error = NotFound("GET x returned 404")
+    error.add_context("Kaleidoscope at https://k, connection 'c'", "check x")
+    error.add_context("Kili at https://i, connection 'd'", "check y")
+    assert str(error) == "GET x returned 404 (Kaleidoscope at https://k, connection 'c'); check x"
+
+
+def test_errors_of_arguments_keep_their_message(hook, ask):
+    """They are not about the connection."""
+    with pytest.raises(InvalidInput) as error:
+        ask(hook.push_by_field_name, ["symbol"], [{"symbol": float("nan")}])
+    assert "connection" not in str(error.value)
+
+
+def test_retries_are_logged(hook, ask, sluice_sandbox, caplog):
+    """With service and connection, the service's words, and the delay."""
+    caplog.set_level(logging.INFO)
+    sluice_sandbox.faults([{"path": "programs", "status": 503, "headers": {"Retry-After": "5"}}])
+    ask(hook.get_programs)
+    assert "Kaleidoscope, connection 'kaleidoscope_default': GET programs returned 503" in caplog.text
+    assert "; attempt 1 of 5; sleeping 5.0 s" in caplog.text
+
+
 # --- links
 
 
 @pytest.mark.parametrize(
-    ("web_url", "where", "url"),
+    ("web_url", "locator", "url"),
     [
         ("https://app.example.com/", {}, "https://app.example.com/imports/i%2F1"),
         ("https://app.example.com", {"operation_id": "o 1"}, "https://app.example.com/operations/o%201"),
@@ -292,7 +357,7 @@ def test_a_connection_that_does_not(hook, connect, fields, words):
     ],
 )
 def test_links(hook, connect, web_url, locator, url):
-    """To the operation if there is one, else to the import; to nowhere without an address for people."""
+    """To the operation if there is one, else to the import; empty without a web_url."""
     connect({"web_url": web_url})
     assert hook.job_url("import", "i/1", locator, hook.fields()) == url
 
@@ -316,7 +381,7 @@ def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
     connect(extra)
     ask(hook.get_programs)
     told = set(masked)  # what comes next tells them again
-    token = hook._options(hook.fields())["auth"].token_cache.get()
+    token = hook._client_options(hook.fields())["auth"].token_cache.get()
     assert token
     assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= told
 
@@ -335,7 +400,7 @@ def test_no_secret_comes_out(hook, ask, connect, caplog):
 def test_behind_iap(hook, connect):
     """An audience in the connection is where Google's token comes in."""
     connect({"iap_audience": "audience"})
-    assert hook._options(hook.fields())["auth"]._iap.audience == "audience"
+    assert hook._client_options(hook.fields())["auth"]._iap.audience == "audience"
 
 
 @pytest.mark.parametrize(("behind_iap", "worn"), [(True, None), (False, "Bearer t")])

@@ -183,7 +183,9 @@ def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
 def test_a_wrong_secret(fields, run, sluice_sandbox):
     """Says what to check, and makes no call."""
     run.options = client_options(fields._replace(password="not-the-secret"))
-    with pytest.raises(AuthenticationFailed, match="check login and password in the connection") as refusal:
+    with pytest.raises(
+        AuthenticationFailed, match="the token endpoint returned 401: Client authentication failed"
+    ) as refusal:
         run(get_programs())
     assert refusal.value.status == 401
     assert len(sluice_sandbox.requests()) == 1

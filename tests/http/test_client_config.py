@@ -9,8 +9,9 @@ import ssl
 import httpx
 import pytest
 
+from sluice_provider.connection_fields import KALEIDOSCOPE
 from sluice_provider.errors import InvalidConnection
-from sluice_provider.http.client_config import ConnectionFields, base_url, site
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
 
 DEFAULT = "https://api.example.com"
 CANARY = "canary-4711"
@@ -22,8 +23,8 @@ def connection(host=None, port=None, **extra):
 
 
 def made(**extra):
-    """The site of a connection with this extra."""
-    return site(connection(**extra), default_host=DEFAULT, user_agent="tests/1")
+    """The client configuration of a connection with this extra."""
+    return ClientConfig.from_connection(connection(**extra), default_host=DEFAULT, user_agent="tests/1")
 
 
 # --- host and port
@@ -63,7 +64,7 @@ def test_host_and_port(host, port, url):
         ("https:///path", None, "must be a host name"),
         ("two words", None, "must be a host name"),
         ("new\nline", None, "is not a host name or URL"),
-        ("h:81", 82, "names port 81 while the field port says 82"),
+        ("h:81", 82, "has port 81, but the field port is 82"),
         ("h:eighty", None, "is not a host name or URL"),
         ("h:99999", None, "is not a host name or URL"),
         ("http://[::1", None, "is not a host name or URL"),
@@ -151,25 +152,25 @@ def test_proxy():
         ("verify", 2, "must be true or false"),
         ("ca_bundle", "/nowhere/ca.pem", "is not a file on this machine"),
         ("ca_bundle", __file__, "is not a PEM file"),
-        ("ca_bundle", 7, "must be text, not int"),
+        ("ca_bundle", 7, "must be a string, not int"),
         ("proxy", "proxy.example.com:3128", "must be a URL like"),
         ("proxy", "ftp://proxy.example.com", "must be a URL like"),
         ("proxy", "http://[::1", "must be a URL like"),
         ("proxy", "http://h:port", "must be a URL like"),
         ("proxy", "http://", "must be a URL like"),
-        ("proxy", ["http://h"], "must be text, not list"),
+        ("proxy", ["http://h"], "must be a string, not list"),
         ("proxy", f"http://me:{CANARY}@h", "put them into proxy_login and proxy_password"),
         ("proxy", f"http://{CANARY}@h", "put them into proxy_login and proxy_password"),
-        ("proxy_password", {"secret": CANARY}, "must be text, not dict"),
+        ("proxy_password", {"secret": CANARY}, "must be a string, not dict"),
         ("connect_timeout", 0, "must be a number of seconds above 0"),
         ("connect_timeout", -1, "must be a number of seconds above 0"),
         ("connect_timeout", "soon", "must be a number of seconds above 0"),
         ("read_timeout", "nan", "must be a number of seconds above 0"),
         ("read_timeout", "inf", "must be a number of seconds above 0"),
         ("read_timeout", [1], "must be a number of seconds above 0"),
-        ("extra_headers", f"X-Secret: {CANARY}", "must be a JSON object of texts"),
-        ("extra_headers", f'["{CANARY}"]', "must be a JSON object of texts"),
-        ("extra_headers", {"X-Number": 7}, "must be a JSON object of texts"),
+        ("extra_headers", f"X-Secret: {CANARY}", "must be a JSON object of strings"),
+        ("extra_headers", f'["{CANARY}"]', "must be a JSON object of strings"),
+        ("extra_headers", {"X-Number": 7}, "must be a JSON object of strings"),
         ("extra_headers", {"X-Secret": f"{CANARY}\r\nX-More: 1"}, "not plain ASCII on one line"),
         ("extra_headers", {"X-Secret": f" {CANARY}"}, "not plain ASCII on one line"),
         ("extra_headers", {"X-Secret": f"{CANARY}\0"}, "not plain ASCII on one line"),
@@ -220,12 +221,12 @@ def test_the_clients_take_the_options(kind):
 def test_a_needed_field(value):
     """Named as the UI names it."""
     with pytest.raises(InvalidConnection, match=r"connection 'kal': the field Client ID \(login\) is empty"):
-        connection().need("login", value, "Client ID")
+        connection()._replace(login=value).required(KALEIDOSCOPE["login"])
 
 
 def test_a_needed_field_is_stripped():
     """A blank that was copied along is not part of the credentials."""
-    assert connection().need("login", " me ", "Client ID") == "me"
+    assert connection()._replace(login=" me ").required(KALEIDOSCOPE["login"]) == "me"
 
 
 def test_what_is_secret():

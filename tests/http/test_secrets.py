@@ -12,7 +12,7 @@ import pytest
 from sluice_provider.apis.kaleidoscope.endpoints import push_by_field_name
 from sluice_provider.errors import SluiceError
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
-from sluice_provider.http.client_config import ConnectionFields, base_url, site
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Request
 from sluice_provider.http.retry import RetryPolicy, send
@@ -156,7 +156,7 @@ def test_nobody_there(log):
 def test_bad_connections(extra):
     """Not in the words, and not behind them."""
     with pytest.raises(SluiceError) as error:
-        site(fields_to("http://h", **extra), default_host="", user_agent="")
+        ClientConfig.from_connection(fields_to("http://h", **extra), default_host="", user_agent="")
     no_canary_in(words_of(error.value))
 
 
@@ -171,7 +171,7 @@ def test_a_host_with_a_password(host):
 def test_what_things_look_like():
     """The repr of whatever holds a secret does not show it."""
     fields = fields_to("http://h", proxy="http://p:1")
-    place = site(fields, default_host="", user_agent="")
+    place = ClientConfig.from_connection(fields, default_host="", user_agent="")
     grant = TokenEndpoint("http://h/token", {"client_secret": CANARIES["client secret"]}, place.headers)
     bearer = Bearer(grant, lambda *_: None, Iap("audience"))
     bearer.token_cache.set(CANARIES["token"], 3600)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from sluice_provider.hooks.base import SluiceHook, call
+from sluice_provider.hooks.base import Endpoint, SluiceHook
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
@@ -59,9 +59,9 @@ class EchoHook(SluiceHook):
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
     service = "echo"
     job_types: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
-    start = call(start)
+    start = Endpoint(start)
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         return httpx.Auth()
 
     def ping(self) -> Flow[str]:

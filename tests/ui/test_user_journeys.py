@@ -112,8 +112,8 @@ def test_a_connection_is_added_and_tested(page, airflow, sandbox):
 @pytest.mark.parametrize(
     ("title", "standard", "extra"),
     [
-        ("Kaleidoscope", ("Client ID", "Client secret", "Port"), ("Web address", "IAP audience", "Verify TLS")),
-        ("Kili", ("Endpoint", "API key", "Port"), ("Web address", "Proxy")),
+        ("Kaleidoscope", ("Client ID", "Client secret", "Port"), ("Web UI URL", "IAP audience", "Verify TLS")),
+        ("Kili", ("Endpoint", "API key", "Port"), ("Web UI URL", "Proxy")),
         ("Liquid Decisions", ("Host", "Login", "Password"), ("Community", "Client ID", "Client secret")),
     ],
 )

@@ -1,7 +1,7 @@
-"""An API and an Airflow connection, in two faces: `hook.get_import(id)` blocks, `await hook.get_import.aio(id)` awaits.
+"""A service's API behind an Airflow connection: `hook.get_import(id)` blocks, `await hook.get_import.aio(id)` awaits.
 
-The faces differ in exactly three things: the httpx client, the sleep, and how the connection is looked up. The worker
-keeps one client a hook; the triggerer one an event loop and connection, so that a thousand triggers share one pool.
+The two differ in exactly three things: the httpx client, the sleep, and how the connection is looked up. A worker has
+one client per hook; the triggerer has one per event loop and connection, so that a thousand triggers share one pool.
 """
 
 from __future__ import annotations
@@ -9,81 +9,145 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial, wraps
+from inspect import Parameter, Signature, signature
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 import httpx
 from airflow.sdk import BaseHook
 
 from sluice_provider import __version__, compat, metrics
-from sluice_provider.errors import InvalidConnection, InvalidInput, RateLimited, SluiceError, UnexpectedResponse
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields, site
-from sluice_provider.http.drivers import adrive, drive, log_sleep
+from sluice_provider.connection_fields import CONNECTION_TYPES, Field
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    InvalidConnection,
+    InvalidInput,
+    OutcomeUnknown,
+    RateLimited,
+    SluiceError,
+    StatusError,
+    UnexpectedResponse,
+    Unreachable,
+)
+from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.jobs.polling import JobType, Locator
+from sluice_provider.services import BY_NAME
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+log = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 NO_LOCATOR: Locator = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
+FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown)
+"""Errors of a request, to which the hook adds the service, its address and the connection."""
+
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, asyncio.Future[httpx.AsyncClient]]] = (
     WeakKeyDictionary()
 )
+_warned: set[str] = set()
+"""Warnings about connections that this process has logged."""
 
 
-class BoundEndpoint(Generic[P, T]):
-    """One endpoint of a hook: call it to block, await its `aio` to await."""
+class BoundEndpoint(Protocol[P, T_co]):
+    """An endpoint of a hook: a method that blocks, with a coroutine function beside it."""
 
-    def __init__(self, hook: SluiceHook, flow: Callable[P, Flow[T]]) -> None:
-        self._hook = hook
-        self.flow = flow
-        self.__doc__ = flow.__doc__
+    @property
+    def flow(self) -> Callable[P, Flow[T_co]]:
+        """The flow itself, for composing."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._hook.run(self.flow(*args, **kwargs))
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Blocks."""
 
-    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._hook.arun(self.flow(*args, **kwargs))
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Awaits, for triggers: `await hook.get_import.aio(id)`."""
 
 
 class Endpoint(Generic[P, T]):
-    """Declares an endpoint: `get_import = Endpoint(kaleidoscope.get_import)`."""
+    """Makes a method of a flow: `get_import = Endpoint(kaleidoscope.get_import)`.
+
+    The method has the flow's name, docstring and signature; it returns what the flow returns. Its attribute `aio` is
+    the same as a coroutine function.
+    """
 
     def __init__(self, flow: Callable[P, Flow[T]]) -> None:
         self.flow = flow
-        self.__doc__ = flow.__doc__
+
+    @cached_property
+    def signature(self) -> Signature:
+        """The flow's, which returns the flow's value: `Flow[Raw]` becomes `Raw`."""
+        found = signature(self.flow)
+        returned = found.return_annotation
+        if isinstance(returned, str) and returned.startswith("Flow["):
+            returned = returned.removeprefix("Flow[").removesuffix("]")
+        return found.replace(return_annotation=returned)
 
     @overload
-    def __get__(self, hook: None, owner: type) -> Endpoint[P, T]: ...
+    def __get__(self, hook: None, owner: type) -> Callable[Concatenate[SluiceHook, P], T]: ...
     @overload
     def __get__(self, hook: SluiceHook, owner: type) -> BoundEndpoint[P, T]: ...
-    def __get__(self, hook: SluiceHook | None, owner: type) -> Endpoint[P, T] | BoundEndpoint[P, T]:
-        return self if hook is None else BoundEndpoint(hook, self.flow)
+    def __get__(self, hook: SluiceHook | None, owner: type) -> Any:
+        return self._unbound() if hook is None else self._bound(hook)
+
+    def _bound(self, hook: SluiceHook) -> Any:
+        @wraps(self.flow)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return hook.run(self.flow(*args, **kwargs))
+
+        @wraps(self.flow)
+        async def aio(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await hook.arun(self.flow(*args, **kwargs))
+
+        vars(call).update(__signature__=self.signature, flow=self.flow, aio=aio)
+        vars(aio).update(__signature__=self.signature)
+        return call
+
+    def _unbound(self) -> Any:
+        """For `help()` of the class, and for calling it with a hook as its first argument."""
+
+        @wraps(self.flow)
+        def call(hook: SluiceHook, *args: P.args, **kwargs: P.kwargs) -> T:
+            return hook.run(self.flow(*args, **kwargs))
+
+        first = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = [first, *self.signature.parameters.values()]
+        vars(call).update(__signature__=self.signature.replace(parameters=parameters), flow=self.flow)
+        return call
 
 
 class SluiceHook(BaseHook):
-    """What the hooks of all systems share.
+    """What the hooks of all services share.
 
     :param conn_id: Airflow connection id
     """
 
     service: ClassVar[str]
+    hook_name: ClassVar[str]
+    """The service's name for people."""
+    conn_type: ClassVar[str]
     job_types: ClassVar[Mapping[str, JobType]]
     default_host: ClassVar[str] = ""
+    credential_fields: ClassVar[tuple[str, ...]] = ("login", "password")
+    """Names of the connection's fields to check when the service rejects the credentials."""
     default_conn_name: ClassVar[str]
     variant: tuple[str, ...] = ()
-    """What two hooks with the same connection may differ in, so that they cannot share a client."""
+    """Arguments by which two hooks with the same connection differ, so that they cannot share a client."""
 
     def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -95,58 +159,84 @@ class SluiceHook(BaseHook):
 
     @classmethod
     def for_job(cls, conn_id: str, locator: Locator) -> SluiceHook:
-        """The hook for work that is to be found there. Most remotes are where the connection says."""
+        """The hook for jobs with this locator, which most services do not need: the connection says enough."""
         del locator
         return cls(conn_id)
 
-    # --- what a system adds
+    # --- what a service adds
 
     @abstractmethod
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
-        """The system's way to authenticate, from the connection's fields."""
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        """The service's authentication, from the connection's fields."""
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
-        """Where the remote is, from the connection's fields."""
-        return site(fields, default_host=self.default_host, user_agent=USER_AGENT)
+        """The service's address and how to connect to it, from the connection's fields."""
+        return ClientConfig.from_connection(fields, default_host=self.default_host, user_agent=USER_AGENT)
 
     @abstractmethod
     def ping(self) -> Flow[str]:
-        """One cheap authenticated read, and what it found, as a sentence."""
+        """For *Test connection*: one cheap authenticated read, and its result as a sentence."""
 
     def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
-        """Where a person sees this job in the remote's web UI, or "" where that is not known."""
+        """The address of this job in the service's web UI, or "" if it is not known."""
         del job_type, job_id, locator, fields
         return ""
 
     # --- running flows
 
     def run(self, flow: Flow[T]) -> T:
-        """Run a flow here, blocking."""
-        return drive(flow, self.get_conn(), self.sleep, partial(self._on_sleep, task=True))
+        """Run a flow, blocking."""
+        client = self.get_conn()
+        with self._error_context(client.base_url):
+            return drive(flow, client, self.sleep, partial(self._on_sleep, task=True))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the event loop, awaiting."""
-        return await adrive(flow, await self.aget_conn(), self.async_sleep, partial(self._on_sleep, task=False))
+        client = await self.aget_conn()
+        with self._error_context(client.base_url):
+            return await adrive(flow, client, self.async_sleep, partial(self._on_sleep, task=False))
 
-    def _on_sleep(self, pause: Sleep, *, task: bool) -> None:
-        log_sleep(pause)
-        if isinstance(pause.cause, RateLimited):
+    @contextmanager
+    def _error_context(self, base_url: httpx.URL) -> Iterator[None]:
+        """The one place where errors of requests, which know no connection, learn which one they were sent with."""
+        try:
+            yield
+        except FROM_THE_SERVICE as error:
+            address = str(base_url).rstrip("/")
+            error.add_context(f"{self.hook_name} at {address}, connection {self.conn_id!r}", self._hint(error))
+            raise
+
+    def _hint(self, error: SluiceError) -> str:
+        """Which fields of the connection to check."""
+        names: tuple[str, ...] = ()
+        if isinstance(error, AuthenticationFailed):
+            names = self.credential_fields
+        elif isinstance(error, Unreachable) and not error.maybe_applied:
+            names = ("host", "port")
+        labels = [f"{self.declared[name].label} ({name})" if name in self.declared else name for name in names]
+        return f"check {', '.join(labels)} in the connection" if labels else ""
+
+    def _on_sleep(self, sleep: Sleep, *, task: bool) -> None:
+        level = logging.INFO if sleep.cause else logging.DEBUG
+        service, conn_id = self.hook_name, self.conn_id
+        log.log(level, "%s, connection %r: %s; sleeping %.1f s", service, conn_id, sleep.why, sleep.seconds)
+        if isinstance(sleep.cause, RateLimited):
             metrics.rate_limited(self.service, task=task)
 
     def get_conn(self) -> httpx.Client:
         """The blocking client, with the connection's address, credentials and settings in place."""
         if self._client is None:
-            options = self._options(self.fields())
+            options = self._client_options(self.fields())
             self._client = httpx.Client(**options)
         return self._client
 
     async def aget_conn(self) -> httpx.AsyncClient:
-        """The event loop's client for this connection as it is now: another one when the connection was changed."""
+        """The event loop's client for this connection; a changed connection gets another one."""
         fields = await self.afields()
         clients = _clients_here()
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
-            # In a thread, as certificates are read; and noted before anybody can wait, so that there is only one.
+            # In a thread, as it reads certificates; stored before anything is awaited, so that there is only one.
             clients[key] = asyncio.ensure_future(asyncio.to_thread(self._async_client, fields))
         try:
             return await asyncio.shield(clients[key])
@@ -155,16 +245,18 @@ class SluiceHook(BaseHook):
             raise
 
     def _async_client(self, fields: ConnectionFields) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._options(fields))
+        return httpx.AsyncClient(**self._client_options(fields))
 
     def job_type(self, name: str) -> JobType:
-        """:raises UnexpectedResponse: for a kind of job that this version does not know"""
+        """:raises UnexpectedResponse: for a job type that this version does not know"""
         if name not in self.job_types:
-            raise UnexpectedResponse(f"{self.service} has no jobs of kind {name!r}, as far as this version knows")
+            known = ", ".join(self.job_types)
+            raise UnexpectedResponse(f"{self.hook_name} has no job type {name!r} in this version (it has {known})")
         return self.job_types[name]
 
     def interrupt(self) -> None:
-        """For a signal handler: go on with a new client, as the old one may be in the middle of a call; and hurry."""
+        """For a signal handler: continue with a new client, as the old one may be in the middle of a request, and
+        without sleeping."""
         self._client = None
         self.sleep = lambda _seconds: None
 
@@ -173,31 +265,51 @@ class SluiceHook(BaseHook):
             self._client.close()
             self._client = None
 
-    def _options(self, fields: ConnectionFields) -> dict[str, Any]:
-        """May block: the triggerer makes it in a thread."""
-        place = self.client_config(fields)
-        return {**place.options(), "auth": self.auth(fields, place)}
+    def _client_options(self, fields: ConnectionFields) -> dict[str, Any]:
+        """May block: the triggerer calls it in a thread."""
+        config = self.client_config(fields)
+        return {**config.options(), "auth": self.auth(fields, config)}
 
     # --- the connection
 
+    @property
+    def declared(self) -> Mapping[str, Field]:
+        """The fields of this connection type; empty for another provider's, which checks them itself."""
+        return CONNECTION_TYPES.get(self.conn_type, {})
+
     def fields(self) -> ConnectionFields:
-        """The connection, looked up once a hook."""
+        """The connection, looked up once per hook."""
         if self._fields is None:
             self._fields = fields_of(self.get_connection(self.conn_id))
             for secret in self._fields.secrets():
                 mask(secret)
+            self._warn_of_unknown(self._fields)
         return self._fields
 
     async def afields(self) -> ConnectionFields:
+        """The connection, looked up each time."""
         fields = fields_of(await self.aget_connection(self.conn_id))
         for secret in fields.secrets():
             await asyncio.to_thread(mask, secret)
+        self._warn_of_unknown(fields)
         return fields
 
+    def _unknown_fields(self, fields: ConnectionFields) -> list[str]:
+        return fields.unknown(self.declared) if self.declared else []
+
+    def _warn_of_unknown(self, fields: ConnectionFields) -> None:
+        """Once per process. Not an error: Airflow allows any key in Extra, and secrets backends and other tools add
+        their own; an ignored field never weakens TLS verification, which is on by default."""
+        for warning in self._unknown_fields(fields):
+            if warning not in _warned:
+                _warned.add(warning)
+                log.warning("%s: %s", self.hook_name, warning)
+
     def test_connection(self) -> tuple[bool, str]:
-        """For the button in the Airflow UI: what was found, or what is wrong, in one plain sentence."""
+        """For the button in the Airflow UI: what was found, or what is wrong."""
         try:
-            return True, self.run(self.ping())
+            found = self.run(self.ping())
+            return True, " ".join([found, *(f"Warning: {each}" for each in self._unknown_fields(self.fields()))])
         except SluiceError as error:
             return False, f"{type(error).__name__}: {error}"
         finally:
@@ -205,7 +317,7 @@ class SluiceHook(BaseHook):
 
 
 def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
-    """The event loop's clients. Those of ended loops are let go: their connections would hold on to the loop."""
+    """The event loop's clients. Those of closed loops are dropped: their connections would keep the loop alive."""
     for loop in [loop for loop in _clients if loop.is_closed()]:
         _clients.pop(loop, None)
     return _clients.setdefault(asyncio.get_running_loop(), {})
@@ -218,27 +330,25 @@ def fields_of(conn: Connection) -> ConnectionFields:
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
-        raise InvalidConnection(f"connection {conn.conn_id!r}: extra is not a JSON object")
+        raise InvalidConnection(f"connection {conn.conn_id!r}: Extra is not a JSON object")
     return ConnectionFields(conn.conn_id, conn.host, conn.port or None, conn.login, conn.password, extra)
 
 
 def mask(secret: str) -> None:
-    """Keep a secret out of every log of this process and of its supervisor."""
+    """Mask a secret in all logs of this process and of its supervisor."""
     compat.mask_secret(secret)
 
 
 def hook_for(service: str, conn_id: str, locator: Locator = NO_LOCATOR) -> SluiceHook:
-    """The hook of a system by its name: the only place that finds classes by text.
+    """The hook of a service by its name: the only place that finds classes by name.
 
     :raises InvalidInput: for a name that this version does not know
     """
     from importlib import import_module
 
-    from sluice_provider.services import BY_NAME
-
     known = BY_NAME.get(service)
     if known is None:
-        raise InvalidInput(f"no system is called {service!r}; this version knows {', '.join(BY_NAME)}")
+        raise InvalidInput(f"there is no service {service!r}; this version knows {', '.join(BY_NAME)}")
     module, _, name = known.hook_path.rpartition(".")
     hook = cast("type[SluiceHook]", getattr(import_module(module), name))
     return hook.for_job(conn_id or known.default_conn_id, locator)

@@ -48,6 +48,8 @@ class FinSpaceHook(SluiceHook):
     service = "finspace"
     job_types: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
 
+    credential_fields = ("login", "password", "region_name", "role_arn")
+
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
         super().__init__(aws_conn_id)
         self.region_name = region_name
@@ -92,8 +94,8 @@ class FinSpaceHook(SluiceHook):
                 headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             )
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
-        del place
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        del config
         with _amazon(fields):
             aws = self._aws(fields)
             return SigV4(Keys(aws, fields), finspace.SERVICE, self._region(aws, fields))
@@ -115,7 +117,9 @@ class FinSpaceHook(SluiceHook):
     def _region(self, aws: AwsGenericHook[Any], fields: ConnectionFields) -> str:
         region = aws.region_name or aws.get_session().region_name
         if not region:
-            raise fields.bad("region_name", "is missing, and neither the task nor the machine's AWS settings name one")
+            raise fields.invalid(
+                "region_name", "is missing, and so it is in the task and in the machine's AWS settings"
+            )
         return str(region)
 
     # --- no connection is a connection: the machine's own credentials
@@ -181,7 +185,7 @@ class Keys:
             self._kept = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
             self._good_until = time.monotonic() + KEPT
         if self._kept is None:
-            raise self._fields.bad("login", "and password are empty, and this machine has no AWS credentials")
+            raise self._fields.invalid("login", "and password are empty, and this machine has no AWS credentials")
         return self._kept
 
 

@@ -11,6 +11,7 @@ from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
+from sluice_provider.connection_fields import KALEIDOSCOPE
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
@@ -79,16 +80,16 @@ class KaleidoscopeHook(SluiceHook):
     download_file = Endpoint(kaleidoscope_files.download_file)
     export_records = Endpoint(kaleidoscope_files.export_records)
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         audience = fields.text("iap_audience")
         grant = TokenEndpoint(
-            place.base_url + kaleidoscope.TOKEN_PATH,
+            config.base_url + kaleidoscope.TOKEN_PATH,
             {
                 "grant_type": "client_credentials",
-                "client_id": fields.need("login", fields.login, "Client ID"),
-                "client_secret": fields.need("password", fields.password, "Client secret"),
+                "client_id": fields.required(KALEIDOSCOPE["login"]),
+                "client_secret": fields.required(KALEIDOSCOPE["password"]),
             },
-            place.headers,
+            config.headers,
         )
         return Bearer(grant, _apply_token, Iap(audience) if audience else None, mask)
 

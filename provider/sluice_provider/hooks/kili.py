@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.connection_fields import KILI
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import ApiKey, fits_header
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
@@ -46,6 +47,8 @@ class KiliHook(SluiceHook):
     job_types: ClassVar[dict[str, JobType]] = kili.job_types(mask)
     default_host = kili.DEFAULT_HOST
 
+    credential_fields = ("password",)
+
     def __init__(self, kili_conn_id: str = default_conn_name) -> None:
         super().__init__(kili_conn_id)
 
@@ -62,19 +65,21 @@ class KiliHook(SluiceHook):
     compute_differences = Endpoint(compute_differences)
     validate_differences = Endpoint(kili.validate_differences)
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
-        del place
-        key = fields.need("password", fields.password, "API key")
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        del config
+        key = fields.required(KILI["password"])
         if not fits_header(key):
-            raise fields.bad("password", "is not an API key: it holds a space, a line break or a letter beyond ASCII")
+            raise fields.invalid(
+                "password", "is not an API key: it contains a space, a line break or a character that is not ASCII"
+            )
         return ApiKey("X-API-Key:", key)
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
         """The folder that the endpoint lies in: the flows name the endpoint itself."""
-        place = super().client_config(fields)
-        scheme, netloc, path, *_ = urlsplit(place.base_url)
+        config = super().client_config(fields)
+        scheme, netloc, path, *_ = urlsplit(config.base_url)
         path = path.rstrip("/").removesuffix(f"/{kili.PATH}") or API
-        return place._replace(base_url=urlunsplit((scheme, netloc, f"{path}/", "", "")))
+        return config._replace(base_url=urlunsplit((scheme, netloc, f"{path}/", "", "")))
 
     def ping(self) -> Flow[str]:
         viewer = yield from kili.get_viewer()

@@ -7,6 +7,7 @@ from typing import ClassVar
 import httpx
 
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.connection_fields import LIQUID_DECISIONS
 from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import Bearer, TokenEndpoint
@@ -33,6 +34,8 @@ class LiquidDecisionsHook(SluiceHook):
     service = "liquid_decisions"
     job_types: ClassVar[dict[str, JobType]] = dict(liquid_decisions.JOB_TYPES)
 
+    credential_fields = ("login", "password", "community", "client_id", "client_secret")
+
     def __init__(self, liquid_decisions_conn_id: str = default_conn_name) -> None:
         super().__init__(liquid_decisions_conn_id)
 
@@ -44,19 +47,19 @@ class LiquidDecisionsHook(SluiceHook):
     cancel_job = Endpoint(liquid_decisions.cancel_job)
     fetch = Endpoint(liquid_decisions.fetch)
 
-    def auth(self, fields: ConnectionFields, place: ClientConfig) -> httpx.Auth:
+    def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         """The password grant (wiki "Obtaining a Token"); the Java example does without client id and secret."""
-        community = fields.need("community", fields.text("community"), "Community")
+        community = fields.required(LIQUID_DECISIONS["community"])
         if any(each.isspace() for each in community):
-            raise fields.bad("community", "must not hold blanks: it is one word of the token's scope")
+            raise fields.invalid("community", "must not hold blanks: it is one word of the token's scope")
         form = {
             "grant_type": "password",
-            "username": fields.need("login", fields.login, "Login"),
-            "password": fields.need("password", fields.password, "Password"),
+            "username": fields.required(LIQUID_DECISIONS["login"]),
+            "password": fields.required(LIQUID_DECISIONS["password"]),
             "scope": f"community={community}",
         }
         client = {name: fields.text(name) for name in ("client_id", "client_secret") if fields.text(name)}
-        grant = TokenEndpoint(place.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}, place.headers)
+        grant = TokenEndpoint(config.base_url + liquid_decisions.TOKEN_PATH, {**form, **client}, config.headers)
         return Bearer(grant, _apply_token, mask=mask)
 
     def ping(self) -> Flow[str]:

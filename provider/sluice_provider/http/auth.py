@@ -92,20 +92,12 @@ class TokenEndpoint:
     :param url: of the endpoint
     :param form: what is posted to it, secrets included
     :param headers: the connection's headers, sent with every request
-    :param credential_fields: names of the connection's fields that hold these credentials, for errors
     """
 
-    def __init__(
-        self,
-        url: str,
-        form: Mapping[str, str],
-        headers: Mapping[str, str],
-        credential_fields: str = "login and password",
-    ) -> None:
+    def __init__(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> None:
         self.url = url
         self.form = form
         self.headers = headers
-        self.credential_fields = credential_fields
 
     def request(self, headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(
@@ -132,11 +124,7 @@ class TokenEndpoint:
         if status == 429:
             raise RateLimited("the token endpoint returned 429: too many requests", status=429, retry_after=delay)
         if status >= 300 or self._is_rejection(response):
-            raise AuthenticationFailed(
-                f"the token endpoint returned {status}: {self._reason(response)}; "
-                f"check {self.credential_fields} in the connection",
-                status=status,
-            )
+            raise AuthenticationFailed(f"the token endpoint returned {status}: {self._reason(response)}", status=status)
         token = self._parse(response)
         if token is None:
             raise UnexpectedResponse(

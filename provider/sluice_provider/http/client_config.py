@@ -1,4 +1,4 @@
-"""From the fields of an Airflow connection to where and how to connect: a pure function, the same for all systems."""
+"""From the fields of an Airflow connection to a client's configuration: pure functions, the same for all services."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
 
+from sluice_provider.connection_fields import EXTRA_FIELDS, STANDARD, Field
 from sluice_provider.errors import InvalidConnection
 
 if TYPE_CHECKING:
@@ -20,11 +21,21 @@ if TYPE_CHECKING:
 
 HEADER_NAME = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 HEADER_VALUE = r"([!-~]+([ \t]+[!-~]+)*)?"
-"""RFC 9110, 5.1 and 5.5. What does not fit would be refused only when it is sent, in words that show the value."""
+"""RFC 9110, 5.1 and 5.5. A client would reject other values only on sending, in a message that shows the value."""
+
+SECRET_WORDS = ("password", "secret", "token", "api_key", "credential")
+"""An undeclared field of an Extra with one of these words in its name is taken for a secret, too."""
+
+RESERVED_PREFIXES = ("__", "extra__")
+"""Names in an Extra that Airflow itself uses: a nested Extra, and the form fields of its older versions."""
 
 
 class ConnectionFields(NamedTuple):
-    """What an Airflow connection holds. The UI stores a field that was left empty as null or ""."""
+    """The fields of an Airflow connection, read as `connection_fields.py` declares them.
+
+    Airflow stores an empty field of the form as null or "": it has its default then. The getters raise
+    `InvalidConnection`, which names the connection and the field and never the value, as it may be a secret.
+    """
 
     conn_id: str
     host: str | None = None
@@ -34,73 +45,89 @@ class ConnectionFields(NamedTuple):
     extra: Mapping[str, Any] = MappingProxyType({})
 
     def __repr__(self) -> str:
-        return f"Fields(conn_id={self.conn_id!r}, host={self.host!r}, port={self.port!r})"
+        return f"ConnectionFields(conn_id={self.conn_id!r}, host={self.host!r}, port={self.port!r})"
 
     def secrets(self) -> list[str]:
-        """Everything in here that no log may show."""
-        words = ("password", "secret", "token", "api_key", "credential")
-        named = [v for name, v in self.extra.items() if isinstance(v, str) and any(w in name.casefold() for w in words)]
-        return [s for s in (self.password, *named, *self.mapping("extra_headers").values()) if s]
+        """Every value that must not appear in a log."""
+        named = [value for name, value in self.extra.items() if isinstance(value, str) and _is_secret(name)]
+        return [secret for secret in (self.password, *named, *self.mapping("extra_headers").values()) if secret]
 
-    def text(self, name: str, default: str = "") -> str:
-        value = self.extra.get(name)
-        if value is None or value == "":
-            return default
+    def text(self, name: str) -> str:
+        value = self._value(name)
         if not isinstance(value, str):
-            raise self.bad(name, f"must be text, not {type(value).__name__}")
+            raise self.invalid(name, f"must be a string, not {type(value).__name__}")
         return value.strip()
 
-    def flag(self, name: str, *, default: bool) -> bool:
-        value = self.extra.get(name)
-        if value is None or value == "":
-            return default
+    def flag(self, name: str) -> bool:
+        value = str(self._value(name)).casefold()
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if str(value).casefold() not in words:
-            raise self.bad(name, "must be true or false")
-        return words[str(value).casefold()]
+        if value not in words:
+            raise self.invalid(name, "must be true or false")
+        return words[value]
 
-    def seconds(self, name: str, default: float) -> float:
-        value = self.extra.get(name)
-        if value is None or value == "":
-            return default
+    def seconds(self, name: str) -> float:
         try:
-            number = float(value)
+            number = float(self._value(name))
         except (TypeError, ValueError):
             number = -1.0
         if not 0 < number < 86400:
-            raise self.bad(name, "must be a number of seconds above 0")
+            raise self.invalid(name, "must be a number of seconds above 0")
         return number
 
     def mapping(self, name: str) -> dict[str, str]:
-        """A JSON object of texts, given as an object or as its text."""
-        value = self.extra.get(name)
-        if value is None or value == "":
+        """A JSON object of strings, given as an object or as its text."""
+        value = self._value(name)
+        if value == "":
             return {}
         try:
             value = json.loads(value) if isinstance(value, str) else value
         except ValueError:
             value = None
-        if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
-            raise self.bad(name, 'must be a JSON object of texts, like {"X-Team": "chemistry"}')
+        if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
+            raise self.invalid(name, 'must be a JSON object of strings, like {"X-Team": "chemistry"}')
         return dict(value)
 
-    def need(self, name: str, value: str | None, label: str) -> str:
+    def required(self, field: Field) -> str:
+        """The value of a standard field or of a string in Extra, which must not be empty."""
+        value = getattr(self, field.name) if field.name in STANDARD else self.text(field.name)
         if not value or not value.strip():
-            raise InvalidConnection(f"connection {self.conn_id!r}: the field {label} ({name}) is empty")
-        return value.strip()
+            raise InvalidConnection(f"connection {self.conn_id!r}: the field {field.label} ({field.name}) is empty")
+        return str(value.strip())
 
-    def bad(self, name: str, what: str) -> InvalidConnection:
+    def unknown(self, declared: Mapping[str, Field]) -> list[str]:
+        """A sentence for each field in Extra that the connection type does not have, with the most similar one."""
+        from difflib import get_close_matches
+
+        known = [name for name in declared if name not in STANDARD]
+        found = []
+        for name in self.extra:
+            if name not in known and not name.startswith(RESERVED_PREFIXES):
+                similar = get_close_matches(name.casefold(), known, n=1)
+                hint = f"; did you mean {similar[0]!r}?" if similar else "; it has no effect"
+                found.append(f"connection {self.conn_id!r}: unknown field {name[:60]!r} in Extra{hint}")
+        return found
+
+    def invalid(self, name: str, problem: str) -> InvalidConnection:
         """Names the field and never its value, which may be a secret."""
-        return InvalidConnection(f"connection {self.conn_id!r}: {name} {what}")
+        return InvalidConnection(f"connection {self.conn_id!r}: {name} {problem}")
+
+    def _value(self, name: str) -> Any:
+        value = self.extra.get(name)
+        return EXTRA_FIELDS[name].default if value is None or value == "" else value
+
+
+def _is_secret(name: str) -> bool:
+    field = EXTRA_FIELDS.get(name)
+    return field.secret if field else any(word in name.casefold() for word in SECRET_WORDS)
 
 
 class ClientConfig(NamedTuple):
-    """Where a remote is and how to get there.
+    """The address of a service, and how to connect to it.
 
     :param base_url: ends with a slash
-    :param verify: check certificates; against `ca_bundle` (a path) where one is given
+    :param verify: check certificates; against `ca_bundle` (a path) if there is one
     :param connect_timeout: seconds
-    :param read_timeout: seconds between two pieces of an answer; the same for sending
+    :param read_timeout: seconds between two parts of a response; the same for sending
     """
 
     base_url: str
@@ -113,13 +140,27 @@ class ClientConfig(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __repr__(self) -> str:
-        return f"Site(base_url={self.base_url!r})"
+        return f"ClientConfig(base_url={self.base_url!r})"
+
+    @classmethod
+    def from_connection(cls, fields: ConnectionFields, *, default_host: str, user_agent: str) -> ClientConfig:
+        """:raises InvalidConnection: naming the field that cannot be used"""
+        return cls(
+            base_url=base_url(fields, default_host),
+            verify=fields.flag("verify"),
+            ca_bundle=_ca_bundle(fields),
+            proxy=_proxy(fields),
+            proxy_auth=_proxy_auth(fields),
+            connect_timeout=fields.seconds("connect_timeout"),
+            read_timeout=fields.seconds("read_timeout"),
+            headers={"User-Agent": user_agent, "Accept": "application/json", **_extra_headers(fields)},
+        )
 
     def options(self) -> dict[str, Any]:
         """Arguments for `httpx.Client` and `httpx.AsyncClient`."""
         options: dict[str, Any] = {
             "base_url": self.base_url,
-            "verify": self._trust(),
+            "verify": _ssl_context(self.ca_bundle) if self.verify and self.ca_bundle else self.verify,
             "timeout": httpx.Timeout(self.read_timeout, connect=self.connect_timeout),
             "headers": dict(self.headers),
             "limits": httpx.Limits(max_connections=100, max_keepalive_connections=20),
@@ -128,46 +169,28 @@ class ClientConfig(NamedTuple):
             options["proxy"] = httpx.Proxy(self.proxy, auth=self.proxy_auth)
         return options
 
-    def _trust(self) -> Any:
-        return _context(self.ca_bundle) if self.verify and self.ca_bundle else self.verify
 
-
-def _context(ca_bundle: str) -> SSLContext:
+def _ssl_context(ca_bundle: str) -> SSLContext:
     import ssl
 
     return ssl.create_default_context(cafile=ca_bundle)
 
 
-def site(fields: ConnectionFields, *, default_host: str, user_agent: str) -> ClientConfig:
-    """:raises InvalidConnection: naming the field that cannot be used"""
-    headers = {"User-Agent": user_agent, "Accept": "application/json", **_extra_headers(fields)}
-    return ClientConfig(
-        base_url=base_url(fields, default_host),
-        verify=fields.flag("verify", default=True),
-        ca_bundle=_ca_bundle(fields),
-        proxy=_proxy(fields),
-        proxy_auth=_proxy_auth(fields),
-        connect_timeout=fields.seconds("connect_timeout", 10.0),
-        read_timeout=fields.seconds("read_timeout", 60.0),
-        headers=headers,
-    )
-
-
 def base_url(fields: ConnectionFields, default_host: str) -> str:
-    """`host` may be a bare name or a whole URL with a path; `port` is put into either. Without a scheme it is https."""
+    """`host` may be a host name or a URL with a path; `port` is added to either. Without a scheme it is https."""
     host = (fields.host or "").strip() or default_host
     parts = _split(host if "://" in host else f"https://{host}")
     if parts is None:
-        raise fields.bad("host", "is not a host name or URL")
+        raise fields.invalid("host", "is not a host name or URL")
     name, port = parts.hostname, parts.port
     if parts.scheme not in ("http", "https") or not name or any(c.isspace() for c in host):
-        raise fields.bad("host", "must be a host name, or a URL that starts with https:// or http://")
+        raise fields.invalid("host", "must be a host name, or a URL that starts with https:// or http://")
     if parts.username or parts.password:
-        raise fields.bad("host", "holds a user or password; put them into login and password")
+        raise fields.invalid("host", "contains a user or password; put them into login and password")
     if parts.query or parts.fragment:
-        raise fields.bad("host", "must not have a query (?) or fragment (#)")
+        raise fields.invalid("host", "must not have a query (?) or fragment (#)")
     if port and fields.port and port != fields.port:
-        raise fields.bad("host", f"names port {port} while the field port says {fields.port}")
+        raise fields.invalid("host", f"has port {port}, but the field port is {fields.port}")
     port = port or fields.port
     shown = f"[{name}]" if ":" in name else name
     netloc = f"{shown}:{port}" if port else shown
@@ -175,7 +198,7 @@ def base_url(fields: ConnectionFields, default_host: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Its parts, or None if the HTTP client could not use it. Nothing is raised here that could show a password."""
+    """Its parts, or None if the HTTP client could not use it. No exception from here could show a password."""
     try:
         parts = urlsplit(url)
         _, _ = parts.port, httpx.URL(url)
@@ -188,19 +211,19 @@ def _extra_headers(fields: ConnectionFields) -> dict[str, str]:
     headers = fields.mapping("extra_headers")
     for name, value in headers.items():
         if not re.fullmatch(HEADER_NAME, name) or not re.fullmatch(HEADER_VALUE, value):
-            raise fields.bad("extra_headers", "holds a header that is not plain ASCII on one line")
+            raise fields.invalid("extra_headers", "contains a header that is not plain ASCII on one line")
     return headers
 
 
 def _ca_bundle(fields: ConnectionFields) -> str | None:
     path = fields.text("ca_bundle")
     if path and not Path(path).is_file():
-        raise fields.bad("ca_bundle", "is not a file on this machine; workers and triggerers all need it")
+        raise fields.invalid("ca_bundle", "is not a file on this machine; workers, triggerers and API servers need it")
     if path:
         try:
-            _context(path)
+            _ssl_context(path)
         except OSError:  # ssl.SSLError is one
-            raise fields.bad("ca_bundle", "is not a PEM file with certificates that can be read here") from None
+            raise fields.invalid("ca_bundle", "is not a PEM file with certificates") from None
     return path or None
 
 
@@ -210,11 +233,11 @@ def _proxy(fields: ConnectionFields) -> str | None:
         return None
     parts = _split(proxy)
     if parts is None or parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
-        raise fields.bad("proxy", "must be a URL like http://proxy.example.com:3128")
+        raise fields.invalid("proxy", "must be a URL like http://proxy.example.com:3128")
     if parts.username or parts.password:
-        raise fields.bad("proxy", "holds a user or password; put them into proxy_login and proxy_password")
+        raise fields.invalid("proxy", "contains a user or password; put them into proxy_login and proxy_password")
     if parts.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise fields.bad("proxy", "is a SOCKS proxy, which needs: pip install 'httpx[socks]'")
+        raise fields.invalid("proxy", "is a SOCKS proxy, which needs: pip install 'httpx[socks]'")
     return proxy
 
 

@@ -59,7 +59,7 @@ class WebhookConfig(NamedTuple):
             return None
         dags, asset = _dags(fields), fields.text("webhook_asset")
         if bool(dags) == bool(asset):
-            raise fields.bad("webhook_dag_id", "or webhook_asset must be set, and not both: what an event starts")
+            raise fields.invalid("webhook_dag_id", "or webhook_asset must be set, and not both: what an event starts")
         signing, header = fields.text("webhook_signing"), fields.text("webhook_header")
         return cls(fields.conn_id, WebhookSecret.validated(fields.conn_id, secret, signing, header), dags, asset)
 
@@ -74,7 +74,7 @@ def _dags(fields: ConnectionFields) -> Mapping[str, str]:
         return {ANY_EVENT: value.strip()} if value.strip() else {}
     dags = fields.mapping("webhook_dag_id")
     if unknown := set(dags) - {*EVENTS, ANY_EVENT}:
-        raise fields.bad(
+        raise fields.invalid(
             "webhook_dag_id",
             f"has unknown events {', '.join(sorted(unknown))}; known events: {', '.join(EVENTS)}, {ANY_EVENT}",
         )
