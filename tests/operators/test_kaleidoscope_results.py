@@ -178,7 +178,7 @@ def test_results_for_a_registration_that_is_over(submit_results, workspace):
     workspace.submit_results("error", message="by hand")
     life = submit_results().go()
     assert (life.state, type(life.error)) == ("failed", Conflict)
-    assert "it has its results; if_ended='send'" in str(life.error)
+    assert "it has results already; set if_ended='send'" in str(life.error)
     assert workspace.registrations[0]["results_received"] == 1
     workspace.sandbox.settings(accept_repeated_results=True)
     assert submit_results(if_ended="send").go().state == "success"
@@ -308,7 +308,7 @@ def test_a_late_status_does_not_reopen_a_registration(push_status, case, workspa
     workspace.submit_results("success")
     life.retry()
     assert (life.state, look()["status"]) == ("success", "completed")
-    assert life.said("WARNING", "is over (completed)")
+    assert life.said("WARNING", "is over (status completed)")
     assert len(workspace.request_bodies("/registration_files/")) == 0
 
 

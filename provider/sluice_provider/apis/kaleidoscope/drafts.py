@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sluice_provider.apis.kaleidoscope.endpoints import get_activities, get_data_fields, get_import, get_record_views
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, rows_of
 from sluice_provider.apis.kaleidoscope.registration import (
     NOT_SUBMITTED_YET,
     REJECTED,
@@ -21,7 +21,7 @@ from sluice_provider.apis.kaleidoscope.registration import (
     keep_waiting,
 )
 from sluice_provider.apis.paths import segment
-from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -38,11 +38,11 @@ class Staging(NamedTuple):
     """
 
     view_id: str
-    fields: Mapping[str, Raw]
+    fields: Mapping[str, JsonObject]
     draft_ids: tuple[str, ...]
 
 
-def get_operation(operation_id: str) -> Flow[Raw]:
+def get_operation(operation_id: str) -> Flow[JsonObject]:
     """One operation. The API has no call for one: all activities are listed (kalbio `get_activity_by_id`).
 
     :raises NotFound: there is no such activity
@@ -80,7 +80,7 @@ def get_staging(operation_id: str) -> Flow[Staging]:
     return Staging(str(view_id), by_name, _draft_ids(operation))
 
 
-def _draft_ids(operation: Raw) -> tuple[str, ...]:
+def _draft_ids(operation: JsonObject) -> tuple[str, ...]:
     return tuple(str(each) for each in operation.get("data_table_draft_record_ids") or ())
 
 
@@ -209,16 +209,16 @@ def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
     return drafts_job(operation_id, drafts, selection.validation)
 
 
-def _statuses_by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, Raw]]:
+def _statuses_by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, JsonObject]]:
     """A draft that was registered leaves the staging table; the submission that it was part of still has its status."""
-    found: dict[str, Raw] = {}
+    found: dict[str, JsonObject] = {}
     for entry in reversed((yield from get_registration_submissions(operation_id))):
         status = {"status": entry.get("status")}
         found.update({each: status for each in record_ids if each in (entry.get("submitted_record_ids") or ())})
     return found
 
 
-def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -> Job:
+def drafts_job(operation_id: str, drafts: Mapping[str, JsonObject], validation: bool) -> Job:
     """
     :param drafts: `status` and `message` of each, as far as they are known
     :param validation: whether the results of a validation are waited for, not those of a registration
@@ -239,13 +239,13 @@ def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -
     )
 
 
-def _is_rejected(raw: Raw) -> bool:
+def _is_rejected(raw: JsonObject) -> bool:
     """By its status; or by the message beside it, where the status is a registrar's own word."""
     status = raw.get("status")
     return status in REJECTED or (bool(raw.get("message")) and status not in ("completed", "validated"))
 
 
-def _rejection(record_id: str, raw: Raw) -> Rejection:
+def _rejection(record_id: str, raw: JsonObject) -> Rejection:
     return Rejection(record_id, "status", str(raw.get("status")), str(raw.get("message") or "no reason given"))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, part, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, get_list, part, rows_of
 from sluice_provider.apis.paths import segment
-from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
@@ -23,37 +23,37 @@ TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 # --- reads ----------------------------------------------------------------------------------------------------------
 
 
-def get_active_workspace() -> Flow[Raw]:
+def get_active_workspace() -> Flow[JsonObject]:
     """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
     return (yield from send_for_object(Request("GET", "workspaces/active", idempotent=True)))
 
 
-def get_programs() -> Flow[list[Raw]]:
+def get_programs() -> Flow[list[JsonObject]]:
     """All programs: `id`, `title`, ... (kalbio `programs.py`)."""
     return (yield from get_list("programs"))
 
 
-def get_activities() -> Flow[list[Raw]]:
+def get_activities() -> Flow[list[JsonObject]]:
     """All activities; an operation is one of type experiment or cycle (kalbio `activities.py`)."""
     return (yield from get_list("activities"))
 
 
-def get_entity_slices() -> Flow[list[Raw]]:
+def get_entity_slices() -> Flow[list[JsonObject]]:
     """All entity slices: `id`, `slice_name`, `key_field_ids` (kalbio `entity_types.py`)."""
     return (yield from get_list("entity_slices"))
 
 
-def get_key_fields() -> Flow[list[Raw]]:
+def get_key_fields() -> Flow[list[JsonObject]]:
     """All key fields: `id`, `field_name`, ... (kalbio `entity_fields.py`)."""
     return (yield from get_list("key_fields"))
 
 
-def get_data_fields() -> Flow[list[Raw]]:
+def get_data_fields() -> Flow[list[JsonObject]]:
     """All data fields: `id`, `field_name`, `field_type`, ... (kalbio `entity_fields.py`)."""
     return (yield from get_list("data_fields"))
 
 
-def get_record_views() -> Flow[list[Raw]]:
+def get_record_views() -> Flow[list[JsonObject]]:
     """All record views (kalbio `record_views.py`)."""
     return (yield from get_list("record_views"))
 
@@ -118,7 +118,7 @@ def push_by_field_id(
     return (yield from _push("push/imports/by-field-id", body))
 
 
-def _push(path: str, body: Raw) -> Flow[str]:
+def _push(path: str, body: JsonObject) -> Flow[str]:
     accepted = yield from send_for_object(Request("POST", path, json=body, idempotent=True))
     import_id = accepted.get("import_id")
     if not isinstance(import_id, str) or not import_id:
@@ -129,7 +129,7 @@ def _push(path: str, body: Raw) -> Flow[str]:
 # --- imports --------------------------------------------------------------------------------------------------------
 
 
-def get_import(import_id: str) -> Flow[Raw]:
+def get_import(import_id: str) -> Flow[JsonObject]:
     """One import, as the API describes it (kalbio `imports.py: get_import`, models `Import`, `ImportResult`).
 
     :raises NotFound: the workspace has no such import
@@ -140,13 +140,13 @@ def get_import(import_id: str) -> Flow[Raw]:
     return raw
 
 
-def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:
+def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[JsonObject]]:
     """All imports of the workspace, optionally only those that are (not) complete.
 
     The vendor does not document whether pages are numbered from 0 or from 1, so both are requested, and no import is
     returned twice; nor how long a page may be, so the last page is the first that is shorter than an earlier one.
     """
-    found: dict[str, Raw] = {}
+    found: dict[str, JsonObject] = {}
     number = longest = 0
     while True:
         page = yield from _imports_page(is_complete, number, page_size)
@@ -157,7 +157,7 @@ def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[l
         number += 1
 
 
-def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[Raw]]:
+def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[JsonObject]]:
     params: dict[str, str | int] = {"page": number, "page_size": size}
     if is_complete is not None:
         params["is_complete"] = int(is_complete)
@@ -169,7 +169,7 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
         raise
 
 
-def import_job(raw: Raw) -> Job:
+def import_job(raw: JsonObject) -> Job:
     """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented."""
     message = str(raw.get("error_message") or "")
     state = JobState.RUNNING
@@ -190,7 +190,7 @@ def import_job(raw: Raw) -> Job:
     )
 
 
-def _counts(result: Raw, validation: Raw, errors: int) -> dict[str, int]:
+def _counts(result: JsonObject, validation: JsonObject, errors: int) -> dict[str, int]:
     """`rejected` counts rows. A row may have several errors; only old servers do not send the number of rows."""
     failed = validation.get("failed")
     return {
@@ -201,7 +201,7 @@ def _counts(result: Raw, validation: Raw, errors: int) -> dict[str, int]:
     }
 
 
-def _rejection(error: Raw) -> Rejection:
+def _rejection(error: JsonObject) -> Rejection:
     return Rejection(
         row=str(error.get("incoming_record_identifier") or "?"),
         field=str(error.get("field_name") or error.get("field_id") or "?"),

@@ -14,8 +14,6 @@ from sluice_provider.http.retry import send
 SHOWN = 100
 """How many rejected rows of one job are kept. All are counted."""
 
-Raw = JsonObject
-
 Rows = Sequence[Mapping[str, Any]] | EncodedRows
 """Rows to send, perhaps encoded already."""
 
@@ -25,13 +23,13 @@ def rows_of(data: Rows) -> Any:
     return data if isinstance(data, EncodedRows) else list(data)
 
 
-def part(raw: Raw, name: str) -> Raw:
+def part(raw: JsonObject, name: str) -> JsonObject:
     """A member that is an object; empty if there is none."""
     found = raw.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:
+def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[JsonObject]]:
     reply = yield from send(Request("GET", path, params=params or {}, idempotent=True))
     answer = reply.json()
     if not isinstance(answer, list):

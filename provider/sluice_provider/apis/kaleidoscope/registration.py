@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, get_list, rows_of
 from sluice_provider.apis.paths import segment
-from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -45,7 +45,7 @@ def _submission(operation_id: str, submission_id: str) -> str:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def register_file(operation_id: str, file_id: str) -> Flow[Raw]:
+def register_file(operation_id: str, file_id: str) -> Flow[JsonObject]:
     """Register an uploaded file with an operation, and return the registration (kalbio `register_file`).
 
     Not idempotent: as far as is known, a second request registers the file a second time.
@@ -53,7 +53,7 @@ def register_file(operation_id: str, file_id: str) -> Flow[Raw]:
     return (yield from _create(_registered_file(operation_id, file_id), {}))
 
 
-def get_registration_files(operation_id: str) -> Flow[list[Raw]]:
+def get_registration_files(operation_id: str) -> Flow[list[JsonObject]]:
     """All registrations of files of an operation, with `record_errors` (kalbio `get_registration_files`)."""
     return (yield from _list(f"{_operation(operation_id)}/registrations"))
 
@@ -83,7 +83,7 @@ def submit_results(
 # --- submissions of drafts ------------------------------------------------------------------------------------------
 
 
-def validate_drafts(operation_id: str, record_ids: Sequence[str] | None = None) -> Flow[Raw]:
+def validate_drafts(operation_id: str, record_ids: Sequence[str] | None = None) -> Flow[JsonObject]:
     """Submit drafts for validation only, and return the submission (kalbio `validate_drafts`).
 
     Not idempotent: each request makes another submission.
@@ -94,7 +94,7 @@ def validate_drafts(operation_id: str, record_ids: Sequence[str] | None = None) 
     return (yield from _create(f"{_operation(operation_id)}/validate_drafts", body))
 
 
-def submit_drafts(operation_id: str, record_ids: Sequence[str] | None = None) -> Flow[Raw]:
+def submit_drafts(operation_id: str, record_ids: Sequence[str] | None = None) -> Flow[JsonObject]:
     """Submit drafts for registration, and return the submission (kalbio `submit_drafts`).
 
     Not idempotent: each request makes another submission.
@@ -105,12 +105,12 @@ def submit_drafts(operation_id: str, record_ids: Sequence[str] | None = None) ->
     return (yield from _create(f"{_operation(operation_id)}/submit_drafts_for_registration", body))
 
 
-def get_registration_submissions(operation_id: str) -> Flow[list[Raw]]:
+def get_registration_submissions(operation_id: str) -> Flow[list[JsonObject]]:
     """All submissions of an operation, newest first, with `record_errors` (kalbio `get_registration_submissions`)."""
     return (yield from _list(f"{_operation(operation_id)}/registration_submissions"))
 
 
-def get_draft_statuses(operation_id: str) -> Flow[list[Raw]]:
+def get_draft_statuses(operation_id: str) -> Flow[list[JsonObject]]:
     """`record_id`, `status` and `message` of each draft that was ever submitted (kalbio `get_draft_statuses`)."""
     return (yield from get_list(f"{_operation(operation_id)}/registration_draft_statuses"))
 
@@ -141,14 +141,14 @@ def submit_submission_results(
 # --- requests and responses -----------------------------------------------------------------------------------------
 
 
-def _create(path: str, body: Raw) -> Flow[Raw]:
+def _create(path: str, body: JsonObject) -> Flow[JsonObject]:
     created = yield from send_for_object(Request("POST", path, json=body))
     if not isinstance(created.get("id"), str) or not created["id"]:
         raise UnexpectedResponse(f"POST {path} was answered without an id: {created!r:.200}")
     return created
 
 
-def _list(path: str) -> Flow[list[Raw]]:
+def _list(path: str) -> Flow[list[JsonObject]]:
     found = yield from get_list(path)
     if not all(isinstance(entry, dict) and entry.get("id") for entry in found):
         raise UnexpectedResponse(f"GET {path} was answered with an entry that has no id: {found!r:.200}")
@@ -163,7 +163,7 @@ def _send_results(
     path: str, status: str, message: str | None, key_field_names: Sequence[str] | None, records: Rows | None
 ) -> Flow[None]:
     """Until kalbio 0.3.0 the message of an error is `error_message`, since 0.4.0 `message`: both are sent."""
-    body: Raw = drop_none(
+    body: JsonObject = drop_none(
         status=status,
         message=message,
         error_message=message if status == "error" else None,
@@ -176,7 +176,9 @@ def _send_results(
 # --- one registration -----------------------------------------------------------------------------------------------
 
 
-def get_registration(operation_id: str, file_id: str | None = None, submission_id: str | None = None) -> Flow[Raw]:
+def get_registration(
+    operation_id: str, file_id: str | None = None, submission_id: str | None = None
+) -> Flow[JsonObject]:
     """The latest registration of a file, or one submission. The API has no call for one of them: all are listed.
 
     :raises NotFound: the operation has no such registration
@@ -192,22 +194,22 @@ def get_registration(operation_id: str, file_id: str | None = None, submission_i
     return found
 
 
-def _by_id(entries: Iterable[Raw], entry_id: str) -> Raw | None:
+def _by_id(entries: Iterable[JsonObject], entry_id: str) -> JsonObject | None:
     return next((entry for entry in entries if entry["id"] == entry_id), None)
 
 
-def latest_registration(entries: Iterable[Raw], file_id: str) -> Raw | None:
+def latest_registration(entries: Iterable[JsonObject], file_id: str) -> JsonObject | None:
     """Of a file, which may have been registered more than once."""
     of_file = [entry for entry in entries if entry.get("file_id") == file_id]
     return max(of_file, key=lambda entry: str(entry.get("created_at") or ""), default=None)
 
 
-def status_message(raw: Raw) -> str:
+def status_message(raw: JsonObject) -> str:
     """Older servers send `error_message` only (`RegistrationFile._coalesce_error_message`)."""
     return str(raw.get("message") or raw.get("error_message") or "")
 
 
-def is_validation(raw: Raw) -> bool:
+def is_validation(raw: JsonObject) -> bool:
     """A submission whose drafts are validated and not registered."""
     return raw.get("submission_type") == "validation"
 
@@ -245,7 +247,7 @@ def find_submissions(
 AFTER_RESULTS = ("submitted", "validated", "validation_failed", "completed", "failed")
 
 
-def results_arrived(before: Mapping[str, str], now: Raw) -> bool:
+def results_arrived(before: Mapping[str, str], now: JsonObject) -> bool:
     """Whether results have arrived since: with them a registration gets another status, or at least is updated.
 
     :param before: its `status` and `updated_at` from before they were sent
@@ -262,7 +264,7 @@ NOT_SUBMITTED_YET = "not submitted yet"
 """The status, in our words, of something that the operation does not list."""
 
 
-def registration_job(raw: Raw) -> Job:
+def registration_job(raw: JsonObject) -> Job:
     """A registration of a file, or a submission, as a job.
 
     A validation succeeds also when it rejects records; they are counted. In a registration, `validated` and
@@ -291,7 +293,7 @@ def registration_job(raw: Raw) -> Job:
     )
 
 
-def _rejection(error: Raw) -> Rejection:
+def _rejection(error: JsonObject) -> Rejection:
     reason = error.get("error_message") or error.get("message") or "no reason given"
     return Rejection(str(error.get("source_record_id") or "?"), "status", str(error.get("status") or "?"), str(reason))
 
@@ -317,7 +319,7 @@ def _file_status(file_id: str, locator: Locator) -> Flow[Job]:
     return _job(file_id, found, f"this file is not registered with operation {locator['operation_id']} yet")
 
 
-def _job(job_id: str, found: Raw | None, message: str) -> Job:
+def _job(job_id: str, found: JsonObject | None, message: str) -> Job:
     return Job(job_id, JobState.NOT_FOUND, NOT_SUBMITTED_YET, message) if found is None else registration_job(found)
 
 
