@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider import compat, metrics
 from sluice_provider.jobs import JobGroup
-from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json
+from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json, summary_to_json
 from sluice_provider.jobs.storage import LONGEST_TEXT
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class ProgressPublisher:
 
     def _value(self) -> dict[str, Any]:
         history = [list(line) for line in self._history]
-        return {"updated_at": round(self._at, 3), **self._latest, "ids": list(self._ref.ids), "history": history}
+        latest = summary_to_json({**self._latest, "ids": self._ref.ids})
+        return {"updated_at": round(self._at, 3), **latest, "history": history}
 
 
 def place_of(ti: Any) -> dict[str, Any]:

@@ -266,7 +266,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
     with pytest.raises(AuthenticationFailed):
         face(fin.list_environments())
     write(keys["secret_key"])
-    now[0] += finspace.KEPT
+    now[0] += finspace.REFRESH_INTERVAL
     assert face(fin.list_environments())
 
 

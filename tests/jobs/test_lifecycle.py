@@ -14,6 +14,7 @@ from sluice_provider.errors import (
     InvalidInput,
     JobFailed,
     OutcomeUnknown,
+    ServerError,
     TimedOut,
     Unreachable,
 )
@@ -407,6 +408,26 @@ def test_what_is_being_cancelled_stays_so_until_it_is_over():
     assert life.record.summary["state"] == "cancelling"
     life(on.StatusSeen(202.0, work("cancelled"), "gone"))
     assert life.record.summary["state"] == "cancelled"
+
+
+def test_a_cancellation_that_the_service_rejects_is_not_shown_for_ever():
+    """The job goes on: the page says so, and the log says what to do about it."""
+    life = submitted(cancellable=True)
+    life(on.Terminated(200.0, True, "the task was marked failed"))
+    assert life(on.CancelFailed(201.0, ClientError("409: too late"))) == ["Save"]
+    assert life.record.summary["state"] == "running"
+    assert "409: too late" in life.record.last_text("error")
+
+
+def test_a_cancellation_for_a_cleared_task_that_the_service_rejects():
+    """The try fails, and the next one cancels again before it submits anything."""
+    life = Life(record=submitted().record, cancellable=True)
+    life(CLEARED, on.Polled(501.0, work("running")))
+    assert life(on.CancelFailed(502.0, ServerError("503")))[-1] == "Fail"
+    assert life.record.summary["state"] == "running"
+    again = Life(record=life.record, cancellable=True)
+    again(CLEARED._replace(now=600.0))
+    assert again(on.Polled(601.0, work("running")))[-1] == "Cancel"
 
 
 def test_told_to_stop_before_anything_was_submitted():

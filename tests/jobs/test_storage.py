@@ -336,6 +336,20 @@ def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
     assert len([key for key in store.kept if "history" in key]) <= HISTORY_PIECES
 
 
+@pytest.mark.parametrize("character", ["x", "\0", "\N{PILE OF POO}", '"', "\ud800"], ids=ascii)
+def test_no_value_of_a_service_makes_a_large_write(character):
+    """Ids, addresses, names of counts and numbers of any length; nothing is decided by what is cut off."""
+    long, names = character * 100_000, [f"{number} {character * 1_000}" for number in range(10_000)]
+    summary = dict.fromkeys(("service", "conn_id", "noun", "job_type", "message", "service_status"), long)
+    summary |= {"url": f"https://{long}", "ids": [long] * 10_000, "counts": dict.fromkeys(names, 10**400)}
+    phase = FULL.phase("two")._replace(intent=Intent(character * 16, 130.0), submissions=(Submission("c" * 200),))
+    store = Store()
+    RecordStorage(store).save(FULL.with_phase(phase).with_summary(1.0, **summary, done=10**400, total=10**5_000))
+    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    kept = json.loads(store.kept[KEY])["summary"]
+    assert (kept["id_count"], len(kept["counts"]), kept["url"]) == (10_000, 30, "")
+
+
 def test_many_phases_do_not_fill_the_head():
     """Those that have ended are in the log."""
     store = Store()

@@ -120,7 +120,7 @@ def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connection
 
     kili.settings(job_seconds=0)
     KiliHook().compute_differences(kili.me)
-    assert KiliHook().look_at_cloud_storage_connection(kili.me).to_add == 3
+    assert KiliHook().get_cloud_storage_connection_state(kili.me).to_add == 3
     kili.empty()
     life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).go()
     assert (life.state, type(life.error).__name__) == ("failed", "AirflowSensorTimeout")

@@ -222,8 +222,25 @@ def _push_spec(_sim: Simulation) -> PushJob:
     return PushJob(ROWS, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
 
 
+class ChangingRows(list[dict[str, str]]):
+    """A source that has other rows as soon as it was read once. A new process starts from the beginning."""
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        rows = [self[number] for number in range(len(self))]
+        self[:] = [{"symbol": f"{row['symbol']}*", "name": row["name"]} for row in rows]
+        return iter(rows)
+
+
+def _changing_push_spec(_sim: Simulation) -> PushJob:
+    target = Target(["symbol"], None, None, None, None, None, None, None, None)
+    rows = _rows(ChangingRows(ROWS), "symbol")
+    return PushJob(rows, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
+
+
 def _pushed(sim: Simulation) -> Iterator[str]:
     there = {key[0] for key in sim.world.pushes()}
+    if not there <= {row["symbol"] for row in ROWS}:
+        yield f"rows arrived that were not checked: {sorted(there)}"
     if sim.succeeded and not {row["symbol"] for row in ROWS} <= there:
         yield f"the task succeeded and only {sorted(there)} arrived"
     if sim.succeeded and sum(sim.result[name] for name in ("created", "updated", "skipped")) != len(ROWS):
@@ -279,7 +296,25 @@ def _registered(sim: Simulation) -> Iterator[str]:
         yield "the task succeeded and the file is not registered"
 
 
+PUSHES = {
+    "push": (_push_spec, {}),
+    "push, an import fails": (_push_spec, {"fail_imports": 1}),
+    "push, the source changes": (_changing_push_spec, {}),
+}
+
 KALEIDOSCOPE = [
+    Scenario(
+        f"{name}, {how}",
+        "kaleidoscope",
+        spec,
+        _pushed,
+        {"job_seconds": 4.0, **settings},
+        options=options,
+        idempotent=True,
+    )
+    for name, (spec, settings) in PUSHES.items()
+    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+] + [
     Scenario(
         f"{name}, {how}",
         "kaleidoscope",
@@ -288,10 +323,8 @@ KALEIDOSCOPE = [
         {"job_seconds": 4.0, "registrar": "completes"},
         prepare,
         options=options,
-        idempotent=name == "push",
     )
     for name, spec, check, prepare in (
-        ("push", _push_spec, _pushed, lambda _world: None),
         ("stage drafts", _stage_spec, _staged, lambda _world: None),
         ("submit drafts", _submit_spec, _submitted, _with_drafts),
         ("register a file", _register_spec, _registered, lambda _world: None),

@@ -118,6 +118,7 @@ class Simulation:
         self._trigger: int | None = None
         self._user_acts = 2
         scenario.prepare(self.world)
+        self._before = {job.id for job in self.world.jobs()}
 
     # --- the loop
 
@@ -250,9 +251,8 @@ class Simulation:
     def _check_running(self) -> Iterator[str]:
         """No job is left running unseen: whoever opens the page of a task that is over finds it there, and a task that
         has succeeded has none but those whose place was taken."""
-        going_on = [job for job in self.world.jobs() if not job.over and job.state != "not run"]
-        if not going_on:
-            return
+        submitted = [job for job in self.world.jobs() if job.state != "not run" and job.id not in self._before]
+        going_on = [job for job in submitted if not job.over]
         summary = self.ti.store.get(KEY, {}).get("summary", {})
         record = RecordStorage(Store(self.ti, self.ti.id)).load()
         replaced = {job.id for job in record.replaced} if record else set()
@@ -260,6 +260,10 @@ class Simulation:
         # as orphaned.
         open_intent = record is not None and any(phase.intent for phase in record.phases)
         unknown = summary.get("state") in ("outcome_unknown", "submitting") or "" in replaced or open_intent
+        forgotten = {job.id for job in submitted if job.over and job.id not in replaced}
+        forgotten -= {job_id for phase in (record.phases if record else ()) for job_id in phase.ids}
+        if forgotten and not unknown and not self.scenario.idempotent:
+            yield f"the record has forgotten {', '.join(sorted(forgotten))}"
         for job in going_on:
             shown = job.id in (summary.get("ids") or ())
             known = shown or any(job.id in phase.ids for phase in (record.phases if record else ()))

@@ -13,6 +13,7 @@ from sluice_provider.errors import OutcomeUnknown
 from sluice_provider.jobs import events, evidence, lifecycle, storage
 from sluice_provider.jobs.record import PhaseRecord
 from sluice_provider.jobs.spec import Found, NoEffect, Unknown
+from sluice_provider.operators.kaleidoscope.rows import RowsOnce
 from tests.simulation.explore import explore
 from tests.simulation.scenarios import SCENARIOS
 
@@ -36,7 +37,7 @@ def looks_once():
         found = yield from look()
         return NoEffect() if found is None else Found(found)
 
-    with mock.patch.object(kili_add_jobs, "search", search):
+    with mock.patch.object(kili_add_jobs, "reconcile_by_search", search):
         yield
 
 
@@ -91,6 +92,47 @@ def unknown_fields_are_errors():
         yield
 
 
+@contextmanager
+def completeness_is_read_from_the_head_only():
+    """A death after the log says that a failed part is to be submitted again, and before the head says so, ends the
+    phase without that part."""
+    fold = storage._Folded.record
+
+    def without_attempts(self, head):
+        self._attempts.clear()
+        return fold(self, head)
+
+    with mock.patch.object(storage._Folded, "record", without_attempts):
+        yield
+
+
+@contextmanager
+def a_new_log_is_written_over_the_old_one():
+    """Work that is submitted again writes its log in the place of the earlier one, of which the head still speaks."""
+    begin = storage._Log.begin
+
+    def in_one_place(self, seed):
+        begin(self, seed)
+        self.second = False
+
+    with mock.patch.object(storage._Log, "begin", in_one_place):
+        yield
+
+
+@contextmanager
+def the_source_is_read_twice():
+    """Once for the checks and the fingerprint, and once more for what is sent."""
+    batches = RowsOnce.batches
+
+    def read_again(self, **limits):
+        _ = self.digest
+        self._read = self._read_all()
+        return batches(self, **limits)
+
+    with mock.patch.object(RowsOnce, "batches", read_again):
+        yield
+
+
 @pytest.mark.parametrize(
     ("service", "name", "old"),
     [
@@ -100,6 +142,9 @@ def unknown_fields_are_errors():
         ("liquid_decisions", "export", lost_export_is_final),
         ("liquid_decisions", "import, deferred", every_state_but_deferred_is_a_users),
         ("finspace", "changesets", unknown_fields_are_errors),
+        ("kaleidoscope", "push, an import fails", completeness_is_read_from_the_head_only),
+        ("liquid_decisions", "import", a_new_log_is_written_over_the_old_one),
+        ("kaleidoscope", "push, the source changes", the_source_is_read_twice),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

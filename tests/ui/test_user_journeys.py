@@ -16,13 +16,15 @@ pytestmark = [pytest.mark.standalone, pytest.mark.ui]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "liquid_decisions_roundtrip"
+JOB_SECONDS = 600.0
+"""So long that no job ends by itself: a test lets them end with `end_jobs`."""
 
 
 @pytest.fixture(scope="module")
 def sandbox(_sluice_server):
     """One sandbox for this module."""
     _sluice_server.reset()
-    _sluice_server.settings(job_seconds=12)
+    _sluice_server.settings(job_seconds=JOB_SECONDS)
     return _sluice_server
 
 
@@ -70,8 +72,14 @@ def start_run(airflow, dag_id):
         states = {each["state"] for each in airflow.task_instances(dag_id, run_id)}
         return states & {"deferred", "success", "failed"} or None
 
-    airflow.wait(f"{dag_id} to be deferred", deferred_or_over, 60)
+    airflow.wait(f"{dag_id} to be deferred", deferred_or_over, 120)
     return run_id
+
+
+def end_jobs(sandbox):
+    """Let all jobs of the sandbox end now, and later ones after a second."""
+    sandbox.settings(job_seconds=1)
+    sandbox.advance(JOB_SECONDS)
 
 
 def job_row(page, run_id, state):
@@ -141,17 +149,18 @@ def test_no_jobs_yet(jobs):
     assert page.locator("tbody tr").count() == 0
 
 
-def test_the_page_follows_a_running_dag(jobs, airflow, picture):
+def test_the_page_follows_a_running_dag(jobs, airflow, sandbox, picture):
     """Its jobs appear while they run, and their ends are shown without reloading the page."""
     page = jobs()
     airflow.unpause(EXAMPLE)
     page.get_by_role("button", name="Refresh").wait_for()
-    run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None), 60)
-    airflow.wait("its tasks", lambda: deferred_tasks(airflow, run["dag_run_id"]) or None, 60)
+    run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None), 120)
+    airflow.wait("its tasks", lambda: deferred_tasks(airflow, run["dag_run_id"]) or None, 120)
     page.get_by_role("button", name="Refresh").click()
     row = job_row(page, run["dag_run_id"], "Running")
     assert "Liquid Decisions import" in row.inner_text()
     picture("jobs-running")
+    end_jobs(sandbox)
     job_row(page, run["dag_run_id"], "Succeeded")
     airflow.wait_run(EXAMPLE, run["dag_run_id"], timeout=120)
 
@@ -163,6 +172,7 @@ def deferred_tasks(airflow, run_id):
 
 def test_a_link_to_the_service(jobs, airflow, sandbox):
     """In the list and in the tab; it opens a new browser tab."""
+    sandbox.settings(job_seconds=JOB_SECONDS)
     run_id = start_run(airflow, "compounds")
     page = jobs()
     row = job_row(page, run_id, "Running")
@@ -186,6 +196,8 @@ def test_the_history_of_a_job(page, airflow, sandbox, picture):
     [*_, job] = sandbox.state()["kaleidoscope"]["imports"]
     page.goto(f"{airflow.url}/dags/compounds/runs/{run['dag_run_id']}/tasks/push")
     page.get_by_role("link", name="Remote job").click()
+    page.locator(".sluice-state", has_text="Running").wait_for()
+    end_jobs(sandbox)
     page.locator(".sluice-state", has_text="Succeeded").wait_for()  # written by the trigger, then by the task
     page.locator(".sluice-history li", has_text="Ended").wait_for()
     events = [each.inner_text() for each in page.locator(".sluice-history li").all()]
@@ -201,7 +213,7 @@ def test_a_task_without_a_remote_job(page, airflow):
     """The tab says so. Its process has loaded the plugin, and nothing that only the API server needs."""
     airflow.unpause("plain")
     run_id = airflow.trigger("plain")
-    assert airflow.wait_run("plain", run_id, timeout=60)["state"] == "success"
+    assert airflow.wait_run("plain", run_id, timeout=120)["state"] == "success"
     page.goto(f"{airflow.url}/dags/plain/runs/{run_id}/tasks/loaded_modules/plugin/sluice-job")
     assert page.locator(".sluice-notice", has_text="remote job").inner_text() == (
         "This task instance has not submitted a remote job."
@@ -214,14 +226,14 @@ def test_why_a_job_failed(jobs, airflow, sandbox):
     """The service's message is in the list, so nobody has to read a log."""
     sandbox.settings(fail_imports=1, job_seconds=1)
     run_id = start_run(airflow, "compounds")
-    airflow.wait_run("compounds", run_id, timeout=60)
+    airflow.wait_run("compounds", run_id, timeout=120)
     row = job_row(jobs(), run_id, "Failed")
     assert "could not be processed" in row.inner_text()
 
 
 def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
     """The trigger asks Liquid Decisions to cancel the job, and the tab shows it."""
-    sandbox.settings(fail_imports=0, job_seconds=300)
+    sandbox.settings(fail_imports=0, job_seconds=JOB_SECONDS)
     run_id = start_run(airflow, "accounts")
     page.goto(f"{airflow.url}/dags/accounts/runs/{run_id}/tasks/import_accounts/plugin/sluice-job")
     page.locator(".sluice-state", has_text="Running").wait_for()
@@ -233,7 +245,7 @@ def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
         jobs = sandbox.state()["liquid_decisions"]["jobs"]
         return any(each["status"].startswith("Cancel") for each in jobs) or None
 
-    airflow.wait("Liquid Decisions to be asked to cancel", cancelled, 60)
+    airflow.wait("Liquid Decisions to be asked to cancel", cancelled, 120)
     state = page.locator(".sluice-state", has_text=re.compile("Cancel"))
     state.wait_for()
     event = page.locator(".sluice-event-cancel")

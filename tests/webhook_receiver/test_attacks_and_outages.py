@@ -213,7 +213,7 @@ def test_a_disconnect_is_one_line_in_the_log(server, sandbox):
     with socket.create_connection(("127.0.0.1", server.port)) as sender:
         sender.sendall(text.encode())
         time.sleep(0.3)
-    wait_for(lambda: "Webhook for 'signed'" in server.log()[before:])
+    wait_for(lambda: "Webhook for connection 'signed'" in server.log()[before:])
     assert "Traceback" not in server.log()[before:]
     assert "ClientDisconnect" not in server.log()[before:]
 

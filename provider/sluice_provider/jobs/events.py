@@ -108,6 +108,13 @@ class CancelRequested(NamedTuple):
     now: float
 
 
+class CancelFailed(NamedTuple):
+    """The service did not take the request to cancel, so the jobs go on."""
+
+    now: float
+    error: SluiceError
+
+
 class OutputsFetched(NamedTuple):
     now: float
     work: JobGroup
@@ -115,7 +122,7 @@ class OutputsFetched(NamedTuple):
 
 
 class StepFailed(NamedTuple):
-    """Preparing, reconciling, cancelling, judging or fetching failed."""
+    """Preparing, reconciling, checking the result or fetching outputs failed."""
 
     now: float
     error: SluiceError
@@ -153,6 +160,7 @@ Event = (
     | Polled
     | PollFailed
     | CancelRequested
+    | CancelFailed
     | OutputsFetched
     | StepFailed
     | StatusSeen
@@ -219,7 +227,7 @@ class Defer(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Ask the service to cancel the open phase's jobs: `CancelRequested` or `StepFailed`."""
+    """Ask the service to cancel the open phase's jobs: `CancelRequested` or `CancelFailed`."""
 
 
 class FetchOutputs(NamedTuple):

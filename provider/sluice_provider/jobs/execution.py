@@ -19,8 +19,8 @@ from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
 from sluice_provider.jobs.model import JobGroup, JobRef
 from sluice_provider.jobs.polling import JobPoller, JobType, cancel
-from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission
-from sluice_provider.jobs.spec import JobSpec, Phase, Unit
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission, checked_id
+from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
 GROUP_SECONDS = 1.0
 """So often what was submitted of a grouped phase is written down."""
@@ -124,8 +124,9 @@ class Execution:
         """
         for action in self._step(on.Terminated(time.time(), user_ended, why)):
             result = yield from self._perform(action)
-            if isinstance(result, on.StepFailed):
-                raise result.error
+            if isinstance(result, on.CancelFailed):
+                for last in self._step(result):
+                    yield from self._perform(last)
         return self._known
 
     def note(self, event: on.StatusSeen) -> list[Action]:
@@ -180,7 +181,7 @@ class Execution:
             if unit is None:
                 return on.AllSubmitted(time.time())
             try:
-                prepared = yield from phase.prepare(unit, current)
+                prepared = _checked((yield from phase.prepare(unit, current)))
             except TooLarge as error:
                 if not self._halved(unit, error):
                     return on.StepFailed(time.time(), error)
@@ -208,7 +209,7 @@ class Execution:
         intent = _intent(current)
         try:
             flow = phase.submit(self._unit, intent, current)
-            job_id = yield from _sent_in_time(flow, self._prepared_at + phase.send_window)
+            job_id = checked_id((yield from _sent_in_time(flow, self._prepared_at + phase.send_window)))
         except SluiceError as error:
             self._failed = self._unit, len(current.submissions)
             return on.SubmissionFailed(time.time(), error)
@@ -222,7 +223,7 @@ class Execution:
         until = time.time() + GROUP_SECONDS
         while unit is not None:
             try:
-                job_id = yield from phase.submit(unit, _intent(current), current)
+                job_id = checked_id((yield from phase.submit(unit, _intent(current), current)))
             except TooLarge as error:
                 if not self._halved(unit, error):
                     return on.SubmissionFailed(time.time(), error, tuple(done))
@@ -247,10 +248,12 @@ class Execution:
     def _reconcile(self, _action: on.Reconcile) -> Generator[Effect, Any, Event]:
         phase, current = self._open
         try:
-            effect = yield from phase.reconcile(_intent(current), current)
+            result = yield from phase.reconcile(_intent(current), current)
+            if isinstance(result, Found):
+                checked_id(result.id)
         except SluiceError as error:
             return on.StepFailed(time.time(), error)
-        return on.Reconciled(time.time(), effect)
+        return on.Reconciled(time.time(), result)
 
     # --- polling
 
@@ -287,7 +290,7 @@ class Execution:
         try:
             yield from cancel(self._job_type(ref.job_type), ref)
         except SluiceError as error:
-            return on.StepFailed(time.time(), error)
+            return on.CancelFailed(time.time(), error)
         return on.CancelRequested(time.time())
 
     def _fetch_outputs(self, action: on.FetchOutputs) -> Generator[Effect, Any, Event]:
@@ -351,6 +354,12 @@ class _Units:
 
     def first(self, *units: Unit) -> None:
         self._first[:0] = units
+
+
+def _checked(prepared: Prepared) -> Prepared:
+    checked_id(prepared.found or "")
+    checked_id(prepared.key)
+    return prepared
 
 
 def _intent(current: PhaseRecord) -> Intent:

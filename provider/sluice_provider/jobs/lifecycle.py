@@ -453,6 +453,18 @@ class Lifecycle:
         current = self._open(record)[1]._replace(submitted_at=event.now)  # the wait for the end begins now
         return self._wait(record.with_phase(current), None, event.now)
 
+    def _cancel_failed(self, record: JobRecord, event: on.CancelFailed) -> Step:
+        """The jobs go on, and the page must not show "cancelling" for ever. A cleared task fails: its next try cancels
+        again, and resubmits only after that."""
+        phase, current = self._open(record)
+        jobs = f"{phase.job_type} {_some(current.ids)}"
+        line = f"{self._service} did not cancel {jobs}, which continues: {event.error}"
+        record = record.with_event(event.now, "error", line).with_summary(event.now, state="running")
+        if record.rerun is not None:
+            return self._fail(record, event.error, event.now)
+        line = f"{line}. Cancel it in {self._service} if it is not wanted"
+        return record, [on.Log("warning", line), on.Save(must=False)]
+
     def _terminated(self, record: JobRecord, event: on.Terminated) -> Step:
         """Cancel on evidence that a user ended this very try; else the next try reconnects."""
         current = self._current(record)
@@ -530,6 +542,7 @@ _STEPS: Mapping[type, Callable[[Lifecycle, JobRecord, Any], Step]] = {
     on.Polled: Lifecycle._polled,
     on.PollFailed: Lifecycle._poll_failed,
     on.CancelRequested: Lifecycle._cancel_requested,
+    on.CancelFailed: Lifecycle._cancel_failed,
     on.OutputsFetched: Lifecycle._outputs_fetched,
     on.StepFailed: Lifecycle._step_failed,
     on.StatusSeen: Lifecycle._status_seen,

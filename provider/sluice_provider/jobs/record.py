@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sluice_provider.errors import SluiceError
+from sluice_provider.errors import SluiceError, UnexpectedResponse
 
 VERSION = 1
 """Of the schema. A newer record is read as far as it goes; an older one would be converted here."""
@@ -214,6 +214,21 @@ class JobRecord(NamedTuple):
         return {"sent": size} if size else {}
 
 
+MAX_ID_BYTES = 200
+"""Of an id or an idempotency key, as JSON. The longest ids known have 36 characters."""
+
+
+def checked_id(value: str) -> str:
+    """An id that a service returned, if it can be kept.
+
+    :raises UnexpectedResponse: it is too long
+    """
+    short = truncate(value, MAX_ID_BYTES)
+    if short != value:
+        raise UnexpectedResponse(f"an id of {len(value)} characters is too long for a job id: {short[:50]!r}...")
+    return value
+
+
 def digest(value: Any) -> str:
     """A fingerprint of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -322,16 +337,43 @@ def summary_from_json(data: Any) -> dict[str, Any]:
     return {name: value for name, value in summary.items() if isinstance(value, kinds.get(name, object))}
 
 
+MAX_IDS, MAX_COUNTS = 20, 30
+"""Of a summary: the other ids are only counted, the other counts left out."""
+
+MAX_TEXT_BYTES = {"url": 2000, "message": 2000}
+"""Of the texts of a summary, as JSON; 250 of those that are not named here."""
+
+
 def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """As much of a summary as is kept: it stands in the head, which must stay small. One that was read has not got all
-    of its ids any more, but it says how many there were."""
+    """A summary of at most 14 KB: it is part of the head, which is written often. Nothing is decided by it, so text is
+    truncated. One that was read no longer has all of its ids, but says how many there were."""
     ids = list(summary.get("ids") or ())
-    id_count = max(len(ids), int(number(summary.get("id_count"))))
-    counts = dict(list((summary.get("counts") or {}).items())[:MOST_COUNTS])
-    return {**summary, "ids": ids[:MAX_IDS], "id_count": id_count, "counts": counts}
+    counts = list((summary.get("counts") or {}).items())[:MAX_COUNTS]
+    return {
+        **{name: _bounded(name, value) for name, value in summary.items()},
+        "ids": [truncate(str(each), MAX_ID_BYTES) for each in ids[:MAX_IDS]],
+        "id_count": max(len(ids), int(number(summary.get("id_count")))),
+        "counts": {truncate(str(name), 100): number(value) for name, value in counts},
+    }
 
 
-MAX_IDS, MOST_COUNTS = 20, 30
+def _bounded(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        short = truncate(value, MAX_TEXT_BYTES.get(name, 250))
+        return "" if name == "url" and short != value else short  # half an address leads nowhere
+    return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def truncate(text: str, size: int) -> str:
+    """The longest beginning of a text that takes at most `size` bytes as JSON, without the quotes."""
+    if len(json.dumps(text)) - 2 <= size:
+        return text
+    taken = 0
+    for position, character in enumerate(text):
+        taken += len(json.dumps(character)) - 2
+        if taken > size:
+            return text[:position]
+    return text
 
 
 def merge_counts(*counts: Iterable[tuple[str, int]] | Mapping[str, int]) -> dict[str, int]:

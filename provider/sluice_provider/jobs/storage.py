@@ -155,11 +155,12 @@ class RecordStorage:
             yield key, value
 
     def _head(self, record: JobRecord) -> dict[str, Any]:
-        summary = summary_to_json(record.summary)
+        summary = record.summary
         texts = {name: self.fit(summary[name]) for name in ("service_status", "message") if summary.get(name)}
+        summary = summary_to_json({**summary, **texts})
         attempts = sum(phase.attempt for phase in record.phases) + (1 if record.replaced else 0)
         # First, as whoever lists ten thousand jobs reads the beginning of each head only.
-        head = {"summary": {**summary, **texts, "resubmissions": attempts}, "history": self._history.position}
+        head = {"summary": {**summary, "resubmissions": attempts}, "history": self._history.position}
         if self._summary_only:
             return head
         return {

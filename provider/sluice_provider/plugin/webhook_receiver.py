@@ -144,7 +144,8 @@ class WebhookReceiver:
         except Rejected as rejected:
             return rejected.response
         except Exception as error:  # noqa: BLE001 - nothing was started that a repeated delivery would start twice
-            detail = f"unexpected {type(error).__name__}; this is a bug"  # its text may hold a secret
+            # The text of the error may hold a secret.
+            detail = f"unexpected {type(error).__name__}, a bug in the provider; the API server's log has the traceback"
             response = self._reject_unauthenticated(
                 HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=RETRY_LATER
             ).response
@@ -169,7 +170,9 @@ class WebhookReceiver:
         try:
             config = await _within_timeout(self._configs.get(conn_id))
         except Exception as error:  # noqa: BLE001 - of any secrets backend
-            detail = f"the connection could not be loaded: {type(error).__name__}"  # its text may hold a secret
+            # The text of an unknown error may hold a secret.
+            reason = str(error) if isinstance(error, AirflowNotReady) else type(error).__name__
+            detail = f"the connection could not be loaded, check it and the secrets backends: {reason}"
             raise self._reject_unauthenticated(
                 HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=RETRY_LATER
             ) from None

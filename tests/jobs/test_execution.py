@@ -1,0 +1,90 @@
+"""What the execution of a job does with what a service returns."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice_provider.errors import UnexpectedResponse, Unreachable
+from sluice_provider.jobs import events as on
+from sluice_provider.jobs.execution import Execution, SaveRecord
+from sluice_provider.jobs.lifecycle import Lifecycle, Options
+from sluice_provider.jobs.polling import JobType
+from sluice_provider.jobs.spec import Found, Prepared
+from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
+
+LONG = "x" * 100_000
+
+
+class LongSubmissionId(EchoPhase):
+    """The service answers a submission with an id of 100 KB."""
+
+    def submit(self, unit, intent, record):
+        return LONG
+        yield
+
+
+class LongGroupedId(LongSubmissionId, GroupedPhase):
+    """The same, where a repeated submission is harmless."""
+
+
+class LongFoundId(EchoPhase):
+    """What is there already has an id of 100 KB."""
+
+    def prepare(self, unit, record):
+        return Prepared(found=LONG)
+        yield
+
+
+class LongKey(EchoPhase):
+    """The service chooses the idempotency key, of 100 KB."""
+
+    def prepare(self, unit, record):
+        return Prepared(key=LONG)
+        yield
+
+
+class LongReconciledId(LongSubmissionId):
+    """And so does what is found after the outcome became unknown."""
+
+    def reconcile(self, intent, record):
+        return Found(LONG)
+        yield
+
+
+def execute(phase, saved):
+    """Run a job of this phase from its beginning, without Airflow."""
+    job = EchoJob(phase)
+    lifecycle = Lifecycle("echo", job.next_phase, Options(wait_for_completion=False))
+    execution = Execution(job, lifecycle, lambda _name: JobType("echo", None))
+    run = execution.run(None, on.Started(0.0, "print", (0, 0), "seed"))
+    effect = next(run)
+    while True:
+        if isinstance(effect, SaveRecord):
+            saved.append(effect.record)
+        effect = run.send(None)
+
+
+@pytest.mark.parametrize("phase", [LongSubmissionId, LongGroupedId, LongFoundId, LongKey, LongReconciledId])
+def test_an_id_that_is_too_long_fails_the_task(phase):
+    """It is reported, and never stored: the head of the record would grow with it."""
+    saved = []
+    with pytest.raises((UnexpectedResponse, Unreachable)) as error:
+        execute(phase(), saved)
+    told = [str(error.value), *(event.text for event in saved[-1].history)]
+    assert any("an id of 100000 characters is too long" in text for text in told)
+    assert len(str(error.value)) < 500
+    assert LONG not in str(saved)
+
+
+def test_an_id_of_the_usual_length_is_kept():
+    """A UUID."""
+    saved = []
+
+    class Usual(EchoPhase):
+        def submit(self, unit, intent, record):
+            return "0b9d5b0e-6b0a-4b7e-9a65-3f3c0a9f3c7e"
+            yield
+
+    with pytest.raises(StopIteration) as end:
+        execute(Usual(), saved)
+    assert end.value.value.phase("echo").ids == ("0b9d5b0e-6b0a-4b7e-9a65-3f3c0a9f3c7e",)
