@@ -381,7 +381,7 @@ def test_rejected_rows_when_staging(stage_drafts, workspace):
     workspace.sandbox.settings(rejected_rows=1)
     error = stage_drafts().go().error
     assert isinstance(error, RowsRejected)
-    assert "two drafts each" in str(error)
+    assert "become second drafts" in str(error)
     assert stage_drafts(on_rejected_rows="warn").go().result["rejected"] == 1
 
 

@@ -233,8 +233,7 @@ class ChangingRows(list[dict[str, str]]):
 
 def _changing_push_spec(_sim: Simulation) -> PushJob:
     target = Target(["symbol"], None, None, None, None, None, None, None, None)
-    rows = _rows(ChangingRows(ROWS), "symbol")
-    return PushJob(rows, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
+    return PushJob(ChangingRows(ROWS), target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
 
 
 def _pushed(sim: Simulation) -> Iterator[str]:
