@@ -109,7 +109,7 @@ def test_invalid_source(source):
 
 def test_missing_source(folder, tmp_path):
     """Nor is a folder a file."""
-    with pytest.raises(InvalidInput, match="there is no such file"), local_copy(f"{folder}/none.csv"):
+    with pytest.raises(InvalidInput, match="no such file"), local_copy(f"{folder}/none.csv"):
         pass
     with pytest.raises(InvalidInput, match="is a directory"), local_copy(tmp_path):
         pass

@@ -190,7 +190,7 @@ def test_an_incomplete_download_leaves_no_file(download, upload, workspace, tmp_
         ({"path": "x/", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
-        ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
+        ({"destination": "nowhere://x"}, "cannot be opened on this worker"),
         ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
         ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],

@@ -7,4 +7,4 @@ from tests.operators.kaleidoscope_registrations import (  # noqa: F401
     submit_results,
     workspace,
 )
-from tests.operators.kili_life import add, kili, sync  # noqa: F401
+from tests.operators.kili_fixtures import add, kili, sync  # noqa: F401

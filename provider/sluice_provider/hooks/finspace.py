@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace.job_types import JOB_TYPES
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
@@ -50,7 +51,7 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     service = "finspace"
-    job_types: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
 
     credential_fields = ("login", "password", "region_name", "role_arn")
 

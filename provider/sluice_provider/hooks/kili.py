@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.kili import job_types as kili_jobs
 from sluice_provider.connection_fields import KILI
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import ApiKey, fits_header
@@ -45,7 +46,7 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     service = "kili"
-    job_types: ClassVar[dict[str, JobType]] = kili.job_types(mask)
+    job_types: ClassVar[dict[str, JobType]] = kili_jobs.job_types(mask)
     default_host = kili.DEFAULT_HOST
 
     credential_fields = ("password",)
@@ -62,7 +63,7 @@ class KiliHook(SluiceHook):
     list_cloud_storage_connections = Endpoint(kili.list_connections)
     get_cloud_storage_connection = Endpoint(kili.get_connection)
     add_cloud_storage_connection = Endpoint(kili.add_connection)
-    get_cloud_storage_connection_state = Endpoint(kili.look_at)
+    get_cloud_storage_connection_status = Endpoint(kili.get_connection_status)
     compute_differences = Endpoint(compute_differences)
     validate_differences = Endpoint(kili.validate_differences)
 
