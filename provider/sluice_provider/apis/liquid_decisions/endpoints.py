@@ -312,11 +312,11 @@ def _redact_link(link: re.Match[str]) -> str:
 # --- job types ------------------------------------------------------------------------------------------------------
 
 
-def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
+def _get_job_status(job_id: str, _locator: Locator) -> Flow[Job]:
     return job_from_status((yield from get_job(job_id)))
 
 
-def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
+def _cancel_job(job_id: str, _locator: Locator) -> Flow[None]:
     """Not an error if the job has already ended, or is not known any more."""
     try:
         yield from cancel_job(job_id)
@@ -325,4 +325,4 @@ def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
             raise
 
 
-JOB_TYPES: Mapping[str, JobType] = {name: JobType(name, _get_status, _cancel) for name in ("import", "export", "job")}
+JOB_TYPES: Mapping[str, JobType] = {name: JobType(name, _get_job_status, _cancel_job) for name in ("import", "export", "job")}
