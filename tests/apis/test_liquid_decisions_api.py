@@ -10,6 +10,7 @@ import pytest
 
 from sluice_provider.apis.liquid_decisions import endpoints as ld
 from sluice_provider.apis.liquid_decisions.job_status import job_from_status
+from sluice_provider.apis.liquid_decisions.job_types import JOB_TYPES
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -385,7 +386,7 @@ def test_cancelling(run, sluice_sandbox):
 def test_cancelling_an_ended_job(run, sluice_sandbox, code):
     """Whoever watches a job and wants it stopped has what he wants."""
     sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
-    assert run(ld.JOB_TYPES["job"].cancel("x", {})) is None
+    assert run(JOB_TYPES["job"].cancel("x", {})) is None
 
 
 # --- results
