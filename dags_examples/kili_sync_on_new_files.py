@@ -15,6 +15,7 @@ import logging
 import math
 import struct
 import zlib
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, ObjectStoragePath, task
