@@ -235,7 +235,7 @@ def test_a_platform_stops_a_worker(airflow, sandbox, tmp_path_factory):
     os.kill(pid, signal.SIGTERM)
 
     def left_alone():
-        return "goes on in the service" in airflow.logs("stopped", run, "push") or None
+        return "continues in the service" in airflow.logs("stopped", run, "push") or None
 
     airflow.wait("the worker to leave its job alone", left_alone, 60)
     os.kill(pid, signal.SIGKILL)

@@ -74,7 +74,7 @@ def test_a_lost_answer_is_looked_for_at_once(register, desk, drop):
     [made] = desk.registrations
     assert (life.state, life.result["registration_id"]) == ("success", made["id"])
     assert life.said("WARNING", "The outcome of a request is unknown")
-    line = "The request took effect" if drop == "after" else "Submitting again: the request had no effect"
+    line = "The service accepted the request" if drop == "after" else "Submitting again: the request had no effect"
     assert life.said("WARNING", line)
 
 
