@@ -15,6 +15,7 @@ from sluice_provider.http.auth import clear_token_caches
 from sluice_provider.http.client_config import ConnectionFields
 from tests.airflow_markers import forbid_unmarked_airflow, needs_airflow, note_markers, start_order, worker_group
 from tests.flows import FakeSleep, FlowRunner, client_options, finspace_options
+from tests.tls import share_tls_contexts
 
 if TYPE_CHECKING:
     from sluice_provider.testing import SandboxClient
@@ -29,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("AIRFLOW_HOME", _HOME.name)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     config.add_cleanup(forbid_unmarked_airflow())
+    config.add_cleanup(share_tls_contexts())
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -397,6 +397,7 @@ def test_discovery_imports_nothing():
     assert below(modules, "airflow", "httpx", "dataclasses", "typing") == set()
 
 
+@pytest.mark.slow
 def test_parsing_a_dag_is_cheap():
     """What a DAG file imports does not load what only running a task needs."""
     base = "from airflow.sdk import DAG, BaseOperator"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import Asset
 
-from sluice_provider.assets import SHAPES, convert_asset_to_openlineage, create_asset, dataset_of, uri
+from sluice_provider.assets import PATHS, convert_asset_to_openlineage, create_asset, dataset_of, uri
 
 SPELLINGS = [
     ("kaleidoscope://API.kaleidoscope.bio:443/operations/op-1/", "kaleidoscope://api.kaleidoscope.bio/operations/op-1"),
@@ -29,23 +29,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("written", "meant"), SPELLINGS)
-def test_one_spelling(written, meant):
+def test_normalised_uris(written, meant):
     """Airflow itself finds the rules by the provider's description, and uses them."""
     assert Asset(written).uri == meant
     assert Asset(meant).uri == meant
 
 
 @pytest.mark.parametrize("written", WRONG)
-def test_what_is_no_asset(written):
+def test_invalid_uris(written):
     """Is refused where the DAG is written, with what would be one."""
-    with pytest.raises(ValueError, match=r"it must look like .*://<host>/"):
+    with pytest.raises(ValueError, match=r"it must have the form .*://<host>/"):
         Asset(written)
 
 
 @pytest.mark.parametrize(
-    ("scheme", "segments"), [(scheme, shape) for scheme, shapes in SHAPES.items() for shape in shapes]
+    ("scheme", "segments"), [(scheme, shape) for scheme, paths in PATHS.items() for shape in paths]
 )
-def test_lineage_agrees(scheme, segments):
+def test_lineage_uses_the_same_names(scheme, segments):
     """Namespace and name, put together, are the URI: for whatever may be named, also with odd letters in it."""
     pytest.importorskip("airflow.providers.openlineage")
     named = [segment.replace("*", "a/b c") for segment in segments]

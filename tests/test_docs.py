@@ -70,6 +70,14 @@ def test_paths_exist(page):
 
 
 @pytest.mark.parametrize("page", FOR_MAINTAINERS, ids=title)
+def test_names_in_pictures_exist(page):
+    """Classes in blocks that are neither code nor commands."""
+    pictures = [block for block in CODE.findall(page.read_text()) if block.startswith("```\n")]
+    for name in re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", "".join(pictures)):
+        assert name in names_in_code(), name
+
+
+@pytest.mark.parametrize("page", FOR_MAINTAINERS, ids=title)
 def test_names_exist(page):
     """Names of classes, and calls, that the pages for maintainers speak of."""
     for word in words(page):

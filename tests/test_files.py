@@ -109,7 +109,7 @@ def test_what_is_no_source(source):
 
 def test_a_source_that_is_not_there(folder, tmp_path):
     """Nor is a folder a file."""
-    with pytest.raises(InvalidInput, match="there is no such file"), local_copy(f"{folder}/none.csv"):
+    with pytest.raises(InvalidInput, match="no such file"), local_copy(f"{folder}/none.csv"):
         pass
     with pytest.raises(InvalidInput, match="is a directory"), local_copy(tmp_path):
         pass

@@ -8,6 +8,7 @@ from there. The templates are in `tools/service_template/`, at the paths where t
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -37,32 +38,51 @@ class Insertion(NamedTuple):
 IMPORTS = r"(?=^from )"
 """Anywhere among the imports: ruff sorts them."""
 
-INFO = "provider/sluice_provider/__init__.py"
+FIELDS = "provider/sluice_provider/connection_fields.py"
 WORLD = "tests/simulation/world.py"
 LEDGER = "tests/simulation/ledger.py"
 SCENARIOS = "tests/simulation/scenarios.py"
 MEASURE = "tests/simulation/measure.py"
 
-INTEGRATION = """            {
-                "integration-name": "$title",
-                "external-doc-url": "https://api.$path.example",
-                "tags": ["service"],
-            },
+SERVICE = """    Service(
+        "$name",
+        "$title",
+        "${prefix}Hook",
+        "$name",
+        "${name}_default",
+        "https://docs.$path.example",
+    ),
 """
 
-CONNECTION = """def _$name() -> dict[str, object]:
-    return {
-        "connection-type": "$name",
-        "hook-name": "$title",
-        "hook-class-name": "sluice_provider.hooks.$name.${prefix}Hook",
-        "ui-field-behaviour": {
-            "hidden-fields": ["schema"],
-            "relabeling": {"login": "Client ID", "password": "Client secret"},
-            "placeholders": {"host": "api.$path.example, or a URL with a path", "port": "443"},
-        },
-        "conn-fields": _shared_fields(),
-    }
+CONNECTION = """$NAME = _by_name(
+    Field(
+        "host",
+        "Host",
+        "Host name or URL of the API. Empty: api.$path.example.",
+        placeholder="api.$path.example, or a URL with a path",
+    ),
+    PORT,
+    Field("login", "Client ID", "Client id of the API client.", required=True, placeholder="client id"),
+    Field(
+        "password",
+        "Client secret",
+        "Client secret of the API client.",
+        required=True,
+        secret=True,
+        placeholder="client secret",
+    ),
+    *CLIENT,
+)
 
+"""
+
+PAGE = """## $title
+
+Connection type `$name`, default id `${name}_default`. *Test connection* shows the account that the credentials belong
+to.
+
+<!-- fields: $name -->
+<!-- end -->
 
 """
 
@@ -85,15 +105,10 @@ JOBS = """    if isinstance(remote, $prefix):
 """
 
 INSERTIONS = (
-    Insertion(
-        "provider/sluice_provider/services.py",
-        r"(?<=\n)\)\n\nBY_NAME",
-        '    Service("$name", "$title", "${prefix}Hook", "$name", "${name}_default"),\n',
-    ),
-    Insertion(INFO, r" *\],\n *\*\*\{room", INTEGRATION),
-    Insertion(INFO, r" *\}\n    return \[\n", '        "$title": "$name",\n'),
-    Insertion(INFO, r"(?<=_liquid_decisions\(\))\]", ", _$name()"),
-    Insertion(INFO, r"def _shared_fields", CONNECTION),
+    Insertion("provider/sluice_provider/services.py", r"(?<=\n)\)\n\nBY_NAME", SERVICE),
+    Insertion(FIELDS, r"CONNECTION_TYPES: ", CONNECTION),
+    Insertion(FIELDS, r'    "kaleidoscope": KALEIDOSCOPE,', '    "$name": $NAME,\n'),
+    Insertion("docs/connections.md", r"## Kili\n", PAGE),
     Insertion("provider/sluice_sandbox/services.py", IMPORTS, "from sluice_sandbox.$name.service import $prefix\n"),
     Insertion("provider/sluice_sandbox/services.py", r"(?<=FinSpace)\)", ", $prefix"),
     Insertion(WORLD, IMPORTS, "from sluice_sandbox.$name.service import $prefix\n"),
@@ -169,6 +184,7 @@ def write(root: Path, name: str, title: str) -> tuple[list[Path], list[Path]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     _format([path for path in (*new, *changed) if path.suffix == ".py"])
+    _update_connection_docs(root)
     return list(new), list(changed)
 
 
@@ -176,6 +192,12 @@ def _format(paths: list[Path]) -> None:
     """Names differ in length, so only the formatter knows where lines break."""
     for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
         subprocess.run([sys.executable, "-m", "ruff", *command, *map(str, paths)], check=True)
+
+
+def _update_connection_docs(root: Path) -> None:
+    """The table of the connection's fields, from their declarations."""
+    environment = {**os.environ, "PYTHONPATH": str(root / "provider")}
+    subprocess.run([sys.executable, root / "tools" / "connection_docs.py"], env=environment, check=True)
 
 
 def report(root: Path, new: list[Path], changed: list[Path]) -> Iterator[str]:

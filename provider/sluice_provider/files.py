@@ -117,7 +117,7 @@ def results_writer(path: Any) -> Iterator[ResultsWriter]:
     :param path: path or URL of the file, ending in `.jsonl`
     :raises InvalidInput: nothing can be written there
     """
-    from sluice_provider.sources.input_files import AtomicFile, split_file_path
+    from sluice_provider.sources.output_files import AtomicFile, split_file_path
 
     folder, name = split_file_path(path, "path")
     if not name.lower().endswith((".jsonl", ".ndjson")):

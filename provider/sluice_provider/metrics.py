@@ -1,13 +1,13 @@
-"""Metrics of remote jobs among Airflow's own: they go wherever those go, and nowhere if those do.
+"""Metrics of remote jobs, sent to Airflow's own metrics backend, if one is configured.
 
-| name | kind | tags | what |
+| name | type | tags | what |
 |---|---|---|---|
-| `sluice.job.started` | counter | service, kind | a service accepted a job |
-| `sluice.job.finished` | counter | service, kind, state | a job was seen to be over |
-| `sluice.job.duration` | timer, ms | service, kind, state | from the submission until then |
-| `sluice.job.reconnected` | counter | service, kind | a later try continues with the job of an earlier one |
-| `sluice.job.outcome_unknown` | counter | service, kind | a request got no response: its outcome has to be found out |
-| `sluice.status_check` | counter | service, kind | one poll of a job, in the worker or in the triggerer |
+| `sluice.job.started` | counter | service, job_type | a service accepted a job |
+| `sluice.job.finished` | counter | service, job_type, state | a job has ended |
+| `sluice.job.duration` | timer, ms | service, job_type, state | from the submission to its end |
+| `sluice.job.reconnected` | counter | service, job_type | a later try continues with the job of an earlier one |
+| `sluice.job.outcome_unknown` | counter | service, job_type | a submission got no response |
+| `sluice.status_check` | counter | service, job_type | one poll of a job, in the worker or in the triggerer |
 | `sluice.rate_limited` | counter | service | a service asked for fewer requests (429) |
 """
 
@@ -32,7 +32,7 @@ def count(name: str, ref: JobRef, **tags: str) -> None:
 
 
 def finished(ref: JobRef, state: str, seconds: float) -> None:
-    """A job is over, so many seconds after it was submitted."""
+    """A job has ended, so many seconds after its submission."""
     count("job.finished", ref, state=state)
     took = timedelta(seconds=max(0.0, seconds))
     _send(compat.task_stats, "timing", "sluice.job.duration", took, tags=_tags(ref, {"state": state}))
@@ -49,11 +49,11 @@ def rate_limited(service: str, *, task: bool) -> None:
 
 
 def _send(stats: Callable[[], Any], how: str, *figures: Any, tags: dict[str, str]) -> None:
-    """No job may suffer from a backend that is set up wrongly, cannot be reached, or refuses a name."""
+    """A job must not fail because of a metrics backend that is misconfigured, down, or rejects a name."""
     try:
         getattr(stats(), how)(*figures, tags=tags)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not harm the job
-        log.debug("%s could not be counted: %r", figures[0], error)
+    except Exception as error:  # noqa: BLE001 - no error of the backend may fail the job
+        log.debug("Metric %s was not sent: %r", figures[0], error)
 
 
 def _tags(ref: JobRef, more: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ import pytest
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.job_types import RETRYABLE_BY_ERROR_TYPE, job_from_changeset
+from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -26,8 +28,8 @@ from sluice_provider.jobs import JobState
 from tests.flows import FlowRunner, finspace_options, response, run_flow
 
 BUCKET = "s3://sluice-market-data/hdb"
-SYM = fin.put(f"{BUCKET}/sym", "/")
-DAY = fin.put(f"{BUCKET}/2026.03.02/", "/2026.03.02/")
+SYM = put(f"{BUCKET}/sym", "/")
+DAY = put(f"{BUCKET}/2026.03.02/", "/2026.03.02/")
 E = "sluicesandbox4kdbx2026"
 
 
@@ -36,14 +38,14 @@ def held(sandbox):
     return sandbox.state()["finspace"]
 
 
-def test_every_flow_is_tested_here():
+def test_every_endpoint_is_tested_here():
     """Whoever adds one is reminded."""
     flows = [
         name
         for name, thing in inspect.getmembers(fin, inspect.isgeneratorfunction)
         if thing.__module__ == fin.__name__ and not name.startswith("_")
     ]
-    here = inspect.getsource(inspect.getmodule(test_every_flow_is_tested_here))
+    here = inspect.getsource(inspect.getmodule(test_every_endpoint_is_tested_here))
     assert [name for name in flows if f"fin.{name}" not in here] == []
 
 
@@ -72,7 +74,7 @@ def test_databases(kdb, sluice_sandbox):
     assert error.value.code == "ResourceAlreadyExistsException"
 
 
-def test_somebody_else_was_quicker(kdb, sluice_sandbox):
+def test_another_client_created_the_database(kdb, sluice_sandbox):
     """Between the look and the making."""
     sluice_sandbox.faults([{"method": "GET", "path": "databases/markets", "status": 404}])
     assert kdb(fin.ensure_database(E, "markets")) is False
@@ -97,7 +99,7 @@ def test_changesets(kdb):
     assert kdb(fin.find_changeset(E, "markets", [DAY, SYM], at + 60)) is None
 
 
-def test_a_token_of_ones_own(kdb, sluice_sandbox):
+def test_a_given_token(kdb, sluice_sandbox):
     """Without one, every asking is another, and the rules of tokens hold."""
     ids = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(2)}
     tokens = [each["json"]["clientToken"] for each in sluice_sandbox.requests()]
@@ -113,7 +115,7 @@ def test_many_pages(kdb, sluice_sandbox):
     assert (len(listed), {each["changesetId"] for each in listed}) == (7, made)
 
 
-def test_pages_that_are_empty_or_go_round():
+def test_empty_and_repeated_pages():
     """An empty page is not the last; a token that comes twice would never end."""
     answers = [([1], "a"), ([], "b"), ([2], None)]
 
@@ -142,21 +144,21 @@ def test_pages_that_are_empty_or_go_round():
 )
 def test_states(status, state):
     """Two words end it; every other is under way."""
-    job = fin.changeset_job({"changesetId": "c", "status": status})
+    job = job_from_changeset({"changesetId": "c", "status": status})
     assert (job.state, job.service_status, job.message, job.retryable) == (state, status, "", None)
 
 
-def test_errors_are_shown_in_full():
+def test_error_messages_are_complete():
     """Type and message, and whether a new changeset may cure it."""
     info = {"errorType": "An internal error has occurred.", "errorMessage": "x" * 1000}
-    job = fin.changeset_job({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
+    job = job_from_changeset({"changesetId": "c", "status": "FAILED", "errorInfo": info, "changeRequests": [DAY]})
     assert job.message == f"An internal error has occurred. {'x' * 1000}"
     assert (job.retryable, job.counts) == (True, {"put": 1, "deleted": 0})
 
 
 def test_all_error_types_of_the_model_are_known():
     """Eight sentences: five that a person must cure, three that a new changeset may."""
-    assert sorted(fin.CURES.values()) == [False] * 5 + [True] * 3
+    assert sorted(RETRYABLE_BY_ERROR_TYPE.values()) == [False] * 5 + [True] * 3
 
 
 NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
@@ -173,14 +175,14 @@ NOON = datetime(2021, 11, 1, 12, tzinfo=timezone.utc)
         ("2021-11-01T13:00:00+01:00", NOON),
     ],
 )
-def test_times(value, time):
+def test_timestamps(value, time):
     """Seconds on the wire, milliseconds by the documentation, ISO 8601 by botocore's tolerance."""
     played = run_flow(fin.get_database(E, "markets"), response(200, {"createdTimestamp": value, "numFiles": 5}))
     assert played.value == {"createdTimestamp": time, "numFiles": 5}
 
 
 @pytest.mark.parametrize("value", ["yesterday", True, [], 1e300])
-def test_a_time_that_is_none(value):
+def test_an_invalid_timestamp(value):
     """Is a misunderstanding and no crash."""
     played = run_flow(fin.list_databases(E), response(200, {"kxDatabases": [{"createdTimestamp": value}]}))
     assert isinstance(played.error, UnexpectedResponse)
@@ -221,7 +223,7 @@ def test_errors(status, code, kind, place):
     assert "r-1" in str(played.error)
 
 
-def test_the_quota_passes_and_other_limits_do_not():
+def test_the_quota_is_transient_and_other_limits_are_not():
     """Of changesets under way there will be fewer; of databases there will not."""
     full = response(400, {"message": "too many"}, x_amzn_errortype="LimitExceededException")
     assert type(run_flow(fin.create_changeset(E, "markets", [SYM]), *[full] * 5).error) is RateLimited
@@ -229,7 +231,7 @@ def test_the_quota_passes_and_other_limits_do_not():
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"changesetId": ""}, {"changesetId": 5}, "text"])
-def test_answers_of_another_shape(answer):
+def test_unexpected_responses(answer):
     """Are a misunderstanding, and are not taken for success."""
     assert isinstance(
         run_flow(fin.create_changeset(E, "markets", [SYM]), response(200, answer)).error, UnexpectedResponse
@@ -237,7 +239,7 @@ def test_answers_of_another_shape(answer):
     assert isinstance(run_flow(fin.get_changeset(E, "markets", "c1"), response(200, answer)).error, UnexpectedResponse)
 
 
-def test_a_listing_of_another_shape():
+def test_an_unexpected_listing():
     """Likewise."""
     assert isinstance(run_flow(fin.list_databases(E), response(200, {"kxDatabases": "x"})).error, UnexpectedResponse)
     assert isinstance(run_flow(fin.list_databases(E), response(200, {"kxDatabases": ["x"]})).error, UnexpectedResponse)
@@ -247,7 +249,7 @@ def test_a_listing_of_another_shape():
 
 
 @pytest.mark.parametrize("trouble", [{"status": 429}, {"status": 500}, {"status": 503}, {"drop": "after"}])
-def test_weather(kdb, sluice_sandbox, trouble):
+def test_transient_faults(kdb, sluice_sandbox, trouble):
     """The same token each time, and one changeset."""
     sluice_sandbox.faults([{"method": "POST", "path": "/changesets", "times": 3, **trouble}])
     kdb(fin.create_changeset(E, "markets", [SYM]))
@@ -256,7 +258,7 @@ def test_weather(kdb, sluice_sandbox, trouble):
     assert len(kdb.pauses) == 3
 
 
-def test_weather_that_stays(kdb, sluice_sandbox):
+def test_lasting_faults(kdb, sluice_sandbox):
     """Five attempts, then the last error."""
     sluice_sandbox.faults([{"path": "/kx", "status": 503, "times": 100}])
     with pytest.raises(ServerError):
@@ -264,7 +266,7 @@ def test_weather_that_stays(kdb, sluice_sandbox):
     assert len(sluice_sandbox.requests()) == 5
 
 
-def test_no_repetition_outlives_the_token(monkeypatch):
+def test_requests_are_not_repeated_after_the_token_expires(monkeypatch):
     """Each attempt is as slow as it can be: none begins when the service may have forgotten the token."""
     now = [0.0]
     monkeypatch.setattr("sluice_provider.http.retry.time.monotonic", lambda: now[0])
@@ -276,7 +278,7 @@ def test_no_repetition_outlives_the_token(monkeypatch):
     played = run_flow(fin.create_changeset(E, "markets", [SYM], "t", 200.0), *[lost] * 5, sleep=slow)
     assert played.error is lost
     assert len(played.calls) == 4
-    assert now[0] < fin.TOKEN_LIFE - 200.0
+    assert now[0] < fin.CLIENT_TOKEN_LIFETIME - 200.0
 
 
 def test_a_token_used_for_other_changes(kdb):
@@ -313,21 +315,21 @@ def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
 @pytest.mark.parametrize(
     "path", ["/", "/2020.01.02/", "/2020.01.02/taq/", "*", "/2020.*", "?", "/" + "x" * 1023 + "/"], ids=lambda p: p[:20]
 )
-def test_database_paths_that_are_good(path):
+def test_valid_database_paths(path):
     """By the model's pattern, and with wildcards by it alone."""
-    rules.check_requests([fin.delete(path)])
+    rules.check_requests([delete(path)])
 
 
 @pytest.mark.parametrize(
     "path", ["s3://abc/", "s3://abc/key", "s3://a.b-c/x/y/z/", "s3://abc/with space/ü"], ids=lambda p: p[:20]
 )
-def test_s3_paths_that_are_good(path):
+def test_valid_s3_paths(path):
     """Folders and files."""
-    rules.check_requests([fin.put(path, "/")])
+    rules.check_requests([put(path, "/")])
 
 
 @pytest.mark.parametrize("path", ["s3://ab", "s3://AB/x", "s3://abc//x", "s3://abc", "abc/x", "", None, 5, "s3:///x"])
-def test_s3_paths_that_are_not(path):
+def test_invalid_s3_paths(path):
     """Refused by index and rule."""
     with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         rules.check_requests([SYM, {**SYM, "s3Path": path}])
@@ -349,7 +351,7 @@ def test_s3_paths_that_are_not(path):
         lambda: fin.create_database(E, "ticks", tags={"x": "ä"}),
     ],
 )
-def test_bad_input_sends_nothing(flow):
+def test_invalid_input_sends_nothing(flow):
     """The rule is named before the first call."""
     played = run_flow(flow())
     assert isinstance(played.error, InvalidInput)

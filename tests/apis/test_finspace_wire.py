@@ -16,6 +16,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from sluice_provider.apis.finspace import endpoints as fin
+from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.http.sigv4 import SigV4
 from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.vendor
 
 FOLDER = Path(os.environ.get("SLUICE_VENDOR_DIR", Path(sys.prefix) / "vendor")) / "boto3-1.43.116"
 TOKEN = "p/ICsxfg== +=~*'"
-CHANGES = [fin.put("s3://bucket/a b/ü+/", "/2026.03.02/"), fin.put("s3://bucket/sym", "/"), fin.delete("/2026.02.27/")]
+CHANGES = [put("s3://bucket/a b/ü+/", "/2026.03.02/"), put("s3://bucket/sym", "/"), delete("/2026.02.27/")]
 WHERE = {"environmentId": "a/b c~", "databaseName": "markets"}
 
 CALLS = {
@@ -102,7 +103,7 @@ def _ours(name, remote, token):
 
 @pytest.mark.parametrize("face", ["worker", "triggerer"])
 @pytest.mark.parametrize("operation", CALLS)
-def test_ours_is_theirs(both, operation, face):
+def test_requests_equal_botocores(both, operation, face):
     """Request by request."""
     names, theirs, ours = both
     assert len(theirs) == len(ours[face]) == len(names) == 11
@@ -110,7 +111,7 @@ def test_ours_is_theirs(both, operation, face):
     assert mine == [request for name, request in zip(names, theirs, strict=True) if name == operation]
 
 
-def test_the_token_arrives(both):
+def test_the_client_token_is_sent(both):
     """Page two is asked for with the token as it was given, in both."""
     _, theirs, ours = both
     for requests in (theirs, *ours.values()):

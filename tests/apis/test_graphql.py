@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice_provider.apis.kili.graphql import mutate, name_of, query
+from sluice_provider.apis.kili.graphql import mutate, operation_name, query
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -79,25 +79,25 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("answer", "asked", "changed"), TABLE.values(), ids=TABLE)
-def test_what_is_tried_how_often(answer, asked, changed):
+def test_numbers_of_attempts(answer, asked, changed):
     """A query a few times; a mutation again only when it certainly was not run."""
     assert times(query, answer) == asked
     assert times(mutate, answer) == changed
 
 
-def test_what_was_not_run_is_tried_for_two_minutes():
+def test_requests_that_were_not_executed_are_retried_for_two_minutes():
     """About as long as the vendor's client does, and no longer."""
     played = run_flow(query("graphql", "query thing { data: thing }", {}), *[response(521, "")] * 20)
     assert 60 < sum(played.pauses) < 180
 
 
-def test_a_server_that_says_when_is_obeyed():
+def test_retry_after_header():
     """Retry-After, for a mutation too: nothing was done."""
     played = run_flow(mutate("graphql", "mutation x { data: x }", {}), response(429, "", retry_after="7"), GOOD)
     assert (played.value, played.pauses) == (7, [7.0])
 
 
-def test_a_server_that_says_when_in_graphql_is_obeyed():
+def test_retry_after_in_a_graphql_error():
     """The same in a body of GraphQL."""
     slow = response(429, {"errors": [{"message": "slow", "extensions": {}}]}, retry_after="7")
     played = run_flow(mutate("graphql", "mutation x { data: x }", {}), slow, GOOD)
@@ -105,17 +105,17 @@ def test_a_server_that_says_when_in_graphql_is_obeyed():
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_an_answer_with_data_is_an_answer_whatever_the_status(status):
+def test_data_is_accepted_with_any_status(status):
     """As the vendor's client reads it."""
     assert run_flow(query("graphql", "query x { data: x }", {}), response(status, {"data": {"data": [1]}})).value == [1]
 
 
-def test_the_error_says_what_where_and_why():
+def test_message_of_an_error():
     """Code, path and message are on it, and in its words."""
     answer = errors("Project is archived", "BAD_USER_INPUT", path=["data", 0, "id"])
     error = run_flow(query("graphql", "query dataConnection($a: ID!) { data: x }", {}), answer).error
     assert (error.code, error.path, error.status) == ("BAD_USER_INPUT", "data.0.id", 200)
-    assert str(error) == "query dataConnection was refused: Project is archived (BAD_USER_INPUT, at data.0.id)"
+    assert str(error) == "query dataConnection failed: Project is archived (BAD_USER_INPUT, at data.0.id)"
     assert not error.retryable
 
 
@@ -129,11 +129,11 @@ def test_an_error_of_any_shape_is_an_error(body):
 
 def test_the_name_of_a_document():
     """For logs and errors."""
-    assert name_of("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
-    assert name_of("query viewer { data: viewer { id } }") == "query viewer"
+    assert operation_name("\n  mutation addDataConnection($data: X!) { data: y }") == "mutation addDataConnection"
+    assert operation_name("query viewer { data: viewer { id } }") == "query viewer"
 
 
-def test_what_is_sent():
+def test_the_request():
     """The document and its variables, and no operationName."""
     [call] = run_flow(query("graphql", "query x { data: x }", {"where": {"id": "a"}}), GOOD).calls
     assert (call.method, call.path, call.idempotent) == ("POST", "graphql", True)

@@ -13,7 +13,7 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope import drafts, files
 from sluice_provider.apis.kaleidoscope import registration as reg
-from sluice_provider.sources.input_files import AtomicFile
+from sluice_provider.sources.output_files import AtomicFile
 
 pytestmark = pytest.mark.vendor
 

@@ -19,7 +19,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.flow import Request
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.input_files import AtomicFile
+from sluice_provider.sources.output_files import AtomicFile
 from tests.flows import logged_requests, response, run_flow
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

@@ -87,7 +87,7 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
     assert [each["id"] for each in by_integration] == [ids["connection_id"]]
 
 
-def test_connections_of_nothing():
+def test_listing_connections_requires_a_filter():
     """Neither project nor integration is a mistake."""
     assert isinstance(run_flow(kili.list_connections()).error, InvalidInput)
 
@@ -95,7 +95,7 @@ def test_connections_of_nothing():
 def test_a_connection_that_is_not_there(run):
     """Kili says null."""
     with pytest.raises(NotFound, match="nobody"):
-        run(kili.look_at("nobody"))
+        run(kili.get_connection_status("nobody"))
 
 
 def test_adding_sends_only_what_is_given(run, ids, sluice_sandbox):
@@ -109,19 +109,19 @@ def test_adding_sends_only_what_is_given(run, ids, sluice_sandbox):
 def test_differences(run, ids, sluice_sandbox):
     """Computed, then applied."""
     me = ids["connection_id"]
-    assert run(kili.look_at(me)).last_check == ""
+    assert run(kili.get_connection_status(me)).last_check == ""
     assert run(kili.compute_differences(me)) == me
-    look = run(kili.look_at(me))
-    assert (look.to_add, look.to_remove, look.total, look.assets, look.busy) == (3, 0, 3, 0, "")
+    status = run(kili.get_connection_status(me))
+    assert (status.to_add, status.to_remove, status.total, status.assets, status.activity) == (3, 0, 3, 0, "")
     assert run(kili.validate_differences(me, "ADD")) == me
-    look = run(kili.look_at(me))
-    assert (look.to_add, look.total, look.assets) == (0, 0, 3)
+    status = run(kili.get_connection_status(me))
+    assert (status.to_add, status.total, status.assets) == (0, 0, 3)
     assert run(kili.count_assets(ids["project_id"])) == 3
     with pytest.raises(InvalidInput):
         run(kili.validate_differences(me, "BOTH"))
 
 
-def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
+def test_activity_of_a_connection(run, ids, sluice_sandbox):
     """Checking, then applying, each some time after the asking."""
     sluice_sandbox.settings(job_seconds=100, busy_flag_delay=10)
     me = ids["connection_id"]
@@ -130,28 +130,28 @@ def test_a_connection_at_work_says_so(run, ids, sluice_sandbox):
         (kili.validate_differences(me, "ADD"), "applying differences"),
     ):
         run(flow)
-        assert run(kili.look_at(me)).busy == ""
+        assert run(kili.get_connection_status(me)).activity == ""
         sluice_sandbox.advance(20)
-        assert run(kili.look_at(me)).busy == word
+        assert run(kili.get_connection_status(me)).activity == word
         sluice_sandbox.advance(100)
-        assert run(kili.look_at(me)).busy == ""
+        assert run(kili.get_connection_status(me)).activity == ""
 
 
 def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
     """Asked again by the older name, and without what it does not have."""
     run(kili.compute_differences(ids["connection_id"]))
-    new = run(kili.look_at(ids["connection_id"]))
+    new = run(kili.get_connection_status(ids["connection_id"]))
     sluice_sandbox.settings(legacy_schema=True)
-    old = run(kili.look_at(ids["connection_id"]))
+    old = run(kili.get_connection_status(ids["connection_id"]))
     assert (old.last_check, old.applying, new.applying) == (new.last_check, None, False)
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_an_unknown_field_is_understood_whatever_the_status(status):
+def test_an_unknown_field_is_recognised_with_any_status(status):
     """Also where there is no code that calls the query invalid."""
     unknown = response(status, {"errors": [{"message": 'Cannot query field "lastCheck"', "extensions": {}}]})
     good = response(200, {"data": {"data": {"id": "c", "lastCheck": "then"}}})
-    played = run_flow(kili.look_at("c"), unknown, good)
+    played = run_flow(kili.get_connection_status("c"), unknown, good)
     assert played.value.last_check == "then"
     assert "lastCheck: lastChecked" in played.calls[1].json["query"]
 
@@ -193,8 +193,8 @@ def test_an_azure_container_is_listed_from_here(run, azure, blobs, sluice_sandbo
     (blobs / "notes.txt").write_text("x")
     (blobs / "unknown").write_text("x")
     sluice_sandbox.settings(page_size=2)
-    concealed = []
-    assert run(kili.compute_differences(azure(), concealed.append))
+    masked = []
+    assert run(kili.compute_differences(azure(), masked.append))
     [sent] = [each["json"]["variables"] for each in sluice_sandbox.requests() if "blobPaths" in str(each["json"])]
     assert sent["data"] == {
         "blobPaths": ["cats/one.png", "cats/two.png", "dogs/one.png"],
@@ -206,7 +206,7 @@ def test_an_azure_container_is_listed_from_here(run, azure, blobs, sluice_sandbo
     }
     pages = [each for each in sluice_sandbox.requests() if "azure" in each["path"]]
     assert len(pages) == 3
-    assert any("sig=" in each for each in concealed)
+    assert any("sig=" in each for each in masked)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_an_azure_container_is_filtered(run, azure, filters, names, sluice_sandb
     run(kili.compute_differences(made))
     [sent] = [each["json"]["variables"] for each in sluice_sandbox.requests() if "blobPaths" in str(each["json"])]
     assert sent["data"]["blobPaths"] == names
-    assert run(kili.look_at(made)).to_add == len(names)
+    assert run(kili.get_connection_status(made)).to_add == len(names)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_an_azure_container_is_filtered(run, azure, filters, names, sluice_sandb
     ],
     ids=str,
 )
-def test_an_azure_container_that_says_no(run, azure, fault, error, sluice_sandbox):
+def test_azure_errors(run, azure, fault, error, sluice_sandbox):
     """A typed error without the token, in its words, its context or its pickle."""
     import pickle
 
@@ -255,14 +255,14 @@ def test_an_azure_container_that_says_no(run, azure, fault, error, sluice_sandbo
     assert "computeDifferences" not in str(sluice_sandbox.requests())
 
 
-def test_no_token_is_seen_anywhere(run, azure, caplog, sluice_sandbox):
-    """Azure's client logs addresses when it is told to; what is concealed by then leaves nothing of the token."""
+def test_the_token_is_never_logged(run, azure, caplog, sluice_sandbox):
+    """Azure's client logs addresses when it is told to; what is masked by then leaves nothing of the token."""
     caplog.set_level("DEBUG")
-    concealed = []
-    run(kili.compute_differences(azure(), concealed.append))
+    masked = []
+    run(kili.compute_differences(azure(), masked.append))
     shown = caplog.text
     assert "c2x1aWNlIHNhbmRib3" in shown
-    for secret in sorted(concealed, key=len, reverse=True):
+    for secret in sorted(masked, key=len, reverse=True):
         shown = shown.replace(secret, "***")
     assert "c2x1aWNlIHNhbmRib3" not in shown
     assert "c2x1aWNlIHNhbmRib3" not in json.dumps(sluice_sandbox.requests())
@@ -297,15 +297,15 @@ def test_without_azures_client(run, ids, monkeypatch):
 
 def test_other_projects_cannot_be_filled_from_azure():
     """Before anything is listed."""
-    from sluice_provider.apis.kili.azure import payload
+    from sluice_provider.apis.kili.azure import list_container
 
     integration = {"id": "i", "azureSASToken": "sig=abc", "azureConnectionURL": "https://a.blob.core.windows.net/c"}
     with pytest.raises(InvalidInput, match="LLM_RLHF"):
-        payload({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
+        list_container({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
     with pytest.raises(InvalidInput, match="azureSASToken"):
-        payload({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
+        list_container({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
     with pytest.raises(InvalidInput, match="not the URL of a container"):
-        payload({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
+        list_container({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
 
 
 # --- the hook's own

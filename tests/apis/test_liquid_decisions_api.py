@@ -24,8 +24,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import JobState
-from sluice_provider.sources.input_files import AtomicFile
-from tests.apis.liquid import CSV, Liquid, file_part
+from sluice_provider.sources.output_files import AtomicFile
+from tests.apis.liquid_decisions_runner import CSV, FlowRunner, file_part
 from tests.flows import response, run_flow
 
 IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
@@ -35,7 +35,7 @@ IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
 def run(request, sluice_sandbox, sluice_connections):
     """Liquid Decisions on each face; its jobs are over at the first look."""
     sluice_sandbox.settings(job_seconds=0)
-    return Liquid(request.param, sluice_sandbox)
+    return FlowRunner(request.param, sluice_sandbox)
 
 
 def importing(content=CSV, **more):
@@ -139,7 +139,7 @@ def test_content_types(word, imported, exported):
     assert ld.content_type_of(word, text=ld.EXPORTED_TEXT) == exported
 
 
-def test_a_content_type_that_is_none():
+def test_an_invalid_content_type():
     """Is found before anything is sent."""
     with pytest.raises(InvalidInput, match="must be 'csv', 'json' or a media type, not 'excel'"):
         ld.content_type_of("excel", text=ld.IMPORTED_TEXT)
@@ -148,13 +148,13 @@ def test_a_content_type_that_is_none():
 def test_filters():
     """JSON, unless the script's own way is wanted; a text is the author's."""
     filters = {"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}
-    assert ld.filters_text(filters) == '{"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}'
-    assert ld.filters_text(filters, python_style=True) == str(filters)
-    assert ld.filters_text("0") == "0"
+    assert ld.format_filters(filters) == '{"userId": "ä@b", "s": "/Workflow/processStatus[Editing]"}'
+    assert ld.format_filters(filters, python_style=True) == str(filters)
+    assert ld.format_filters("0") == "0"
 
 
 @pytest.mark.parametrize("job_id", ["", "  ", "None", None, 7])
-def test_ids_that_are_none(job_id):
+def test_invalid_ids(job_id):
     """Are found before anything is sent."""
     with pytest.raises(InvalidInput, match="job_id must be a non-empty id"):
         next(ld.get_job(job_id))
@@ -182,16 +182,16 @@ def test_ids_that_are_none(job_id):
 )
 def test_statuses(word, state):
     """The wiki's eight, however they are spelled; any other is still going."""
-    assert ld.job_of(status(status=word)).state is state
+    assert ld.job_from_status(status(status=word)).state is state
 
 
 def test_an_unknown_status_is_logged_once(caplog):
     """And not at every look."""
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            ld.job_of(status(status="Hibernating"))
+            ld.job_from_status(status(status="Hibernating"))
     assert [each.message for each in caplog.records if "Hibernating" in each.message] == [
-        "Liquid Decisions says 'Hibernating' of a job, which this version does not know: taken for still going"
+        "Liquid Decisions returned the unknown job status 'Hibernating'; the job is treated as running"
     ]
 
 
@@ -203,14 +203,14 @@ def test_an_unknown_status_is_logged_once(caplog):
         ({"recordsProcessed": "many", "runTime": None}, {}),
     ],
 )
-def test_numbers_may_be_texts(given, counts):
+def test_numbers_may_be_strings(given, counts):
     """What is no number is left out."""
-    assert ld.job_of(status(**given)).counts == counts
+    assert ld.job_from_status(status(**given)).counts == counts
 
 
-def test_the_reason_is_told():
+def test_the_reason_is_in_the_message():
     """It is what people need to see."""
-    assert str(ld.job_of(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
+    assert str(ld.job_from_status(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
 
 
 @pytest.mark.parametrize(
@@ -223,20 +223,25 @@ def test_the_reason_is_told():
         {"results": [{"href": "https://h/a?s=1"}, {"href": "https://h/b"}, {"href": "https://h/b"}]},
     ],
 )
-def test_links_wherever_they_are(told):
+def test_links_in_any_field(told):
     """Each once, in order, and not the full stop behind it."""
-    assert ld.job_of(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
+    assert ld.job_from_status(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
 
 
-def test_links_that_are_none():
+def test_links_that_are_not_results():
     """What we said ourselves, and what a job says that is not done."""
-    assert ld.job_of(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links == ()
-    assert ld.job_of(status(status="Failed", reason="see https://h/help")).links == ()
+    assert (
+        ld.job_from_status(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links
+        == ()
+    )
+    assert ld.job_from_status(status(status="Failed", reason="see https://h/help")).links == ()
 
 
 def test_a_link_in_the_reason_is_not_shown():
     """It may let anybody in who has it."""
-    job = ld.job_of(status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary."))
+    job = ld.job_from_status(
+        status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary.")
+    )
     assert "canary" not in str(job)
     assert "https://h/..." in str(job)
 
@@ -244,7 +249,7 @@ def test_a_link_in_the_reason_is_not_shown():
 @pytest.mark.parametrize(
     "body", ["<html>", [], {}, {"jobId": "1"}, {"status": "Accepted"}, {"jobId": "1", "status": 7}]
 )
-def test_a_status_that_is_none(body):
+def test_an_invalid_status_response(body):
     """Is misunderstood, with what was answered."""
     played = run_flow(ld.get_job("1"), response(200, body))
     assert isinstance(played.error, UnexpectedResponse)
@@ -254,24 +259,24 @@ def test_a_status_that_is_none(body):
 # --- asking: one request, or none
 
 
-def test_rejected_at_once(run):
+def test_rejected_immediately(run):
     """The job's name and the remote's reason, and no second try of what would end the same way."""
     with pytest.raises(
-        JobFailed, match=r"'Nightly \[1a2b\]' was not taken on: .* Rejected \(The file is empty\)"
+        JobFailed, match=r"Liquid Decisions rejected 'Nightly \[1a2b\]': .* Rejected \(The file is empty\)"
     ) as error:
         run(importing(content=b""))
     assert not error.value.retryable
     assert run.asked("batch/import") == 1
 
 
-def test_rejected_at_once_without_an_id():
+def test_rejected_immediately_without_an_id():
     """Nobody says that what is rejected gets one."""
     played = run_flow(exporting(), response(200, {"status": "Rejected", "reason": "no"}))
     assert isinstance(played.error, JobFailed)
     assert "Rejected (no)" in str(played.error)
 
 
-def test_failed_at_once_may_be_tried_again():
+def test_failed_immediately_is_retryable():
     """Another try may do better."""
     played = run_flow(exporting(), response(200, status(status="Failed")))
     assert isinstance(played.error, JobFailed)
@@ -279,17 +284,17 @@ def test_failed_at_once_may_be_tried_again():
 
 
 @pytest.mark.parametrize("body", ["<html>", {"jobId": ""}, []])
-def test_an_order_answered_with_nonsense_is_doubt(run, sluice_sandbox, body):
+def test_an_unexpected_response_is_an_unknown_outcome(run, sluice_sandbox, body):
     """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
-    with pytest.raises(OutcomeUnknown, match=r"If the job was begun, its jobName is 'Nightly \[1a2b\]'"):
+    with pytest.raises(OutcomeUnknown, match=r"accepted the job, its jobName is 'Nightly \[1a2b\]'"):
         run(importing())
     assert run.asked("batch/import") == 1
 
 
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "before"}, {"status": 500}, {"status": 503}], ids=str)
 @pytest.mark.parametrize(("order", "path"), [(importing, IMPORT), (exporting, EXPORT)])
-def test_an_order_without_an_answer_is_doubt(run, sluice_sandbox, order, path, fault):
+def test_no_response_is_an_unknown_outcome(run, sluice_sandbox, order, path, fault):
     """Never sent twice."""
     sluice_sandbox.faults([{"path": path, "times": 9, **fault}])
     with pytest.raises(OutcomeUnknown, match="its jobName is"):
@@ -302,7 +307,7 @@ def test_an_order_without_an_answer_is_doubt(run, sluice_sandbox, order, path, f
     ("code", "kind"),
     [(400, ClientError), (401, AuthenticationFailed), (403, PermissionDenied), (404, NotFound), (413, TooLarge)],
 )
-def test_an_order_refused(run, sluice_sandbox, code, kind):
+def test_a_rejected_submission(run, sluice_sandbox, code, kind):
     """The remote's words; nothing was done."""
     body = {"error": "nope", "error_description": "because"}
     sluice_sandbox.faults([{"path": IMPORT, "times": 9, "status": code, "body": body}])
@@ -319,14 +324,14 @@ def test_a_file_too_large(run, sluice_sandbox):
     assert run.state["jobs"] == []
 
 
-def test_throttled_orders_wait(run, sluice_sandbox):
+def test_rate_limited_submissions_wait(run, sluice_sandbox):
     """429 means that nothing was done."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 429, "headers": {"Retry-After": "7"}}])
     run(importing())
     assert (run.pauses, len(run.state["jobs"])) == ([7.0], 1)
 
 
-def test_a_token_that_ran_out(run, sluice_sandbox):
+def test_an_expired_token(run, sluice_sandbox):
     """No example tells how long one lives: a 401 gets another, and the file is sent again."""
     run(ld.get_token_info())
     sluice_sandbox.advance(3601 * 24)
@@ -340,7 +345,7 @@ def test_a_token_that_ran_out(run, sluice_sandbox):
 @pytest.mark.parametrize(
     ("fault", "pauses"), [({"status": 503}, 1), ({"drop": "before"}, 1), ({"status": 429}, 1)], ids=str
 )
-def test_looks_are_taken_again(run, sluice_sandbox, fault, pauses):
+def test_status_checks_are_retried(run, sluice_sandbox, fault, pauses):
     """Also the look that is a POST."""
     job_id = run(importing())
     sluice_sandbox.faults([{"path": STATUS, **fault}])
@@ -353,7 +358,7 @@ def test_looks_are_taken_again(run, sluice_sandbox, fault, pauses):
     [({"status": 503}, ServerError), ({"drop": "before"}, Unreachable), ({"status": 429}, RateLimited)],
     ids=str,
 )
-def test_looks_that_keep_failing(run, sluice_sandbox, fault, kind):
+def test_status_checks_that_keep_failing(run, sluice_sandbox, fault, kind):
     """Tell how."""
     sluice_sandbox.faults([{"path": STATUS, "times": 99, **fault}])
     with pytest.raises(kind):
@@ -361,7 +366,7 @@ def test_looks_that_keep_failing(run, sluice_sandbox, fault, kind):
     assert run.asked("batch/status") == 5
 
 
-def test_a_job_that_is_not_known(run):
+def test_an_unknown_job(run):
     """Is not found."""
     with pytest.raises(NotFound, match="There is no such job"):
         run(ld.get_job("other"))
@@ -372,13 +377,13 @@ def test_cancelling(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
-    assert ld.job_of(run(ld.get_job(job_id))).service_status == "Canceling"
+    assert ld.job_from_status(run(ld.get_job(job_id))).service_status == "Canceling"
     sluice_sandbox.advance(30)
-    assert ld.job_of(run(ld.get_job(job_id))).state is JobState.CANCELLED
+    assert ld.job_from_status(run(ld.get_job(job_id))).state is JobState.CANCELLED
 
 
 @pytest.mark.parametrize("code", [404, 409])
-def test_cancelling_what_is_gone(run, sluice_sandbox, code):
+def test_cancelling_an_ended_job(run, sluice_sandbox, code):
     """Whoever watches a job and wants it stopped has what he wants."""
     sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
     assert run(ld.JOB_TYPES["job"].cancel("x", {})) is None
@@ -388,10 +393,10 @@ def test_cancelling_what_is_gone(run, sluice_sandbox, code):
 
 
 @pytest.mark.parametrize("where", ["links", "reason", "other_host"])
-def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
+def test_results_are_downloaded(run, sluice_sandbox, tmp_path, where):
     """With our credentials at home, and without them elsewhere, where they would be refused."""
     sluice_sandbox.settings(export_links=where, export_rows_per_file=1)
-    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
     assert len(job.links) == 2
     names = []
     for number, link in enumerate(job.links):
@@ -405,16 +410,16 @@ def test_results_are_fetched(run, sluice_sandbox, tmp_path, where):
 
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     """After a week; nothing is left in the folder."""
-    job = ld.job_of(run(ld.get_job(run(exporting()))))
+    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
     sluice_sandbox.advance(7 * 86400)
     with pytest.raises(ClientError, match="410: This link has expired"):
         run(ld.fetch(job.links[0], AtomicFile(str(tmp_path), "x.json")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_of_a_call_hides_a_link(tmp_path):
+def test_the_request_name_hides_the_link(tmp_path):
     """The path of a link to results may let anybody in who has it: neither the log nor the error shows it."""
     flow = ld.fetch("https://files.example.com/secret-path/x.json?sig=y", AtomicFile(str(tmp_path), "x.json"))
     played = run_flow(flow, response(410, {"message": "expired"}))
-    assert str(played.error) == "GET a file of results returned 410: expired"
-    assert [str(call) for call in played.calls] == ["GET a file of results"]
+    assert str(played.error) == "GET a result file returned 410: expired"
+    assert [str(call) for call in played.calls] == ["GET a result file"]

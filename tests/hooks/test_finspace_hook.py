@@ -109,7 +109,7 @@ def test_the_address(connect, extra, region, url):
     assert hook.client_config(hook.fields()).base_url == url
 
 
-def test_the_machines_region_is_the_last_resort(connect, monkeypatch):
+def test_the_machines_region_is_the_fallback(connect, monkeypatch):
     """And without one the error names the field."""
     connect(extra={"region_name": None})
     with pytest.raises(InvalidConnection, match="region_name is missing"):
@@ -142,14 +142,14 @@ def test_two_regions_do_not_share_a_client(connect):
     assert first is not other
 
 
-def test_work_elsewhere_has_its_own_region():
+def test_jobs_in_another_region():
     """A trigger finds the region in the reference to the work."""
     hook = hook_for("finspace", "", {"environment_id": "e", "region_name": "eu-west-2"})
     assert (hook.conn_id, hook.region_name) == ("aws_default", "eu-west-2")
 
 
 @FACES
-def test_without_a_connection_the_machine_counts(sluice_sandbox, monkeypatch, name):
+def test_without_a_connection_the_machines_credentials_are_used(sluice_sandbox, monkeypatch, name):
     """As in all of Airflow's AWS operators: its credentials, its region, AWS's address."""
     keys = sluice_sandbox.state()["credentials"]["finspace"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["access_key"])
@@ -230,7 +230,7 @@ def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, n
         (500, "InternalFailure", ServerError),
     ],
 )
-def test_sts_says_no(assume, sluice_sandbox, name, status, code, kind):
+def test_sts_denies_access(assume, sluice_sandbox, name, status, code, kind):
     """In its words, and FinSpace was never asked."""
     words = f"<ErrorResponse><Error><Code>{code}</Code><Message>not for you</Message></Error></ErrorResponse>"
     with serve(sts(Answer(status, words))) as remote, pytest.raises(kind, match="not for you"):
@@ -239,7 +239,7 @@ def test_sts_says_no(assume, sluice_sandbox, name, status, code, kind):
 
 
 @FACES
-def test_sts_is_away(assume, name):
+def test_sts_is_unreachable(assume, name):
     """That passes, and nothing was sent."""
     with serve(sts(Answer())) as remote:
         hook = assume(remote)
@@ -266,7 +266,7 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
     with pytest.raises(AuthenticationFailed):
         face(fin.list_environments())
     write(keys["secret_key"])
-    now[0] += finspace.KEPT
+    now[0] += finspace.REFRESH_INTERVAL
     assert face(fin.list_environments())
 
 
@@ -306,7 +306,7 @@ def test_without_the_amazon_provider(connect, monkeypatch):
 
 
 @FACES
-def test_no_secret_comes_out(connect, caplog, monkeypatch, name):
+def test_no_secret_is_logged(connect, caplog, monkeypatch, name):
     """Neither in errors nor in logs nor in what the hook shows of itself; and all of them are masked, since botocore
     writes the session token that it signs into its own log, at DEBUG."""
     masked = []

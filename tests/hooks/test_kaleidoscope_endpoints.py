@@ -13,7 +13,7 @@ from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
 from sluice_provider.hooks.base import Endpoint
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
-from sluice_provider.sources.input_files import AtomicFile
+from sluice_provider.sources.output_files import AtomicFile
 
 MODULES = (kaleidoscope, kaleidoscope_drafts, kaleidoscope_files, kaleidoscope_registration)
 ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}

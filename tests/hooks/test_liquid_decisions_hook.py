@@ -48,9 +48,12 @@ def test_no_client(connect):
     [
         ({"password": "wrong-password"}, "AuthenticationFailed: .* The user id or password is wrong"),
         ({"extra": {"client_secret": "wrong-secret"}}, "AuthenticationFailed: .* Client authentication failed"),
-        ({"extra": {"community": "Other"}}, "AuthenticationFailed: .* The scope names no community of yours"),
+        (
+            {"extra": {"community": "Other"}},
+            "AuthenticationFailed: .* The scope does not contain a community of this user",
+        ),
         ({"extra": {"community": None}}, "InvalidConnection: .* Community .community. is empty"),
-        ({"extra": {"community": "two words"}}, "InvalidConnection: .*community must not hold blanks"),
+        ({"extra": {"community": "two words"}}, "InvalidConnection: .*community must not contain spaces"),
         ({"login": ""}, "InvalidConnection: .*Login .login. is empty"),
         ({"password": None}, "InvalidConnection: .*Password .password. is empty"),
         ({"host": "", "port": None}, "InvalidConnection: .*host must be a host name"),

@@ -119,6 +119,7 @@ def test_credentials_that_cannot_be_had(options, name):
         face(send(Request("POST", "kx/environments", json={})))
 
 
+@pytest.mark.slow
 def test_botocore_is_imported_late():
     """Importing every operator, sensor and hook imports neither botocore nor boto3 nor the Amazon provider."""
     script = (

@@ -316,7 +316,7 @@ def test_changesets_are_counted_by_their_names(outcome):
     """A phase that a newer version has put before them takes no change requests away."""
     requests = [{"changeType": "DELETE", "dbPath": f"/{number}/"} for number in range(3)]
     arguments = {"client_token": None, "ensure_database": False, "dry_run": False, "region_name": None}
-    spec = ChangesetJob(environment_id="e", database_name="d", change_requests=requests, most_requests=2, **arguments)
+    spec = ChangesetJob(environment_id="e", database_name="d", change_requests=requests, max_requests=2, **arguments)
     other = PhaseRecord("database", submissions=(Submission("x"),), outcome=outcome)
     first = PhaseRecord("changeset-1", submissions=(Submission("a", 0, 2),), outcome={"counts": {}})
     last = PhaseRecord("changeset-2", submissions=(Submission("b", 2, 1),), outcome={"counts": {}})

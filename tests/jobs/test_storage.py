@@ -306,6 +306,7 @@ def pushed(batches, group):
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 10, 100])
 def test_what_a_batch_costs_does_not_grow(group):
     """Not with the number of batches before it."""
@@ -313,6 +314,7 @@ def test_what_a_batch_costs_does_not_grow(group):
     assert many < few * 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [10, 1_000, 10_000])
 def test_no_write_is_large(batches):
     """Whatever the size of the job."""
@@ -350,6 +352,7 @@ def test_no_value_of_a_service_makes_a_large_write(character):
     assert (kept["id_count"], len(kept["counts"]), kept["url"]) == (10_000, 30, "")
 
 
+@pytest.mark.slow
 def test_many_phases_do_not_fill_the_head():
     """Those that have ended are in the log."""
     store = Store()

@@ -141,7 +141,7 @@ def test_thirty_two_is_the_limit(change, kdb):
     assert (life.result["put"], len(kdb.tree)) == (33, 33)
 
 
-def test_it_need_not_wait(change, kdb):
+def test_wait_for_completion_false(change, kdb):
     """As soon as the first changeset is accepted, its id is the result."""
     life = change(wait_for_completion=False).go()
     assert (life.state, life.result["state"]) == ("success", "running")
@@ -157,7 +157,7 @@ def test_templates(change, kdb):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_database_is_made_if_wanted(change, kdb, there):
+def test_ensure_database(change, kdb, there):
     """Only if it is not there; without `ensure_database` its absence is an error that no retry cures."""
     name = "markets" if there else "ticks"
     assert change(database_name=name, ensure_database=True).go().state == "success"
@@ -176,7 +176,7 @@ def test_a_region_goes_with_the_work(change, kdb):
     assert "valid region" in str(life.error)
 
 
-def test_mapped_tasks_have_tokens_of_their_own(airflow, kdb):
+def test_mapped_tasks_have_different_tokens(airflow, kdb):
     """The same changes for two databases, mapped: two changesets, whatever the map."""
 
     def make():
@@ -198,8 +198,8 @@ def test_a_dry_run_submits_nothing(change, kdb):
     """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
     life = change(change_requests=SYMS, max_requests_per_changeset=3, dry_run=True).go()
     assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
-    assert life.said("changeset 1: 3 changes")
-    assert life.said("changeset 2: 2 changes")
+    assert life.said("Changeset 1 of", "3 changes")
+    assert life.said("Changeset 2 of", "2 changes")
     assert life.said("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
     with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         FinSpaceCreateChangesetOperator(
@@ -236,7 +236,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG)
-def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
+def test_invalid_input_is_rejected_before_anything_is_sent(change, kdb, args, words):
     """Naming the index and the rule, and without a retry."""
     life = change(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput)
@@ -247,7 +247,7 @@ def test_bad_input_is_refused_before_anything_is_sent(change, kdb, args, words):
 # --- nothing twice
 
 
-def test_the_token_is_written_down_before_it_is_used(change, kdb):
+def test_the_token_is_recorded_before_it_is_used(change, kdb):
     """Who dies before submitting leaves word of the token, which the next try uses."""
     life = change()
     with life.death("before submitting"):
@@ -260,7 +260,7 @@ def test_the_token_is_written_down_before_it_is_used(change, kdb):
 
 
 @WAYS
-def test_an_unknown_outcome_is_settled_by_the_same_token(change, kdb, clock, deferrable):
+def test_an_unknown_outcome_is_resolved_by_the_same_token(change, kdb, clock, deferrable):
     """Dead between request and answer: within the token's life the same request gives the same changeset."""
     life = change(deferrable=deferrable)
     with life.death("after submitting"):
@@ -273,11 +273,11 @@ def test_an_unknown_outcome_is_settled_by_the_same_token(change, kdb, clock, def
     assert life.result["changeset_ids"] == kdb.changesets
     assert len(kdb.changesets) == 1
     assert kdb.listings() == []
-    assert life.said("WARNING", "which gives the same changeset")
+    assert life.said("WARNING", "FinSpace returns the same changeset")
 
 
 @WAYS
-def test_after_ten_minutes_the_changeset_is_looked_for(change, kdb, clock, deferrable):
+def test_after_ten_minutes_the_changeset_is_searched(change, kdb, clock, deferrable):
     """The service has forgotten the token: the changeset is found among the others by what it changes."""
     life = change(deferrable=deferrable)
     other = change(change_requests=CHANGES[:2])
@@ -294,7 +294,7 @@ def test_after_ten_minutes_the_changeset_is_looked_for(change, kdb, clock, defer
     assert life.said("WARNING", "The service accepted the request: continuing with", mine[0])
 
 
-def test_after_ten_minutes_what_is_not_there_is_submitted(change, kdb, clock):
+def test_after_ten_minutes_a_missing_changeset_is_submitted(change, kdb, clock):
     """Dead before submitting, and the same changes made by somebody else long ago: neither keeps it from being done."""
     change().go()
     clock.move(100)
@@ -309,7 +309,7 @@ def test_after_ten_minutes_what_is_not_there_is_submitted(change, kdb, clock):
     assert life.said("WARNING", "the request had no effect")
 
 
-def test_a_token_does_not_grow_younger(change, kdb, clock):
+def test_a_tokens_age_is_kept(change, kdb, clock):
     """Used at 0, used again at 400 s: at 700 s it is forgotten, although its last use is 300 s ago."""
     life = change()
     for seconds in (400, 300):
@@ -321,7 +321,7 @@ def test_a_token_does_not_grow_younger(change, kdb, clock):
     assert (len(kdb.creations), len(kdb.changesets), len(kdb.listings())) == (2, 1, 1)
 
 
-def test_a_failed_changeset_is_not_taken_for_the_lost_one(change, kdb, clock):
+def test_a_failed_changeset_is_not_adopted(change, kdb, clock):
     """It was lost and it failed: what is wanted is done anew."""
     kdb.sandbox.settings(fail_changesets=1)
     life = change()
@@ -334,7 +334,7 @@ def test_a_failed_changeset_is_not_taken_for_the_lost_one(change, kdb, clock):
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_a_lost_answer_is_settled_at_once(change, kdb, drop):
+def test_a_lost_response_is_resolved_immediately(change, kdb, drop):
     """The same token, in the same try, and one changeset."""
     kdb.sandbox.faults([{"method": "POST", "path": "/changesets", "drop": drop}])
     life = change().go()
@@ -342,7 +342,7 @@ def test_a_lost_answer_is_settled_at_once(change, kdb, drop):
 
 
 @WAYS
-def test_a_retry_goes_on_in_the_phase_it_died_in(change, kdb, deferrable):
+def test_a_retry_continues_in_the_phase_it_died_in(change, kdb, deferrable):
     """Dead after the second of three was accepted."""
     life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
     with life.death("job written", nth=2):
@@ -367,7 +367,7 @@ def test_another_limit_does_not_matter(change, kdb):
     assert [len(each["put"]) for each in life.result["changesets"]] == [2, 3]
 
 
-def test_other_changes_are_other_work(change, kdb):
+def test_other_changes_are_another_job(change, kdb):
     """An edited list begins anew."""
     life = change()
     with life.death("job written"):
@@ -384,7 +384,7 @@ def test_not_waiting_awaits_all_but_the_last(change, kdb):
     assert [len(each["changeRequests"]) for each in kdb.creations] == [2, 2, 1]
 
 
-def test_a_refusal_does_not_settle_an_older_request(change, kdb, clock):
+def test_a_rejection_does_not_resolve_an_older_request(change, kdb, clock):
     """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
     life = change()
     with life.death("after submitting"):
@@ -435,7 +435,7 @@ def test_cleared_while_a_changeset_of_a_chain_runs(change, kdb, deferrable):
     assert life.said("reconnecting to that job")
 
 
-def test_a_chain_that_is_cleared_after_its_end_is_done_again(change, kdb):
+def test_a_chain_that_is_cleared_after_its_end_runs_again(change, kdb):
     """Under other tokens, and the result names the changesets of before."""
     life = change(change_requests=SYMS, max_requests_per_changeset=2).go()
     before = kdb.changesets
@@ -456,7 +456,7 @@ def test_a_shorter_list_and_a_clear_in_the_middle(change, kdb):
     assert life.result["changeset_ids"] == kdb.changesets[2:]
 
 
-def test_an_edited_list_after_a_request_without_an_answer(change, kdb):
+def test_an_edited_list_after_a_request_without_a_response(change, kdb):
     """The old token goes with the old list, so the new list gets another one."""
     life = change()
     with life.death("after submitting"):
@@ -469,7 +469,7 @@ def test_an_edited_list_after_a_request_without_an_answer(change, kdb):
 
 
 @WAYS
-def test_a_forgotten_token_and_a_request_that_lands_late(change, kdb, clock, deferrable):
+def test_a_forgotten_token_and_a_delayed_request(change, kdb, clock, deferrable):
     """The token is too old to be sent again, and the request is still under way: the next try waits until it must have
     landed, and finds it."""
     life = change(deferrable=deferrable)
@@ -483,7 +483,7 @@ def test_a_forgotten_token_and_a_request_that_lands_late(change, kdb, clock, def
 
 
 @pytest.mark.parametrize("seconds", [520, 700])
-def test_a_process_that_stood_still_sends_nothing(change, kdb, clock, seconds):
+def test_a_suspended_process_sends_nothing(change, kdb, clock, seconds):
     """The service may have forgotten the token by then, so that the same request could make a second changeset."""
     life = change()
     with suspended(clock, seconds):
@@ -493,7 +493,7 @@ def test_a_process_that_stood_still_sends_nothing(change, kdb, clock, seconds):
     assert (life.state, len(kdb.changesets)) == ("success", 1)
 
 
-def test_a_repetition_that_stood_still_sends_nothing(change, kdb, clock):
+def test_a_suspended_repetition_sends_nothing(change, kdb, clock):
     """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is looked for instead."""
     life = change()
     with life.death("after submitting"):
@@ -528,14 +528,14 @@ def test_ten_thousand_changes_are_quickly_planned():
 
 
 @WAYS
-def test_clearing_means_again(change, kdb, deferrable):
+def test_a_clear_submits_again(change, kdb, deferrable):
     """Under another token."""
     life = change(deferrable=deferrable).go()
     life.clear().go()
     assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
 
 
-def test_the_authors_token(change, kdb):
+def test_a_user_defined_token(change, kdb):
     """Goes with the first changeset; the others, and those after a failure, get their own."""
     kdb.sandbox.settings(fail_changesets=1, job_seconds=0)
     life = change(change_requests=SYMS, max_requests_per_changeset=3, client_token="nightly-2026-03-02").go()
@@ -545,7 +545,7 @@ def test_the_authors_token(change, kdb):
     assert len(set(kdb.tokens)) == 3
 
 
-def test_an_authors_token_used_for_other_changes(change, kdb):
+def test_a_user_defined_token_used_for_other_changes(change, kdb):
     """The service refuses it, and the error says so."""
     change(client_token="mine").go()
     life = change(client_token="mine", change_requests=CHANGES[:1]).go()
@@ -553,7 +553,7 @@ def test_an_authors_token_used_for_other_changes(change, kdb):
     assert "client token was used before" in str(life.error)
 
 
-def test_a_record_that_is_gone(change, kdb):
+def test_a_lost_record(change, kdb):
     """The task goes on with what the trigger watched."""
     life = change(deferrable=True).defer().forget()
     life.fire().leg()
@@ -604,7 +604,7 @@ def test_sources_that_cannot_be_read(change, kdb, settings, kind):
 
 @WAYS
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
+def test_transient_faults_are_retried(change, kdb, status, deferrable):
     """Throttled or broken while submitting and while polling: the same token, and one changeset."""
     kdb.sandbox.faults(
         [
@@ -617,7 +617,7 @@ def test_bad_weather_is_waited_out(change, kdb, status, deferrable):
     assert (len(kdb.tokens), len(set(kdb.tokens))) == (4, 1)
 
 
-def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
+def test_lasting_faults_are_retried_with_the_same_token(change, kdb):
     """The next try submits the same."""
     kdb.trouble("POST", "/changesets", status=503)
     life = change().go()
@@ -627,7 +627,7 @@ def test_weather_that_stays_is_a_retry_with_the_same_token(change, kdb):
     assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
 
 
-def test_a_refusal_after_a_lost_answer_settles_nothing(change, kdb, clock):
+def test_a_rejection_after_a_lost_response_resolves_nothing(change, kdb, clock):
     """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
     kdb.sandbox.faults(
         [
@@ -644,7 +644,7 @@ def test_a_refusal_after_a_lost_answer_settles_nothing(change, kdb, clock):
     assert life.said("WARNING", "The service accepted the request: continuing with", kdb.changesets[0])
 
 
-def test_a_full_quota_is_waited_for(change, kdb):
+def test_an_exceeded_quota_is_waited_for(change, kdb):
     """Others have ten changesets under way: that passes, so the task is tried again."""
     kdb.sandbox.settings(job_seconds=1000, max_running_changesets=1)
     other = change(wait_for_completion=False).go()

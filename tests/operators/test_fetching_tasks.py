@@ -189,7 +189,7 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
         ({"path": "x/", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
-        ({"destination": "nowhere://x"}, "cannot be reached on this worker"),
+        ({"destination": "nowhere://x"}, "cannot be opened on this worker"),
         ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
         ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],

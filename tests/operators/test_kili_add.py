@@ -7,7 +7,7 @@ import pytest
 from sluice_provider.errors import Conflict, InvalidInput, NotFound, RateLimited, Unreachable
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from tests.operators.delayed_requests import delayed, suspended
-from tests.operators.kili_life import answered_badly, death, lost, lost_to, means
+from tests.operators.kili_fixtures import fault_on, is_mutation, lost_response, process_death, replaced_response
 
 pytestmark = pytest.mark.airflow
 
@@ -48,7 +48,7 @@ def test_not_waiting(add, kili):
     assert (made["tasks"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
 
 
-def test_the_same_again_is_the_same_connection(add, kili):
+def test_existing_connections_are_reused(add, kili):
     """Another run finds it, and computes anew."""
     first = add().go().result
     again = add().go().result
@@ -67,14 +67,14 @@ def test_the_same_again_is_the_same_connection(add, kili):
     ],
     ids=str,
 )
-def test_other_settings_are_another_connection(add, kili, other):
+def test_other_settings_add_another_connection(add, kili, other):
     """Reusing one that is for other files would bring other files."""
     add(compute_differences=False, exclude=["x"]).go()
     life = add(compute_differences=False, exclude=["x"], **other).go()
     assert (life.result["reused"], len(connections(kili))) == (False, 2)
 
 
-def test_one_that_exists_may_be_an_error(add, kili):
+def test_if_exists_fail(add, kili):
     """It names the connection, and nothing is added."""
     first = add(compute_differences=False).go().result["connection_id"]
     life = add(if_exists="fail").go()
@@ -83,7 +83,7 @@ def test_one_that_exists_may_be_an_error(add, kili):
     assert len(connections(kili)) == 1
 
 
-def test_one_that_exists_may_be_doubled(add, kili):
+def test_if_exists_add(add, kili):
     """If that is what the author wants."""
     add(compute_differences=False).go()
     assert add(compute_differences=False, if_exists="add").go().result["reused"] is False
@@ -107,7 +107,7 @@ def test_a_death_while_adding_adds_one(add, kili, deferrable, if_exists, moment)
     add(compute_differences=False).go() if if_exists == "add" else None
     there = len(connections(kili))
     life = add(deferrable=deferrable, if_exists=if_exists)
-    with death(life, moment, ADD):
+    with process_death(life, moment, ADD):
         life.go()
     life.retry()
     assert life.state == "success", life.error
@@ -118,10 +118,10 @@ def test_a_death_while_adding_adds_one(add, kili, deferrable, if_exists, moment)
 
 @WAYS
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_a_lost_answer_adds_one(add, kili, clock, deferrable, drop):
+def test_a_lost_response_adds_one(add, kili, clock, deferrable, drop):
     """Where it was done the same try finds it; else it is added again, once the request must have landed."""
     life = add(deferrable=deferrable)
-    with lost(kili, ADD, drop=drop):
+    with lost_response(kili, ADD, drop=drop):
         life.go()
     assert (life.state, len(connections(kili))) == ("success", 1)
     assert kili.mutations.count(ADD) == (2 if drop == "before" else 1)
@@ -130,10 +130,10 @@ def test_a_lost_answer_adds_one(add, kili, clock, deferrable, drop):
 
 
 @pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"status": 200, "body": b"<html>"}], ids=str)
-def test_a_bad_answer_after_the_work_was_done_adds_one(add, kili, fault):
+def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
     """A gateway may fail on the way back: the task looks, finds the connection, and succeeds."""
     life = add(retries=0)
-    with answered_badly(ADD, **fault):
+    with replaced_response(ADD, **fault):
         life.go()
     assert life.state == "success", life.error
     [made] = connections(kili)
@@ -143,10 +143,10 @@ def test_a_bad_answer_after_the_work_was_done_adds_one(add, kili, fault):
 
 @WAYS
 @pytest.mark.parametrize("if_exists", ["reuse", "add", "fail"])
-def test_a_request_that_lands_late_adds_one(add, kili, clock, deferrable, if_exists):
+def test_a_delayed_request_adds_one(add, kili, clock, deferrable, if_exists):
     """The sender died, and its request lands 100 s later, in the middle of the next try, which waits for it."""
     life = add(deferrable=deferrable, if_exists=if_exists)
-    with delayed(life, clock, 100, lambda request: means(request, ADD)):
+    with delayed(life, clock, 100, lambda request: is_mutation(request, ADD)):
         life.go()
     assert connections(kili) == []
     life.retry()
@@ -156,7 +156,7 @@ def test_a_request_that_lands_late_adds_one(add, kili, clock, deferrable, if_exi
     assert kili.mutations.count(ADD) == 1
 
 
-def test_a_process_that_stood_still_sends_nothing(add, kili, clock):
+def test_a_suspended_process_sends_nothing(add, kili, clock):
     """A newer try may have found that nothing came of it, and have added the connection."""
     life = add()
     with suspended(clock, 60):
@@ -167,10 +167,10 @@ def test_a_process_that_stood_still_sends_nothing(add, kili, clock):
     assert (life.state, len(connections(kili))) == ("success", 1)
 
 
-def test_a_service_that_wants_to_be_left_alone_is(add, kili):
+def test_retry_after_is_respected(add, kili):
     """For longer than an intent is good for: the try ends at once, and Airflow is told when to try again."""
     life = add()
-    with lost_to(kili, ADD, status=429, headers={"Retry-After": "50"}):
+    with fault_on(kili, ADD, status=429, headers={"Retry-After": "50"}):
         life.go()
     assert (life.state, type(life.error), kili.mutations) == ("up_for_retry", RateLimited, [ADD])
     assert life.retry_seconds >= 50
@@ -178,16 +178,16 @@ def test_a_service_that_wants_to_be_left_alone_is(add, kili):
     assert (life.state, len(connections(kili))) == ("success", 1)
 
 
-def test_a_clear_before_the_answer_is_known_adds_one(add, kili, clock):
+def test_a_clear_before_the_response_adds_one(add, kili, clock):
     """The user did not see that anything was done, and wants one connection."""
     life = add(if_exists="add")
-    with death(life, "after", ADD):
+    with process_death(life, "after", ADD):
         life.go()
     life.clear().go()
     assert (life.state, len(connections(kili))) == ("success", 1)
 
 
-def test_a_computation_that_is_not_wanted_any_more_is_left_alone(add, kili):
+def test_a_computation_that_is_no_longer_requested_is_ignored(add, kili):
     """The author takes it out of the DAG while it goes on: the connection is there, and that is all that is wanted."""
     life = add()
     with life.death("job written", 2):
@@ -198,7 +198,7 @@ def test_a_computation_that_is_not_wanted_any_more_is_left_alone(add, kili):
     assert life.said("WARNING", "compute differences", "is neither polled nor cancelled")
 
 
-def test_a_clear_between_adding_and_computing_goes_on(add, kili):
+def test_a_clear_between_adding_and_computing_continues(add, kili):
     """With `if_exists="add"`, to begin anew would add a second one."""
     life = add(if_exists="add")
     with life.death("end written"):
@@ -208,7 +208,7 @@ def test_a_clear_between_adding_and_computing_goes_on(add, kili):
     assert life.said("cleared in the middle of its work")
 
 
-def test_a_clear_after_the_end_does_it_again(add, kili):
+def test_a_clear_after_the_end_runs_again(add, kili):
     """That is what the user wants, and the result names what was there before."""
     life = add(if_exists="add").go()
     first = life.result["connection_id"]
@@ -230,7 +230,7 @@ def test_a_clear_after_the_end_does_it_again(add, kili):
     ],
     ids=str,
 )
-def test_bad_arguments_are_told_before_anything_is_sent(add, kili, args, word):
+def test_invalid_arguments_are_rejected_before_anything_is_sent(add, kili, args, word):
     """Each names what is wrong, and is not retried."""
     life = add(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput)
@@ -246,7 +246,7 @@ def test_add_and_synchronise(add, sync, kili):
     assert kili.connection(made)["assets"] == ["cats/one.png", "cats/two.png"]
 
 
-def test_another_connection_is_another_work(add, kili, sluice_connections, monkeypatch):
+def test_another_connection_is_another_job(add, kili, sluice_connections, monkeypatch):
     """What was added by one Airflow connection is looked for anew by another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     life = add()

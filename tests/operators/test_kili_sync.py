@@ -7,7 +7,7 @@ import pytest
 from sluice_provider.errors import InvalidInput, NotFound, SafetyLimitExceeded
 from sluice_provider.links import KiliLink
 from sluice_provider.plugin import SluicePlugin
-from tests.operators.kili_life import PICTURES
+from tests.operators.kili_fixtures import PICTURES
 
 pytestmark = pytest.mark.airflow
 
@@ -15,7 +15,7 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 
 
 @WAYS
-def test_what_is_new_is_added(sync, kili, deferrable):
+def test_new_files_are_added(sync, kili, deferrable):
     """All files of the bucket become assets, each once, and the result says so."""
     life = sync(deferrable=deferrable).go()
     assert life.state == "success", life.error
@@ -30,7 +30,7 @@ def test_what_is_new_is_added(sync, kili, deferrable):
 
 
 @WAYS
-def test_nothing_new_means_nothing_to_do(sync, kili, deferrable):
+def test_no_new_files_means_no_additions(sync, kili, deferrable):
     """A second synchronisation computes, and applies nothing."""
     sync(deferrable=deferrable).go()
     life = sync(deferrable=deferrable).go()
@@ -40,7 +40,7 @@ def test_nothing_new_means_nothing_to_do(sync, kili, deferrable):
 
 
 @WAYS
-def test_what_is_gone_is_removed_only_if_wanted(sync, kili, deferrable):
+def test_deleted_files_are_removed_only_on_request(sync, kili, deferrable):
     """Files that vanished stay as assets and are counted as left, until deletion is asked for."""
     sync().go()
     (kili.bucket / "cats" / "one.png").unlink()
@@ -74,7 +74,7 @@ def test_a_dry_run_changes_nothing(sync, kili, deferrable):
     assert (result["dry_run"], result["to_add"], result["added"], result["left"]) == (True, 3, 0, 3)
 
 
-def test_a_proof_at_the_end(sync, kili):
+def test_verify(sync, kili):
     """`verify` computes once more; what came in meanwhile is left for the next time, not chased."""
     life = sync(verify=True, deferrable=True)
     life.defer()
@@ -135,7 +135,7 @@ def test_a_dry_run_over_the_limit_warns(sync, kili):
     kili.empty()
     life = sync(delete_extraneous_files=True, max_removed=1, dry_run=True).go()
     assert (life.state, life.result["to_remove"]) == ("success", 3)
-    assert life.said("WARNING", "3 of 3 assets would be removed", "without dry_run this would fail")
+    assert life.said("WARNING", "3 of 3 assets would be removed", "without dry_run this task would fail")
 
 
 def test_a_changed_limit_counts_after_clearing(sync, kili):
@@ -157,7 +157,7 @@ def test_by_project_and_integration(sync, kili):
     assert (life.state, life.result["connection_id"]) == ("success", kili.me)
 
 
-def test_a_pair_with_two_connections_is_not_enough(sync, add, kili):
+def test_project_and_integration_with_two_connections(sync, add, kili):
     """The error names both."""
     second = add().go().result["connection_id"]
     life = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).go()
@@ -171,7 +171,7 @@ def test_a_pair_with_two_connections_is_not_enough(sync, add, kili):
     [{"cloud_storage_connection_id": "nobody"}, {"project_id": "nobody", "cloud_storage_integration_id": "nobody"}],
     ids=["connection", "pair"],
 )
-def test_an_unknown_connection_fails_at_once(sync, kili, args):
+def test_an_unknown_connection_fails_immediately(sync, kili, args):
     """No retry, and Kili is not asked for anything."""
     life = sync(**args).go()
     assert (life.state, type(life.error)) == ("failed", NotFound)
@@ -184,7 +184,7 @@ def test_an_unknown_connection_fails_at_once(sync, kili, args):
     [
         ({"cloud_storage_connection_id": ""}, "cloud_storage_connection_id"),
         ({"cloud_storage_connection_id": "None"}, "cloud_storage_connection_id"),
-        ({"cloud_storage_connection_id": "c1", "project_id": "p"}, "give a"),
+        ({"cloud_storage_connection_id": "c1", "project_id": "p"}, "cannot be combined"),
         ({"project_id": "p"}, "cloud_storage_integration_id"),
         ({"max_removed": -1}, "max_removed"),
         ({"max_removed": True}, "max_removed"),
@@ -193,7 +193,7 @@ def test_an_unknown_connection_fails_at_once(sync, kili, args):
     ],
     ids=str,
 )
-def test_bad_arguments_are_told_before_anything_is_sent(sync, kili, args, word):
+def test_invalid_arguments_are_rejected_before_anything_is_sent(sync, kili, args, word):
     """Each names what is wrong, and is not retried."""
     life = sync(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput)
@@ -201,7 +201,7 @@ def test_bad_arguments_are_told_before_anything_is_sent(sync, kili, args, word):
     assert kili.requests() == []
 
 
-def test_a_restored_bucket_is_looked_at_again_after_clearing(sync, kili):
+def test_a_clear_compares_a_restored_bucket_again(sync, kili):
     """Not judged by the differences that were computed while it was empty."""
     sync().go()
     files = {name: (kili.bucket / name).read_bytes() for name in PICTURES}
@@ -216,7 +216,7 @@ def test_a_restored_bucket_is_looked_at_again_after_clearing(sync, kili):
 
 @WAYS
 @pytest.mark.parametrize("nth", [1, 2], ids=["found", "computed"])
-def test_a_clear_between_two_phases_goes_on(sync, kili, deferrable, nth):
+def test_a_clear_between_two_phases_continues(sync, kili, deferrable, nth):
     """Nothing is done twice."""
     life = sync(deferrable=deferrable)
     with life.death("end written", nth=nth):
@@ -225,7 +225,7 @@ def test_a_clear_between_two_phases_goes_on(sync, kili, deferrable, nth):
     assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
 
 
-def test_a_clear_while_files_are_being_added_goes_on(sync, kili):
+def test_a_clear_while_files_are_being_added_continues(sync, kili):
     """Kili cannot be stopped, so this is what the user gets."""
     kili.settings(job_seconds=300)
     life = sync(deferrable=True).defer()
@@ -236,7 +236,7 @@ def test_a_clear_while_files_are_being_added_goes_on(sync, kili):
     assert life.said("reconnecting to that job")
 
 
-def test_a_clear_after_the_end_computes_anew(sync, kili):
+def test_a_clear_after_the_end_computes_again(sync, kili):
     """What is new since is added, and the result tells of the work before."""
     life = sync().go()
     kili.put("new.png")
@@ -268,7 +268,7 @@ def test_airflow_knows_the_link():
     assert KiliLink in map(type, SluicePlugin.operator_extra_links)
 
 
-def test_another_connection_is_another_work(sync, kili, sluice_connections, monkeypatch):
+def test_another_connection_is_another_job(sync, kili, sluice_connections, monkeypatch):
     """What one Airflow connection's Kili was told says nothing of another's."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     life = sync()
@@ -290,7 +290,7 @@ def test_lineage(sync, kili, sluice_sandbox):
     assert facets.run_facets["externalQuery"].externalQueryId == kili.me
 
 
-def test_how_far_it_is(sync, kili):
+def test_progress(sync, kili):
     """Kili tells how many assets there are, and how many are to come: the summary has both."""
     summary = sync().go().summary
     assert (summary["done"], summary["total"]) == (3, 3)

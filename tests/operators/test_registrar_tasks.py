@@ -259,7 +259,7 @@ def test_results_without_records(report, case):
         ({"records": [{**RESULTS[0], "data": "no JSON"}]}, "record 1 has a field 'data' that is not a JSON object"),
         ({"records": [{**RESULTS[0], "data": "[1]"}]}, "not an object of named values"),
         ({"records": {"record_id": "r1"}}, "records must be a list of dicts"),
-        ({"records": "nowhere.jsonl"}, "there is no such file"),
+        ({"records": "nowhere.jsonl"}, "no such file"),
         ({"records": "results.docx"}, "unsupported file extension"),
     ],
 )

@@ -1,7 +1,7 @@
 """The vendor's own client works against the pretended Kili unchanged, with all its checks on.
 
 And what becomes of its way to synchronise under conditions that ours must stand:
-`tests/operators/test_kili_weather.py`.
+`tests/operators/test_kili_faults.py`.
 """
 
 from __future__ import annotations

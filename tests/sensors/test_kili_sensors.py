@@ -58,7 +58,7 @@ def test_an_integration_that_comes_while_poking(sensor, kili, clock):
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
-def test_an_unknown_integration_is_no_endless_wait(sensor, kili, deferrable):
+def test_an_unknown_integration_fails(sensor, kili, deferrable):
     """Two minutes, as it may be that new."""
     unknown = {"cloud_storage_integration_id": "nobody"}
     life = sensor(KiliCloudStorageIntegrationSensor, deferrable=deferrable, **unknown).go()
@@ -106,7 +106,7 @@ def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
     assert len(clock.naps) >= 5
 
 
-def test_kili_is_not_told_to_compare_all_the_time(sensor, kili, clock):
+def test_comparisons_are_not_requested_while_one_runs(sensor, kili, clock):
     """Each status check compares the whole bucket: `poll_interval` is how often at the most, also at first."""
     clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 3 else None
     args = {"cloud_storage_connection_id": kili.me, "minimum": 5, "deferrable": True, "poll_interval": 50}
@@ -120,7 +120,7 @@ def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connection
 
     kili.settings(job_seconds=0)
     KiliHook().compute_differences(kili.me)
-    assert KiliHook().look_at_cloud_storage_connection(kili.me).to_add == 3
+    assert KiliHook().get_cloud_storage_connection_status(kili.me).to_add == 3
     kili.empty()
     life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).go()
     assert (life.state, type(life.error).__name__) == ("failed", "AirflowSensorTimeout")
@@ -147,7 +147,7 @@ def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, k
 def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
     """While somebody else computes Kili may refuse, and an answer may be lost."""
     kili.settings(job_seconds=30, busy_flag_delay=15, reject_concurrent_checks=True)
-    kili.trouble(drop="after", skip=4, times=1)
+    kili.inject_fault(drop="after", skip=4, times=1)
     life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).go()
     assert (life.state, life.result["to_add"]) == ("success", 3)
 

@@ -47,7 +47,7 @@ def synchronise(world: World) -> None:
         world.run(change)
         for _ in range(4):
             world.advance(1.0)
-            world.run(kili.look_at(CONNECTION))
+            world.run(kili.get_connection_status(CONNECTION))
 
 
 def load(world: World) -> None:

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from sluice_provider.apis.finspace import endpoints as finspace
 from sluice_provider.apis.finspace.changeset_job import ChangesetJob
+from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+from sluice_provider.apis.kili.model import ConnectionSettings
 from sluice_provider.apis.kili.sync_job import SyncJob
-from sluice_provider.apis.liquid_decisions.batch_jobs import ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.jobs.lifecycle import Options
 from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
@@ -39,17 +40,13 @@ def _import_spec(unknown: str) -> Any:
 
     def make(_sim: Simulation) -> ImportJob:
         return ImportJob(
-            shown="a.csv",
+            options=BatchOptions("Contact", "Contacts", "csv", None, unknown),
+            path="a.csv",
             file_type="plain/text",
             parts=lambda: (part, None),
             fingerprint=lambda: ["a.csv"],
             merge=False,
             header_row=True,
-            item_type="Contact",
-            job_name="Contacts",
-            content_type="csv",
-            notification_email=None,
-            on_unknown_outcome=unknown,
         )
 
     return make
@@ -66,18 +63,14 @@ def _imported(sim: Simulation) -> Iterator[str]:
 
 def _export_spec(_sim: Simulation) -> ExportJob:
     return ExportJob(
+        options=BatchOptions("Account", "Accounts", "json", None, "resubmit"),
         sql_query=None,
         filters=None,
         prefer_query=False,
         filters_style="json",
         template=lambda: None,
         row_header=None,
-        atomic_file=None,
-        item_type="Account",
-        job_name="Accounts",
-        content_type="json",
-        notification_email=None,
-        on_unknown_outcome="resubmit",
+        result_file=None,
     )
 
 
@@ -106,13 +99,7 @@ LIQUID_DECISIONS = [
 # --- Kili
 
 ADDED = ("cats/one.png", "cats/two.png")
-SETTINGS = {
-    "selected_folders": None,
-    "prefix": "cats/",
-    "include": None,
-    "exclude": None,
-    "is_json_processing_enabled": None,
-}
+SETTINGS = ConnectionSettings(prefix="cats/")
 
 
 def _add_spec(_sim: Simulation) -> AddConnectionJob:
@@ -122,7 +109,7 @@ def _add_spec(_sim: Simulation) -> AddConnectionJob:
         settings=SETTINGS,
         if_exists="reuse",
         compute_differences=True,
-        conceal=lambda _secret: None,
+        mask_secret=lambda _secret: None,
     )
 
 
@@ -145,7 +132,7 @@ def _sync_spec(sim: Simulation) -> SyncJob:
         dry_run=False,
         max_removed=None,
         verify=False,
-        conceal=lambda _secret: None,
+        mask_secret=lambda _secret: None,
     )
 
 
@@ -173,9 +160,9 @@ KILI = [
 # --- FinSpace
 
 CHANGES = [
-    finspace.put("s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/"),
-    finspace.put("s3://sluice-market-data/hdb/sym", "/"),
-    finspace.delete("/2026.03.01/"),
+    put("s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/"),
+    put("s3://sluice-market-data/hdb/sym", "/"),
+    delete("/2026.03.01/"),
 ]
 
 
@@ -185,7 +172,7 @@ def _changes_spec(_sim: Simulation) -> ChangesetJob:
         database_name="markets",
         change_requests=CHANGES,
         client_token=None,
-        most_requests=2,
+        max_requests=2,
         ensure_database=False,
         dry_run=False,
         region_name=None,

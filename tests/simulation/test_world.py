@@ -169,7 +169,7 @@ def test_an_export_is_fetched(links):
     job_id = world.run(liquid_decisions.export("Account", "all", "application/json"))
     world.advance(10)
     atomic_file = AtomicFile()
-    (link,) = liquid_decisions.job_of(world.run(liquid_decisions.get_job(job_id))).links
+    (link,) = liquid_decisions.job_from_status(world.run(liquid_decisions.get_job(job_id))).links
     world.run(liquid_decisions.fetch(link, atomic_file))
     assert [each["data"]["id"] for each in json.loads(atomic_file.kept)] == ["A-1", "A-2"]
     (job,) = world.jobs()

@@ -318,7 +318,7 @@ class _Place:
         self.fields = ConnectionFields(conn_id, *named, connection.get("extra", {}))
         self.hook = hook_for(service, conn_id)
         # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
-        with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked):
+        with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked, create=True):
             place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
         self.client = Client(lambda request: _world()._send(request), options)

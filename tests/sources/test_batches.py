@@ -33,7 +33,7 @@ def test_every_row_once(rows, size):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
-def test_ranges_that_are_done(rows):
+def test_done_ranges_are_left_out(rows):
     """Are left out, and no batch reaches over one."""
     for done in itertools.combinations(RANGES, 2):
         left = [number for number in range(6) if not any(number in each for each in done)]
@@ -43,7 +43,7 @@ def test_ranges_that_are_done(rows):
             assert [row[0] for row in batch.rows] == list(range(batch.start, batch.start + len(batch.rows)))
 
 
-def test_a_source_is_read_as_it_is_needed():
+def test_a_source_is_read_lazily():
     """The first batch is there before the second is read."""
     endless = (b"%d" % number for number in itertools.count())
     first = next(batches(endless, rows=2, size=9))
@@ -62,7 +62,7 @@ def test_halves(count):
     assert second.rows
 
 
-def test_joined():
+def test_merged_ranges():
     """The same numbers, in order, as few ranges as there can be, none of them empty."""
     for ranges in itertools.chain.from_iterable(itertools.combinations(RANGES, size) for size in range(4)):
         found = merge_ranges(ranges)

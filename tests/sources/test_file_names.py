@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from sluice_provider.sources.file_names import LONGEST, safe_file_name
+from sluice_provider.sources.file_names import MAX_BYTES, safe_file_name
 
 
 @pytest.mark.parametrize(
@@ -50,27 +50,27 @@ from sluice_provider.sources.file_names import LONGEST, safe_file_name
         ("%2e%2e%2fx", "_2e_2e_2fx"),
     ],
 )
-def test_a_name_is_made_plain(told, name):
+def test_names_are_sanitized(told, name):
     """The last part, without what leads elsewhere, has a meaning to some system, or cannot be seen."""
     assert safe_file_name(told, "the-id") == name
 
 
-def test_the_other_name_is_not_trusted_either():
+def test_the_fallback_is_sanitized_too():
     """An id comes from afar, too."""
     assert safe_file_name("", "../x") == "x"
     assert safe_file_name("", "..") == "file"
 
 
-def test_long_names_keep_their_suffix():
+def test_long_names_keep_their_extension():
     """In bytes, which is what file systems count, and never in the middle of a character."""
     name = safe_file_name("ä" * 300 + ".csv", "the-id")
-    assert len(name.encode()) <= LONGEST
+    assert len(name.encode()) <= MAX_BYTES
     assert name.endswith("ä.csv")
-    assert len(safe_file_name("x." + "y" * 300, "the-id").encode()) <= LONGEST
+    assert len(safe_file_name("x." + "y" * 300, "the-id").encode()) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("told", ["../x", "a/b\\c", "..\\..", "\0", "~", "a[1]*?.csv", "::", "nul", "." * 300])
-def test_every_name_is_a_file_in_its_folder(tmp_path, told):
+def test_every_name_stays_in_its_directory(tmp_path, told):
     """Written and read back where it was meant to be, and nowhere else."""
     there = ObjectStoragePath(f"file://{tmp_path}") / safe_file_name(told, "the-id")
     there.write_bytes(b"x")

@@ -8,7 +8,9 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.input_files import AtomicFile, InputFile, storage_path
+from sluice_provider.sources.input_files import InputFile
+from sluice_provider.sources.output_files import AtomicFile
+from sluice_provider.sources.storage import storage_path
 
 
 @pytest.fixture
@@ -22,10 +24,10 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     "given", [str, Path, ObjectStoragePath, lambda path: f"file://{path}", lambda path: f" {path} "]
 )
-def test_a_file_in_every_way(file, given):
+def test_all_forms_of_a_path(file, given):
     """A text, a path, a URL: the same file."""
     blob = InputFile(given(file), "file")
-    assert (blob.size, blob.filename, blob.suffix, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
+    assert (blob.size, blob.filename, blob.extension, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def far_away():
     MemoryFileSystem.store.clear()
 
 
-def test_a_file_far_away(far_away):
+def test_a_file_in_object_storage(far_away):
     """Wherever ObjectStoragePath reaches; the same bytes have the same fingerprint."""
     there = ObjectStoragePath("memory://bucket/x.json")
     there.write_bytes(b"[1]")
@@ -52,10 +54,10 @@ def test_a_file_far_away(far_away):
     assert InputFile("memory://bucket/x.json", "file").fingerprint != before
 
 
-def test_a_checksum_that_the_store_keeps(file, monkeypatch):
+def test_a_checksum_of_the_storage(file, monkeypatch):
     """Saves reading it all."""
     blob = InputFile(str(file), "file")
-    there = blob._there
+    there = blob._storage_path
     monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
     assert blob.fingerprint == '3 "7"'
 
@@ -63,21 +65,21 @@ def test_a_checksum_that_the_store_keeps(file, monkeypatch):
 def test_a_signed_url_is_named_without_its_secrets():
     """Its user, password and query."""
     blob = InputFile("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
-    assert (blob.name, blob.filename, blob.suffix) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
+    assert (blob.name, blob.filename, blob.extension) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", 7, ["a"], {"a": 1}, b"a"], ids=repr)
-def test_what_is_no_path(given):
+def test_invalid_paths(given):
     """The author is told which argument it is."""
     with pytest.raises(InvalidInput, match="file must be the path or URL of a file"):
         InputFile(given, "file")
 
 
-def test_what_cannot_be_read(tmp_path):
+def test_unreadable_files(tmp_path):
     """Each in words."""
     (tmp_path / "empty").touch()
     (tmp_path / "latin").write_bytes(b"\xff")
-    with pytest.raises(InvalidInput, match=r"template: .*/none: there is no such file"):
+    with pytest.raises(InvalidInput, match=r"template: .*/none: no such file"):
         _ = InputFile(tmp_path / "none", "template").size
     with pytest.raises(InvalidInput, match="is a directory"):
         _ = InputFile(tmp_path, "template").size
@@ -85,9 +87,9 @@ def test_what_cannot_be_read(tmp_path):
         _ = InputFile(tmp_path / "empty", "template").fingerprint
     with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         InputFile(tmp_path / "latin", "template").text()
-    with pytest.raises(InvalidInput, match="there is no such file"):
+    with pytest.raises(InvalidInput, match="no such file"):
         InputFile(tmp_path / "none", "template").text()
-    with pytest.raises(InvalidInput, match="file: cannot be reached on this worker"):
+    with pytest.raises(InvalidInput, match="file: nosuch://x/y: cannot be opened on this worker"):
         storage_path("nosuch://canary@x/y?z", "file")
 
 
@@ -95,7 +97,7 @@ def test_what_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["{}/new/folder", "file://{}/new", "memory://exports/{}"])
-def test_whole_or_not_at_all(tmp_path, far_away, folder):
+def test_files_appear_only_when_complete(tmp_path, far_away, folder):
     """Under a temporary name until it is kept; then in place of what was there."""
     place = folder.format(str(tmp_path).lstrip("/") if "memory" in folder else tmp_path)
     for content in (b"one", b"two"):
@@ -111,7 +113,7 @@ def test_whole_or_not_at_all(tmp_path, far_away, folder):
     assert [PurePosixPath(str(each)).name for each in storage_path(place, "destination").iterdir()] == ["x.csv"]
 
 
-def test_two_at_once(tmp_path):
+def test_two_concurrent_writers(tmp_path):
     """A zombie, or a second run: each file is whole, and the last one stays."""
     one, two = AtomicFile(str(tmp_path), "x.csv"), AtomicFile(str(tmp_path), "x.csv")
     with one.begin() as first:
@@ -124,7 +126,7 @@ def test_two_at_once(tmp_path):
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x.csv", b"two")]
 
 
-def test_dropped(tmp_path):
+def test_rollback(tmp_path):
     """Nothing remains, also of what was never begun."""
     atomic_file = AtomicFile(str(tmp_path), "x.csv")
     atomic_file.rollback()
@@ -133,7 +135,7 @@ def test_dropped(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nowhere_to_land(file):
+def test_unwritable_destinations(file):
     """A file is no folder."""
     with pytest.raises(InvalidInput, match=r"destination: .* cannot be written to"):
         AtomicFile(str(file), "x.csv").begin()

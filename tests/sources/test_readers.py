@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source, redact_url
+from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source
+from sluice_provider.sources.storage import redact_url
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
 TEXTS = {
@@ -75,7 +76,7 @@ def test_formats(file, suffix, compression):
         assert [record for _, record in source] == RECORDS
 
 
-def test_no_format_is_forgotten():
+def test_every_format_is_tested():
     """Whoever adds one is reminded; Parquet has tests of its own, and zstd needs a library."""
     assert set(TEXTS) | {".parquet"} == set(READERS)
     assert set(COMPRESS) | {".zst"} == {"", *COMPRESSIONS}
@@ -84,7 +85,7 @@ def test_no_format_is_forgotten():
 @pytest.mark.skipif(importlib.util.find_spec("zstandard") is not None, reason="zstandard is installed")
 def test_zstd_without_its_library(file):
     """Says that something is missing here, not in the file."""
-    assert "is a library for it installed? Compression type zstd not supported" in refused(file("a.csv.zst", b""))
+    assert "cannot be opened on this worker: Compression type zstd not supported" in refused(file("a.csv.zst", b""))
 
 
 def test_parquet(file):
@@ -94,7 +95,7 @@ def test_parquet(file):
         assert list(FileSource(path)) == [("row 1", {"symbol": "H", "number": 1}), ("row 2", {"symbol": "He"})]
 
 
-def test_parquet_in_pieces(file, monkeypatch):
+def test_parquet_in_batches(file, monkeypatch):
     """A few rows at a time, all of them in the end."""
     monkeypatch.setattr("sluice_provider.sources.parquet.ROWS", 7)
     path = file("a.parquet", parquet({"n": list(range(100))}))
@@ -104,17 +105,20 @@ def test_parquet_in_pieces(file, monkeypatch):
 def test_parquet_without_its_library(file, monkeypatch):
     """Says what to install."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert refused(file("a.parquet", b"")) == "Parquet needs pyarrow: pip install 'airflow-provider-sluice[parquet]'"
+    assert (
+        refused(file("a.parquet", b""))
+        == "Parquet files require pyarrow: pip install 'airflow-provider-sluice[parquet]'"
+    )
 
 
 # --- a name that lies, and damage
 
 
-def test_names_that_lie(file):
+def test_content_that_does_not_match_the_extension(file):
     """Parquet that is text, text that is Parquet, JSON Lines in .json, JSON in .jsonl."""
-    assert "not a readable Parquet file" in refused(file("a.parquet", TEXTS[".csv"]))
-    assert "not a readable Parquet file" in refused(file("empty.parquet", b""))
-    assert "does not begin a JSON list" in refused(file("a.json", TEXTS[".jsonl"]))
+    assert "the Parquet file is not readable" in refused(file("a.parquet", TEXTS[".csv"]))
+    assert "the Parquet file is not readable" in refused(file("empty.parquet", b""))
+    assert "is not the start of a JSON array" in refused(file("a.json", TEXTS[".jsonl"]))
     assert "line 1 is a JSON list" in refused(file("a.jsonl", TEXTS[".json"]))
     assert "not UTF-8" in refused(file("a.csv", gzip.compress(TEXTS[".csv"].encode())))
     columns = parquet({"symbol": ["H"]})
@@ -126,25 +130,25 @@ NOISE = ("a,b\n" + "".join(f"{random.Random(n).random()},2\n" for n in range(300
 
 
 @pytest.mark.parametrize("compression", [".gz", ".bz2", ".xz"])
-def test_damaged_compression(file, compression):
+def test_corrupt_compressed_files(file, compression):
     """Cut short, garbled in the middle, or not compressed at all: said once, and not tried again."""
     whole = COMPRESS[compression](NOISE)
     middle = len(whole) // 2
     for name, content in {"cut": whole[:-100], "plain": NOISE}.items():
-        assert "is damaged, or not what its name says" in refused(file(f"{name}.csv{compression}", content))
+        assert "corrupt, or not in the format of its extension" in refused(file(f"{name}.csv{compression}", content))
     garbled = whole[:middle] + bytes(100) + whole[middle + 100 :]
     assert refused(file(f"garbled.csv{compression}", garbled))
 
 
-def test_damaged_parquet(file):
+def test_corrupt_parquet(file):
     """In its footer, and in a page that is only read later."""
     content = parquet({"n": list(range(5000)), "s": [str(n) for n in range(5000)]}, compression="snappy")
-    assert "not a readable Parquet file" in refused(file("cut.parquet", content[:-100]))
+    assert "the Parquet file is not readable" in refused(file("cut.parquet", content[:-100]))
     garbled = content[:200] + random.Random(1).randbytes(3000) + content[3200:]
     assert refused(file("garbled.parquet", garbled))
 
 
-def test_parquet_with_what_python_cannot_hold(file):
+def test_parquet_values_that_python_cannot_represent(file):
     """Nanoseconds without pandas."""
     if importlib.util.find_spec("pandas"):
         pytest.skip("pandas is installed")
@@ -158,41 +162,39 @@ def test_parquet_with_what_python_cannot_hold(file):
 
 def test_a_missing_file(tmp_path):
     """Says where it was looked for from."""
-    assert refused(f"{tmp_path}/nobody.csv") == "there is no such file, seen from this worker"
+    assert refused(f"{tmp_path}/nobody.csv") == "no such file, or it is not accessible from this worker"
 
 
-def test_what_cannot_be_read(file, tmp_path):
+def test_unreadable_files(file, tmp_path):
     """A folder, and a file that is used as one."""
     (tmp_path / "folder.csv").mkdir()
-    assert refused(f"{tmp_path}/folder.csv") == "cannot be read: IsADirectoryError"
+    assert refused(f"{tmp_path}/folder.csv") == "cannot be read (IsADirectoryError)"
     assert refused(file("plain.csv", "a\n") + "/inside.csv") == "cannot be read: NotADirectoryError"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_what_may_not_be_read(file):
+def test_files_without_permission(file):
     """Permissions."""
     path = file("a.csv", "a\n")
     Path(path).chmod(0)
-    assert refused(path) == "cannot be read: PermissionError"
+    assert refused(path) == "cannot be read (PermissionError)"
 
 
 @pytest.mark.parametrize("name", ["a", "csv", ".csv", "a.txt", "a.gz", "a.csv.zip", "https://h/a?x.csv", "a.xlsx"])
-def test_names_that_say_nothing(name):
+def test_unsupported_extensions(name):
     """Refused before the file is opened, with all that is known."""
     with pytest.raises(
-        InvalidInput, match=r"has an unsupported file extension; supported are \.csv, .*compressed \(\.gz"
+        InvalidInput, match=r"has (no|the unsupported) file extension.*; supported are \.csv, .*compressed \(\.gz"
     ):
         FileSource(name)
 
 
 @pytest.mark.parametrize("path", ["nobody://bucket/a.csv", "https://user:pw@h.invalid/a.csv?X-Signature=canary"])
-def test_a_place_nobody_here_knows(path):
+def test_unsupported_storage(path):
     """Says so, without what the URL keeps in its query."""
     if path.startswith("https") and importlib.util.find_spec("aiohttp"):
         pytest.skip("this place is known")
-    with pytest.raises(
-        InvalidInput, match=r"cannot be opened on this worker, is a library for it installed\?"
-    ) as error:
+    with pytest.raises(InvalidInput, match=r"cannot be opened on this worker: ") as error:
         records(path)
     assert str(error.value).startswith(redact_url(path))
     assert "canary" not in str(error.value)
@@ -208,7 +210,7 @@ def test_a_place_nobody_here_knows(path):
         ("https://u:pw@h:81/a.csv?sig=s#f", "https://h:81/a.csv"),
     ],
 )
-def test_names_hold_no_secrets(path, name):
+def test_names_contain_no_secrets(path, name):
     """A presigned URL keeps its signature in the query, some keep a password in front."""
     assert redact_url(path) == name
     assert FileSource(path.replace("a?b#c", "abc")).name == name.replace("a?b#c", "abc")
@@ -232,7 +234,7 @@ def test_paths(given):
     assert open_source(given).path == "a.csv"
 
 
-def test_airflows_own_paths(file):
+def test_object_storage_paths(file):
     """As an upstream task may return one, with its connection."""
     from airflow.sdk import ObjectStoragePath
 
@@ -245,26 +247,26 @@ def test_airflows_own_paths(file):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("[{'a': 1}]", "records is the text of a list, not a list"),
+        ("[{'a': 1}]", "records is a string that contains a list, not a list"),
         ('{"a": 1}', "records=upstream.output"),
         ("", "records is empty"),
         ("  ", "records is empty"),
         ({"a": 1}, "not a dict"),
-        (None, "not a NoneType"),
+        (None, "records is None: the XCom"),
         (7, "not a int"),
         ({1, 2}, "not a set"),
         (iter([]), "not a list_iterator"),
     ],
     ids=str,
 )
-def test_what_is_no_source(given, words):
+def test_invalid_sources(given, words):
     """Each with the way out."""
     with pytest.raises(InvalidInput, match=words):
         open_source(given)
 
 
 @pytest.mark.parametrize("record", [None, 7, "text", ["a"]])
-def test_what_is_no_record(record):
+def test_invalid_records(record):
     """Named by its number."""
     with pytest.raises(InvalidInput, match=f"record 2 is a {type(record).__name__}; every record must be a dict"):
         list(open_source([{}, record]))

@@ -57,7 +57,7 @@ def test_tsv():
         b"a,b\n\n1,2\n\n\n",
     ],
 )
-def test_ways_to_write_the_same(content):
+def test_line_endings_and_encodings(content):
     """Byte order mark, line ends, quotes, blank lines, blanks around names."""
     assert [record for _, record in read(read_csv, content)] == [{"a": "1", "b": "2"}]
 
@@ -83,18 +83,18 @@ def test_only_a_header():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "line 1 is empty: a header with the field names must stand there"),
+        ("", "line 1 is empty; it must be a header with the field names"),
         ("\na,b\n1,2\n", "line 1 is empty"),
-        ("a,b\n1\n", "line 2 has 1 cells, the header has 2"),
-        ("a,b\n1,2\n1,2,3\n", "line 3 has 3 cells, the header has 2"),
-        ("a,b,a ,b\n", "line 1 names a field twice: 'a', 'b'"),
-        ("a,b\n1,2\0\n", "line 2 holds a NUL byte: this is not a text file"),
+        ("a,b\n1\n", "line 2 has 1 columns, but the header has 2"),
+        ("a,b\n1,2\n1,2,3\n", "line 3 has 3 columns, but the header has 2"),
+        ("a,b,a ,b\n", "line 1 has the same column name more than once: 'a', 'b'"),
+        ("a,b\n1,2\0\n", "line 2 contains a NUL byte: this is not a text file"),
         (b"a,b\n1,\xfc\n", "line 2 is not UTF-8 text (invalid start byte at byte 2)"),
         ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8 text"),
-        ('a,b\n"1,2\n', "is not CSV: unexpected end of data"),
-        ('a,b\n"1"x,2\n', "line 2 is not CSV: ',' expected after '\"'"),
-        ("a,b\r1,2\r", "is not CSV: new-line character seen"),
-        ("a;b\n1;2,5\n", "line 2 has 2 cells, the header has 1"),
+        ('a,b\n"1,2\n', "is not valid CSV: unexpected end of data"),
+        ('a,b\n"1"x,2\n', "line 2 is not valid CSV: ',' expected after '\"'"),
+        ("a,b\r1,2\r", "is not valid CSV: new-line character seen"),
+        ("a;b\n1;2,5\n", "line 2 has 2 columns, but the header has 1"),
     ],
 )
 def test_broken_csv(content, words):
@@ -102,10 +102,10 @@ def test_broken_csv(content, words):
     assert words in refused(read_csv, content)
 
 
-def test_a_missing_quote_does_not_eat_the_file(monkeypatch):
+def test_a_missing_quote_is_detected_early(monkeypatch):
     """A cell that goes on for ever is refused before it fills the memory."""
-    monkeypatch.setattr(text, "LONGEST", 100_000)
-    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.LONGEST + 1))
+    monkeypatch.setattr(text, "MAX_RECORD_CHARS", 100_000)
+    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.MAX_RECORD_CHARS + 1))
 
 
 # --- JSON Lines
@@ -120,13 +120,13 @@ def test_json_lines():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"a": 1}\n{"a": \n', "line 2 is not JSON"),
+        ('{"a": 1}\n{"a": \n', "line 2 is not valid JSON"),
         ('{"a": 1}\n[1]\n', "line 2 is a JSON list; every record must be an object"),
         ("null\n", "line 1 is a JSON NoneType"),
-        ('{"a": 1} {"a": 2}\n', "line 1 is not JSON: Extra data"),
+        ('{"a": 1} {"a": 2}\n', "line 1 is not valid JSON: Extra data"),
         (b'{"a": "\xff"}\n', "line 1 is not UTF-8 text"),
-        ('{"a": "\0"}\n', "line 1 holds a NUL byte"),
-        ('{"a":' + "[" * 100_000, "line 1 is not JSON"),
+        ('{"a": "\0"}\n', "line 1 contains a NUL byte"),
+        ('{"a":' + "[" * 100_000, "line 1 is not valid JSON"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -148,7 +148,7 @@ def test_json(indent, encoding):
     assert [record for _, record in read(read_json, content)] == RECORDS
 
 
-def test_json_knows_its_lines():
+def test_line_numbers_of_json():
     """The line on which a record begins."""
     places = [place for place, _ in read(read_json, '[\n{"a":\n1},\n\n{"b": 2}, {"c": "x\\ny"},\n{}]')]
     assert places == ["line 2", "line 5", "line 5", "line 6"]
@@ -170,20 +170,20 @@ def test_json_at_every_block_boundary(monkeypatch, block):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "line 1 does not begin a JSON list of objects"),
-        ('{"a": 1}', "line 1 does not begin a JSON list of objects"),
-        ('{"a": 1}\n{"a": 2}\n', "line 1 does not begin a JSON list of objects"),
-        ("\n\nnull", "line 3 does not begin a JSON list of objects"),
-        ('[{"a": 1}', "line 1: expected a comma or the end of the list, found 'the end'"),
-        ('[{"a": 1},\n{"a": ', "line 2: no whole JSON value begins here"),
-        ('[{"a": 1},\n', "line 2: no whole JSON value begins here"),
-        ('[{"a": 1},\n]', "line 2: a comma stands before the end of the list"),
-        ("[,]", "line 1: no whole JSON value begins here"),
-        ('[{"a": 1}\n{"a": 2}]', "line 2: expected a comma or the end of the list, found '{'"),
-        ('[{"a": 1}]\n[]', "line 2: something follows the end of the list"),
+        ("", "line 1 is not the start of a JSON array of objects"),
+        ('{"a": 1}', "line 1 is not the start of a JSON array of objects"),
+        ('{"a": 1}\n{"a": 2}\n', "line 1 is not the start of a JSON array of objects"),
+        ("\n\nnull", "line 3 is not the start of a JSON array of objects"),
+        ('[{"a": 1}', "line 1: expected a comma or the end of the array, found 'the end of the file'"),
+        ('[{"a": 1},\n{"a": ', "line 2: no complete JSON value starts here"),
+        ('[{"a": 1},\n', "line 2: no complete JSON value starts here"),
+        ('[{"a": 1},\n]', "line 2: there is a comma before the end of the array"),
+        ("[,]", "line 1: no complete JSON value starts here"),
+        ('[{"a": 1}\n{"a": 2}]', "line 2: expected a comma or the end of the array, found '{'"),
+        ('[{"a": 1}]\n[]', "line 2: there is more after the end of the array"),
         ('[{"a": 1},\n7]', "line 2 is a JSON int; every record must be an object"),
         ("[[1]]", "line 1 is a JSON list"),
-        ('[{"a": \0}]', "no whole JSON value"),
+        ('[{"a": \0}]', "no complete JSON value"),
         (b'[{"a": "\xff"}]', "not UTF-8 text"),
         (b'[{"a": "\xc3', "not UTF-8 text"),
         ("[1]".encode("utf-16"), "not UTF-8 text"),
@@ -250,9 +250,9 @@ def test_a_record_larger_than_a_block():
     assert [record for _, record in read(read_json, json.dumps([big, big]))] == [big, big]
 
 
-def test_a_list_that_is_no_list(monkeypatch):
+def test_an_unterminated_list(monkeypatch):
     """A bracket that is never closed is given up before it fills the memory."""
-    monkeypatch.setattr(text, "LONGEST", 100_000)
+    monkeypatch.setattr(text, "MAX_RECORD_CHARS", 100_000)
     stream = io.BufferedReader(Endless(b'[{"a": [', b"1, " * 1000, b"]", 10**9))
-    with pytest.raises(InvalidInput, match="no whole JSON value"):
+    with pytest.raises(InvalidInput, match="no complete JSON value"):
         list(read_json(stream))

@@ -14,6 +14,8 @@ import new_service
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("provider", "tests", "tools", "dags_examples", "docs", "pyproject.toml", "Makefile", "README.md")
+pytestmark = pytest.mark.slow
+
 NAME, TITLE = "acme_cloud", "Acme Cloud"
 
 

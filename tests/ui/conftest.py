@@ -44,7 +44,7 @@ def page(browser, errors):
     """A page in a new browser profile."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, timezone_id="UTC")
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)  # a whole Airflow on a busy machine is slow
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     context.close()

@@ -1,4 +1,4 @@
-"""What all API modules share."""
+"""Ids as segments of URL paths."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sluice_provider.errors import InvalidInput
 
 
 def segment(value: str, name: str) -> str:
-    """An id as one segment of a path, quoted, so that it cannot name another endpoint.
+    """An id as one percent-encoded path segment, so that it cannot change the endpoint.
 
-    :raises InvalidInput: for an id that is empty or would change the path
+    :raises InvalidInput: the id is empty, or `.` or `..`
     """
     if value in (".", ".."):
         raise InvalidInput(f"{name} must be a non-empty id, not {value!r}")

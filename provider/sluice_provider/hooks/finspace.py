@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 
 from sluice_provider.apis.finspace import endpoints as finspace
+from sluice_provider.apis.finspace.job_types import JOB_TYPES
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
@@ -26,18 +27,22 @@ DEFAULT_HOST = "https://finspace.{region}.amazonaws.com"
 
 
 class FinSpaceHook(SluiceHook):
-    """The API of Amazon FinSpace's Managed kdb. Every endpoint blocks when called and awaits as `.aio`.
+    """Amazon FinSpace's API for Managed kdb. Every endpoint blocks when called; `await hook.get_changeset.aio(...)` is
+    the same for triggers.
 
-    AWS ended the hosted service on 2026-10-07, and botocore 1.43.117 was the first without its model. This hook needs
-    no model: it speaks the documented protocol to whatever `endpoint_url` the connection names.
+    AWS ended the hosted service on 2026-10-07, and botocore 1.43.117 was the first version without its model. This hook
+    needs no model: it sends the documented requests to the `endpoint_url` of the connection.
 
     The connection is Airflow's own of type `aws`: credentials, region, role assumption, `verify` and `config_kwargs`
-    work as in the Amazon provider, whose code does it; `{"service_config": {"finspace": {"endpoint_url": ...}}}` in its
-    extra says where (default https://finspace.<region>.amazonaws.com). Without such a connection the machine's own
-    credentials count.
+    work as in the Amazon provider, whose code reads them; `{"service_config": {"finspace": {"endpoint_url": ...}}}` in
+    its extra is the address (default https://finspace.<region>.amazonaws.com). Without such a connection the machine's
+    own credentials are used.
+
+    The endpoints follow the service model of API version 2021-03-12, as botocore had it up to 1.43.116, and
+    https://docs.aws.amazon.com/finspace/latest/management-api/.
 
     :param aws_conn_id: Airflow connection id
-    :param region_name: instead of the connection's
+    :param region_name: overrides the connection's region
     """
 
     conn_name_attr = "aws_conn_id"
@@ -46,7 +51,7 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     service = "finspace"
-    job_types: ClassVar[dict[str, JobType]] = dict(finspace.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
 
     credential_fields = ("login", "password", "region_name", "role_arn")
 
@@ -77,7 +82,7 @@ class FinSpaceHook(SluiceHook):
     # --- through the Amazon provider
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
-        with _amazon(fields):
+        with _amazon_errors(fields):
             aws = self._aws(fields)
             config = aws.config
             url = aws.conn_config.get_service_endpoint_url(finspace.SERVICE)
@@ -96,9 +101,9 @@ class FinSpaceHook(SluiceHook):
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         del config
-        with _amazon(fields):
+        with _amazon_errors(fields):
             aws = self._aws(fields)
-            return SigV4(Keys(aws, fields), finspace.SERVICE, self._region(aws, fields))
+            return SigV4(AwsCredentials(aws, fields), finspace.SERVICE, self._region(aws, fields))
 
     def _aws(self, fields: ConnectionFields) -> AwsGenericHook[Any]:
         """The Amazon provider's hook, with the connection that was looked up already."""
@@ -122,7 +127,7 @@ class FinSpaceHook(SluiceHook):
             )
         return str(region)
 
-    # --- no connection is a connection: the machine's own credentials
+    # --- without a connection: the machine's own credentials
 
     def fields(self) -> ConnectionFields:
         from sluice_provider.compat import AirflowNotFoundException
@@ -130,7 +135,7 @@ class FinSpaceHook(SluiceHook):
         try:
             return super().fields()
         except AirflowNotFoundException:
-            self._fields = self._none()
+            self._fields = self._without_connection()
             return self._fields
 
     async def afields(self) -> ConnectionFields:
@@ -139,38 +144,40 @@ class FinSpaceHook(SluiceHook):
         try:
             return await super().afields()
         except AirflowNotFoundException:
-            return self._none()
+            return self._without_connection()
 
-    def _none(self) -> ConnectionFields:
-        self.log.warning("There is no connection %r; using the machine's own AWS credentials", self.conn_id)
+    def _without_connection(self) -> ConnectionFields:
+        self.log.warning(
+            "Amazon FinSpace: there is no connection %r; using this machine's own AWS credentials", self.conn_id
+        )
         return ConnectionFields(self.conn_id)
 
 
-KEPT = 60.0
-"""Seconds for which credentials that do not renew themselves are used before they are looked for again."""
+REFRESH_INTERVAL = 60.0
+"""Seconds after which credentials that botocore does not refresh are read again."""
 
 
-class Keys:
-    """Frozen credentials for one request after the other.
+class AwsCredentials:
+    """Frozen credentials for each request.
 
-    Those of a role are renewed by botocore before they end. Others are looked for again from time to time: a wait may
-    be longer than they live, and somebody may have put new ones into the file or variable that they come from.
+    Those of a role are refreshed by botocore before they expire. Others are read again from time to time: a job may
+    outlive them, and the file or variable that they come from may have new ones.
     """
 
     def __init__(self, aws: AwsGenericHook[Any], fields: ConnectionFields) -> None:
         self._aws = aws
         self._fields = fields
         self._lock = threading.Lock()
-        self._kept: Credentials | None = None
-        self._good_until = 0.0
+        self._current: Credentials | None = None
+        self._refresh_at = 0.0
         self._masked = ""
 
     def __call__(self) -> ReadOnlyCredentials:
         """Blocks.
 
-        :raises SluiceError: they cannot be had; nothing was sent
+        :raises SluiceError: there are none; nothing was sent
         """
-        with _amazon(self._fields), self._lock:
+        with _amazon_errors(self._fields), self._lock:
             frozen = self._credentials().get_frozen_credentials()
             if frozen.secret_key != self._masked:
                 for secret in filter(None, (frozen.secret_key, frozen.token)):
@@ -181,28 +188,28 @@ class Keys:
     def _credentials(self) -> Credentials:
         from botocore.credentials import RefreshableCredentials
 
-        if not isinstance(self._kept, RefreshableCredentials) and time.monotonic() >= self._good_until:
-            self._kept = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
-            self._good_until = time.monotonic() + KEPT
-        if self._kept is None:
+        if not isinstance(self._current, RefreshableCredentials) and time.monotonic() >= self._refresh_at:
+            self._current = self._aws.get_session(region_name=self._aws.region_name).get_credentials()
+            self._refresh_at = time.monotonic() + REFRESH_INTERVAL
+        if self._current is None:
             raise self._fields.invalid("login", "and password are empty, and this machine has no AWS credentials")
-        return self._kept
+        return self._current
 
 
 @contextmanager
-def _amazon(fields: ConnectionFields) -> Iterator[None]:
-    """What goes wrong in the Amazon provider and botocore, as this package's errors."""
+def _amazon_errors(fields: ConnectionFields) -> Iterator[None]:
+    """Errors of the Amazon provider and botocore become this package's."""
     try:
         import botocore.exceptions as aws
         from airflow.providers.amazon.aws.hooks import base_aws  # noqa: F401 - is it there?
     except ImportError:
         raise InvalidConnection(
-            "FinSpace needs the Amazon provider: pip install 'airflow-provider-sluice[finspace]'"
+            "Amazon FinSpace needs the Amazon provider: pip install 'airflow-provider-sluice[finspace]'"
         ) from None
     try:
         yield
     except aws.ClientError as error:
-        raise _refused(fields, error) from None
+        raise _sts_error(fields, error) from None
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise Unreachable(f"getting AWS credentials: {type(error).__name__}", maybe_applied=False) from None
     except (aws.BotoCoreError, NotImplementedError, TypeError, AttributeError) as error:
@@ -211,16 +218,16 @@ def _amazon(fields: ConnectionFields) -> Iterator[None]:
         ) from None
 
 
-def _refused(fields: ConnectionFields, error: Any) -> Exception:
-    """STS said no, or could not."""
-    told = error.response.get("Error", {})
+def _sts_error(fields: ConnectionFields, error: Any) -> Exception:
+    """STS rejected the request for credentials, or failed."""
+    details = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code, words = str(told.get("Code", "")), str(told.get("Message", ""))[:300]
-    message = f"connection {fields.conn_id!r}: {error.operation_name} answered {status}: {words} ({code})"
+    code, words = str(details.get("Code", "")), str(details.get("Message", ""))[:300]
+    message = f"connection {fields.conn_id!r}: {error.operation_name} returned {status}: {words} ({code})"
     if isinstance(status, int) and status >= 500:
-        broken = ServerError(message, status=status, code=code)
-        broken.maybe_applied = False
-        return broken
+        server_error = ServerError(message, status=status, code=code)
+        server_error.maybe_applied = False
+        return server_error
     if status == 429 or "Throttl" in code:
         return RateLimited(message, status=status, code=code)
     return AuthenticationFailed(message, status=status, code=code)

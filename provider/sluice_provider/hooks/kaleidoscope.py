@@ -20,12 +20,18 @@ from sluice_provider.jobs.polling import JobType, Locator
 
 
 class KaleidoscopeHook(SluiceHook):
-    """Kaleidoscope's API. Every endpoint blocks when called and awaits as `.aio`.
+    """Kaleidoscope's API. Every endpoint blocks when called; `await hook.get_import.aio(id)` is the same for triggers.
 
-    The connection: login is the client id, password the client secret, host and port say where (default
-    https://api.kaleidoscope.bio). Extra: `web_url`, `iap_audience`, `webhook_secret` and the receiver's others, and
-    what all systems share (`verify`, `ca_bundle`, `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`,
-    `read_timeout`, `extra_headers`).
+    Connection type `kaleidoscope`; its fields are described in docs/connections.md.
+
+    Endpoints, and the vendor's code or documentation that they follow:
+
+    - workspace, programs, activities, fields, views, pushing records, imports: kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0
+      (`imports.py`, `client.py`), https://api.docs.kaleidoscope.bio
+    - registrations of files and drafts: kalbio 0.2.4 to 0.7.0 (`registration.py`)
+    - drafts and staging tables: kalbio 0.7.0 (`registration.py`, `activities.py`, `record_views.py`)
+    - file downloads and exports of records: kalbio (`files.py`, `exports.py`),
+      https://kaleidoscope.readme.io/reference/get_records-export-csv
 
     :param kaleidoscope_conn_id: Airflow connection id
     """
@@ -98,7 +104,8 @@ class KaleidoscopeHook(SluiceHook):
         return f"Connected to workspace {workspace.get('workspace_name')!r} ({workspace.get('id')})."
 
     def job_url(self, job_type: str, job_id: str, locator: Locator, fields: ConnectionFields) -> str:
-        """The operation if there is one, else the import. The API names no web address: `web_url` does."""
+        """The operation's page if there is one, else the import's. `web_url` is needed, as the API does not
+        tell it."""
         base = fields.text("web_url").rstrip("/")
         if not base:
             return ""
@@ -111,7 +118,7 @@ class KaleidoscopeHook(SluiceHook):
 
 
 def _apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
-    """Since kalbio 0.2.2 the token has a header of its own; older servers read Authorization, unless IAP does."""
+    """Since kalbio 0.2.2 the token has a header of its own; older servers read Authorization, which IAP uses, too."""
     headers["X-Kal-Authorization"] = f"Bearer {token}"
     if not behind_iap:
         headers["Authorization"] = f"Bearer {token}"

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from sluice_provider.apis.kili import endpoints as kili
+from sluice_provider.apis.kili import job_types as kili_jobs
 from sluice_provider.connection_fields import KILI
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 from sluice_provider.http.auth import ApiKey, fits_header
@@ -16,24 +17,25 @@ from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.polling import JobType, Locator
 
 API = "/api/label/v2"
-"""Where the vendor's endpoints lie (kili `client.py`)."""
+"""The path below which the vendor's endpoints are (kili `client.py`)."""
 
 
 def compute_differences(cloud_storage_connection_id: str) -> Flow[str]:
-    """Let Kili compare the bucket with the project; returns the connection's id at once.
+    """Let Kili compare the bucket with the project; returns the connection's id without waiting for the result.
 
-    An Azure bucket behind service credentials is listed from here (extra `azure`).
+    An Azure bucket with service credentials is listed by this process (package extra `azure`).
     """
     return kili.compute_differences(cloud_storage_connection_id, mask)
 
 
 class KiliHook(SluiceHook):
-    """Kili's cloud storage. Every endpoint blocks when called and awaits as `.aio`.
+    """Kili's API for cloud storage. Every endpoint blocks when called; `await hook.get_project.aio(id)` is the same for
+    triggers.
 
-    The connection: host is the GraphQL endpoint (default https://cloud.kili-technology.com/api/label/v2/graphql; a bare
-    host name gets the path of the default), password the API key. Extra: `web_url`, and what all systems share
-    (`verify`, `ca_bundle`, `proxy`, `proxy_login`, `proxy_password`, `connect_timeout`, `read_timeout`,
-    `extra_headers`).
+    Connection type `kili`; its fields are described in docs/connections.md.
+
+    The endpoints follow the vendor's client, kili 26.2.4 (`adapters/kili_api_gateway/cloud_storage/operations.py`,
+    `use_cases/cloud_storage/__init__.py`, `adapters/authentification.py`).
 
     :param kili_conn_id: Airflow connection id
     """
@@ -44,7 +46,7 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     service = "kili"
-    job_types: ClassVar[dict[str, JobType]] = kili.job_types(mask)
+    job_types: ClassVar[dict[str, JobType]] = kili_jobs.job_types(mask)
     default_host = kili.DEFAULT_HOST
 
     credential_fields = ("password",)
@@ -61,7 +63,7 @@ class KiliHook(SluiceHook):
     list_cloud_storage_connections = Endpoint(kili.list_connections)
     get_cloud_storage_connection = Endpoint(kili.get_connection)
     add_cloud_storage_connection = Endpoint(kili.add_connection)
-    look_at_cloud_storage_connection = Endpoint(kili.look_at)
+    get_cloud_storage_connection_status = Endpoint(kili.get_connection_status)
     compute_differences = Endpoint(compute_differences)
     validate_differences = Endpoint(kili.validate_differences)
 
@@ -75,7 +77,7 @@ class KiliHook(SluiceHook):
         return ApiKey("X-API-Key:", key)
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
-        """The folder that the endpoint lies in: the flows name the endpoint itself."""
+        """With the URL of the folder that contains the endpoint: the flows add the endpoint itself."""
         config = super().client_config(fields)
         scheme, netloc, path, *_ = urlsplit(config.base_url)
         path = path.rstrip("/").removesuffix(f"/{kili.PATH}") or API

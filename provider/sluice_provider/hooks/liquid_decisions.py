@@ -17,11 +17,13 @@ from sluice_provider.jobs.polling import JobType
 
 
 class LiquidDecisionsHook(SluiceHook):
-    """Liquid Decisions' batch API. Every endpoint blocks when called and awaits as `.aio`.
+    """Liquid Decisions' batch API. Every endpoint blocks when called; `await hook.get_job.aio(id)` is the same for
+    triggers.
 
-    The connection: host and port say where (every customer has a host of its own), login and password are a user's.
-    Extra: `community`, `client_id`, `client_secret`, and what all systems share (`verify`, `ca_bundle`, `proxy`,
-    `proxy_login`, `proxy_password`, `connect_timeout`, `read_timeout`, `extra_headers`).
+    Connection type `liquid_decisions`; its fields are described in docs/connections.md.
+
+    The endpoints follow the wiki of https://github.com/LiquidAnalytics/ld-api-examples ("Obtaining a Token", "Batch
+    Import and Export") and the scripts in its folder `python`.
 
     :param liquid_decisions_conn_id: Airflow connection id
     """
@@ -48,10 +50,10 @@ class LiquidDecisionsHook(SluiceHook):
     fetch = Endpoint(liquid_decisions.fetch)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
-        """The password grant (wiki "Obtaining a Token"); the Java example does without client id and secret."""
+        """The password grant (wiki "Obtaining a Token"); the Java example sends no client id and secret."""
         community = fields.required(LIQUID_DECISIONS["community"])
         if any(each.isspace() for each in community):
-            raise fields.invalid("community", "must not hold blanks: it is one word of the token's scope")
+            raise fields.invalid("community", "must not contain spaces: it is part of the token's scope")
         form = {
             "grant_type": "password",
             "username": fields.required(LIQUID_DECISIONS["login"]),

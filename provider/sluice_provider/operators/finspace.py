@@ -1,14 +1,14 @@
-"""Tasks that change databases of Amazon FinSpace's Managed kdb."""
+"""Operators that change databases of Amazon FinSpace's Managed kdb."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.finspace import endpoints as finspace
 from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.finspace.changeset_job import ChangesetJob
-from sluice_provider.apis.finspace.endpoints import ChangeRequest, delete, put
+from sluice_provider.apis.finspace.job_types import changeset_locator
+from sluice_provider.apis.finspace.model import ChangeRequest, delete, put
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
@@ -17,33 +17,35 @@ __all__ = ["ChangeRequest", "FinSpaceCreateChangesetOperator", "delete", "put"]
 
 
 class FinSpaceCreateChangesetOperator(RemoteJobOperator):
-    """Change a kdb database: files are put into it from S3, and deleted from it, in the order given.
+    """Change a kdb database: copy files from S3 to it, and delete files from it, in the given order.
 
-    More requests than a changeset takes become several changesets, each awaited before the next. No changeset is
-    created twice, whatever fails: each is submitted with a client token that is in the task's record, and before the
-    service forgets the token (after ten minutes) the database's changesets are searched instead. A task that is cleared
-    between its first changeset and its last continues; one that is cleared after its end makes all changes again.
+    More change requests than fit into one changeset become several changesets, each submitted when the one before has
+    completed. No changeset is created twice: each is submitted with a client token that is stored in the task's record,
+    and once the service may have forgotten the token (after ten minutes), the database's changesets are searched
+    instead. A task that is cleared between its first and its last changeset continues; one that is cleared after its
+    end makes all changes again.
 
     Returns `{"service", "state", "environment_id", "database_name", "changeset_ids", "put", "deleted", "changesets",
-    "submitted_at", "ended_at", "seconds"}`; `changesets` says what each changed: `{"id", "put": [database paths],
-    "deleted": [database paths]}`. With `dry_run`, `state` is "planned". Outlets get the same as their event's extra.
+    "submitted_at", "ended_at", "seconds"}`; `changesets` contains the changes of each: `{"id", "put": [database paths],
+    "deleted": [database paths]}`. With `dry_run`, `state` is "planned". The result is also the extra of the outlets'
+    asset events.
 
-    Rests on CreateKxChangeset and GetKxChangeset of API version 2021-03-12. AWS ended the hosted service on 2026-10-07;
-    the connection's `endpoint_url` says who answers instead.
+    Based on CreateKxChangeset and GetKxChangeset of API version 2021-03-12. AWS ended the hosted service on 2026-10-07;
+    the connection's `endpoint_url` names the server to use instead.
 
     :param environment_id: the kdb environment (templated)
     :param database_name: the database in it (templated)
     :param change_requests: dicts in the API's own spelling, `{"changeType": "PUT", "s3Path": "s3://bucket/db/sym",
         "dbPath": "/"}`, or made by `put` and `delete` of this module (templated)
-    :param client_token: instead of the token that the task derives; within ten minutes the service answers the same
-        token with the same changeset, also to another task or after a clear (templated)
-    :param max_requests_per_changeset: 32 at the most, which is what the service takes
-    :param ensure_database: create the database first if it is not there
-    :param dry_run: check the requests, write the plan into the log, and submit nothing; `dry_run()` does the same
+    :param client_token: used instead of the token that the task generates; within ten minutes the service returns the
+        same changeset for the same token, also to another task or after a clear (templated)
+    :param max_requests_per_changeset: at most 32, which is the service's limit
+    :param ensure_database: create the database first if it does not exist
+    :param dry_run: check the requests, log the planned changesets, and submit nothing; `dry_run()` does the same
     :param aws_conn_id: Airflow connection id, of type `aws`
-    :param region_name: instead of the connection's (templated)
-    :raises InvalidInput: before anything is sent, naming the request's index and the rule
-    :raises JobFailed: a changeset failed, in the service's words; not retried where a new one would fail the same way
+    :param region_name: used instead of the connection's (templated)
+    :raises InvalidInput: a change request is invalid; the message has its index and the rule. Nothing was submitted
+    :raises JobFailed: a changeset failed; with the service's reason. Not retried if a new one would fail the same way
     """
 
     __supports_durable_execution = True
@@ -67,7 +69,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         database_name: str,
         change_requests: Sequence[Mapping[str, Any]],
         client_token: str | None = None,
-        max_requests_per_changeset: int = rules.MOST_REQUESTS,
+        max_requests_per_changeset: int = rules.MAX_REQUESTS,
         ensure_database: bool = False,
         dry_run: bool = False,
         aws_conn_id: str = "aws_default",
@@ -87,10 +89,10 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
 
     @property
     def locator(self) -> Mapping[str, str]:
-        return finspace.locator(self.environment_id, self.database_name, self.region_name)
+        return changeset_locator(self.environment_id, self.database_name, self.region_name)
 
     def dry_run(self) -> None:
-        """Check the requests and write the plan into the log. Nothing is submitted."""
+        """Check the requests and log the planned changesets. Nothing is submitted."""
         job = self.job()
         job.log = self.log
         job.log_plan()
@@ -101,7 +103,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
             database_name=self.database_name,
             change_requests=self.change_requests,
             client_token=self.client_token,
-            most_requests=self.max_requests_per_changeset,
+            max_requests=self.max_requests_per_changeset,
             ensure_database=self.ensure_database,
             dry_run=self._dry_run,
             region_name=self.region_name,

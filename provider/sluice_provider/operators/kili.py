@@ -1,4 +1,4 @@
-"""Tasks that bring cloud storage into Kili projects."""
+"""Operators for cloud storage in Kili projects."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+from sluice_provider.apis.kili.model import ConnectionSettings
 from sluice_provider.apis.kili.sync_job import SyncJob
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.hooks.base import mask
@@ -15,30 +16,31 @@ from sluice_provider.runtime.operator import RemoteJobOperator
 
 
 class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
-    """Use a cloud storage integration in a Kili project. Safe to run again.
+    """Add a connection of a cloud storage integration to a Kili project. Safe to run again.
 
-    If a request gets no response, the project's connections are listed until it must have landed (two minutes); only if
-    there is no new one then is the connection added again.
+    If a request gets no response, the project's connections are listed for two minutes, after which the request cannot
+    take effect any more. The connection is added again only if no new one has appeared by then.
 
     Returns `{"service", "state", "connection_id", "project_id", "integration_id", "reused", "to_add", "to_remove",
-    "total", "assets", "submitted_at", "ended_at", "seconds", "url"}`; the counts are missing when the differences were
+    "total", "assets", "submitted_at", "ended_at", "seconds", "url"}`; the counts are missing if the differences were
     not computed, or not waited for.
 
-    Rests on `add_cloud_storage_connection` of the vendor's client (kili `use_cases/cloud_storage/__init__.py`).
+    Based on `add_cloud_storage_connection` of the vendor's client (kili `use_cases/cloud_storage/__init__.py`).
 
     :param project_id: the project (templated)
     :param cloud_storage_integration_id: the integration (templated)
     :param selected_folders: folders to use; None is all of them, an empty list none (templated)
-    :param prefix: use only what lies below this one path, which ends in a slash (templated)
-    :param include: patterns of what to use: a beginning, or a whole name with `*` for anything (templated)
-    :param exclude: patterns of what not to use; wins over `include` (templated)
+    :param prefix: use only files below this path, which must end with a slash (templated)
+    :param include: patterns of files to use: a prefix, or a whole name with `*` for one or more characters (templated)
+    :param exclude: patterns of files not to use; takes precedence over `include` (templated)
     :param is_json_processing_enabled: let Kili read JSON files as descriptions of assets
-    :param if_exists: when the project has a connection of this integration with these very settings: `reuse` it,
+    :param if_exists: if the project already has a connection of this integration with the same settings: `reuse` it,
         `fail`, or `add` another one
-    :param compute_differences: compute what there is to add, and wait for it; nothing is added yet
+    :param compute_differences: compute the differences between bucket and project, and wait for them; no assets are
+        added or removed
     :param kili_conn_id: Airflow connection id
     :raises NotFound: the integration does not exist
-    :raises Conflict: there is such a connection, and `if_exists` is `fail`
+    :raises Conflict: such a connection exists, and `if_exists` is `fail`
     """
 
     __supports_durable_execution = True
@@ -86,45 +88,43 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
         return AddConnectionJob(
             project_id=self.project_id,
             integration_id=self.cloud_storage_integration_id,
-            settings={
-                "selected_folders": self.selected_folders,
-                "prefix": self.prefix,
-                "include": self.include,
-                "exclude": self.exclude,
-                "is_json_processing_enabled": self.is_json_processing_enabled,
-            },
+            settings=ConnectionSettings(
+                self.selected_folders, self.prefix, self.include, self.exclude, self.is_json_processing_enabled
+            ),
             if_exists=self.if_exists,
             compute_differences=self.compute_differences,
-            conceal=mask,
+            mask_secret=mask,
         )
 
     def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [_project(address, self.result["project_id"])]
+        return [], [_project_dataset(address, self.result["project_id"])]
 
 
 class KiliSyncCloudStorageOperator(RemoteJobOperator):
-    """Bring a Kili project in line with its bucket: add what is new and, if wanted, remove what is gone.
+    """Synchronize a Kili project with its bucket: add assets for new files and, if wanted, remove those of deleted
+    files.
 
-    Kili computes the differences, then applies additions, then removals. Each is a phase of its own, to which the next
-    try reconnects, and which may take as long as `timeout`; progress is measured by the connection's own numbers. A
-    task that is cleared before its end continues; one that is cleared after it computes the differences anew.
+    Kili computes the differences, then applies the additions, then the removals. A retry reconnects to the phase that
+    is running; each phase may take as long as `timeout`. Progress is measured by the connection's number of assets. A
+    task that is cleared before it has ended continues; one that is cleared afterwards computes the differences again.
 
     Returns `{"service", "state", "connection_id", "project_id", "dry_run", "total", "to_add", "to_remove", "added",
     "removed", "left", "assets_before", "assets_after", "submitted_at", "ended_at", "seconds", "url"}`: `total`,
-    `to_add` and `to_remove` are the differences found first, `left` is how many of them there still are at the end.
+    `to_add` and `to_remove` are the first computed differences, `left` is how many of them remain at the end.
 
-    Rests on `synchronize_cloud_storage_connection` of the vendor's client (kili `use_cases/cloud_storage/__init__.py`).
+    Based on `synchronize_cloud_storage_connection` of the vendor's client (kili `use_cases/cloud_storage/__init__.py`).
 
     :param cloud_storage_connection_id: the connection (templated)
     :param project_id: instead of the connection, its project ... (templated)
     :param cloud_storage_integration_id: ... and its integration (templated)
-    :param delete_extraneous_files: also remove assets whose files are gone
-    :param dry_run: compute and report the differences, and change nothing
-    :param max_removed: remove at the most so many assets, or such a fraction of them (a float up to 1.0); if more files
-        are gone, as when the bucket is empty or cannot be reached, the task fails before anything is changed
-    :param verify: compute the differences once more at the end, so that `left` is what Kili found then
+    :param delete_extraneous_files: also remove assets whose files were deleted
+    :param dry_run: compute and return the differences, and apply none of them
+    :param max_removed: the maximum number of assets to remove, or the maximum fraction of them (a float up to 1.0). If
+        more files are missing, for example because the bucket is empty or not accessible, the task fails before
+        anything is changed
+    :param verify: compute the differences again at the end, so that `left` is what Kili found then
     :param kili_conn_id: Airflow connection id
-    :raises SafetyLimitExceeded: more would be removed than `max_removed` allows
+    :raises SafetyLimitExceeded: more assets would be removed than `max_removed` allows
     :raises JobFailed: Kili has not applied all differences after three rounds
     """
 
@@ -158,7 +158,7 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
         self.project_id = project_id
         self.cloud_storage_integration_id = cloud_storage_integration_id
         self.delete_extraneous_files = delete_extraneous_files
-        self._dry_run = dry_run  # `dry_run` itself is a method of all operators
+        self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.max_removed = max_removed
         self.verify = verify
 
@@ -171,12 +171,12 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
             dry_run=self._dry_run,
             max_removed=self.max_removed,
             verify=self.verify,
-            conceal=mask,
+            mask_secret=mask,
         )
 
     def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [_project(address, self.result["project_id"])]
+        return [], [_project_dataset(address, self.result["project_id"])]
 
 
-def _project(address: str, project_id: str) -> Name:
+def _project_dataset(address: str, project_id: str) -> Name:
     return dataset_of(uri("kili", address, "projects", project_id))

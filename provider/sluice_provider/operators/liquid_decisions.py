@@ -1,4 +1,4 @@
-"""Tasks that import into Liquid Decisions, export from it, and cancel jobs there."""
+"""Operators that import into Liquid Decisions, export from it, and cancel its jobs."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
-from sluice_provider.apis.liquid_decisions.batch_jobs import CancelJob, ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
 from sluice_provider.assets import dataset_of, uri
 from sluice_provider.errors import InvalidInput
 from sluice_provider.hooks.base import mask
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.lineage import Name, file_dataset
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.sources.input_files import AtomicFile, InputFile
+from sluice_provider.sources.input_files import InputFile
+from sluice_provider.sources.output_files import AtomicFile
 
-KINDS_OF_FILE = {".csv": "csv", ".txt": "csv", ".json": "json"}
-SUFFIX = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
-SUFFIXES = {"application/json": ".json"}
+CONTENT_TYPES_BY_EXTENSION = {".csv": "csv", ".txt": "csv", ".json": "json"}
+RESULT_EXTENSIONS = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
+"""File extensions that are kept from the path of a result's link."""
 
 
 class LiquidDecisionsImportOperator(RemoteJobOperator):
-    """Import a file of items into Liquid Decisions, wait until it is done, and return what became of it.
+    """Import a file of items into Liquid Decisions, wait until the job has ended, and return its result.
 
-    The file is streamed, so its size does not matter; if it changes meanwhile, it is never sent whole. A file that is
-    sent twice is imported twice, so nothing is sent again that may have arrived, unless `on_unknown_outcome` says so;
-    the job's name gets a mark by which a person can find it, as in `Contacts [3f9c02a1be]`.
+    The file is streamed, so its size does not matter; if it changes during the upload, the upload is aborted. A file
+    that is sent twice is imported twice, so a request that may have been received is not repeated unless
+    `on_unknown_outcome` allows it. The job's name gets a unique suffix by which a user can find the job, as in
+    `Contacts [3f9c02a1be]`.
 
     Returns `{"service", "state", "job_id", "item_type", "processed", "milliseconds", "file", "submitted_at",
-    "ended_at", "seconds"}`: `processed` counts items, `file` is its path; with `wait_for_completion=False` these two
-    and `milliseconds` are missing. Outlets get the same as their event's extra.
+    "ended_at", "seconds"}`: `processed` is the number of items, `file` the path; with `wait_for_completion=False`
+    `processed`, `milliseconds` and `file` are missing. The result is also the extra of the outlets' asset events.
 
-    Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchImport.py`.
+    Based on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchImport.py`.
 
-    :param file: path or URL of a CSV or JSON file, anything that ObjectStoragePath opens (templated)
+    :param file: path or URL of a CSV or JSON file, in any storage that ObjectStoragePath supports (templated)
     :param item_type: the type of the items, as in the schema (templated)
-    :param job_name: what to call the job there (templated)
-    :param content_type: `csv`, `json` or a media type; by default by the file's extension
+    :param job_name: the job's name in Liquid Decisions (templated)
+    :param content_type: `csv`, `json` or a media type; by default it is derived from the file's extension
     :param template: path or URL of the template for a CSV file (templated)
-    :param merge: merge with the items that are there, instead of overriding them
-    :param header_row: whether a CSV file begins with a header
-    :param notification_email: who gets the service's e-mail when the job is over (templated)
+    :param merge: merge with existing items instead of overwriting them
+    :param header_row: whether a CSV file has a header row
+    :param notification_email: recipient of the service's e-mail when the job has ended (templated)
     :param on_unknown_outcome: if the file was sent and no response came: `fail` without a retry, until a user clears
-        the task; or `resubmit` at once, which imports twice if it did arrive the first time
+        the task; or `resubmit` immediately, which imports the file twice if the first request was received
     :param liquid_decisions_conn_id: Airflow connection id
-    :raises InvalidInput: before anything is sent, or the file changed while it was sent
-    :raises OutcomeUnknown: no response came; with the job's name to look for, and what to do then
+    :raises InvalidInput: an argument is invalid (nothing was sent), or the file changed during the upload
+    :raises OutcomeUnknown: no response came; the message says which job to look for, and what to do
     :raises JobFailed: the job was rejected (not retried), failed, or was cancelled
     """
 
@@ -97,77 +100,76 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         file_type = self._content_type(file)
 
         def parts() -> tuple[FilePart, FilePart | None]:
-            # The published script calls its template JSON, whatever is in it.
-            second = _part("template", template, liquid_decisions.JSON) if template else None
-            return _part("file", file, file_type, {"Expires": "0"}), second
+            # The published script sends its template as JSON, whatever its format.
+            template_part = _file_part("template", template, liquid_decisions.JSON) if template else None
+            return _file_part("file", file, file_type, {"Expires": "0"}), template_part
 
         return ImportJob(
-            shown=file.name,
+            options=_batch_options(self),
+            path=file.name,
             file_type=file_type,
             parts=parts,
             fingerprint=lambda: [file.fingerprint, template and template.fingerprint],
             merge=self.merge,
             header_row=self.header_row,
-            item_type=self.item_type,
-            job_name=self.job_name,
-            content_type=self.content_type,
-            notification_email=self.notification_email,
-            on_unknown_outcome=self.on_unknown_outcome,
         )
 
     def _content_type(self, file: InputFile) -> str:
-        """As the import wants it."""
-        word = self.content_type or KINDS_OF_FILE.get(file.suffix)
-        if word is None:
-            raise InvalidInput(f"file: {file.name} has an unsupported file extension: say what it is by content_type")
-        return liquid_decisions.content_type_of(word, text=liquid_decisions.IMPORTED_TEXT)
+        """The content type as the service spells it."""
+        content_type = self.content_type or CONTENT_TYPES_BY_EXTENSION.get(file.extension)
+        if content_type is None:
+            raise InvalidInput(
+                f"file: {file.name} has the unsupported extension {file.extension!r}; supported are "
+                f"{', '.join(CONTENT_TYPES_BY_EXTENSION)}. Set content_type to 'csv', 'json' or a media type"
+            )
+        return liquid_decisions.content_type_of(content_type, text=liquid_decisions.IMPORTED_TEXT)
 
     def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [file_dataset(InputFile(self.file, "file").name)], [_items(address, self.item_type)]
+        return [file_dataset(InputFile(self.file, "file").name)], [_item_type_dataset(address, self.item_type)]
 
 
-def _part(name: str, blob: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
-    shown = f"{name}: {blob.name}"
-    return FilePart(name, blob.filename, content_type, blob.open_unchanged, blob.size, shown, headers or {})
+def _file_part(name: str, file: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
+    label = f"{name}: {file.name}"
+    return FilePart(name, file.filename, content_type, file.open_unchanged, file.size, label, headers or {})
 
 
-def _items(address: str, item_type: str) -> Name:
+def _item_type_dataset(address: str, item_type: str) -> Name:
     return dataset_of(uri("liquid-decisions", address, "item-types", item_type))
 
 
 class LiquidDecisionsExportOperator(RemoteJobOperator):
-    """Export items from Liquid Decisions, wait until it is done, and download the files.
+    """Export items from Liquid Decisions, wait until the job has ended, and download the result files.
 
-    The wiki promises links to the results, valid for a week, and leaves open whether they stand in the job's status or
-    only in the e-mail. Where the status carries links they are fetched into `destination`, streamed, each file there
-    whole or not at all; where it carries none the result says so in `note`. Credentials go to the connection's own host
-    only. A link may let anybody in, so none is logged or returned.
+    According to the wiki there are links to the results, valid for a week; it does not say whether they are in the
+    job's status or only in the e-mail. If the status contains links, the files are streamed to `destination`, and a
+    file appears there only when it is complete; if not, the result's `note` says so. Credentials are sent only to the
+    connection's own host. A link may grant access to anyone, so none is logged or returned.
 
     Returns `{"service", "state", "job_id", "item_type", "processed", "milliseconds", "files", "note", "submitted_at",
-    "ended_at", "seconds"}`: `files` are paths, `note` is there only if nothing was fetched; with
-    `wait_for_completion=False` all from `processed` to `note` are missing. Outlets get the same as their event's
-    extra.
+    "ended_at", "seconds"}`: `files` are paths, `note` is present only if nothing was downloaded; with
+    `wait_for_completion=False` the members from `processed` to `note` are missing. The result is also the extra of the
+    outlets' asset events.
 
-    Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchExport.py`.
+    Based on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchExport.py`.
 
     :param item_type: the type of the items, as in the schema (templated)
-    :param job_name: what to call the job there (templated)
+    :param job_name: the job's name in Liquid Decisions (templated)
     :param content_type: `csv`, `json` or a media type
     :param sql_query: a query whose rows are exported (templated)
-    :param filters: only items that match are exported: a dict, or the text of one; values may be path expressions like
+    :param filters: export only items that match: a dict, or its text; values may be path expressions like
         `/Workflow/processStatus[Editing]` (templated)
-    :param prefer_query: both a query and filters are given and meant; the service ignores the filters then
-    :param filters_style: how a dict of filters is written: as JSON, or as Python writes it, which the published script
-        does
-    :param template: the Velocity template that turns an item into a line of CSV: its text, or a `Path` to a file with
-        it (templated)
-    :param row_header: whether a CSV file begins with a header
-    :param notification_email: who gets the service's e-mail when the job is over (templated)
-    :param destination: directory to fetch the results into, anything that ObjectStoragePath reaches (templated)
-    :param on_unknown_outcome: if an export was submitted and no response came: `resubmit` at once, as an export changes
-        nothing there, or `fail` without a retry
+    :param prefer_query: allow both `sql_query` and `filters`; the service then ignores the filters
+    :param filters_style: how a dict of filters is written: as JSON, or like Python's `str(dict)`, as the published
+        script does
+    :param template: the Velocity template that turns an item into a CSV row: its text, or a `Path` to a file with it
+        (templated)
+    :param row_header: whether a CSV file gets a header row
+    :param notification_email: recipient of the service's e-mail when the job has ended (templated)
+    :param destination: directory to download the results to, in any storage that ObjectStoragePath supports (templated)
+    :param on_unknown_outcome: if an export was submitted and no response came: `resubmit` immediately, as an export
+        changes nothing in the service, or `fail` without a retry
     :param liquid_decisions_conn_id: Airflow connection id
-    :raises InvalidInput: before anything is sent
+    :raises InvalidInput: an argument is invalid; nothing was sent
     :raises OutcomeUnknown: no response came, with `on_unknown_outcome="fail"`
     :raises JobFailed: the job was rejected (not retried), failed, or was cancelled
     """
@@ -222,59 +224,68 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
 
     def job(self) -> ExportJob:
         if self.destination is not None:
-            AtomicFile(str(self.destination), "probe")
+            AtomicFile(str(self.destination), "probe")  # raises an error now if the destination is not usable
         return ExportJob(
+            options=_batch_options(self),
             sql_query=self.sql_query,
             filters=self.filters,
             prefer_query=self.prefer_query,
             filters_style=self.filters_style,
-            template=self._template,
+            template=self._template_text,
             row_header=self.row_header,
-            atomic_file=None if self.destination is None else self._atomic_file,
-            item_type=self.item_type,
-            job_name=self.job_name,
-            content_type=self.content_type,
-            notification_email=self.notification_email,
-            on_unknown_outcome=self.on_unknown_outcome,
+            result_file=None if self.destination is None else self._result_file,
         )
 
-    def _template(self) -> str | None:
+    def _template_text(self) -> str | None:
         from_file = isinstance(self.template, PathLike) or hasattr(self.template, "fs")
         return InputFile(self.template, "template").text() if from_file else self.template or None
 
-    def _atomic_file(self, job_id: str, number: int, link: str) -> AtomicFile:
-        """The file's name is ours: what a service calls it could lead anywhere, and replace anything."""
+    def _result_file(self, job_id: str, number: int, link: str) -> AtomicFile:
+        """The name is not the service's: that could contain a path, or be the name of an existing file."""
         parts = urlsplit(link)
         if parts.query:
             mask(parts.query)
-        known = re.search(SUFFIX, parts.path.lower())
-        suffix = known[0] if known else self._usual_suffix
-        return AtomicFile(str(self.destination), f"{_safe(job_id)}-{number}{suffix}")
+        match = re.search(RESULT_EXTENSIONS, parts.path.lower())
+        extension = match[0] if match else self._default_extension
+        return AtomicFile(str(self.destination), f"{_safe_name(job_id)}-{number}{extension}")
 
     @property
-    def _usual_suffix(self) -> str:
+    def _default_extension(self) -> str:
         content_type = liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT)
-        return SUFFIXES.get(content_type, ".csv")
+        return ".json" if content_type == liquid_decisions.JSON else ".csv"
 
     def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [_items(address, self.item_type)], [file_dataset(path) for path in self.result.get("files", ())]
+        return [_item_type_dataset(address, self.item_type)], [
+            file_dataset(path) for path in self.result.get("files", ())
+        ]
 
 
-def _safe(job_id: str) -> str:
-    return "".join(each if each.isascii() and (each.isalnum() or each in "-_") else "_" for each in job_id)
+def _safe_name(job_id: str) -> str:
+    """The id with every character replaced that is not an ASCII letter, a digit, `-` or `_`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", job_id)
+
+
+def _batch_options(operator: LiquidDecisionsImportOperator | LiquidDecisionsExportOperator) -> BatchOptions:
+    return BatchOptions(
+        operator.item_type,
+        operator.job_name,
+        operator.content_type,
+        operator.notification_email,
+        operator.on_unknown_outcome,
+    )
 
 
 class LiquidDecisionsCancelJobOperator(RemoteJobOperator):
-    """Cancel a job in Liquid Decisions, wait until the job is over, and return how it ended.
+    """Cancel a job in Liquid Decisions, wait until that job has ended, and return how it ended.
 
-    Liquid Decisions cancels a job "next time it is up for processing", so it may complete all the same. Then the task
-    succeeds, too, with `cancelled` false in its result and a warning in its log.
+    Liquid Decisions cancels a job "next time it is up for processing", so it may complete before. The task succeeds
+    then, too, with `cancelled` false in its result and a warning in its log.
 
     Returns `{"service", "state", "job_id", "cancelled", "status", "reason", "processed", "milliseconds",
-    "submitted_at", "ended_at", "seconds"}`: `cancelled` is a bool, `status` and `reason` are the service's words
-    for the job's end.
+    "submitted_at", "ended_at", "seconds"}`: `cancelled` is a bool; `status` and `reason` are those that
+    the service returned.
 
-    Rests on `batchCancel.py` of LiquidAnalytics/ld-api-examples, and on its wiki page "Batch Import and Export".
+    Based on `batchCancel.py` of LiquidAnalytics/ld-api-examples, and on its wiki page "Batch Import and Export".
 
     :param job_id: the job's id (templated)
     :param liquid_decisions_conn_id: Airflow connection id

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice_provider.apis.finspace import endpoints as finspace
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.job_types import changeset_locator
 from sluice_provider.jobs import JobRef
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
 class FinSpaceChangesetSensor(RemoteJobSensor):
-    """Wait until a changeset of a kdb database is over.
+    """Wait until a changeset of a kdb database has ended.
 
-    COMPLETED and FAILED end it; every other status is under way. A changeset that does not exist two minutes after the
-    wait began has failed. A failed one fails the sensor in the service's own words: without a retry, unless the service
-    says that the cause may pass (an internal error, too few resources).
+    It has ended with the status COMPLETED or FAILED; every other status is running. A changeset that does not exist two
+    minutes after the wait began counts as failed. If it failed, the sensor fails with the service's reason; it is
+    retried only if the service reports a transient cause (an internal error, insufficient resources).
 
-    Returns `{"ids", "state", "put", "deleted"}`: the changeset's id, and how many changes it has of each type.
+    Returns `{"ids", "state", "put", "deleted"}`: the changeset's id, and the numbers of its changes by type.
 
-    Rests on GetKxChangeset of API version 2021-03-12.
+    Based on GetKxChangeset of API version 2021-03-12.
 
     :param environment_id: the kdb environment (templated)
     :param database_name: the database in it (templated)
     :param changeset_id: the changeset's id (templated)
     :param aws_conn_id: Airflow connection id, of type `aws`
-    :param region_name: instead of the connection's (templated)
+    :param region_name: used instead of the connection's (templated)
     """
 
     __supports_durable_execution = True
@@ -54,14 +54,14 @@ class FinSpaceChangesetSensor(RemoteJobSensor):
 
     @property
     def locator(self) -> Mapping[str, str]:
-        return finspace.locator(self.environment_id, self.database_name, self.region_name)
+        return changeset_locator(self.environment_id, self.database_name, self.region_name)
 
     def job(self) -> WatchedJob:
         return _Changeset(self.changeset_id, self.locator)
 
 
 class _Changeset(WatchedJob):
-    """A changeset that somebody else submitted."""
+    """Waiting for a changeset."""
 
     service = "finspace"
 

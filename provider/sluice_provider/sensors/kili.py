@@ -22,11 +22,11 @@ STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
 
 
 class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
-    """Wait until a cloud storage integration has a status.
+    """Wait until a cloud storage integration has the given status.
 
     Returns `{"ids", "state"}`: the integration's id.
 
-    Rests on `cloud_storage_integrations` of the vendor's client (kili `presentation/client/cloud_storage.py`).
+    Based on `cloud_storage_integrations` of the vendor's client (kili `presentation/client/cloud_storage.py`).
 
     :param cloud_storage_integration_id: the integration's id (templated)
     :param status: CONNECTED, DISCONNECTED or CHECKING
@@ -56,7 +56,7 @@ class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
 
 
 class _Integration(WatchedJob):
-    """An integration that is to have a status."""
+    """Waiting for an integration's status."""
 
     service = "kili"
 
@@ -75,10 +75,10 @@ class _Integration(WatchedJob):
 class KiliCloudStorageConnectionSensor(RemoteJobSensor):
     """Wait until a cloud storage connection is idle: Kili neither computes nor applies its differences.
 
-    Returns `{"ids", "state", "assets", "to_add", "to_remove", "total"}`: the connection's id, how many assets it has,
-    and the differences that were computed last.
+    Returns `{"ids", "state", "assets", "to_add", "to_remove", "total"}`: the connection's id, its number of assets, and
+    the differences that were last computed.
 
-    Rests on `cloud_storage_connections` of the vendor's client (kili `presentation/client/cloud_storage.py`).
+    Based on `cloud_storage_connections` of the vendor's client (kili `presentation/client/cloud_storage.py`).
 
     :param cloud_storage_connection_id: the connection's id (templated)
     :param kili_conn_id: Airflow connection id
@@ -100,7 +100,7 @@ class KiliCloudStorageConnectionSensor(RemoteJobSensor):
 
 
 class _Connection(WatchedJob):
-    """A connection that is to be idle."""
+    """Waiting for a connection to be idle."""
 
     service = "kili"
 
@@ -111,27 +111,27 @@ class _Connection(WatchedJob):
         check_id("cloud_storage_connection_id", self._connection_id)
 
     def initial_locator(self) -> Flow[Mapping[str, str]]:
-        """The project, for the link, and when differences were computed last before the wait."""
-        look = yield from api.look_at(self._connection_id)
-        return {"project_id": look.project_id, "last_check": look.last_check}
+        """The project, for the link, and when the differences were last computed before the wait."""
+        status = yield from api.get_connection_status(self._connection_id)
+        return {"project_id": status.project_id, "last_check": status.last_check}
 
     def reference(self) -> JobRef:
         return JobRef(self.service, "connection", (self._connection_id,))
 
 
 class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
-    """Wait until the bucket holds something that the project does not, for DAGs that label what arrives.
+    """Wait until the bucket has files that the project does not, for DAGs that label new files.
 
-    Kili compares bucket and project only on request, so each status check that finds too few files requests it, unless
-    it is under way already; `poll_interval` (deferrable) or `poke_interval` is how often at the most. Nothing is added.
+    Kili compares bucket and project only on request. Each status check that finds too few new files requests it, unless
+    a comparison is running; `poll_interval` (deferrable) or `poke_interval` limits how often. No assets are added.
 
-    `mode="reschedule"` needs Airflow 3.3: only in its task state store can a status check leave word for the next one
-    which differences are older than the wait. Before, use `deferrable=True` or `mode="poke"`.
+    `mode="reschedule"` requires Airflow 3.3: its task state store keeps, from one status check to the next, which
+    differences are older than the wait. On earlier versions use `deferrable=True` or `mode="poke"`.
 
     Returns the same as `KiliCloudStorageConnectionSensor`.
 
     :param cloud_storage_connection_id: the connection's id (templated)
-    :param minimum: so many new files at the least
+    :param minimum: the number of new files to wait for
     :param kili_conn_id: Airflow connection id
     :raises InvalidInput: `mode="reschedule"` on an Airflow without a task state store
     """
@@ -143,12 +143,12 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
         self.minimum = minimum
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """:raises InvalidInput: it would never end"""
+        """:raises InvalidInput: the wait would never end"""
         if self.mode == "reschedule" and not self.deferrable and context.get("task_state_store") is None:
             with fail_for_good(True):
                 raise InvalidInput(
-                    "mode='reschedule' would never end here, as this Airflow has no task state store (3.3 has) and "
-                    "forgets at each reschedule when the wait began: use deferrable=True or mode='poke'"
+                    "mode='reschedule' requires the task state store of Airflow 3.3: each reschedule otherwise forgets "
+                    "when the wait began and the wait would never end. Use deferrable=True or mode='poke'"
                 )
         return super().execute(context)
 
@@ -157,7 +157,7 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
 
 
 class _Difference(_Connection):
-    """A connection that is to have something new."""
+    """Waiting for new files in a connection's bucket."""
 
     def __init__(self, connection_id: str, minimum: int) -> None:
         super().__init__(connection_id)

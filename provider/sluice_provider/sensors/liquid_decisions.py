@@ -10,12 +10,12 @@ from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
 
 class LiquidDecisionsJobSensor(RemoteJobSensor):
-    """Wait until an import or export in Liquid Decisions is over.
+    """Wait until an import or export in Liquid Decisions has ended.
 
-    Returns `{"ids", "state", "processed", "milliseconds"}`: the job's id, and what the service counted. Results of an
-    export are not fetched.
+    Returns `{"ids", "state", "processed", "milliseconds"}`: the job's id, and the service's counts. Results of an
+    export are not downloaded.
 
-    Rests on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, "Batch Job Progress".
+    Based on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, "Batch Job Progress".
 
     :param job_id: the job's id (templated)
     :param liquid_decisions_conn_id: Airflow connection id
@@ -38,7 +38,7 @@ class LiquidDecisionsJobSensor(RemoteJobSensor):
 
 
 class _Job(WatchedJob):
-    """An import or export."""
+    """Waiting for an import or export."""
 
     service = "liquid_decisions"
 

@@ -1,4 +1,4 @@
-"""Encoded rows in batches, bounded by rows and by bytes."""
+"""Encoded rows in batches of limited rows and bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Batch(NamedTuple):
-    """Consecutive rows. `start` counts rows of the whole source from 0."""
+    """Consecutive rows; `start` is the index of the first one in the whole source."""
 
     start: int
     rows: tuple[bytes, ...]
@@ -20,36 +20,36 @@ class Batch(NamedTuple):
 
 def batches(source: Iterable[bytes], *, rows: int, size: int, done: Collection[range] = ()) -> Iterator[Batch]:
     """
-    :param rows: rows in a batch at the most
-    :param size: bytes in a batch at the most, with one more for each row
-    :param done: ranges of rows to leave out; no batch reaches over one
+    :param rows: the maximum number of rows in a batch
+    :param size: the maximum size of a batch in bytes, with one more for each row
+    :param done: ranges of rows to leave out; no batch spans one
     """
-    left_out = deque(merge_ranges(done))
-    taken: list[bytes] = []
-    start = weight = 0
+    skipped = deque(merge_ranges(done))
+    batch_rows: list[bytes] = []
+    start = batch_size = 0
     for number, row in enumerate(source):
-        while left_out and number >= left_out[0].stop:
-            left_out.popleft()
-        skip = bool(left_out) and number in left_out[0]
-        if taken and (skip or len(taken) == rows or weight + len(row) + 1 > size):
-            yield Batch(start, tuple(taken))
-            taken, weight = [], 0
+        while skipped and number >= skipped[0].stop:
+            skipped.popleft()
+        skip = bool(skipped) and number in skipped[0]
+        if batch_rows and (skip or len(batch_rows) == rows or batch_size + len(row) + 1 > size):
+            yield Batch(start, tuple(batch_rows))
+            batch_rows, batch_size = [], 0
         if skip:
             continue
-        if not taken:
+        if not batch_rows:
             start = number
-        taken.append(row)
-        weight += len(row) + 1
-    if taken:
-        yield Batch(start, tuple(taken))
+        batch_rows.append(row)
+        batch_size += len(row) + 1
+    if batch_rows:
+        yield Batch(start, tuple(batch_rows))
 
 
 def merge_ranges(ranges: Iterable[range]) -> list[range]:
-    """Ranges in order, those that touch as one."""
-    found: list[range] = []
+    """The ranges in order; adjacent and overlapping ones are merged."""
+    merged: list[range] = []
     for each in sorted(ranges, key=lambda one: one.start):
-        if found and each.start <= found[-1].stop:
-            found[-1] = range(found[-1].start, max(found[-1].stop, each.stop))
+        if merged and each.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(merged[-1].stop, each.stop))
         elif each:
-            found.append(each)
-    return found
+            merged.append(each)
+    return merged

@@ -11,17 +11,17 @@ ROWS = 1000
 
 
 def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Nulls are left out of their record, as empty cells of a CSV file are."""
+    """Null values are left out of their record, like empty cells of a CSV file."""
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise InvalidInput("Parquet needs pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
+        raise InvalidInput("Parquet files require pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
     number = 0
     try:
         for batch in ParquetFile(stream).iter_batches(batch_size=ROWS):
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", {name: value for name, value in row.items() if value is not None}
-    except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot hold
-        raise InvalidInput(f"after row {number}: not a readable Parquet file: {error}") from None
+    except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot represent
+        raise InvalidInput(f"the Parquet file is not readable after row {number}: {error}") from None

@@ -1,7 +1,7 @@
-"""Records from wherever the author has them: a list, or a file that Airflow's ObjectStoragePath opens.
+"""Sources of records: a list, or a file in any storage that Airflow's ObjectStoragePath supports.
 
-A source can be iterated over more than once, reads in batches and never whole, and yields each record with the place
-it comes from ("line 17"), so that whatever is wrong with it can be said in a way that helps.
+A source can be iterated over repeatedly, and streams instead of reading everything into memory. It yields each record
+with its position ("line 17"), for error messages.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from lzma import LZMAError
 from os import PathLike
 from pathlib import PurePath
 from typing import IO, Any, Protocol, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
+from sluice_provider.sources.storage import MISSING_SOURCE, cannot_be_read, redact_url, unsupported_storage
 
 LocatedRecord = tuple[str, Mapping[str, Any]]
-"""Where a record stands, and the record."""
+"""The position of a record, and the record."""
 
 
 class Source(Protocol):
@@ -30,7 +31,7 @@ class Source(Protocol):
 
 
 class ListSource:
-    """Records that are at hand: a list, or what an upstream task returned."""
+    """Records in a list, for example the result of an upstream task."""
 
     name = "the given list"
 
@@ -56,20 +57,23 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
 
 class FileSource:
-    """Records in a file at a path or URL. Its name says what it is: `.csv`, `.json`, `.csv.gz`, ..."""
+    """Records in a file at a path or URL. Its extension is its format: `.csv`, `.json`, `.csv.gz`, ..."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.name = redact_url(path)
-        suffixes = [suffix.lower() for suffix in PurePath(urlsplit(path).path if "://" in path else path).suffixes]
+        suffixes = [each.lower() for each in PurePath(urlsplit(path).path if "://" in path else path).suffixes]
         self._compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-        kind = (suffixes[:-1] if self._compression else suffixes)[-1:]
-        if not kind or kind[0] not in READERS:
+        if self._compression:
+            suffixes.pop()
+        extension = suffixes[-1] if suffixes else ""
+        if extension not in READERS:
+            problem = f"the unsupported file extension {extension!r}" if extension else "no file extension"
             raise InvalidInput(
-                f"{self.name!r} has an unsupported file extension; supported are {', '.join(READERS)}, "
+                f"records: {self.name!r} has {problem}; supported are {', '.join(READERS)}, "
                 f"each also compressed ({', '.join(COMPRESSIONS)})"
             )
-        self._read = READERS[kind[0]]
+        self._read = READERS[extension]
 
     def __iter__(self) -> Iterator[LocatedRecord]:
         try:
@@ -77,14 +81,12 @@ class FileSource:
                 yield from self._read(stream)
         except InvalidInput as error:
             raise InvalidInput(f"{self.name}: {error}") from None
-        except FileNotFoundError:
-            raise InvalidInput(f"{self.name}: there is no such file, seen from this worker") from None
-        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-            raise InvalidInput(f"{self.name}: cannot be read: {type(error).__name__}") from None
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise cannot_be_read(self.name, error) from None
         except (EOFError, OSError, LZMAError, zlib.error) as error:
-            if not _damaged(error):
+            if not _is_corrupt(error):
                 raise
-            raise InvalidInput(f"{self.name}: is damaged, or not what its name says: {error}") from None
+            raise InvalidInput(f"{self.name}: corrupt, or not in the format of its extension: {error}") from None
 
     def _open(self) -> IO[bytes]:
         from airflow.sdk import ObjectStoragePath
@@ -92,38 +94,35 @@ class FileSource:
         try:
             return cast("IO[bytes]", ObjectStoragePath(self.path).open("rb", compression=self._compression))
         except (ValueError, ImportError) as error:
-            words = str(error).replace(self.path, self.name)
-            raise InvalidInput(f"cannot be opened on this worker, is a library for it installed? {words}") from None
+            raise InvalidInput(unsupported_storage(error, self.path)) from None
 
 
-def _damaged(error: Exception) -> bool:
-    """Whether reading failed for what is in the file. The system, or a network, gives an OSError a number or a type."""
+def _is_corrupt(error: Exception) -> bool:
+    """Whether reading failed because of the file's content. An OSError of the system or the network has an errno or is
+    of a subclass."""
     return not isinstance(error, OSError) or type(error) is BadGzipFile or (type(error) is OSError and not error.errno)
 
 
-def redact_url(path: str) -> str:
-    """A URL without user, password and query, which is where presigned ones keep their signature."""
-    if "://" not in path:
-        return path
-    parts = urlsplit(path)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def open_source(records: Any) -> Source:
-    """
+    """The source for an operator's argument `records`.
+
     :param records: a sequence of dicts, or the path or URL of a file
-    :raises InvalidInput: for anything else
+    :raises InvalidInput: it is neither
     """
-    if isinstance(records, (str, PathLike)) or hasattr(records, "joinpath"):  # Airflow's ObjectStoragePath is neither
+    if records is None or records == "None":
+        raise InvalidInput(f"records is {records!r}{MISSING_SOURCE}")
+    if isinstance(records, (str, PathLike)) or hasattr(records, "joinpath"):  # ObjectStoragePath is no PathLike
         path = str(records).strip()
         if path[:1] in ("[", "{"):
             raise InvalidInput(
-                "records is the text of a list, not a list: hand over the task's output itself "
-                "(records=upstream.output) or set render_template_as_native_obj=True on the DAG"
+                "records is a string that contains a list, not a list: pass the upstream task's output "
+                "(records=upstream.output), or set render_template_as_native_obj=True on the DAG"
             )
         if not path:
-            raise InvalidInput("records is empty: give a list of dicts, or the path or URL of a file")
+            raise InvalidInput("records is empty: it must be a list of dicts, or the path or URL of a file")
         return FileSource(path)
     if isinstance(records, Mapping) or not isinstance(records, Sequence):
-        raise InvalidInput(f"records must be a list of dicts, or a path or URL, not a {type(records).__name__}")
+        raise InvalidInput(
+            f"records must be a list of dicts, or the path or URL of a file, not a {type(records).__name__}"
+        )
     return ListSource(records)

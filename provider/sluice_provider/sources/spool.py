@@ -1,7 +1,7 @@
-"""Encoded rows in a temporary file: read once from their source, sent from here as often as it takes.
+"""Encoded rows in a temporary file: read once from their source, and sent from here, if necessary repeatedly.
 
-A source that changes between two readings cannot get rows past the checks this way, and memory stays flat. The file has
-no name while it is open (on POSIX), so that nothing is left behind, however the process ends.
+So every row that is sent was validated, even if the source changes, and memory use is constant. On POSIX the file has
+no name, so nothing is left behind however the process ends.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ BUFFER = 1 << 20
 
 
 class Spool:
-    """One encoded row a line. First it is filled, then sealed, then read."""
+    """One encoded row per line: first filled, then sealed, then read."""
 
     def __init__(self) -> None:
-        """:raises InvalidInput: there is no place for temporary files"""
+        """:raises InvalidInput: no temporary file can be created"""
         self.count = 0
         self._hash = hashlib.sha256()
         try:
-            self._file = TemporaryFile(prefix="sluice-", buffering=BUFFER)  # noqa: SIM115 - open for as long as this is
+            self._file = TemporaryFile(prefix="sluice-", buffering=BUFFER)  # noqa: SIM115 - closed by `close`
         except OSError as error:
-            raise _no_room(error) from error
+            raise _disk_error(error) from error
 
     def add(self, row: bytes) -> None:
         """
@@ -37,46 +37,46 @@ class Spool:
         try:
             self._file.write(line)
         except OSError as error:
-            raise _no_room(error) from error
+            raise _disk_error(error) from error
         self._hash.update(line)
         self.count += 1
 
     def seal(self) -> str:
-        """No more rows come: the digest of all of them.
+        """Finish writing, and return the digest of all rows.
 
         :raises InvalidInput: the disk is full
         """
         try:
             self._file.flush()
         except OSError as error:
-            raise _no_room(error) from error
+            raise _disk_error(error) from error
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
-        at = 0
+        position = 0
         for _ in range(self.count):
-            self._file.seek(at)  # somebody else may have read between two rows
+            self._file.seek(position)  # another iteration may have moved the position
             line = self._file.readline()
-            at += len(line)
+            position += len(line)
             yield line[:-1]
 
     def batches(self, *, rows: int, size: int, done: Collection[range] = ()) -> Iterator[Batch]:
-        """As `sources.batches.batches`."""
+        """See `sources.batches.batches`."""
         return batches(self, rows=rows, size=size, done=done)
 
     def close(self) -> None:
-        """The file is gone."""
+        """Delete the file."""
         try:
             self._file.close()
-        except OSError:  # what could not be written before is written again on closing, and still cannot
+        except OSError:  # closing flushes again what could not be written before
             return
 
 
-def _no_room(error: OSError) -> InvalidInput:
-    """Another try may find room, or run on another worker."""
+def _disk_error(error: OSError) -> InvalidInput:
+    """Retryable: the next try may find free space, or run on another worker."""
     found = InvalidInput(
-        f"the rows are copied to a temporary file before any of them is sent, and that failed ({gettempdir()}: "
-        f"{error.strerror or error}). Nothing was sent. Free some space there, or let TMPDIR name a directory with room"
+        f"the rows could not be copied to a temporary file in {gettempdir()}, which is done before any is sent: "
+        f"{error.strerror or error}. Nothing was sent. Free some space, or set TMPDIR to a directory with enough space"
     )
     found.retryable = True
     return found

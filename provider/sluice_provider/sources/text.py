@@ -1,4 +1,4 @@
-"""Records in text files: CSV, TSV, JSON, JSON Lines. Streamed: at most one record and one block are held in memory."""
+"""Records in text files: CSV, TSV, JSON, JSON Lines. Streamed: at most one record and one block are in memory."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from sluice_provider.errors import InvalidInput
 LocatedRecord = tuple[str, dict[str, Any]]
 
 BLOCK = 1 << 16
-LONGEST = 1 << 24
-"""Characters of one cell or one record at the most: beyond that a quote or a bracket is missing rather."""
+MAX_RECORD_CHARS = 1 << 24
+"""The maximum length of one cell or record. A longer one most likely has a missing quote or bracket."""
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Lines as text, ends kept. UTF-8, with or without a byte order mark."""
+    """Lines as strings with their line endings. UTF-8, with or without a byte order mark."""
     for number, line in enumerate(stream, 1):
         try:
             decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InvalidInput(f"line {number} is not UTF-8 text ({error.reason} at byte {error.start})") from None
         if "\0" in decoded:
-            raise InvalidInput(f"line {number} holds a NUL byte: this is not a text file")
+            raise InvalidInput(f"line {number} contains a NUL byte: this is not a text file")
         yield decoded
 
 
 def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[LocatedRecord]:
-    """Cells stay text, as the file has them. An empty cell is left out of its record: it says nothing of the field."""
-    csv.field_size_limit(LONGEST)
+    """Values are the strings in the file. An empty cell is left out of its record."""
+    csv.field_size_limit(MAX_RECORD_CHARS)
     rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
     try:
         header = next(rows, None)
@@ -40,10 +40,10 @@ def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[LocatedRecord]
             if not cells:
                 continue
             if len(cells) != len(names):
-                raise InvalidInput(f"line {rows.line_num} has {len(cells)} cells, the header has {len(names)}")
+                raise InvalidInput(f"line {rows.line_num} has {len(cells)} columns, but the header has {len(names)}")
             yield f"line {rows.line_num}", {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
     except csv.Error as error:
-        raise InvalidInput(f"line {rows.line_num} is not CSV: {error}") from None
+        raise InvalidInput(f"line {rows.line_num} is not valid CSV: {error}") from None
 
 
 def read_tsv(stream: IO[bytes]) -> Iterator[LocatedRecord]:
@@ -52,11 +52,11 @@ def read_tsv(stream: IO[bytes]) -> Iterator[LocatedRecord]:
 
 def _header(cells: list[str] | None) -> list[str]:
     if not cells:
-        raise InvalidInput("line 1 is empty: a header with the field names must stand there")
+        raise InvalidInput("line 1 is empty; it must be a header with the field names")
     names = [cell.strip() for cell in cells]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InvalidInput(f"line 1 names a field twice: {', '.join(map(repr, doubled))}")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise InvalidInput(f"line 1 has the same column name more than once: {', '.join(map(repr, duplicates))}")
     return names
 
 
@@ -67,15 +67,15 @@ def read_json_lines(stream: IO[bytes]) -> Iterator[LocatedRecord]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"line {number} is not JSON: {error}") from None
+            raise InvalidInput(f"line {number} is not valid JSON: {error}") from None
         yield f"line {number}", _record(value, number)
 
 
 def read_json(stream: IO[bytes]) -> Iterator[LocatedRecord]:
-    """One JSON list of objects, decoded object by object."""
+    """One JSON array of objects, decoded object by object."""
     text = _Window(stream)
     if text.skip(" \t\r\n") != "[":
-        raise InvalidInput(f"line {text.line} does not begin a JSON list of objects")
+        raise InvalidInput(f"line {text.line} is not the start of a JSON array of objects")
     text.take(1)
     while (mark := text.skip(" \t\r\n")) != "]":
         line = text.line
@@ -84,14 +84,14 @@ def read_json(stream: IO[bytes]) -> Iterator[LocatedRecord]:
         if mark == ",":
             text.take(1)
             if text.skip(" \t\r\n") == "]":
-                raise InvalidInput(f"line {text.line}: a comma stands before the end of the list")
+                raise InvalidInput(f"line {text.line}: there is a comma before the end of the array")
         elif mark != "]":
             raise InvalidInput(
-                f"line {text.line}: expected a comma or the end of the list, found {mark or 'the end'!r}"
+                f"line {text.line}: expected a comma or the end of the array, found {mark or 'the end of the file'!r}"
             )
     text.take(1)
     if text.skip(" \t\r\n"):
-        raise InvalidInput(f"line {text.line}: something follows the end of the list")
+        raise InvalidInput(f"line {text.line}: there is more after the end of the array")
 
 
 def _record(value: Any, line: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _record(value: Any, line: int) -> dict[str, Any]:
 
 
 class _Window:
-    """A piece of a text stream, moved forward as it is consumed, that knows its line number."""
+    """The part of a text stream that is in memory, with its line number."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -113,7 +113,7 @@ class _Window:
         self.line = 1
 
     def skip(self, blanks: str) -> str:
-        """Step over blanks, and show the next character ("" at the end)."""
+        """Skip blanks, and return the next character without consuming it ("" at the end)."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in blanks:
                 self.take(1)
@@ -127,17 +127,17 @@ class _Window:
         self._at += count
 
     def decode(self) -> Any:
-        """The JSON value that begins here."""
+        """The JSON value at the current position."""
         size = BLOCK
         while True:
             try:
                 value, end = self._json.raw_decode(self._text, self._at)
             except ValueError as error:
-                if len(self._text) - self._at > LONGEST or not self._more(size):
-                    raise InvalidInput(f"line {self.line}: no whole JSON value begins here: {error}") from None
+                if len(self._text) - self._at > MAX_RECORD_CHARS or not self._more(size):
+                    raise InvalidInput(f"line {self.line}: no complete JSON value starts here: {error}") from None
                 size *= 2
             except RecursionError:
-                raise InvalidInput(f"line {self.line}: the value that begins here is nested too deeply") from None
+                raise InvalidInput(f"line {self.line}: the JSON value that starts here is nested too deeply") from None
             else:
                 self.take(end - self._at)
                 return value

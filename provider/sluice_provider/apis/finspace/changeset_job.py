@@ -1,7 +1,7 @@
-"""What it is to change a kdb database of Amazon FinSpace, as a job: changesets, one after the other.
+"""The job that changes a kdb database of Amazon FinSpace by changesets, one after the other.
 
-Within the life of a client token the same request gives the same changeset; after that a changeset whose request was
-not answered is looked for among the database's, by what it changes.
+While the service remembers a client token, a repeated request returns the same changeset. After that, if a request got
+no response, its changeset is searched for among those of the database, by its change requests.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from sluice_provider.apis.finspace import endpoints as api
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.job_types import changeset_locator
+from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_whole_number
 from sluice_provider.errors import Unreachable
 from sluice_provider.http.flow import Flow
@@ -27,18 +29,16 @@ from sluice_provider.jobs.spec import (
     reconcile_by_search,
 )
 
-Raw = dict[str, Any]
-
 CHANGESET = "changeset-"
-"""Begins the names of the phases; a newer version may know others."""
+"""Prefix of the phases' names; a newer version may have other phases, too."""
 
 
 class ChangesetJob(JobSpec):
     """
-    :param client_token: the author's own
-    :param most_requests: in one changeset
-    :param ensure_database: create the database first if it is not there
-    :param dry_run: submit nothing
+    :param client_token: used instead of a generated one
+    :param max_requests: the maximum number of change requests in one changeset
+    :param ensure_database: create the database first if it does not exist
+    :param dry_run: log the plan and submit nothing
     """
 
     service = "finspace"
@@ -50,7 +50,7 @@ class ChangesetJob(JobSpec):
         database_name: str,
         change_requests: Sequence[Mapping[str, Any]],
         client_token: str | None,
-        most_requests: int,
+        max_requests: int,
         ensure_database: bool,
         dry_run: bool,
         region_name: str | None,
@@ -60,17 +60,17 @@ class ChangesetJob(JobSpec):
         self.change_requests = change_requests
         self.client_token = client_token
         self.ensure_database = ensure_database
-        self._most_requests = most_requests
+        self._max_requests = max_requests
         self._dry_run = dry_run
         self._region_name = region_name
 
     @property
     def locator(self) -> Mapping[str, str]:
-        return api.locator(self.environment_id, self.database_name, self._region_name)
+        return changeset_locator(self.environment_id, self.database_name, self._region_name)
 
     @property
     def database(self) -> str:
-        """For people."""
+        """For log messages."""
         return f"{self.environment_id}/{self.database_name}"
 
     def validate(self) -> None:
@@ -78,25 +78,25 @@ class ChangesetJob(JobSpec):
         rules.check_requests(self.change_requests)
         if self.client_token is not None:
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
-        check_whole_number("max_requests_per_changeset", self._most_requests, 1, rules.MOST_REQUESTS)
+        check_whole_number("max_requests_per_changeset", self._max_requests, 1, rules.MAX_REQUESTS)
 
     def fingerprint(self) -> Any:
         return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]
 
     # --- a dry run
 
-    def dry_run_result(self) -> Raw | None:
+    def dry_run_result(self) -> JsonObject | None:
         if not self._dry_run:
             return None
         self.log_plan()
         return {**self.manifest(JobRecord("")), "state": "planned"}
 
     def log_plan(self) -> None:
-        """:raises InvalidInput: for requests that would be refused"""
+        """:raises InvalidInput: an argument is invalid"""
         self.validate()
-        for number, start in enumerate(range(0, len(self.change_requests), self._most_requests), 1):
-            requests = self.change_requests[start : start + self._most_requests]
-            self.log.info("changeset %d: %d changes of %s, in this order", number, len(requests), self.database)
+        for number, start in enumerate(range(0, len(self.change_requests), self._max_requests), 1):
+            requests = self.change_requests[start : start + self._max_requests]
+            self.log.info("Changeset %d of %s: %d changes, in this order", number, self.database, len(requests))
             for index, request in enumerate(requests, start):
                 source = f" from {request['s3Path']}" if request.get("s3Path") else ""
                 self.log.info("  [%d] %s %s%s", index, request["changeType"], request["dbPath"], source)
@@ -104,7 +104,7 @@ class ChangesetJob(JobSpec):
     # --- the phases
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        """The changeset after those that have ended, which tell by their sizes where it begins."""
+        """The changeset after those that have ended; their sizes say where it starts."""
         phases = _changesets(record)
         ended = [phase for phase in phases if phase.outcome]
         start = sum(map(self._size, ended))
@@ -114,15 +114,15 @@ class ChangesetJob(JobSpec):
         return _CreateChangeset(self, name, start, self._requests(start, record.phase(name)))
 
     def _size(self, phase: PhaseRecord) -> int:
-        """As it was submitted: the limit may have been changed since."""
-        return phase.size or (phase.intent.size if phase.intent else 0) or self._most_requests
+        """The size with which it was submitted: the limit may have been changed since."""
+        return phase.size or (phase.intent.size if phase.intent else 0) or self._max_requests
 
     def _requests(self, start: int, phase: PhaseRecord) -> Sequence[Mapping[str, Any]]:
         return self.change_requests[start : start + self._size(phase)]
 
-    # --- the end
+    # --- the result
 
-    def manifest(self, record: JobRecord) -> Raw:
+    def manifest(self, record: JobRecord) -> JsonObject:
         phases = [phase for phase in _changesets(record) if phase.submissions]
         changesets = list(self._changed(phases))
         return {
@@ -137,8 +137,8 @@ class ChangesetJob(JobSpec):
             **times(phases),
         }
 
-    def _changed(self, phases: Sequence[PhaseRecord]) -> Iterator[Raw]:
-        """What each changeset changed, by database path."""
+    def _changed(self, phases: Sequence[PhaseRecord]) -> Iterator[JsonObject]:
+        """The changes of each changeset, by database path."""
         start = 0
         for phase in phases:
             requests = self._requests(start, phase)
@@ -157,10 +157,10 @@ def _changesets(record: JobRecord) -> list[PhaseRecord]:
 class _CreateChangeset(Phase):
     """One changeset.
 
-    :param start: where its requests begin among all of the job's
+    :param start: the index of its first request among all of the job's
     """
 
-    send_window = api.LAST_REPEAT
+    send_window = api.MAX_TOKEN_AGE
 
     def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
         last = start + len(requests) >= len(spec.change_requests)
@@ -178,11 +178,11 @@ class _CreateChangeset(Phase):
         if spec.ensure_database and self._start == 0:
             created = yield from api.ensure_database(spec.environment_id, spec.database_name)
             if created:
-                spec.log.info("Created the database %s", spec.database)
+                spec.log.info("Created FinSpace database %s", spec.database)
         return Prepared(key=self._own_token(record))
 
     def _own_token(self, record: PhaseRecord) -> str:
-        """By the author's token, if there is one: used again as it is, it would give the same changeset."""
+        """Derived from the user's token, if there is one: the same token again would return the first changeset."""
         token = self._spec.client_token
         if not token:
             return ""
@@ -191,23 +191,30 @@ class _CreateChangeset(Phase):
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         spec, age = self._spec, Elapsed(intent.at)()
-        if age >= api.LAST_REPEAT:
-            raise Unreachable("not sent: FinSpace may forget this request's client token by now", maybe_applied=False)
+        if age >= api.MAX_TOKEN_AGE:
+            raise Unreachable(
+                "not sent: FinSpace may have forgotten the request's client token and could apply it twice",
+                maybe_applied=False,
+            )
         changeset = yield from api.create_changeset(
             spec.environment_id, spec.database_name, self._requests, intent.key, age
         )
-        changeset_id = str(changeset["changesetId"])
-        accepted = "FinSpace accepted %d changes of %s as changeset %s"
-        spec.log.info(accepted, len(self._requests), spec.database, changeset_id)
+        changeset_id = changeset["changesetId"]
+        spec.log.info(
+            "FinSpace accepted %d changes of database %s as changeset %s",
+            len(self._requests),
+            spec.database,
+            changeset_id,
+        )
         return changeset_id
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         age = Elapsed(intent.at)()
-        if age < api.LAST_REPEAT:
-            return RepeatRequest(f"with the client token of {age:.0f} s ago, which gives the same changeset")
+        if age < api.MAX_TOKEN_AGE:
+            return RepeatRequest(f"its client token is {age:.0f} s old, so FinSpace returns the same changeset")
         return (
             yield from reconcile_by_search(
-                lambda: self._find(intent), intent, visible_after=api.LAST_REPEAT + VISIBILITY_GRACE_SECONDS
+                lambda: self._find(intent), intent, visible_after=api.MAX_TOKEN_AGE + VISIBILITY_GRACE_SECONDS
             )
         )
 

@@ -1,7 +1,7 @@
-"""What FinSpace accepts, checked before anything is sent: botocore checks neither patterns, nor enums, nor maxima.
+"""FinSpace's rules for arguments, checked before anything is sent.
 
-Lengths and patterns are those of the service model (API version 2021-03-12); the rule that a database path starts and
-ends with a slash is the API reference's (CreateKxChangeset, ChangeRequest).
+Lengths and patterns are those of the service model (API version 2021-03-12); that a database path starts and ends with
+a slash is a rule of the API reference (CreateKxChangeset, ChangeRequest).
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Any, NamedTuple
 from sluice_provider.apis.validation import check_string
 from sluice_provider.errors import InvalidInput
 
-MOST_REQUESTS = 32
+MAX_REQUESTS = 32
 MEMBERS = ("changeType", "s3Path", "dbPath")
 CHANGE_TYPES = ("PUT", "DELETE")
 
 
 class Rule(NamedTuple):
     """
-    :param pattern: compiled when it is first used: every DAG file imports this module
-    :param meaning: of the pattern, in words
+    :param pattern: compiled when it is first used, as every DAG file imports this module
+    :param description: of the pattern, for error messages
     """
 
-    least: int
-    most: int
+    min_length: int
+    max_length: int
     pattern: str
-    meaning: str
+    description: str
 
     def check(self, name: str, value: object) -> str:
         """:raises InvalidInput: naming the rule"""
-        value = check_string(name, value)
-        if not self.least <= len(value) <= self.most:
+        text = check_string(name, value)
+        if not self.min_length <= len(text) <= self.max_length:
             raise InvalidInput(
-                f"{name} must have {self.least} to {self.most} characters, not {len(value)}: {value!r:.100}"
+                f"{name} must have {self.min_length} to {self.max_length} characters, not {len(text)}: {text!r:.100}"
             )
-        if not re.fullmatch(self.pattern, value):
-            raise InvalidInput(f"{name} must be {self.meaning}, not {value!r:.200}")
-        return value
+        if not re.fullmatch(self.pattern, text):
+            raise InvalidInput(f"{name} must be {self.description}, not {text!r:.200}")
+        return text
 
 
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_-]*[a-zA-Z0-9]"
@@ -64,7 +64,7 @@ DB_PATH = Rule(
 )
 
 
-def check_requests(requests: object, most: int | None = None) -> None:
+def check_requests(requests: object, max_requests: int | None = None) -> None:
     """
     :param requests: change requests in the API's own spelling
     :raises InvalidInput: naming the index and the rule
@@ -72,9 +72,9 @@ def check_requests(requests: object, most: int | None = None) -> None:
     if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Sequence):
         raise InvalidInput(f"change_requests must be a list of dicts, not {type(requests).__name__}")
     if not requests:
-        raise InvalidInput("change_requests is empty: there is nothing to change")
-    if most is not None and len(requests) > most:
-        raise InvalidInput(f"a changeset takes {most} change requests at the most, not {len(requests)}")
+        raise InvalidInput("change_requests is empty: a changeset needs at least one change request")
+    if max_requests is not None and len(requests) > max_requests:
+        raise InvalidInput(f"a changeset can have at most {max_requests} change requests, not {len(requests)}")
     for index, request in enumerate(requests):
         _check_request(f"change_requests[{index}]", request)
 
@@ -84,7 +84,7 @@ def _check_request(name: str, request: Any) -> None:
         raise InvalidInput(f"{name} must be a dict, not {type(request).__name__}")
     unknown = [member for member in request if member not in MEMBERS]
     if unknown:
-        raise InvalidInput(f"{name} has {unknown[0]!r}, which is none of {', '.join(MEMBERS)}")
+        raise InvalidInput(f"{name} has the unknown member {unknown[0]!r}; supported are {', '.join(MEMBERS)}")
     change = request.get("changeType")
     if change not in CHANGE_TYPES:
         raise InvalidInput(f"{name}: changeType must be PUT or DELETE, not {change!r}")
@@ -92,7 +92,7 @@ def _check_request(name: str, request: Any) -> None:
     if not (path.startswith("/") and path.endswith("/")) and not any(wild in path for wild in "*?"):
         raise InvalidInput(f"{name}: dbPath must start and end with a slash, not {path!r:.200}")
     if change == "PUT" and request.get("s3Path") is None:
-        raise InvalidInput(f"{name}: a PUT needs an s3Path")
+        raise InvalidInput(f"{name}: a PUT requires an s3Path")
     if request.get("s3Path") is not None:
         S3_PATH.check(f"{name}: s3Path", request["s3Path"])
 

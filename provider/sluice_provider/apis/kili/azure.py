@@ -1,16 +1,17 @@
-"""What is in an Azure container behind service credentials, which Kili cannot list by itself.
+"""Lists an Azure container that uses service credentials, which Kili cannot list itself.
 
-The rules, and their order, are those of the vendor's client (kili 26.2.4, `use_cases/cloud_storage/azure.py`). Rests on
-azure-storage-blob (extra `azure`), whose listing comes page by page; only names and types of what is wanted are kept.
+The rules and their order are those of the vendor's client (kili 26.2.4, `use_cases/cloud_storage/azure.py`). Requires
+azure-storage-blob (extra `azure`). It lists page by page; only the names and content types of matching blobs are kept.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypedDict
 from urllib.parse import quote, unquote, urlsplit
 
+from sluice_provider.apis.kili.model import Connection, Integration, MaskSecret
 from sluice_provider.errors import ClientError, InvalidInput, PermissionDenied, ServerError, SluiceError, Unreachable
 
 TYPES: Mapping[str, tuple[str, ...]] = {
@@ -19,7 +20,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "PDF": ("application/pdf",),
     "TEXT": ("application/json", "text/plain", "text/html", "text/csv", "text/xml"),
 }
-"""What a project of an input type can show, by the beginning of the content type."""
+"""Prefixes of the content types that a project of each input type accepts."""
 
 NO_TYPE = "Objects with missing content-type were ignored"
 OTHER_TYPE = "Objects with unsupported content-type for this type of project were ignored"
@@ -28,32 +29,41 @@ Blob = tuple[str, "str | None"]
 """Name and content type."""
 
 
-def payload(connection: Mapping[str, Any], input_type: str, conceal: Callable[[str], object]) -> dict[str, list[str]]:
-    """What `computeDifferences` wants to be told of the container. Blocks.
+class Listing(TypedDict):
+    """The listing of a container as `computeDifferences` expects it."""
 
-    :raises InvalidInput: the integration does not let its credentials be read, or no such project can be filled
+    blobPaths: list[str]
+    contentTypes: list[str]
+    warnings: list[str]
+
+
+def list_container(connection: Connection, input_type: str, mask_secret: MaskSecret) -> Listing:
+    """The blobs of a connection's container. Blocks.
+
+    :raises InvalidInput: the integration's credentials are not readable, or projects of this type cannot use Azure
     """
-    integration = connection["dataIntegration"]
+    integration = connection.get("dataIntegration") or Integration()
     sas, url = integration.get("azureSASToken"), integration.get("azureConnectionURL")
-    for shown in _shown(sas) if sas else ():
-        conceal(shown)
+    for secret in _secret_variants(sas) if sas else ():
+        mask_secret(secret)
     if not sas or not url:
         raise InvalidInput(
-            f"the integration {integration.get('id')!r} uses Azure service credentials, and its azureSASToken and "
-            "azureConnectionURL cannot both be read with this API key"
+            f"Kili integration {integration.get('id')!r} uses Azure service credentials, but this API key cannot read "
+            "both its azureSASToken and its azureConnectionURL. Use the API key of an organization admin"
         )
     if input_type not in TYPES:
         raise InvalidInput(
-            f"a project of type {input_type!r} cannot be filled from Azure; it can be {', '.join(TYPES)}"
+            f"Kili project {connection.get('projectId')!r} has the input type {input_type!r}, which cannot be imported "
+            f"from Azure; supported are {', '.join(TYPES)}"
         )
     blobs = _list_blobs(url, sas, connection.get("prefix"))
-    return choose(wanted(blobs, connection), TYPES[input_type])
+    return azure_payload(filter_blobs(blobs, connection), TYPES[input_type])
 
 
-def wanted(blobs: Iterable[Blob], connection: Mapping[str, Any]) -> Iterator[Blob]:
-    """Those that the connection is for. The prefix was applied by Azure; folders count only without one."""
+def filter_blobs(blobs: Iterable[Blob], connection: Connection) -> Iterator[Blob]:
+    """The blobs that match the connection's settings. Azure has applied the prefix; folders count only without one."""
     folders = connection.get("selectedFolders") if connection.get("prefix") is None else None
-    include, exclude = (_patterns(connection.get(name)) for name in ("include", "exclude"))
+    include, exclude = _patterns(connection.get("include")), _patterns(connection.get("exclude"))
     for name, content_type in blobs:
         if folders is not None and not any(name.startswith(folder) for folder in folders):
             continue
@@ -63,8 +73,8 @@ def wanted(blobs: Iterable[Blob], connection: Mapping[str, Any]) -> Iterator[Blo
             yield name, content_type
 
 
-def choose(blobs: Iterable[Blob], types: Sequence[str]) -> dict[str, list[str]]:
-    """Those that the project can show, and why others are missing."""
+def azure_payload(blobs: Iterable[Blob], types: Sequence[str]) -> Listing:
+    """The blobs whose content type the project accepts, with a warning for each reason why others were left out."""
     paths: list[str] = []
     content_types: list[str] = []
     warnings: set[str] = set()
@@ -80,58 +90,60 @@ def choose(blobs: Iterable[Blob], types: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _patterns(patterns: Sequence[str] | None) -> list[re.Pattern[str]]:
-    """Without a star, a beginning; with one, the whole name, each star at least one of any characters."""
+    """A pattern without `*` is a prefix; with it, it matches the whole name, where `*` is one or more characters."""
     return [
         re.compile("^" + ".+".join(map(re.escape, each.split("*"))) + ("$" if "*" in each else ""))
         for each in patterns or ()
     ]
 
 
-def _shown(sas: str) -> set[str]:
-    """The token as it may turn up somewhere: whole, and its signature in both ways of writing it."""
+def _secret_variants(sas: str) -> set[str]:
+    """All forms in which the token may appear in a log: the whole token, and its signature, quoted and unquoted."""
     signature = next((part[4:] for part in sas.lstrip("?").split("&") if part.startswith("sig=")), "")
-    plain = unquote(signature)
-    return {sas, sas.lstrip("?"), signature, plain, quote(plain, safe="")} - {""}
+    unquoted = unquote(signature)
+    return {sas, sas.lstrip("?"), signature, unquoted, quote(unquoted, safe="")} - {""}
 
 
 def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
-    account, container = _split(url)
+    account, container = _split_container_url(url)
     try:
         from azure.core.exceptions import AzureError, HttpResponseError
         from azure.storage.blob import ContainerClient
     except ImportError:
         raise InvalidInput(
-            "the integration uses Azure service credentials, so its container is listed from here, which needs "
+            "the Kili integration uses Azure service credentials, so its container is listed from here. This requires "
             "azure-storage-blob: pip install 'airflow-provider-sluice[azure]'"
         ) from None
-    trouble: SluiceError | None = None
+    failure: SluiceError | None = None
     try:
         with ContainerClient(account, container, credential=sas.lstrip("?")) as client:
             for blob in client.list_blobs(name_starts_with=prefix):
                 yield blob.name, getattr(blob.content_settings, "content_type", None)
     except HttpResponseError as error:
-        trouble = _refused(container, error.status_code, str(getattr(error, "error_code", None) or "no reason given"))
+        failure = _listing_error(
+            container, error.status_code, str(getattr(error, "error_code", None) or "no reason given")
+        )
     except AzureError as error:
-        trouble = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", maybe_applied=False)
-    if trouble:  # raised out here, as Azure's error holds the URL and so the token, and would come along as its context
-        raise trouble
+        failure = Unreachable(f"listing the Azure container {container!r}: {type(error).__name__}", maybe_applied=False)
+    if failure:  # raised here: Azure's error contains the URL with the token, and must not become its __context__
+        raise failure
 
 
-def _split(url: str) -> tuple[str, str]:
+def _split_container_url(url: str) -> tuple[str, str]:
     """Account and container of `https://<account>.blob.core.windows.net/<container>`, or of a path-style address."""
     parts = urlsplit(url)
     path, _, container = parts.path.strip("/").rpartition("/")
     if parts.scheme not in ("http", "https") or not parts.hostname or not container:
-        raise InvalidInput("the integration's azureConnectionURL is not the URL of a container")
+        raise InvalidInput("the Kili integration's azureConnectionURL is not the URL of an Azure container")
     return f"{parts.scheme}://{parts.netloc}/{path}".rstrip("/"), container
 
 
-def _refused(container: str, status: int | None, code: str) -> SluiceError:
-    words = f"Azure answered {status} to listing the container {container!r}: {code}"
+def _listing_error(container: str, status: int | None, code: str) -> SluiceError:
+    message = f"listing the Azure container {container!r} failed with status {status}: {code}"
     if status in (401, 403):
-        return PermissionDenied(words, status=status)
+        return PermissionDenied(message, status=status)
     if status is not None and status < 500:
-        return ClientError(words, status=status)
-    broken = ServerError(words, status=status)
-    broken.maybe_applied = False  # Kili was not asked for anything yet
-    return broken
+        return ClientError(message, status=status)
+    error = ServerError(message, status=status)
+    error.maybe_applied = False  # nothing was sent to Kili yet
+    return error

@@ -1,31 +1,38 @@
-"""Kili's API, as far as cloud storage goes: integrations, connections, differences.
+"""Kili's API for cloud storage: integrations, connections, differences.
 
 The operations, their names and their variables are those of the vendor's client (kili 26.2.4,
 `adapters/kili_api_gateway/cloud_storage/operations.py`, `use_cases/cloud_storage/__init__.py`). An integration is a
-bucket that an organization can reach; a connection is an integration used in a project. Kili gives out no job ids: its
-work is judged by what the connection says of itself, and known by the connection's id.
+bucket that an organization can access; a connection is an integration used in a project. Kili has no job ids: a job is
+identified by its connection's id, and its state is derived from the connection's status.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sluice_provider.apis.kili import azure as kili_azure
 from sluice_provider.apis.kili.graphql import mutate, query
+from sluice_provider.apis.kili.model import (
+    Connection,
+    ConnectionStatus,
+    DifferencesSummary,
+    Integration,
+    MaskSecret,
+    Project,
+    Viewer,
+)
 from sluice_provider.apis.payloads import drop_none
 from sluice_provider.apis.validation import check_id
-from sluice_provider.errors import ClientError, InvalidInput, NotFound, OutcomeUnknown, StatusError, UnexpectedResponse
+from sluice_provider.errors import InvalidInput, NotFound, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
-from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Locator
 
 DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
 PATH = "graphql"
 PAGE = 100
-"""Items of one page, as the vendor's client asks for them."""
+"""Items per page; the same as in the vendor's client."""
 
 INTEGRATION_FIELDS = ("id", "name", "platform", "status")
 CONNECTION_FIELDS = (
@@ -42,40 +49,36 @@ CONNECTION_FIELDS = (
 CREDENTIALS = "dataIntegration { id azureSASToken azureConnectionURL }"
 SUMMARY = "dataDifferencesSummary { added removed total }"
 
-OLD: Mapping[str, str] = {"lastCheck": "lastCheck: lastChecked", "isApplyingDataDifferences": ""}
-"""What to ask a server that does not know a field: its older name, or nothing."""
+FIELD_FALLBACKS: Mapping[str, str] = {"lastCheck": "lastCheck: lastChecked", "isApplyingDataDifferences": ""}
+"""What to request from a server that does not know a field: its older name, or nothing."""
 
 UNKNOWN_FIELD = r"Cannot query field [\"'\\]*(\w+)"
 
-Raw = dict[str, Any]
-Conceal = Callable[[str], object]
+# --- users and projects ---------------------------------------------------------------------------------------------
 
 
-# --- who and where --------------------------------------------------------------------------------------------------
-
-
-def get_viewer() -> Flow[Raw]:
-    """The user whom the API key belongs to (kili `adapters/authentification.py`)."""
-    viewer: Raw | None = yield from query(PATH, "query viewer { data: viewer { id email } }", {})
+def get_viewer() -> Flow[Viewer]:
+    """The user who owns the API key (kili `adapters/authentification.py`)."""
+    viewer: Viewer | None = yield from query(PATH, "query viewer { data: viewer { id email } }", {})
     if not viewer:
-        raise UnexpectedResponse("the API key is accepted and belongs to nobody")
+        raise UnexpectedResponse("Kili accepted the API key but returned no user for it")
     return viewer
 
 
-def get_project(project_id: str) -> Flow[Raw]:
-    """`id`, `title` and `inputType` of a project. :raises NotFound: or not visible with this API key"""
+def get_project(project_id: str) -> Flow[Project]:
+    """One project. :raises NotFound: it does not exist, or is not visible with this API key"""
     document = """query projects($where: ProjectWhere!, $first: PageSize!, $skip: Int!) {
         data: projects(where: $where, first: $first, skip: $skip) { id title inputType }
     }"""
     where = {"id": check_id("project_id", project_id)}
-    found: list[Raw] = yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})
+    found: list[Project] = yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})
     if not found:
-        raise NotFound(f"no project has the id {project_id!r}, or this API key may not see it")
+        raise NotFound(f"Kili project {project_id!r} does not exist or is not visible with this API key")
     return found[0]
 
 
 def count_assets(project_id: str) -> Flow[int]:
-    """How many assets a project holds, wherever they came from."""
+    """The number of assets in a project, from all sources."""
     document = "query countAssets($where: AssetWhere!) { data: countAssets(where: $where) }"
     where = {"project": {"id": check_id("project_id", project_id)}, "label": {}, "issue": {}}
     return int((yield from query(PATH, document, {"where": where})))
@@ -91,13 +94,16 @@ def list_integrations(
     status: str | None = None,
     organization_id: str | None = None,
     fields: Sequence[str] = INTEGRATION_FIELDS,
-) -> Flow[list[Raw]]:
-    """All integrations that match. Other `fields` than the default may hold credentials of the bucket."""
+) -> Flow[list[Integration]]:
+    """All integrations that match.
+
+    :param fields: fields other than the default may contain the bucket's credentials
+    """
     document = f"""query dataIntegrations($where: DataIntegrationWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataIntegrations(where: $where, skip: $skip, first: $first) {{ {" ".join(fields)} }}
     }}"""
     where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
-    return (yield from _all(document, where))
+    return (yield from _list_all(document, where))
 
 
 def count_integrations(
@@ -107,7 +113,7 @@ def count_integrations(
     status: str | None = None,
     organization_id: str | None = None,
 ) -> Flow[int]:
-    """How many integrations match."""
+    """The number of integrations that match."""
     document = (
         "query countDataIntegrations($where: DataIntegrationWhere!) { data: countDataIntegrations(where: $where) }"
     )
@@ -115,11 +121,13 @@ def count_integrations(
     return int((yield from query(PATH, document, {"where": where})))
 
 
-def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIELDS) -> Flow[Raw]:
-    """One integration. :raises NotFound: or not visible with this API key"""
+def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIELDS) -> Flow[Integration]:
+    """One integration. :raises NotFound: it does not exist, or is not visible with this API key"""
     found = yield from list_integrations(check_id("cloud_storage_integration_id", integration_id), fields=fields)
     if not found:
-        raise NotFound(f"no cloud storage integration has the id {integration_id!r}, or this API key may not see it")
+        raise NotFound(
+            f"Kili cloud storage integration {integration_id!r} does not exist or is not visible with this API key"
+        )
     return found[0]
 
 
@@ -128,28 +136,33 @@ def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIE
 
 def list_connections(
     project_id: str | None = None, integration_id: str | None = None, fields: Sequence[str] = CONNECTION_FIELDS
-) -> Flow[list[Raw]]:
-    """The connections of a project, of an integration, or of both. Kili has no count of connections."""
+) -> Flow[list[Connection]]:
+    """The connections of a project, of an integration, or of both. Kili's API cannot count connections.
+
+    :raises InvalidInput: neither is given
+    """
     if project_id is None and integration_id is None:
-        raise InvalidInput("connections are listed by project_id, by cloud_storage_integration_id, or by both")
+        raise InvalidInput("project_id, cloud_storage_integration_id, or both are required to list connections")
     document = f"""query dataConnections($where: DataConnectionsWhere!, $first: PageSize!, $skip: Int!) {{
         data: dataConnections(where: $where, first: $first, skip: $skip) {{ {" ".join(fields)} }}
     }}"""
-    return (yield from _all(document, drop_none(projectId=project_id, integrationId=integration_id)))
+    return (yield from _list_all(document, drop_none(projectId=project_id, integrationId=integration_id)))
 
 
-def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS) -> Flow[Raw]:
-    """One connection. Kili answers null for an id it does not know.
+def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS) -> Flow[Connection]:
+    """One connection. Kili answers `null` for an unknown id.
 
-    :raises NotFound: or not visible with this API key
+    :raises NotFound: it does not exist, or is not visible with this API key
     """
     document = f"""query dataConnection($where: DataConnectionIdWhere!) {{
         data: dataConnection(where: $where) {{ {" ".join(fields)} }}
     }}"""
     where = {"id": check_id("cloud_storage_connection_id", connection_id)}
-    found: Raw | None = yield from query(PATH, document, {"where": where})
+    found: Connection | None = yield from query(PATH, document, {"where": where})
     if found is None:
-        raise NotFound(f"no cloud storage connection has the id {connection_id!r}, or this API key may not see it")
+        raise NotFound(
+            f"Kili cloud storage connection {connection_id!r} does not exist or is not visible with this API key"
+        )
     return found
 
 
@@ -162,74 +175,44 @@ def add_connection(
     exclude: Sequence[str] | None = None,
     is_json_processing_enabled: bool | None = None,
 ) -> Flow[str]:
-    """Use an integration in a project, and return the connection's id. Submitted twice, it adds two.
+    """Use an integration in a project, and return the connection's id. Submitted twice, it adds two connections.
 
-    No folders means all of them, an empty list none; `prefix` is one path that ends in a slash; `include` and
-    `exclude` are patterns, the latter wins (kili `cloud_storage/mappers.py`).
+    The settings are described in `ConnectionSettings`.
     """
     data = drop_none(
         projectId=check_id("project_id", project_id),
         integrationId=check_id("cloud_storage_integration_id", integration_id),
-        selectedFolders=_list(selected_folders),
+        selectedFolders=_optional_list(selected_folders),
         prefix=prefix,
-        include=_list(include),
-        exclude=_list(exclude),
+        include=_optional_list(include),
+        exclude=_optional_list(exclude),
         isJsonProcessingEnabled=is_json_processing_enabled,
     )
     document = "mutation addDataConnection($data: DataConnectionInput!) { data: addDataConnection(data: $data) { id } }"
-    return _id((yield from mutate(PATH, document, {"data": data})))
+    return _id_of((yield from mutate(PATH, document, {"data": data})))
 
 
-# --- what a connection says of itself -------------------------------------------------------------------------------
+# --- status of a connection -----------------------------------------------------------------------------------------
 
 
-class Look(NamedTuple):
-    """A connection at one moment.
-
-    :param applying: None where the server does not tell
-    :param last_check: when differences were computed last, in the server's words; "" when never
-    """
-
-    id: str
-    project_id: str
-    checking: bool
-    applying: bool | None
-    last_check: str
-    assets: int
-    to_add: int
-    to_remove: int
-    total: int
-
-    @property
-    def busy(self) -> str:
-        return "computing differences" if self.checking else "applying differences" if self.applying else ""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {"assets": self.assets, "to_add": self.to_add, "to_remove": self.to_remove, "total": self.total}
-
-    def job(self, state: JobState, word: str, message: str = "", **counts: int) -> Job:
-        return Job(self.id, state, word, message, {**self.counts, **counts})
-
-
-def look_at(connection_id: str) -> Flow[Look]:
-    """What the connection says. The names of two fields differ between servers, and one may be missing."""
+def get_connection_status(connection_id: str) -> Flow[ConnectionStatus]:
+    """The status of a connection. The names of two fields differ between server versions, and one may be missing."""
     fields = ["id", "projectId", "isChecking", "isApplyingDataDifferences", "lastCheck", "numberOfAssets", SUMMARY]
     while True:
         try:
             raw = yield from get_connection(connection_id, fields)
-            return _look(raw)
-        except StatusError as error:  # a server may call it its own failure
-            unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(OLD) & set(fields)
+            return _connection_status(raw)
+        except StatusError as error:  # a server may report an unknown field as an internal error
+            unknown = set(re.findall(UNKNOWN_FIELD, f"{error} {error.body}")) & set(FIELD_FALLBACKS) & set(fields)
             if not unknown:
                 raise
-            fields = [OLD[field] if field in unknown else field for field in fields]
+            fields = [FIELD_FALLBACKS[field] if field in unknown else field for field in fields]
 
 
-def _look(raw: Raw) -> Look:
-    summary = raw.get("dataDifferencesSummary") or {}
+def _connection_status(raw: Connection) -> ConnectionStatus:
+    summary = raw.get("dataDifferencesSummary") or DifferencesSummary(added=0, removed=0, total=0)
     applying = raw.get("isApplyingDataDifferences")
-    return Look(
+    return ConnectionStatus(
         id=str(raw["id"]),
         project_id=str(raw.get("projectId") or ""),
         checking=bool(raw.get("isChecking")),
@@ -245,166 +228,81 @@ def _look(raw: Raw) -> Look:
 # --- differences ----------------------------------------------------------------------------------------------------
 
 
-def compute_differences(connection_id: str, conceal: Conceal = lambda _secret: None) -> Flow[str]:
-    """Let Kili compare the bucket with the project; returns the connection's id at once.
+def compute_differences(connection_id: str, mask_secret: MaskSecret = lambda _secret: None) -> Flow[str]:
+    """Start the comparison of bucket and project, and return the connection's id without waiting.
 
-    For an Azure bucket behind service credentials Kili wants to be told what is in it, so it is listed from here.
+    Kili cannot list an Azure container that uses service credentials, so it is listed from here.
 
-    :param conceal: is told the bucket's credentials, should they be needed, before anything is done with them
+    :param mask_secret: called with the bucket's credentials before they are used
     """
-    listing = yield from list_for_kili(connection_id, conceal)
-    return (yield from begin_computation(connection_id, listing))
+    listing = yield from list_azure_container(connection_id, mask_secret)
+    return (yield from start_computation(connection_id, listing))
 
 
-def begin_computation(connection_id: str, listing: Raw | None) -> Flow[str]:
-    """
-    :param listing: what `list_for_kili` found, which may take its time
+def start_computation(connection_id: str, listing: kili_azure.Listing | None) -> Flow[str]:
+    """Start the comparison of bucket and project, and return the connection's id without waiting.
+
+    :param listing: the result of `list_azure_container`, which may take long
     """
     document = """mutation computeDifferences(
         $where: DataConnectionIdWhere!, $data: DataConnectionComputeDifferencesPayload
     ) { data: computeDifferences(where: $where, data: $data) { id } }"""
     variables = {"where": {"id": connection_id}, **({"data": listing} if listing is not None else {})}
-    return _id((yield from mutate(PATH, document, variables)))
+    return _id_of((yield from mutate(PATH, document, variables)))
 
 
 def validate_differences(connection_id: str, type: str) -> Flow[str]:  # noqa: A002 - Kili's word
-    """Let Kili add what is new (ADD), or remove what is gone (REMOVE); returns the connection's id at once.
+    """Start applying the additions (ADD) or the removals (REMOVE), and return the connection's id without waiting.
 
-    It has no idempotency key: what is submitted twice may be done twice.
+    There is no idempotency key: submitted twice, it may be applied twice.
     """
     if type not in ("ADD", "REMOVE"):
-        raise InvalidInput(f"the type of a difference is 'ADD' or 'REMOVE', not {type!r}")
+        raise InvalidInput(f"type must be 'ADD' or 'REMOVE', not {type!r}")
     document = """mutation validateDataDifferences($where: ValidateDataDifferencesWhere!) {
         data: validateDataDifferences(where: $where) { id }
     }"""
     where = {"connectionId": check_id("cloud_storage_connection_id", connection_id), "type": type}
-    return _id((yield from mutate(PATH, document, {"where": where})))
+    return _id_of((yield from mutate(PATH, document, {"where": where})))
 
 
-def list_for_kili(connection_id: str, conceal: Conceal = lambda _secret: None) -> Flow[Raw | None]:
-    """What is in the bucket, where Kili cannot see for itself (kili `use_cases/cloud_storage/azure.py`); else None.
+def list_azure_container(
+    connection_id: str, mask_secret: MaskSecret = lambda _secret: None
+) -> Flow[kili_azure.Listing | None]:
+    """The files of an Azure container that Kili cannot list itself (kili `use_cases/cloud_storage/azure.py`); None for
+    any other bucket.
 
-    :param conceal: as in `compute_differences`
+    :param mask_secret: as in `compute_differences`
     """
-    about = "dataIntegration { id platform azureIsUsingServiceCredentials }"
-    integration = (yield from get_connection(connection_id, (about,))).get("dataIntegration") or {}
+    platform = "dataIntegration { id platform azureIsUsingServiceCredentials }"
+    integration = (yield from get_connection(connection_id, (platform,))).get("dataIntegration") or Integration()
     if integration.get("platform") != "Azure" or not integration.get("azureIsUsingServiceCredentials"):
         return None
-    # The credentials are read only now that they are needed.
+    # The credentials are requested only if they are needed.
     fields = ("projectId", "selectedFolders", "prefix", "include", "exclude", CREDENTIALS)
     connection = yield from get_connection(connection_id, fields)
-    project = yield from get_project(str(connection["projectId"]))
-    listing: Raw = yield Blocking(lambda: kili_azure.payload(connection, str(project["inputType"]), conceal))
+    project = yield from get_project(connection["projectId"])
+    listing: kili_azure.Listing = yield Blocking(
+        lambda: kili_azure.list_container(connection, project["inputType"], mask_secret)
+    )
     return listing
 
 
-# --- the types of job ------------------------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------------------------
 
 
-def _get_connection_status(connection_id: str, _locator: Locator) -> Flow[Job]:
-    """Over when it is idle: it neither computes nor applies differences, whoever requested that."""
-    look = yield from look_at(connection_id)
-    return look.job(JobState.RUNNING, look.busy) if look.busy else look.job(JobState.SUCCEEDED, "idle")
-
-
-def _get_computation_status(connection_id: str, locator: Locator) -> Flow[Job]:
-    """Over when computed: `isChecking` is raised some time after the request, so its being down says nothing until
-    `lastCheck` is another than it was before."""
-    look = yield from look_at(connection_id)
-    if look.checking:
-        return look.job(JobState.RUNNING, look.busy)
-    if look.last_check == locator["last_check"]:
-        return look.job(JobState.NOT_FOUND, "not begun", "nothing was computed since it was requested")
-    if look.total and not (look.to_add or look.to_remove):
-        return look.job(JobState.NOT_FOUND, "unclear", f"{look.total} differences, of which 0 to add and 0 to remove")
-    return look.job(JobState.SUCCEEDED, "computed")
-
-
-def _get_application_status(connection_id: str, locator: Locator) -> Flow[Job]:
-    """Over when applied, judged by the connection's own assets, as the project's may come and go for other reasons."""
-    look = yield from look_at(connection_id)
-    adding, expected = locator["type"] == "ADD", int(locator["expected"])
-    moved = max(0, (look.assets - int(locator["assets"])) * (1 if adding else -1))
-    left = look.to_add if adding else look.to_remove
-    word, message = f"{moved} of {expected} {'added' if adding else 'removed'}", ""
-    if look.busy:
-        state = JobState.RUNNING
-    elif moved >= expected or (look.applying is None and moved and not left):
-        state = JobState.SUCCEEDED
-    else:
-        # Not begun yet, or over with less than was expected; a server that does not say which is still at it.
-        state = JobState.RUNNING if look.applying is None else JobState.NOT_FOUND
-    done = min(moved, expected)
-    return look.job(state, word, message, applied=done, expected=expected)._replace(done=done, total=expected)
-
-
-def _came_to_an_end(job: Job) -> Job:
-    """Nobody applies anything any more: what was done is all that will be."""
-    return job._replace(state=JobState.SUCCEEDED)
-
-
-def _get_integration_status(integration_id: str, locator: Locator) -> Flow[Job]:
-    found = yield from get_integration(integration_id)
-    status = str(found.get("status"))
-    return Job(integration_id, JobState.SUCCEEDED if status == locator["status"] else JobState.RUNNING, status)
-
-
-def _get_added_status(connection_id: str, _locator: Locator) -> Flow[Job]:
-    """A connection that is found is there."""
-    look = yield from look_at(connection_id)
-    return look.job(JobState.SUCCEEDED, "there")
-
-
-def _get_difference_status(connection_id: str, locator: Locator, conceal: Conceal) -> Flow[Job]:
-    """Enough that is new. Kili compares only when told to, so every status check that finds too little requests it.
-
-    What was computed before the wait began does not count: it may be old. What was computed since does.
-    """
-    look = yield from look_at(connection_id)
-    if look.busy:
-        return look.job(JobState.RUNNING, look.busy)
-    if look.last_check != locator["last_check"] and look.to_add >= int(locator["minimum"]):
-        return look.job(JobState.SUCCEEDED, f"{look.to_add} new")
-    try:
-        yield from compute_differences(connection_id, conceal)
-    except OutcomeUnknown:
-        pass  # the next status check shows it, or requests it again
-    except ClientError:
-        if not (yield from look_at(connection_id)).checking:
-            raise
-    return look.job(JobState.RUNNING, f"{look.to_add} new")
-
-
-def job_types(conceal: Conceal) -> dict[str, JobType]:
-    """Nothing of this can be cancelled: the API has no call for it."""
-    return {
-        "added_connection": JobType("connection", _get_added_status),
-        "connection": JobType("connection", _get_connection_status),
-        "computation": JobType("computation of differences", _get_computation_status),
-        "application": JobType("application of differences", _get_application_status, on_not_found=_came_to_an_end),
-        "integration": JobType("integration", _get_integration_status),
-        "difference": JobType(
-            "difference", lambda each, locator: _get_difference_status(each, locator, conceal), fixed_interval=True
-        ),
-    }
-
-
-# --- shapes ---------------------------------------------------------------------------------------------------------
-
-
-def _list(value: Sequence[str] | None) -> list[str] | None:
+def _optional_list(value: Sequence[str] | None) -> list[str] | None:
     return None if value is None else list(value)
 
 
-def _all(document: str, where: Raw) -> Flow[list[Raw]]:
-    def page(number: int) -> Flow[list[Raw]]:
-        found: list[Raw] = yield from query(PATH, document, {"where": where, "first": PAGE, "skip": number * PAGE})
+def _list_all(document: str, where: Mapping[str, Any]) -> Flow[list[Any]]:
+    def page(number: int) -> Flow[list[Any]]:
+        found: list[Any] = yield from query(PATH, document, {"where": where, "first": PAGE, "skip": number * PAGE})
         return found
 
     return (yield from pages(page, PAGE, first=0))
 
 
-def _id(raw: Any) -> str:
+def _id_of(raw: Any) -> str:
     if not isinstance(raw, dict) or not raw.get("id"):
-        raise UnexpectedResponse(f"answered without an id: {raw!r:.200}")
+        raise UnexpectedResponse(f"Kili's response contains no id: {raw!r:.200}")
     return str(raw["id"])

@@ -1,9 +1,9 @@
-"""Liquid Decisions' batch API: import, export, status, cancel, and the reads that go with them.
+"""Liquid Decisions' batch API: import, export, status, cancel, and the token endpoints.
 
-Every fact rests on the vendor's wiki of LiquidAnalytics/ld-api-examples, pages "Batch Import and Export" and "Obtaining
-a Token", or on the scripts published beside it (`python/batchImport.py`, `batchExport.py`, `batchStatus.py`,
-`batchCancel.py`). Where they contradict each other, each operation gets what its own page says, and anything that any
-of them says is understood.
+The sources are the vendor's wiki of LiquidAnalytics/ld-api-examples, pages "Batch Import and Export" and "Obtaining a
+Token", and the scripts published beside it (`python/batchImport.py`, `batchExport.py`, `batchStatus.py`,
+`batchCancel.py`). Where they contradict each other, requests follow the operation's own page, and responses are
+accepted in every documented form.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 from sluice_provider.apis.payloads import drop_none, send_for_object
@@ -27,43 +27,67 @@ from sluice_provider.jobs.polling import JobType, Locator
 log = logging.getLogger(__name__)
 
 TOKEN_PATH = "ls/api/oauth2/token"  # noqa: S105 - a path
-STORING = 600.0
-"""Seconds the remote may take to store a file before it answers: not to wait for the answer leaves us in doubt."""
+IMPORT_READ_TIMEOUT = 600.0
+"""Seconds the service may take to store a file before it answers. A lost response leaves the outcome unknown, so this
+is long."""
 
 JSON, IMPORTED_TEXT, EXPORTED_TEXT = "application/json", "plain/text", "text/plain"
-"""The wiki's own words; for text it has one for import and status, and another one for export."""
+"""Content types as the wiki spells them; for text it has one for import and status, and another one for export."""
 
-ALIASES = {
+CONTENT_TYPE_ALIASES = {
     **dict.fromkeys(("json", JSON), "json"),
     **dict.fromkeys(("csv", "text", "text/csv", IMPORTED_TEXT, EXPORTED_TEXT), "csv"),
 }
 
-Raw = dict[str, Any]
+
+class TokenInfo(TypedDict, total=False):
+    """Who owns a token (wiki "Obtaining a Token")."""
+
+    userId: str
+    authenticatedUserId: str
+    community: str
+
+
+class JobStatus(TypedDict, total=False):
+    """The wiki's "Batch Status Response". `jobId` and `status` are always there; numbers may be strings. Links to the
+    results may be in any field."""
+
+    jobId: str
+    jobName: str
+    itemType: str
+    contentType: str
+    notificationEmail: str
+    submitTime: str
+    status: str
+    reason: str
+    recordsProcessed: int | str
+    runTime: int | str
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
 
 
 def validate_token() -> Flow[None]:
-    """Whether the token is good (wiki "Obtaining a Token"). :raises AuthenticationFailed: it is not"""
+    """Check the token (wiki "Obtaining a Token"). :raises AuthenticationFailed: it is not valid"""
     yield from send(Request("GET", "ls/api/oauth2/validate", idempotent=True))
 
 
-def get_token_info() -> Flow[Raw]:
-    """Who the token belongs to: `userId`, `authenticatedUserId`, `community` (wiki "Obtaining a Token")."""
-    return (yield from send_for_object(Request("POST", "ls/api/oauth2/tokenInfo", form={}, idempotent=True)))
+def get_token_info() -> Flow[TokenInfo]:
+    """Who owns the token."""
+    info = yield from send_for_object(Request("POST", "ls/api/oauth2/tokenInfo", form={}, idempotent=True))
+    return cast("TokenInfo", info)
 
 
-def get_job(job_id: str) -> Flow[Raw]:
-    """A job's status, as the API describes it (wiki, "Batch Job Progress"; `batchStatus.py`).
+def get_job(job_id: str) -> Flow[JobStatus]:
+    """A job's status, as the service returns it (wiki, "Batch Job Progress"; `batchStatus.py`).
 
-    :raises NotFound: no such job is known
+    :raises NotFound: the service does not know the job
     """
-    call = Request("POST", "ls/api/batch/status", form={"jobId": _id(job_id)}, idempotent=True)
-    return _status((yield from send(call)))
+    request = Request("POST", "ls/api/batch/status", form={"jobId": _id(job_id)}, idempotent=True)
+    return _job_status((yield from send(request)))
 
 
-# --- asking ---------------------------------------------------------------------------------------------------------
+# --- submit and cancel ----------------------------------------------------------------------------------------------
 
 
 def import_file(
@@ -78,21 +102,25 @@ def import_file(
 ) -> Flow[str]:
     """Import a file of items, and return the job's id (wiki, "Import"; `batchImport.py`, where `headerRow` is from).
 
-    Only what is given is sent. To be asked twice is to import twice: the call is not repeatable.
+    Arguments that are None are not sent. The request is not idempotent: submitted twice, it imports twice.
 
-    :raises JobFailed: the file or a parameter was rejected at once
-    :raises OutcomeUnknown: no answer came, or none that can be understood
+    :raises JobFailed: the file or a parameter was rejected immediately
+    :raises OutcomeUnknown: no response came, or an unexpected one
     """
     fields = drop_none(
         jobName=job_name,
         itemType=item_type,
         contentType=content_type,
-        merge=_flag(merge),
-        headerRow=_flag(header_row),
+        merge=_bool_text(merge),
+        headerRow=_bool_text(header_row),
         notificationEmail=notification_email,
     )
     body = Multipart(fields, [file] if template is None else [file, template])
-    return (yield from _ask(Request("POST", "ls/api/batch/import", body=body, read_timeout=STORING), job_name))
+    return (
+        yield from _submit(
+            Request("POST", "ls/api/batch/import", body=body, read_timeout=IMPORT_READ_TIMEOUT), job_name
+        )
+    )
 
 
 def export(
@@ -105,12 +133,12 @@ def export(
     row_header: bool | None = None,
     notification_email: str | None = None,
 ) -> Flow[str]:
-    """Export items, and return the job's id (wiki, "Export"; `batchExport.py`). Without a query and filters: all items.
+    """Export items, and return the job's id (wiki, "Export"; `batchExport.py`). Without query and filters: all items.
 
-    Only what is given is sent: the script's own default for `filters`, the text `0`, is not copied.
+    Arguments that are None are not sent; the script's default for `filters`, the string `0`, is not copied.
 
-    :raises JobFailed: a parameter was rejected at once
-    :raises OutcomeUnknown: no answer came, or none that can be understood
+    :raises JobFailed: a parameter was rejected immediately
+    :raises OutcomeUnknown: no response came, or an unexpected one
     """
     form = drop_none(
         jobName=job_name,
@@ -119,70 +147,69 @@ def export(
         sqlQuery=sql_query,
         filters=filters,
         template=template,
-        rowHeader=_flag(row_header),
+        rowHeader=_bool_text(row_header),
         notificationEmail=notification_email,
     )
-    return (yield from _ask(Request("POST", "ls/api/batch/export", form=form), job_name))
+    return (yield from _submit(Request("POST", "ls/api/batch/export", form=form), job_name))
 
 
-def _ask(call: Request, job_name: str) -> Flow[str]:
-    """The remote has no listing and no idempotency: when an answer is lost, the name is all there is."""
+def _submit(request: Request, job_name: str) -> Flow[str]:
+    """The service has neither a listing nor idempotency keys: if the response is lost, only the job's name identifies
+    the job."""
     try:
-        reply = yield from send(call)
-        job = job_of(_status(reply))
+        response = yield from send(request)
+        job = job_from_status(_job_status(response))
     except (OutcomeUnknown, UnexpectedResponse) as error:
-        raise OutcomeUnknown(f"{error}. If the job was begun, its jobName is {job_name!r}") from None
+        raise OutcomeUnknown(f"{error}. If Liquid Decisions accepted the job, its jobName is {job_name!r}") from None
     if job.state.over and job.state is not JobState.SUCCEEDED:
-        _ended_at_once(job, job_name)
+        raise _rejection(job, job_name)
     return job.id
 
 
-def _ended_at_once(job: Job, job_name: str) -> NoReturn:
-    error = JobFailed(f"{job_name!r} was not taken on: {job}")
+def _rejection(job: Job, job_name: str) -> JobFailed:
+    error = JobFailed(f"Liquid Decisions rejected {job_name!r}: {job}")
     error.retryable = job.retryable is not False
     raise error
 
 
-def cancel_job(job_id: str) -> Flow[None]:
-    """Ask to cancel a job (`batchCancel.py`), which happens "next time it is up for processing", if there is one."""
-    yield from send(Request("POST", "ls/api/batch/cancel", form={"jobId": _id(job_id)}, idempotent=True))
-
-
-def cancelled(job_id: str) -> Flow[str]:
-    """`cancel_job`, for whoever then waits until the job is over."""
-    yield from cancel_job(job_id)
-    return job_id.strip()
+def cancel_job(job_id: str) -> Flow[str]:
+    """Request the cancellation of a job, and return its id. The service cancels the job "next time it is up for
+    processing", unless it has ended by then (`batchCancel.py`)."""
+    checked = _id(job_id)
+    yield from send(Request("POST", "ls/api/batch/cancel", form={"jobId": checked}, idempotent=True))
+    return checked
 
 
 def fetch(link: str, into: AtomicFile) -> Flow[None]:
-    """Bring home what a link of an export leads to. Our credentials go along only to the connection's own host."""
-    what = "GET a file of results"  # the link's path may let anybody in who has it
-    yield from send(Request("GET", link, into=into, headers={"Accept": "*/*"}, idempotent=True, name=what))
+    """Download a file of an export's results. Credentials are sent only if the link is on the connection's own host."""
+    name = "GET a result file"  # instead of the link, whose path may grant access
+    yield from send(Request("GET", link, into=into, headers={"Accept": "*/*"}, idempotent=True, name=name))
 
 
-# --- what is sent ---------------------------------------------------------------------------------------------------
+# --- request values -------------------------------------------------------------------------------------------------
 
 
 def content_type_of(word: str, *, text: str) -> str:
-    """The documented content type for one of its many names; a type that none of them is goes out as it is.
+    """The documented content type for one of its aliases. Other media types are returned unchanged.
 
-    :param text: what this operation calls text
+    :param text: the content type that this operation uses for text
+    :raises InvalidInput: it is neither an alias nor a media type
     """
-    kind = ALIASES.get(word.strip().casefold())
+    kind = CONTENT_TYPE_ALIASES.get(word.strip().casefold())
     if kind is None and "/" not in word:
         raise InvalidInput(f"content_type must be 'csv', 'json' or a media type, not {word!r}")
     return {"json": JSON, "csv": text}.get(kind or "", word.strip())
 
 
-def filters_text(filters: Mapping[str, Any] | str, *, python_style: bool = False) -> str:
-    """Filters as the form wants them: JSON; or as the published script writes them, which is Python's `str(dict)`."""
+def format_filters(filters: Mapping[str, Any] | str, *, python_style: bool = False) -> str:
+    """Filters as a form field: as JSON, or as the published script writes them, which is Python's `str(dict)`."""
     if isinstance(filters, str):
         return filters
     return str(dict(filters)) if python_style else json.dumps(filters, ensure_ascii=False)
 
 
-def _flag(value: bool | None) -> str | None:
-    """As Python spells it, since the published scripts leave that to `str`."""
+def _bool_text(value: bool | None) -> str | None:
+    """`True` or `False`, as the published scripts send it."""
     return None if value is None else str(bool(value))
 
 
@@ -190,9 +217,9 @@ def _id(job_id: str) -> str:
     return check_id("job_id", job_id).strip()
 
 
-# --- what comes back ------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------
 
-STATES = {
+JOB_STATES = {
     "initialized": JobState.RUNNING,
     "accepted": JobState.RUNNING,
     "processing": JobState.RUNNING,
@@ -202,89 +229,95 @@ STATES = {
     "failed": JobState.FAILED,
     "canceled": JobState.CANCELLED,
 }
-"""The wiki's list, "Batch Job Status", and what each status means."""
+"""The statuses in the wiki's list, "Batch Job Status"."""
 
 LINK = r"https?://[^\s<>\"'\\]+"
-ECHOED = ("jobId", "jobName", "itemType", "contentType", "notificationEmail", "submitTime", "status")
-NUMBERS = {"recordsProcessed": "processed", "runTime": "milliseconds"}
+REQUEST_FIELDS = ("jobId", "jobName", "itemType", "contentType", "notificationEmail", "submitTime", "status")
+COUNT_FIELDS = {"recordsProcessed": "processed", "runTime": "milliseconds"}
 
-_unknown_told: set[str] = set()
+_logged_unknown_statuses: set[str] = set()
 
 
-def job_of(raw: Raw) -> Job:
-    """A status object as a job. Numbers may be texts; a status may be spelled in more than one way."""
+def job_from_status(status: JobStatus) -> Job:
+    """A status object as a job. Numbers may be strings; a status may be spelled in more than one way."""
+    raw: Mapping[str, Any] = status
     word = str(raw["status"])
-    state = _state(word)
+    state = _job_state(word)
     return Job(
         id=str(raw["jobId"]),
         state=state,
         service_status=word,
-        message=re.sub(LINK, _bare, str(raw.get("reason") or "")),
-        counts={ours: number for name, ours in NUMBERS.items() if (number := _number(raw.get(name))) is not None},
-        links=_links_of(raw) if state is JobState.SUCCEEDED else (),
-        retryable=False if _plain(word) == "rejected" else None,
+        message=re.sub(LINK, _redact_link, str(raw.get("reason") or "")),
+        counts={
+            ours: number for name, ours in COUNT_FIELDS.items() if (number := _int_or_none(raw.get(name))) is not None
+        },
+        links=_result_links(raw) if state is JobState.SUCCEEDED else (),
+        retryable=False if _normalize_status(word) == "rejected" else None,
     )
 
 
-def _status(reply: Response) -> Raw:
-    """The wiki's "Batch Status Response", with all in it that we live by; what is rejected may have got no id."""
-    answer = reply.json()
+def _job_status(response: Response) -> JobStatus:
+    """:raises UnexpectedResponse: the status, or the id of a job that was not rejected, is missing"""
+    answer = response.json()
     if isinstance(answer, dict) and isinstance(answer.get("status"), str):
         if answer.get("jobId"):
-            return answer
-        if _plain(answer["status"]) == "rejected":
-            return {**answer, "jobId": "(no id)"}
-    raise UnexpectedResponse(f"answered {reply.status} without a jobId and a status: {reply.text!r:.200}")
+            return cast("JobStatus", answer)
+        if _normalize_status(answer["status"]) == "rejected":
+            return cast("JobStatus", {**answer, "jobId": "(no id)"})
+    raise UnexpectedResponse(
+        f"Liquid Decisions' response has no jobId or no status (status code {response.status}): {response.text!r:.200}"
+    )
 
 
-def _state(word: str) -> JobState:
-    state = STATES.get(_plain(word))
-    if state is None and word not in _unknown_told:
-        _unknown_told.add(word)
-        log.warning("Liquid Decisions says %r of a job, which this version does not know: taken for still going", word)
+def _job_state(word: str) -> JobState:
+    state = JOB_STATES.get(_normalize_status(word))
+    if state is None and word not in _logged_unknown_statuses:
+        _logged_unknown_statuses.add(word)
+        log.warning("Liquid Decisions returned the unknown job status %r; the job is treated as running", word)
     return state or JobState.RUNNING
 
 
-def _plain(word: str) -> str:
+def _normalize_status(word: str) -> str:
     return word.strip().casefold().replace("cancell", "cancel")
 
 
-def _number(value: Any) -> int | None:
+def _int_or_none(value: Any) -> int | None:
     try:
         return int(str(value).strip())
     except ValueError:
         return None
 
 
-def _links_of(raw: Raw) -> tuple[str, ...]:
-    """Wherever they are: the wiki promises "one or more links", and not where. What we said ourselves is none."""
-    return tuple(dict.fromkeys(_links({name: value for name, value in raw.items() if name not in ECHOED})))
+def _result_links(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """All links in the status, as the wiki promises "one or more links" but not in which field. Fields that repeat the
+    request's values are left out."""
+    return tuple(dict.fromkeys(_find_links({name: value for name, value in raw.items() if name not in REQUEST_FIELDS})))
 
 
-def _links(value: Any) -> Iterator[str]:
+def _find_links(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield from (match.rstrip(".,;:!?)]}") for match in re.findall(LINK, value))
     elif isinstance(value, (list, dict)):
         parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
         for part in parts:
-            yield from _links(part)
+            yield from _find_links(part)
 
 
-def _bare(link: re.Match[str]) -> str:
-    """A link as it may be shown: its host. Whoever has the rest of it may be let in."""
+def _redact_link(link: re.Match[str]) -> str:
+    """Only the host of a link: its path and query may grant access."""
     parts = urlsplit(link[0])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
 
 
-# --- kinds ----------------------------------------------------------------------------------------------------------
+# --- job types ------------------------------------------------------------------------------------------------------
 
 
 def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
-    return job_of((yield from get_job(job_id)))
+    return job_from_status((yield from get_job(job_id)))
 
 
 def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
-    """A job that is over already, or not known any more, needs no cancelling."""
+    """Not an error if the job has already ended, or is not known any more."""
     try:
         yield from cancel_job(job_id)
     except ClientError as error:

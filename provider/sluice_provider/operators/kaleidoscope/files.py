@@ -18,7 +18,7 @@ from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
 from sluice_provider.sources.file_names import safe_file_name
-from sluice_provider.sources.input_files import AtomicFile, split_file_path
+from sluice_provider.sources.output_files import AtomicFile, split_file_path
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CSV = b"id,name\n1,Ada\n2,Ben\n3,Cy\n"
 
 
-class Liquid:
+class FlowRunner:
     """Runs flows as a worker does, or as a triggerer does."""
 
     def __init__(self, name: str, sandbox: SandboxClient) -> None:

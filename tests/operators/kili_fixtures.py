@@ -1,4 +1,4 @@
-"""What tests of Kili's tasks stand on: the bucket, what Kili holds and was asked, and deaths around its mutations."""
+"""Fixtures for tests of Kili's operators: the bucket, the sandbox's state, and faults around mutations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PICTURES = ["cats/one.png", "cats/two.png", "dogs/one.png"]
 
 
 class Kili:
-    """What a test wants to see of the sandbox's Kili."""
+    """The sandbox's Kili as tests see it."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
@@ -38,13 +38,13 @@ class Kili:
         return self._sandbox.state()["kili"]
 
     def connection(self, connection_id: str = "") -> dict[str, Any]:
-        """One connection, the first unless told otherwise."""
+        """One connection, by default the first."""
         wanted = connection_id or self.me
         return next(each for each in self.state["connections"] if each["id"] == wanted)
 
     @property
     def assets(self) -> list[str]:
-        """One that was added twice is there twice."""
+        """An asset that was added twice is listed twice."""
         return sorted(self.connection()["assets"])
 
     @property
@@ -54,56 +54,56 @@ class Kili:
 
     @property
     def mutations(self) -> list[str]:
-        """Names of the mutations that arrived, also of those that were dropped."""
-        return [name for name in map(mutation_in, self.requests()) if name]
+        """Names of the mutations that were received, including those whose connection was dropped."""
+        return [name for name in map(mutation_name, self.requests()) if name]
 
     @property
     def bucket(self) -> Path:
-        """The folder that is the bucket."""
+        """The directory of the bucket's files."""
         return Path(self.state["buckets"][self.integration])
 
     def put(self, *names: str) -> None:
-        """New files."""
+        """Add files to the bucket."""
         for name in names:
             path = self.bucket / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"new")
 
     def empty(self) -> None:
-        """As a bucket that cannot be reached looks like."""
+        """Delete all files; a bucket that is not accessible looks the same."""
         for file in self.bucket.rglob("*.png"):
             file.unlink()
 
-    def trouble(self, **fault: Any) -> None:
-        """Trouble for requests to the endpoint."""
+    def inject_fault(self, **fault: Any) -> None:
+        """Let requests to the endpoint fail."""
         self._sandbox.faults([{"method": "POST", "path": "graphql", **fault}])
 
-    def no_more_trouble(self) -> None:
-        """Fair weather."""
+    def clear_faults(self) -> None:
+        """Let requests succeed again."""
         self._sandbox.faults([])
 
 
-def mutation_in(request: dict[str, Any]) -> str:
+def mutation_name(request: dict[str, Any]) -> str:
     """The name of the mutation that a request is, or ""."""
     words = ((request["json"] or {}).get("query") or "").replace("(", " ").split()
     return words[1] if words[:1] == ["mutation"] else ""
 
 
 @contextmanager
-def lost(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: str) -> Iterator[None]:
-    """The answer to such mutations is lost ("after"), or they never arrive ("before")."""
-    with lost_to(kili, name, times, where, drop=drop):
+def lost_response(kili: Kili, name: str, drop: str = "after", times: int = 1, **where: str) -> Iterator[None]:
+    """The response to such mutations is lost ("after"), or the request is ("before")."""
+    with fault_on(kili, name, times, where, drop=drop):
         yield
 
 
 @contextmanager
-def lost_to(kili: Kili, name: str, times: int = 1, where: Mapping[str, str] = {}, **fault: Any) -> Iterator[None]:
-    """Such mutations meet with trouble."""
+def fault_on(kili: Kili, name: str, times: int = 1, where: Mapping[str, str] = {}, **fault: Any) -> Iterator[None]:
+    """The sandbox's fault applies to such mutations."""
     original, left = httpx.Client.send, count(times, -1)
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        if means(request, name, **where) and next(left) > 0:
-            kili.trouble(**fault)
+        if is_mutation(request, name, **where) and next(left) > 0:
+            kili.inject_fault(**fault)
         return original(client, request, **options)
 
     with mock.patch.object(httpx.Client, "send", send):
@@ -111,12 +111,12 @@ def lost_to(kili: Kili, name: str, times: int = 1, where: Mapping[str, str] = {}
 
 
 @contextmanager
-def answered_badly(name: str, status: int, body: bytes = b"", **where: str) -> Iterator[None]:
-    """The first such mutation is run, and answered like this all the same."""
+def replaced_response(name: str, status: int, body: bytes = b"", **where: str) -> Iterator[None]:
+    """The first such mutation is executed, but its response is replaced."""
     original, left = httpx.Client.send, [httpx.Response(status, content=body)]
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        if not left or not means(request, name, **where):
+        if not left or not is_mutation(request, name, **where):
             return original(client, request, **options)
         original(client, request, **options).read()
         left[0].request = request
@@ -127,12 +127,12 @@ def answered_badly(name: str, status: int, body: bytes = b"", **where: str) -> I
 
 
 @contextmanager
-def death(life: TaskHarness, moment: str, name: str, **where: str) -> Iterator[None]:
-    """The process dies right before, or right after, such a mutation."""
+def process_death(life: TaskHarness, moment: str, name: str, **where: str) -> Iterator[None]:
+    """The process dies immediately before, or after, such a mutation."""
     original = httpx.Client.send
 
     def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        fatal = means(request, name, **where)
+        fatal = is_mutation(request, name, **where)
         if fatal and moment == "before":
             raise ProcessDied(name)
         response = original(client, request, **options)
@@ -145,8 +145,8 @@ def death(life: TaskHarness, moment: str, name: str, **where: str) -> Iterator[N
     assert isinstance(life.error, ProcessDied), life.error
 
 
-def means(request: httpx.Request, name: str, **where: str) -> bool:
-    """Whether a request is this mutation, with these words in it."""
+def is_mutation(request: httpx.Request, name: str, **where: str) -> bool:
+    """Whether a request is this mutation with these variables."""
     text = request.content.decode(errors="replace")
     return f"mutation {name}" in text and all(f'"{key}":"{value}"' in text for key, value in where.items())
 

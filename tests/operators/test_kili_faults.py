@@ -7,7 +7,7 @@ import pytest
 from sluice_provider.errors import AuthenticationFailed, JobFailed, PermissionDenied, Unreachable
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from tests.operators.delayed_requests import delayed, suspended
-from tests.operators.kili_life import PICTURES, answered_badly, death, lost, means
+from tests.operators.kili_fixtures import PICTURES, is_mutation, lost_response, process_death, replaced_response
 
 pytestmark = pytest.mark.airflow
 
@@ -19,7 +19,7 @@ CHECK, APPLY = "computeDifferences", "validateDataDifferences"
 
 
 @WAYS
-def test_a_flag_that_comes_late_fools_nobody(sync, kili, deferrable):
+def test_late_busy_flags(sync, kili, deferrable):
     """`isChecking` and `isApplying...` are raised 30 s after the request; until then, an old summary tells nothing."""
     sync().go()
     kili.put("new.png")
@@ -30,7 +30,7 @@ def test_a_flag_that_comes_late_fools_nobody(sync, kili, deferrable):
     assert kili.asked[-2:] == ["CHECK", "ADD"]
 
 
-def test_an_old_summary_is_not_acted_on(sync, kili, clock):
+def test_outdated_differences_are_not_applied(sync, kili, clock):
     """What was new an hour ago is gone again: acting on the old summary would add it."""
     kili.put("passing.png")
     sync(dry_run=True).go()
@@ -41,7 +41,7 @@ def test_an_old_summary_is_not_acted_on(sync, kili, clock):
     assert (life.result["added"], kili.assets) == (3, PICTURES)
 
 
-def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
+def test_a_computation_that_never_starts_is_an_error(sync, kili, clock):
     """It was accepted and leaves no trace; the next try submits it again."""
     kili.settings(busy_flag_delay=10_000)
     life = sync().go()
@@ -57,7 +57,7 @@ def test_a_check_that_never_begins_is_an_error(sync, kili, clock):
 
 
 @WAYS
-def test_a_long_check_and_a_long_application_are_waited_for(sync, kili, clock, deferrable):
+def test_long_computations_and_applications(sync, kili, clock, deferrable):
     """An hour each."""
     kili.settings(job_seconds=3600)
     life = sync(deferrable=deferrable).go()
@@ -69,7 +69,7 @@ def test_a_long_check_and_a_long_application_are_waited_for(sync, kili, clock, d
 
 
 @WAYS
-def test_another_import_into_the_project_means_nothing(sync, kili, deferrable):
+def test_assets_of_other_imports_are_not_counted(sync, kili, deferrable):
     """The project's assets are more each time somebody counts them; the connection's own are what counts."""
     kili.settings(other_assets_per_count=5, other_assets=100)
     life = sync(deferrable=deferrable).go()
@@ -89,12 +89,12 @@ def test_another_import_of_the_same_size_does_not_end_the_wait(sync, kili, clock
 
 @WAYS
 @pytest.mark.parametrize("kind", ["ADD", "REMOVE"])
-def test_a_lost_answer_is_watched_and_not_submitted_again(sync, kili, deferrable, kind):
+def test_a_lost_response_is_polled_and_not_resubmitted(sync, kili, deferrable, kind):
     """The work was begun, and is done once."""
     sync().go()
     kili.put("new.png") if kind == "ADD" else (kili.bucket / "dogs" / "one.png").unlink()
     life = sync(deferrable=deferrable, delete_extraneous_files=True)
-    with lost(kili, APPLY, type=kind):
+    with lost_response(kili, APPLY, type=kind):
         life.go()
     assert life.state == "success", life.error
     assert kili.asked[-2:] == ["CHECK", kind]
@@ -103,10 +103,10 @@ def test_a_lost_answer_is_watched_and_not_submitted_again(sync, kili, deferrable
 
 
 @WAYS
-def test_a_request_that_never_arrived_is_made_again_after_computing_anew(sync, kili, clock, deferrable):
+def test_a_lost_request_is_repeated_after_computing_again(sync, kili, clock, deferrable):
     """No trace of it for two minutes; what there is to add is looked at again before submitting."""
     life = sync(deferrable=deferrable)
-    with lost(kili, APPLY, drop="before"):
+    with lost_response(kili, APPLY, drop="before"):
         life.go()
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.asked == ["CHECK", "CHECK", "ADD"]
@@ -115,20 +115,20 @@ def test_a_request_that_never_arrived_is_made_again_after_computing_anew(sync, k
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_computing_is_submitted_again_only_after_a_look(sync, kili, drop):
+def test_a_computation_is_resubmitted_only_after_a_status_check(sync, kili, drop):
     """Whether it began can be seen."""
     kili.settings(job_seconds=60)
     life = sync()
-    with lost(kili, CHECK, drop=drop):
+    with lost_response(kili, CHECK, drop=drop):
         life.go()
     assert (life.state, kili.assets) == ("success", PICTURES)
     assert kili.mutations.count(CHECK) == (2 if drop == "before" else 1)
 
 
-def test_an_unanswered_computation_gives_up_in_the_end(sync, kili):
+def test_a_computation_without_any_response_fails(sync, kili):
     """Twice submitted, twice waited for, and nothing came of it: a retry may have better weather."""
     life = sync()
-    with lost(kili, CHECK, drop="before", times=9):
+    with lost_response(kili, CHECK, drop="before", times=9):
         life.go()
     assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
     assert "submitted 2 times, the last time without an effect" in str(life.error)
@@ -136,26 +136,26 @@ def test_an_unanswered_computation_gives_up_in_the_end(sync, kili):
 
 
 @pytest.mark.parametrize("name", [CHECK, APPLY])
-def test_a_bad_answer_after_the_work_was_begun(sync, kili, name):
+def test_an_error_response_to_an_executed_request(sync, kili, name):
     """A gateway that fails on the way back fails no task, and nothing is done twice."""
     kili.settings(job_seconds=30)
     life = sync(retries=0)
-    with answered_badly(name, 502):
+    with replaced_response(name, 502):
         life.go()
     assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
 
 
 @WAYS
-def test_an_application_that_lands_late_is_done_once(sync, kili, clock, deferrable):
+def test_a_delayed_application_is_done_once(sync, kili, clock, deferrable):
     """The sender died, and its request lands 100 s later: the next try watches for long enough."""
     life = sync(deferrable=deferrable)
-    with delayed(life, clock, 100, lambda request: means(request, APPLY)):
+    with delayed(life, clock, 100, lambda request: is_mutation(request, APPLY)):
         life.go()
     life.retry()
     assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
 
 
-def test_a_process_that_stood_still_sends_nothing(sync, kili, clock):
+def test_a_suspended_process_sends_nothing(sync, kili, clock):
     """Not even after a minute: somebody else may have done it meanwhile."""
     life = sync()
     with suspended(clock, 60):
@@ -171,13 +171,13 @@ def test_a_process_that_stood_still_sends_nothing(sync, kili, clock):
 @WAYS
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("phase", ["check", "add", "remove"])
-def test_a_death_in_any_phase_is_gone_on_from(sync, kili, deferrable, phase, moment):
+def test_a_retry_continues_after_a_death_in_any_phase(sync, kili, deferrable, phase, moment):
     """Right before and right after the request: nothing is done twice, and all of it once."""
     sync().go()
     (kili.bucket / "dogs" / "one.png").unlink()
     kili.put("new.png")
     life = sync(deferrable=deferrable, delete_extraneous_files=True)
-    with death(
+    with process_death(
         life, moment, CHECK if phase == "check" else APPLY, **({} if phase == "check" else {"type": phase.upper()})
     ):
         life.go()
@@ -195,7 +195,7 @@ def test_a_death_in_any_phase_is_gone_on_from(sync, kili, deferrable, phase, mom
     [("intent written", 1), ("intent written", 2)]  # to find the connection submits nothing
     + [(moment, nth) for moment in ("job written", "all written", "end written") for nth in (1, 2, 3)],
 )
-def test_a_death_at_any_note_is_gone_on_from(sync, kili, deferrable, moment, nth):
+def test_a_retry_continues_after_a_death_at_any_write(sync, kili, deferrable, moment, nth):
     """Whenever something was written down, in each phase that writes it."""
     life = sync(deferrable=deferrable)
     with life.death(moment, nth=nth):
@@ -222,7 +222,7 @@ def test_a_trigger_that_dies_is_replaced(sync, kili):
 # --- W6: a summary that does not add up
 
 
-def test_a_summary_that_does_not_add_up_is_not_success(sync, kili):
+def test_an_inconsistent_summary_is_not_success(sync, kili):
     """Four differences, none to add and none to remove: the error names the numbers, and the next try computes anew."""
     kili.empty()
     kili.settings(extra_total_differences=4)
@@ -254,7 +254,7 @@ def test_a_death_between_adding_and_removing(sync, kili, deferrable):
 # --- Kili does less than it was told to
 
 
-def test_what_was_left_is_applied_in_another_round(sync, kili):
+def test_remaining_differences_are_applied_in_another_round(sync, kili):
     """Two of three are added; computed anew, the third is."""
     kili.settings(max_applied_differences=2)
     life = sync().go()
@@ -263,7 +263,7 @@ def test_what_was_left_is_applied_in_another_round(sync, kili):
     assert (life.result["to_add"], life.result["added"], life.result["left"]) == (3, 3, 0)
 
 
-def test_what_never_is_applied_is_an_error(sync, kili):
+def test_differences_that_are_never_applied_are_an_error(sync, kili):
     """Three rounds, and nothing came of any."""
     kili.settings(ignore_validations=10)
     life = sync().go()
@@ -275,7 +275,7 @@ def test_what_never_is_applied_is_an_error(sync, kili):
 
 
 @WAYS
-def test_what_is_left_after_three_rounds_is_an_error(sync, kili, deferrable):
+def test_differences_left_after_three_rounds_are_an_error(sync, kili, deferrable):
     """One file each time: of five, two are left, and the task says so instead of succeeding."""
     kili.put("four.png", "five.png")
     kili.settings(max_applied_differences=1)
@@ -289,7 +289,7 @@ def test_what_is_left_after_three_rounds_is_an_error(sync, kili, deferrable):
     assert (life.result["added"], life.result["left"], len(kili.assets)) == (2, 0, 5)
 
 
-def test_three_rounds_are_enough_for_what_they_finish(sync, kili):
+def test_three_rounds_can_succeed(sync, kili):
     """One of three in each."""
     kili.settings(max_applied_differences=1)
     life = sync().go()
@@ -297,7 +297,7 @@ def test_three_rounds_are_enough_for_what_they_finish(sync, kili):
     assert (life.result["added"], life.result["left"]) == (3, 0)
 
 
-def test_what_somebody_else_applies_meanwhile_is_not_applied_again(sync, kili):
+def test_differences_applied_by_another_client_are_not_applied_again(sync, kili):
     """Between computing and adding a person presses the button in Kili."""
     life = sync()
     with life.death("end written", nth=2):
@@ -336,17 +336,17 @@ def test_a_server_without_the_newer_fields(sync, kili):
 
 
 @WAYS
-def test_a_key_that_is_refused_fails_at_once(sync, kili, clock, deferrable):
+def test_an_invalid_api_key_fails_immediately(sync, kili, clock, deferrable):
     """No two minutes of retries."""
-    kili.trouble(status=401, times=100)
+    kili.inject_fault(status=401, times=100)
     life = sync(deferrable=deferrable).go()
     assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
     assert (len(kili.requests()), clock.naps) == (1, [])
 
 
-def test_a_key_that_may_not_see_it_fails_at_once(sync, kili):
+def test_a_key_without_permission_fails_immediately(sync, kili):
     """As GraphQL says it."""
-    kili.trouble(
+    kili.inject_fault(
         status=200, body={"errors": [{"message": "No", "path": ["data"], "extensions": {"code": "FORBIDDEN"}}]}
     )
     life = sync().go()
@@ -371,10 +371,10 @@ def test_a_key_that_may_not_see_it_fails_at_once(sync, kili):
     ],
     ids=["unforwarded", "502", "429", "dropped", "no JSON", "transient"],
 )
-def test_bad_weather_passes(sync, kili, deferrable, fault):
+def test_transient_faults_are_retried(sync, kili, deferrable, fault):
     """Four times in a row in the middle of the wait, and the task does not notice."""
     kili.settings(job_seconds=30)
-    kili.trouble(**fault, times=4, skip=5)
+    kili.inject_fault(**fault, times=4, skip=5)
     life = sync(deferrable=deferrable, retries=0).go()
     assert (life.state, kili.assets, kili.asked) == ("success", PICTURES, ["CHECK", "ADD"])
 
@@ -387,7 +387,7 @@ def test_no_secret_is_shown(sync, kili, deferrable, sluice_sandbox):
     """Neither in logs, results and records, nor in errors, whatever goes wrong."""
     key = sluice_sandbox.state()["credentials"]["kili"]["api_key"]
     life = sync(deferrable=deferrable).go()
-    kili.trouble(status=403, times=100)
+    kili.inject_fault(status=403, times=100)
     bad = sync(deferrable=deferrable).go()
     for each in (life, bad):
         stored = [each.stored(f"sluice_record{part}") for part in ("", "_log_0", "_history_0")]

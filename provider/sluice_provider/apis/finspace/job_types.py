@@ -1,0 +1,61 @@
+"""A changeset as a job. It cannot be cancelled: the API has no operation for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sluice_provider.apis.finspace.endpoints import get_changeset
+from sluice_provider.apis.finspace.model import Changeset, ErrorInfo
+from sluice_provider.http.flow import Flow
+from sluice_provider.jobs import Job, JobState
+from sluice_provider.jobs.polling import JobType, Locator
+
+JOB_STATES = {"COMPLETED": JobState.SUCCEEDED, "FAILED": JobState.FAILED}
+"""Every other status is running. The service model has PENDING and PROCESSING; the service was also seen to return
+IN_PROGRESS."""
+
+RETRYABLE_BY_ERROR_TYPE = {
+    "The inputs to this request are invalid.": False,
+    "Service limits have been exceeded.": False,
+    "Missing required permission to perform this request.": False,
+    "One or more inputs to this request were not found.": False,
+    "A user recoverable error has occurred": False,
+    "The system temporarily lacks sufficient resources to process the request.": True,
+    "An internal error has occurred.": True,
+    "Cancelled": True,
+}
+"""The service model's ErrorDetails, which are whole sentences, and whether a new changeset with the same requests may
+succeed."""
+
+
+def job_from_changeset(changeset: Changeset) -> Job:
+    """A changeset as a job; its counts are the numbers of its changes by type."""
+    info = changeset.get("errorInfo")
+    error: ErrorInfo = info if isinstance(info, dict) else {}
+    error_type, error_message = error.get("errorType") or "", error.get("errorMessage") or ""
+    changes = [request.get("changeType") for request in changeset.get("changeRequests") or []]
+    return Job(
+        id=changeset["changesetId"],
+        state=JOB_STATES.get(changeset["status"], JobState.RUNNING),
+        service_status=changeset["status"],
+        message=f"{error_type} {error_message}".strip(),
+        counts={"put": changes.count("PUT"), "deleted": changes.count("DELETE")},
+        retryable=RETRYABLE_BY_ERROR_TYPE.get(error_type),
+    )
+
+
+def changeset_locator(environment_id: str, database_name: str, region_name: str | None = None) -> Locator:
+    """What is needed besides its id to find a changeset.
+
+    :param region_name: only if it is not the connection's
+    """
+    database = {"environment_id": environment_id, "database_name": database_name}
+    return {**database, "region_name": region_name} if region_name else database
+
+
+def _get_status(changeset_id: str, locator: Locator) -> Flow[Job]:
+    changeset = yield from get_changeset(locator["environment_id"], locator["database_name"], changeset_id)
+    return job_from_changeset(changeset)
+
+
+JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_status)}
