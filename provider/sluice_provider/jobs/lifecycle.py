@@ -481,7 +481,7 @@ class Lifecycle:
         phase, _ = self._open(record)
         jobs = f"{phase.job_type} {_some(current.ids)}"
         if not event.user_ended:
-            line = f"Stopped by Airflow ({event.why}): {jobs} continues in the service, and the next try reconnects"
+            line = f"Stopped ({event.why}): {jobs} continues in the service, and the next try reconnects to it"
             return record, [on.Log("warning", line)]
         if not self._cancellable(phase.job_type):
             line = (
