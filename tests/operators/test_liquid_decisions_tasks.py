@@ -646,7 +646,7 @@ def test_a_cancellation_that_came_too_late(importing, cancelling, liquid, clock,
     clock.move(at)
     life = cancelling(liquid.jobs[0]["id"]).go()
     assert (life.state, life.result["cancelled"], life.result["status"]) == ("success", False, "Completed")
-    assert life.said("WARNING", "The job was over before it could be cancelled")
+    assert life.said("WARNING", "before it could be cancelled")
 
 
 def test_cancelling_an_unknown_job(cancelling, liquid):
