@@ -1,4 +1,4 @@
-"""What every test may use: the sandbox on a free port, and a way to run flows on both faces without real waiting."""
+"""Fixtures for all tests: the sandbox on a free port, and flows in worker and triggerer without real sleeping."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def run(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient, fields: C
 
 @pytest.fixture(params=["worker", "triggerer"])
 def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> FlowRunner:
-    """Runs a flow against the sandbox's FinSpace, whose changesets are over at the first look, on both faces."""
+    """Runs a flow against the sandbox's FinSpace, whose changesets end at the first poll, in worker and triggerer."""
     sluice_sandbox.settings(job_seconds=0)
     return FlowRunner(request.param, finspace_options(sluice_sandbox), FakeSleep(sluice_sandbox.advance))
 
 
 @pytest.fixture
 def worker(sluice_sandbox: SandboxClient, fields: ConnectionFields) -> FlowRunner:
-    """The worker's face alone, for what both have in common."""
+    """Runs flows as in a worker only, for what worker and triggerer have in common."""
     return FlowRunner("worker", client_options(fields), FakeSleep(sluice_sandbox.advance))

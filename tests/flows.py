@@ -1,4 +1,5 @@
-"""How tests run flows: on canned answers with no client at all, or over HTTP on both faces. Nobody really waits."""
+"""How tests run flows: on given responses without a client, or over HTTP in a worker's or a triggerer's way. Sleeps
+take no time."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from sluice_provider.http.sigv4 import SigV4
 
 
 def response(status: int = 200, body: Any = None, **headers: str) -> Response:
-    """An answer; a body that is not bytes or text is sent as JSON."""
+    """A response; a body that is neither bytes nor a string becomes JSON."""
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
     content = body if isinstance(body, bytes) else body.encode()
@@ -27,7 +28,7 @@ def response(status: int = 200, body: Any = None, **headers: str) -> Response:
 
 
 class FlowResult(NamedTuple):
-    """What a flow did with the answers it got."""
+    """What a flow returned or raised, and what it yielded."""
 
     value: Any
     error: SluiceError | None
@@ -38,7 +39,7 @@ class FlowResult(NamedTuple):
 def run_flow(
     flow: Flow[Any], *answers: Response | SluiceError, sleep: Callable[[float], object] = lambda _: None
 ) -> FlowResult:
-    """Run a flow on these answers, one for each call."""
+    """Run a flow on these responses, one for each request."""
     calls: list[Request] = []
     pauses: list[float] = []
     left, answer = list(answers), None
@@ -59,7 +60,7 @@ def run_flow(
 
 
 class FakeSleep(list[float]):
-    """A sleep that takes no time: it writes down for how long, and moves the remote's clock on."""
+    """A sleep that takes no time: it records how long, and advances the service's clock."""
 
     def __init__(self, advance: Callable[[float], object] = lambda _: None) -> None:
         super().__init__()
@@ -74,14 +75,14 @@ class FakeSleep(list[float]):
 
 
 def apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
-    """As Kaleidoscope wants it."""
+    """As Kaleidoscope expects it."""
     headers["X-Kal-Authorization"] = f"Bearer {token}"
     if not behind_iap:
         headers["Authorization"] = f"Bearer {token}"
 
 
 def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str, Any]:
-    """What a hook gives to its httpx clients, made without Airflow."""
+    """The options that a hook gives to its httpx clients, made without Airflow."""
     place = ClientConfig.from_connection(fields, default_host=DEFAULT_HOST, user_agent="tests")
     form = {
         "grant_type": "client_credentials",
@@ -95,7 +96,7 @@ def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str
 
 
 def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
-    """What FinSpace's hook gives to its httpx clients, made without Airflow; the keys may be others."""
+    """The same for FinSpace; `keys` replace its credentials."""
     from botocore.credentials import ReadOnlyCredentials
 
     known = {**sandbox.state(records=False)["credentials"]["finspace"], "token": None, **keys}
@@ -124,6 +125,6 @@ class FlowRunner:
 
 
 def logged_requests(sandbox: Any, path: str = "") -> list[dict[str, Any]]:
-    """The requests that arrived for a path, oldest first; without one, all that were not for a token."""
+    """The requests that the sandbox received for a path, oldest first; without one, all but token requests."""
     wanted = (lambda request: path in request["path"]) if path else (lambda request: "oauth" not in request["path"])
     return [request for request in sandbox.requests() if wanted(request)]

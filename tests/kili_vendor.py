@@ -24,6 +24,6 @@ def session(url: str, home: Path, *arguments: str) -> Any:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KILI_")}
     environment |= {"PYTHONPATH": str(FOLDER), "NO_PROXY": "*", "HOME": str(home), "USERPROFILE": str(home)}
     command = [sys.executable, str(SESSION), url, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.split("told:")[1]) if "told:" in done.stdout else None

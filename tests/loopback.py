@@ -1,4 +1,4 @@
-"""A tiny HTTP server on this machine, for what the sandbox is not: a proxy, a TLS server, Google's metadata server."""
+"""A small HTTP server on this machine, for what the sandbox is not: a proxy, a TLS server, Google's metadata server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Loopback:
-    """What was asked, oldest first, and where it listens."""
+    """Its address, and the requests that it received, oldest first."""
 
     def __init__(self, scheme: str, port: int) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -75,7 +75,7 @@ def serve(answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
 
 
 def kaleidoscope(request: Request) -> Answer:
-    """Just enough of the remote: any token request is granted, anything else is an empty object."""
+    """A minimal Kaleidoscope: any token request succeeds, anything else returns an empty object."""
     if request.target.endswith("auth/oauth/token"):
         return Answer(200, {"access_token": "loopback-access-token", "expires_in": 3600})
     return Answer(200, {})

@@ -33,7 +33,7 @@ NOT_RETRYABLE = {
 
 @pytest.mark.parametrize("kind", TREE)
 def test_errors_pickle(kind):
-    """Type, words and every attribute, also one that was set afterwards."""
+    """Class, message and every attribute, also one that was set afterwards."""
     facts = {}
     if issubclass(kind, StatusError):
         facts = {"status": 418, "code": "TEAPOT", "body": "short and stout", "retry_after": 1.5}
@@ -49,32 +49,32 @@ def test_errors_pickle(kind):
 
 @pytest.mark.parametrize("kind", TREE)
 def test_retryable(kind):
-    """What a retry with the same input cannot cure, and nothing else."""
+    """Whether a retry with the same input can help."""
     assert kind("").retryable == (kind.__name__ not in NOT_RETRYABLE)
 
 
 def test_the_tree_is_drawn():
-    """Every error that is raised stands in the drawing at the top of the module, and nothing else does."""
+    """Every error that is raised is in the tree at the top of the module, and nothing else."""
     words = errors.__doc__.split()
     assert [kind.__name__ for kind in TREE if kind is not StatusError and kind.__name__ not in words] == []
     drawn = [line.split("──")[1].split()[0] for line in errors.__doc__.splitlines() if "──" in line]
     assert sorted(drawn) == sorted(kind.__name__ for kind in TREE if kind not in (SluiceError, StatusError))
 
 
-def test_refusals_by_status():
-    """Each has one status, which its documentation begins with."""
+def test_client_errors_by_status():
+    """Each has one status, with which its docstring begins."""
     for status, kind in CLIENT_ERRORS.items():
         assert issubclass(kind, ClientError)
         assert kind.__doc__.startswith(f"{status}: ")
 
 
-def test_bad_input_is_a_value_error():
-    """So that it can be caught without knowing this package."""
+def test_invalid_input_is_a_value_error():
+    """So that it can be caught without importing this package."""
     assert issubclass(errors.InvalidConnection, ValueError)
 
 
 def test_defaults():
-    """An error that knows nothing says nothing."""
+    """An error without details has none."""
     assert SluiceError("").retry_after is None
     assert (StatusError("").status, StatusError("").code, StatusError("").body) == (None, None, "")
     assert Unreachable("").maybe_applied

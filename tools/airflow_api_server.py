@@ -110,7 +110,7 @@ class ApiServer:
             raise StandaloneError(f"airflow {' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def start(self, seconds: float = 90) -> None:
+    def start(self, seconds: float = 300) -> None:
         """Start it, and wait until it answers."""
         self._starts += 1
         command = [sys.executable, "-m", "airflow", "api-server", "--workers", str(self.workers)]
@@ -118,7 +118,7 @@ class ApiServer:
         deadline = time.monotonic() + seconds
         while not self._answers():
             if time.monotonic() > deadline or not self._program.running:
-                raise StandaloneError(f"The API server did not start. It wrote:\n{self._program.tail()}")
+                raise StandaloneError(f"The API server did not start. Its output ends with:\n{self._program.tail()}")
             time.sleep(0.2)
 
     def kill(self) -> None:

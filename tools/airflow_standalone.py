@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Json = dict[str, Any]
 OVER = ("success", "failed")
+PATIENCE = 300.0  # seconds: only a failure takes so long, however busy the machine is
 
 
 class StandaloneError(RuntimeError):
-    """Airflow did not do what was asked of it; the message says what and shows what it wrote."""
+    """Airflow failed or took too long; the message says with what, and has the end of its output."""
 
 
 class Standalone:
     """One `airflow standalone` with its own home, database and ports, and its REST API as methods."""
 
     def __init__(
-        self, dags: Path, *, env: Mapping[str, str] | None = None, home: Path | None = None, start_seconds: float = 180
+        self, dags: Path, *, env: Mapping[str, str] | None = None, home: Path | None = None, start_seconds: float = 600
     ) -> None:
         self._temporary = None if home else Path(tempfile.mkdtemp(prefix="sluice-airflow-"))
         self.home = home or self._temporary or Path()
@@ -77,7 +78,7 @@ class Standalone:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def pids(self, component: str) -> list[int]:
-        """Return the processes of one component, such as the triggerer, for whoever wants to see it die."""
+        """Return the process ids of one component, such as the triggerer."""
         import psutil  # type: ignore[import-untyped]  # Airflow brings it
 
         family = psutil.Process(self._program.pid).children(recursive=True) if self._program else []
@@ -103,36 +104,36 @@ class Standalone:
 
     # -- waiting
 
-    def wait(self, what: str, look: Callable[[], T | None], timeout: float, every: float = 0.5) -> T:
-        """Look until there is something to see. Fail when that takes too long or Airflow is gone."""
+    def wait(self, what: str, poll: Callable[[], T | None], timeout: float = PATIENCE, every: float = 0.5) -> T:
+        """Poll until the result is not None. Fail when that takes too long or Airflow has ended."""
         deadline = time.monotonic() + timeout
         while True:
-            seen = look()
-            if seen is not None:
-                return seen
+            found = poll()
+            if found is not None:
+                return found
             if not self.running:
-                raise StandaloneError(f"Airflow ended while waiting for {what}. It wrote last:\n{self.tail()}")
+                raise StandaloneError(f"Airflow ended while waiting for {what}. The end of its output:\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise StandaloneError(f"Waited {timeout:.0f} s for {what}. Airflow wrote last:\n{self.tail()}")
+                raise StandaloneError(f"Waited {timeout:.0f} s for {what}. The end of its output:\n{self.tail()}")
             time.sleep(every)
 
     def wait_healthy(self) -> None:
         """Wait until every component says it is healthy."""
         self.wait("Airflow to be healthy", self._healthy, self.start_seconds)
 
-    def wait_dags(self, timeout: float = 60) -> list[Json]:
+    def wait_dags(self, timeout: float = PATIENCE) -> list[Json]:
         """Wait until every file of the DAGs folder has been read, and return the DAGs. A file with an error fails."""
         files = {str(path.relative_to(self.dags)) for path in self.dags.rglob("*.py") if "def " in path.read_text()}
         return self.wait(f"the DAGs of {self.dags}", lambda: self._parsed(files), timeout)
 
-    def wait_run(self, dag_id: str, run_id: str, *, timeout: float = 300, states: Sequence[str] = OVER) -> Json:
+    def wait_run(self, dag_id: str, run_id: str, *, timeout: float = PATIENCE, states: Sequence[str] = OVER) -> Json:
         """Wait until a run is in one of the states, and return it."""
 
-        def look() -> Json | None:
+        def ended() -> Json | None:
             run = self.run(dag_id, run_id)
             return run if run["state"] in states else None
 
-        return self.wait(f"run {run_id} of {dag_id} to be {' or '.join(states)}", look, timeout)
+        return self.wait(f"run {run_id} of {dag_id} to be {' or '.join(states)}", ended, timeout)
 
     def _healthy(self) -> bool | None:
         health = self._client.probe("monitor/health")
@@ -142,12 +143,12 @@ class Standalone:
 
     def _parsed(self, files: set[str]) -> list[Json] | None:
         if errors := self.get("importErrors")["import_errors"]:
-            told = "\n".join(f"{error['filename']}\n{error['stack_trace']}" for error in errors)
-            raise StandaloneError(f"Airflow could not read a DAG file.\n{told}")
+            errors_text = "\n".join(f"{error['filename']}\n{error['stack_trace']}" for error in errors)
+            raise StandaloneError(f"Airflow could not read a DAG file.\n{errors_text}")
         found = self.get("dags", limit=1000)["dags"]
         return found if files <= {dag["relative_fileloc"] for dag in found} else None
 
-    # -- asking
+    # -- requests
 
     def get(self, path: str, **query: Any) -> Json:
         """GET below /api/v2."""
@@ -162,7 +163,7 @@ class Standalone:
         return self._client.patch(path, body)
 
     def unpause(self, dag_id: str) -> None:
-        """Let the scheduler run a DAG."""
+        """Unpause a DAG."""
         self.patch(f"dags/{dag_id}", {"is_paused": False})
 
     def pause(self, dag_id: str) -> None:

@@ -1,4 +1,4 @@
-"""How many webhooks the receiver takes: so many files are registered at once, each told of twice, by several senders.
+"""How many webhooks the receiver takes: so many files are registered at once, each announced twice, by several senders.
 
     python tools/bench_webhooks.py --files 1000 --senders 16
     python tools/bench_webhooks.py --database postgresql+psycopg2://postgres@127.0.0.1/empty --workers 2
@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from airflow_api_server import ApiServer
-from demo import receiving
+from demo import with_webhooks
 from sluice_sandbox import Sandbox
 
 DAG = """
@@ -44,7 +44,7 @@ def burst(files: int, senders: int, database: str | None, workers: int) -> str:
         env = {f"AIRFLOW_CONN_{name.upper()}": found for name, found in sandbox.connections().items()}
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "dag.py").write_text(DAG)
-            with ApiServer(Path(folder), env=receiving(env, secret), database=database, workers=workers) as server:
+            with ApiServer(Path(folder), env=with_webhooks(env, secret), database=database, workers=workers) as server:
                 url = f"{server.url}/sluice/webhooks/kaleidoscope/kaleidoscope_default"
                 settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac"}
                 more = {"webhook_duplicates": 1, "webhook_retries": 1000, "webhook_retry_delay": 0.5}

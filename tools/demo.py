@@ -3,8 +3,8 @@
 Nothing is reached over the network and nothing is left behind: the sandbox and Airflow listen on loopback, keep what
 they write in a temporary folder, and end with this program. Every DAG with the tag `demo` takes part.
 
-A DAG that a connection names for its webhooks is not started from here. Instead somebody hands in, in the sandbox, the
-files that are in `data/handed_in` beside the DAGs, and the sandbox sends webhooks to Airflow.
+A DAG that a connection names for its webhooks is not triggered from here. Instead the files of `data/handed_in` beside
+the DAGs are registered in the sandbox, as a scientist would do, and the sandbox sends webhooks to Airflow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,9 +43,10 @@ Json = dict[str, Any]
 DAGS = Path(__file__).resolve().parent.parent / "dags_examples"
 HANDED_IN = Path("data/handed_in")
 WEBHOOKS = {"kaleidoscope_default": "kaleidoscope_registration"}  # which connection's webhooks start which DAG
-# Whole numbers in a task's result that do not count what was done: times, and how things stand.
-STANDING = ("milliseconds", "total", "to_add", "to_remove", "left", "assets", "assets_before", "assets_after")
-STATUS = ("status", "import_status")  # under one of these a remote job keeps its state
+# Whole numbers in a task's result that do not count what the task did: durations and totals.
+NOT_COUNTS = ("milliseconds", "total", "to_add", "to_remove", "left", "assets", "assets_before", "assets_after")
+STATUS = ("status", "import_status")  # fields of a job in the sandbox's state
+WIDTH = 99  # of everything that is printed, in columns
 
 
 class Sandbox:
@@ -66,33 +68,33 @@ class Sandbox:
         self._client.close()
         self.program.stop()
 
-    def wait(self, seconds: float = 30) -> None:
+    def wait(self, seconds: float = 300) -> None:
         """Wait until it listens."""
         deadline = time.monotonic() + seconds
         while "Sluice sandbox on" not in self.program.tail():
             if time.monotonic() > deadline or not self.program.running:
-                raise StandaloneError(f"The sandbox did not start. It wrote:\n{self.program.tail()}")
+                raise StandaloneError(f"The sandbox did not start. Its output ends with:\n{self.program.tail()}")
             time.sleep(0.1)
 
     def connections(self) -> dict[str, str]:
-        """Return the environment that leads Airflow here."""
+        """Return the connections to the sandbox as environment variables."""
         command = [*self._command, "--print-connections"]
-        told = subprocess.run(command, env=self._env, capture_output=True, text=True, check=True)
-        return connections_in(told.stdout)
+        printed = subprocess.run(command, env=self._env, capture_output=True, text=True, check=True)
+        return connections_in(printed.stdout)
 
     def state(self) -> Json:
-        """Return what the remotes hold."""
+        """Return what the mock services hold, without records."""
         return self._client.get("/control/state", {"records": "0"})
 
     def jobs(self) -> dict[str, str]:
-        """Return the state of every remote job by its id."""
+        """Return the status of every job of the services, by its id."""
         return dict(jobs_in(self.state()))
 
-    def hand_in(self, folder: Path, url: str, secret: str) -> None:
-        """Let somebody register every file of a folder, and let webhooks tell of it at this address."""
+    def register_files(self, folder: Path, url: str, secret: str) -> None:
+        """Register every file of a folder in Kaleidoscope, which sends a webhook to this address for each."""
         settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac", "webhook_duplicates": 1}
-        patient = {"webhook_retries": 20}  # Airflow may be busy for longer than a minute
-        self._client.post("/control/settings", {**settings, **patient}, idempotent=True)
+        retries = {"webhook_retries": 20}  # Airflow may be busy for longer than a minute
+        self._client.post("/control/settings", {**settings, **retries}, idempotent=True)
         for path in sorted(folder.glob("*.*")):
             file = {"file_name": path.name, "base64": base64.b64encode(path.read_bytes()).decode()}
             self._client.create("/control/kaleidoscope/registrations", file, partial(self._registration, path.name))
@@ -103,12 +105,12 @@ class Sandbox:
         ids = {file["id"] for file in state["files"] if file["name"] == file_name}
         return next((each for each in state["registrations"] if each["file_id"] in ids), None)
 
-    def telling(self) -> bool:
-        """Say whether a webhook is still on its way."""
+    def webhooks_pending(self) -> bool:
+        """Return whether a webhook is still to be delivered."""
         return any(not each["finished"] for each in self.state()["kaleidoscope"]["webhooks"])
 
     def trees(self) -> dict[str, Json]:
-        """Return the files of every remote that keeps files, by the name of what keeps them."""
+        """Return the files of every database that has some: path and size, by the name of the database."""
         return dict(trees_in(self._client.get("/control/state")))
 
 
@@ -122,17 +124,18 @@ class Run:
     day: str = ""
     seconds: float = 0.0
     tasks: Counter[str] = field(default_factory=Counter)
+    xcoms: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def over(self) -> bool:
-        """Say whether nothing more will happen."""
+        """Return whether it has ended."""
         return self.state in OVER
 
 
-class Show:
-    """The DAGs of the demo, and what can be seen of them at this moment."""
+class DemoDags:
+    """The DAGs of the demo and their runs, as of the last update."""
 
     def __init__(self, airflow: Standalone, sandbox: Sandbox, dags: Sequence[Json]) -> None:
         self._airflow = airflow
@@ -141,47 +144,52 @@ class Show:
         self.runs: dict[tuple[str, str], Run] = {}
 
     def start(self) -> None:
-        """Let the DAGs go: a schedule brings its own runs, and so do webhooks; the others get one."""
+        """Unpause the DAGs, and trigger those that neither a schedule nor a webhook starts."""
         for dag_id, scheduled in self._scheduled.items():
             self._airflow.unpause(dag_id)
             if not scheduled and dag_id not in WEBHOOKS.values():
                 self._airflow.trigger(dag_id)
 
-    def look(self) -> bool:
-        """Look once at everything that is not over. Say whether it all is."""
-        jobs = self._sandbox.jobs()
-        # before the runs: a run that is made in between is then still due, and not overlooked
+    def update(self) -> bool:
+        """Read the runs that have not ended. Return whether all runs have ended and no other will start."""
+        # before the runs: a run that is created in between is then still due, and not overlooked
         due = {dag_id for dag_id, scheduled in self._scheduled.items() if scheduled and self._due(dag_id)}
-        telling = self._sandbox.telling()
+        pending = self._sandbox.webhooks_pending()
         for dag_id in self._scheduled:
             for run in self._airflow.runs(dag_id):
                 known = self.runs.get((dag_id, run["dag_run_id"]))
                 if known is None or not known.over:
-                    self.runs[dag_id, run["dag_run_id"]] = self._see(run, jobs)
-        over = all(run.over for run in self.runs.values()) and not telling
+                    self.runs[dag_id, run["dag_run_id"]] = self._read(run)
+        self._update_jobs()
+        over = all(run.over for run in self.runs.values()) and not pending
         return over and not due and all(self.runs_of(dag_id) for dag_id in self._scheduled)
 
     def lines(self) -> list[str]:
-        """Say in one line per DAG where it is."""
-        return [line_of(dag_id, self.runs_of(dag_id)) for dag_id in self._scheduled]
+        """Return one line per DAG with its progress."""
+        return [progress_line(dag_id, self.runs_of(dag_id)) for dag_id in self._scheduled]
 
     def runs_of(self, dag_id: str) -> list[Run]:
         """Return the runs of a DAG seen so far."""
         return [run for run in self.runs.values() if run.dag_id == dag_id]
 
     def _due(self, dag_id: str) -> bool:
-        """Say whether the scheduler is going to make another run at once."""
+        """Return whether the scheduler will create another run at once."""
         due = self._airflow.get(f"dags/{dag_id}")["next_dagrun_run_after"]
         return due is not None and datetime.fromisoformat(due.replace("Z", "+00:00")) <= datetime.now(timezone.utc)
 
-    def _see(self, run: Json, jobs: Mapping[str, str]) -> Run:
+    def _update_jobs(self) -> None:
+        """Read the jobs after the runs: then no run has succeeded while one of its jobs still seems to run."""
+        statuses = self._sandbox.jobs()
+        for run in self.runs.values():
+            run.jobs = {job: status for job, status in statuses.items() if job in run.xcoms}
+
+    def _read(self, run: Json) -> Run:
         dag_id, run_id = run["dag_id"], run["dag_run_id"]
         tasks = self._airflow.task_instances(dag_id, run_id)
         seen = Run(dag_id, run_id, run["state"], day=(run["logical_date"] or "")[:10], seconds=run["duration"] or 0.0)
         seen.tasks = Counter(task["state"] or "waiting" for task in tasks)
         for key, value in self._airflow.xcoms(dag_id, run_id):
-            text = json.dumps(value)
-            seen.jobs |= {job: state for job, state in jobs.items() if job in text}
+            seen.xcoms += json.dumps(value) + "\n"
             if key == "return_value" and isinstance(value, dict):
                 seen.counts.update({name: number for name, number in value.items() if is_count(name, number)})
         return seen
@@ -197,19 +205,19 @@ class Progress:
     def show(self, lines: Sequence[str]) -> None:
         """Show the lines of this moment."""
         if self._live:
-            width = shutil.get_terminal_size().columns - 1
+            width = min(WIDTH, shutil.get_terminal_size().columns - 1)
             up = f"\x1b[{len(self._last)}A" if self._last else ""
             print(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines), end="")
         else:
             for line in lines:
                 if line not in self._last:
-                    print(line)
+                    print(line[:WIDTH])
         self._last = list(lines)
 
 
 def is_count(name: str, value: object) -> bool:
-    """Say whether this part of a task's result counts something, whichever remote it is of."""
-    return type(value) is int and name not in STANDING
+    """Return whether this item of a task's result counts something, whichever service it is of."""
+    return type(value) is int and name not in NOT_COUNTS
 
 
 def connections_in(text: str) -> dict[str, str]:
@@ -218,8 +226,8 @@ def connections_in(text: str) -> dict[str, str]:
     return dict(word[1].split("=", 1) for word in words)
 
 
-def receiving(connections: Mapping[str, str], secret: str) -> dict[str, str]:
-    """Make those connections receive webhooks whose webhooks start a DAG."""
+def with_webhooks(connections: Mapping[str, str], secret: str) -> dict[str, str]:
+    """Add the webhook settings to the connections whose webhooks start a DAG."""
     found = dict(connections)
     for conn_id, dag_id in WEBHOOKS.items():
         name = f"AIRFLOW_CONN_{conn_id.upper()}"
@@ -230,7 +238,7 @@ def receiving(connections: Mapping[str, str], secret: str) -> dict[str, str]:
 
 
 def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
-    """Find every remote job, whatever the remote: a thing with an id and a status."""
+    """Find every job, whatever the service: an object with an id and a status."""
     if isinstance(state, list):
         for part in state:
             yield from jobs_in(part)
@@ -243,7 +251,7 @@ def jobs_in(state: Any) -> Iterator[tuple[str, str]]:
 
 
 def trees_in(state: Any) -> Iterator[tuple[str, Json]]:
-    """Find every tree that is not empty, whatever the remote: a thing with a name and files by their paths."""
+    """Find every tree of files that is not empty, whatever the service: an object with a name and files by path."""
     for part in state.values() if isinstance(state, dict) else state if isinstance(state, list) else ():
         yield from trees_in(part)
     if isinstance(state, dict) and isinstance(state.get("tree"), dict) and state["tree"]:
@@ -251,7 +259,7 @@ def trees_in(state: Any) -> Iterator[tuple[str, Json]]:
 
 
 def show_trees(trees: Mapping[str, Json]) -> None:
-    """Print each tree, a folder a line, with how many files are right in it."""
+    """Print the folders of each tree with the number of files in them."""
     for name, files in trees.items():
         folders = Counter(path.rpartition("/")[0] + "/" for path in files)
         print(f"\n{name}: {len(files)} files, {sum(files.values())} bytes")
@@ -259,16 +267,16 @@ def show_trees(trees: Mapping[str, Json]) -> None:
             print(f"  {folder:40} {count} {'file' if count == 1 else 'files'}")
 
 
-def line_of(dag_id: str, runs: Sequence[Run]) -> str:
-    """Say where a DAG is: its latest run, the states of its tasks, and of its remote jobs."""
+def progress_line(dag_id: str, runs: Sequence[Run]) -> str:
+    """Show the progress of a DAG: its latest run, the states of its tasks, and the statuses of its jobs."""
     if not runs:
-        return f"  {dag_id:32} waiting"
+        return f"  {dag_id:28} no run yet"
     run = runs[-1]
-    told = [run.day or "run", run.state]
-    told.append(f"tasks: {_counted(run.tasks)}")
+    parts = [run.day or f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}", run.state]
+    parts.append(f"tasks: {_counted(run.tasks)}")
     if run.jobs:
-        told.append(f"remote jobs: {_counted(Counter(run.jobs.values()))}")
-    return f"  {dag_id:32} " + "  ".join(told)
+        parts.append(f"jobs: {_counted(Counter(run.jobs.values()))}")
+    return f"  {dag_id:28} " + "  ".join(parts)
 
 
 def _counted(states: Counter[str]) -> str:
@@ -276,7 +284,7 @@ def _counted(states: Counter[str]) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Set rows in columns, the first row as a heading; columns of numbers stand to the right."""
+    """Align rows in columns below the first row as a heading; columns of numbers are aligned to the right."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [all(_is_number(cell) for cell in column[1:]) for column in columns]
@@ -297,14 +305,16 @@ def _is_number(cell: str) -> bool:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """Set the outcome of all runs in a table."""
-    names = list(dict.fromkeys(name for run in runs for name in run.counts))
-    rows = [["DAG", "day", "state", *names, "seconds", "remote jobs"]]
-    for run in runs:
-        counts = [str(run.counts[name]) if name in run.counts else "" for name in names]
-        jobs = " ".join(job[:8] for job in run.jobs)
-        rows.append([run.dag_id, run.day, run.state, *counts, f"{run.seconds:.1f}", jobs])
-    return table(rows)
+    """Return a table of all runs, with the counts in the results of their tasks, at most `WIDTH` columns wide."""
+    rows = [["DAG", "day", "state", "seconds", "jobs"]]
+    rows += [[run.dag_id, run.day, run.state, f"{run.seconds:.1f}", str(len(run.jobs) or "")] for run in runs]
+    left = WIDTH - len("  ") - max(map(len, table(rows).splitlines()))
+    wrapped = [["DAG", "day", "state", "seconds", "jobs", "results"]]
+    for row, run in zip(rows[1:], runs, strict=True):
+        counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in run.counts.items())
+        first, *others = textwrap.wrap(counts, max(left, 20)) or [""]
+        wrapped += [[*row, first], *([*[""] * len(row), line] for line in others)]
+    return table(wrapped)
 
 
 def show_failures(airflow: Standalone, runs: Sequence[Run], lines: int = 40) -> None:
@@ -318,23 +328,25 @@ def show_failures(airflow: Standalone, runs: Sequence[Run], lines: int = 40) -> 
 
 
 def run_all(airflow: Standalone, sandbox: Sandbox, secret: str, timeout: float) -> bool:
-    """Run every demo DAG to its end, showing how it goes. Say whether all succeeded."""
+    """Run every demo DAG to its end and show the progress. Return whether all succeeded."""
     dags = [dag for dag in airflow.wait_dags() if "demo" in {tag["name"] for tag in dag["tags"]}]
     if not dags:
         raise StandaloneError(f"no DAG in {airflow.dags} has the tag 'demo'")
     print(f"Running {len(dags)} DAGs")
-    show, progress = Show(airflow, sandbox, dags), Progress()
-    show.start()
+    demo_dags, progress = DemoDags(airflow, sandbox, dags), Progress()
+    demo_dags.start()
     for conn_id in WEBHOOKS:
-        sandbox.hand_in(airflow.dags / HANDED_IN, f"{airflow.url}/sluice/webhooks/kaleidoscope/{conn_id}", secret)
+        sandbox.register_files(
+            airflow.dags / HANDED_IN, f"{airflow.url}/sluice/webhooks/kaleidoscope/{conn_id}", secret
+        )
 
-    def look() -> bool | None:
-        done = show.look()
-        progress.show(show.lines())
+    def finished() -> bool | None:
+        done = demo_dags.update()
+        progress.show(demo_dags.lines())
         return done or None
 
-    airflow.wait("the DAGs to finish", look, timeout, every=1)
-    runs = list(show.runs.values())
+    airflow.wait("the DAGs to finish", finished, timeout, every=1)
+    runs = list(demo_dags.runs.values())
     print(f"\n{summary(runs)}")
     show_trees(sandbox.trees())
     show_failures(airflow, runs)
@@ -342,26 +354,26 @@ def run_all(airflow: Standalone, sandbox: Sandbox, secret: str, timeout: float) 
 
 
 def demo(home: Path, args: argparse.Namespace) -> int:
-    """Start everything, run the DAGs, and stay up unless told otherwise."""
+    """Start everything, run the DAGs, and keep running until Ctrl-C, unless `--exit` is given."""
     started = time.monotonic()
     with Sandbox(home, args.job_seconds) as sandbox:
         sandbox.wait()
         print(f"Sandbox with the mock services: {sandbox.url}")
         print("Starting Airflow, which takes about 20 seconds")
         secret = secrets.token_urlsafe(32)
-        env = receiving(sandbox.connections(), secret)
+        env = with_webhooks(sandbox.connections(), secret)
         with Standalone(args.dags, env=env, home=home / "airflow") as airflow:
             print(f"Airflow: {airflow.url}, ready after {time.monotonic() - started:.0f} s")
             try:
                 fine = run_all(airflow, sandbox, secret, args.timeout)
             except RequestFailedError as error:
-                wrote = f"Airflow wrote last:\n{airflow.tail()}\nThe sandbox wrote last:\n{sandbox.program.tail()}"
-                raise StandaloneError(f"{error}\n{wrote}") from error
+                outputs = f"The end of Airflow's output:\n{airflow.tail()}\nOf the sandbox's:\n{sandbox.program.tail()}"
+                raise StandaloneError(f"{error}\n{outputs}") from error
             print(
                 f"\n{'Every DAG succeeded' if fine else 'Not every DAG succeeded'}, {time.monotonic() - started:.0f} s"
             )
             if not args.exit:
-                print(f"Airflow: {airflow.url}\nSandbox: {sandbox.url}\nCtrl-C ends both")
+                print(f"Airflow: {airflow.url}\nSandbox: {sandbox.url}\nPress Ctrl-C to stop both")
                 with suppress(KeyboardInterrupt):
                     while airflow.running and sandbox.program.running:
                         time.sleep(1)
@@ -370,13 +382,15 @@ def demo(home: Path, args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the demo; whichever way it ends, everything it started ends with it."""
+    """Run the demo. Whichever way it ends, everything it started ends with it."""
     parser = argparse.ArgumentParser(prog="make demo ARGS=...", description="Run the example DAGs against the sandbox.")
-    parser.add_argument("--exit", action="store_true", help="end when the DAGs have, with 0 only if all succeeded")
+    parser.add_argument(
+        "--exit", action="store_true", help="stop when the DAGs have finished, with exit code 0 if all succeeded"
+    )
     parser.add_argument("--dags", type=Path, default=DAGS, help="folder with the DAGs (default: dags_examples)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep Airflow's home with all logs in this folder")
-    parser.add_argument("--job-seconds", type=float, default=6.0, help="how long a remote job takes (default: 6)")
-    parser.add_argument("--timeout", type=float, default=600.0, help="seconds until all DAGs must be over")
+    parser.add_argument("--job-seconds", type=float, default=6.0, help="how long a job of a service takes (default: 6)")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for all DAGs to finish (default: 600)")
     args = parser.parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows at once what a terminal would

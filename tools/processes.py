@@ -10,6 +10,7 @@ and ends the session. So there is one way to stop, and it is the same one that c
 from __future__ import annotations
 
 import os
+import random
 import select
 import signal
 import socket
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 TERM_SECONDS = 8.0  # how long a session may take to end after TERM before it is killed; Airflow mostly takes 3 to 5
+PORTS = range(10_000, 30_000)  # below the ephemeral ports of Linux (32768), macOS and Windows (49152)
 LEAKY = ("AIRFLOW", "_AIRFLOW", "OPENLINEAGE", "OTEL_", "PYTHON")  # a caller's settings that would change what we run
 
 
@@ -79,15 +81,18 @@ class Program:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports nobody listens on at the moment, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Return loopback ports that are free at the moment, all different.
+
+    They are none that the system gives to outgoing connections: those are taken again before a server has started.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"fewer than {count} loopback ports are free")
 
 
 def clean_environment() -> dict[str, str]:

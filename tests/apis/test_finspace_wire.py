@@ -86,7 +86,7 @@ def both(request):
     environment = {**kept, "PYTHONPATH": str(FOLDER), "NO_PROXY": "*", "AWS_EC2_METADATA_DISABLED": "true"}
     with serve(answer) as remote:
         command = [sys.executable, "-c", SCRIPT, f"{remote.url}/finspace", json.dumps(request.param), json.dumps(asked)]
-        subprocess.run(command, env=environment, check=True, timeout=60)
+        subprocess.run(command, env=environment, check=True, timeout=300)
         theirs = list(remote.seen)
         ours = {face: _ours(face, remote, request.param) for face in ("worker", "triggerer")}
     return [name for name, _ in asked], [wire(each) for each in theirs], ours

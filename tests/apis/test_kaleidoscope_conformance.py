@@ -57,7 +57,7 @@ def theirs(sandbox, state):
     )
     environment = {**os.environ, "PYTHONPATH": str(FOLDER), "NO_PROXY": "*"}
     command = [sys.executable, CALLS, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

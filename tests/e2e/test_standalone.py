@@ -27,8 +27,8 @@ def sandbox(_sluice_server):
     return _sluice_server
 
 
-class Figures:
-    """A StatsD server: keeps the lines that it is sent."""
+class StatsD:
+    """A StatsD server that keeps all lines."""
 
     def __init__(self):
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -47,13 +47,13 @@ class Figures:
 
 
 @pytest.fixture(scope="module")
-def figures():
+def statsd():
     """Where Airflow's metrics go."""
-    return Figures()
+    return StatsD()
 
 
 @pytest.fixture(scope="module")
-def airflow(sandbox, figures, tmp_path_factory):
+def airflow(sandbox, statsd, tmp_path_factory):
     """One Airflow for all of this module, gone afterwards."""
     data = tmp_path_factory.mktemp("data")
     (data / "elements.csv").write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
@@ -63,7 +63,7 @@ def airflow(sandbox, figures, tmp_path_factory):
     env = {f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in sandbox.connections().items()}
     env |= {"SLUICE_E2E_DATA": str(data), "SLUICE_E2E_MARK": str(data / "died")}
     env |= {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6", "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1"}
-    env |= {"AIRFLOW__METRICS__STATSD_ON": "True", "AIRFLOW__METRICS__STATSD_PORT": str(figures.port)}
+    env |= {"AIRFLOW__METRICS__STATSD_ON": "True", "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port)}
     env |= {"AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True"}  # with tags
     with Standalone(DAGS, env=env) as airflow:
         airflow.wait_dags()
@@ -71,7 +71,7 @@ def airflow(sandbox, figures, tmp_path_factory):
 
 
 def imports(sandbox):
-    """What the sandbox was asked for, oldest first."""
+    """The imports of the sandbox's Kaleidoscope, oldest first."""
     return sandbox.state()["kaleidoscope"]["imports"]
 
 
@@ -83,11 +83,11 @@ def instance(airflow, dag_id, run_id, task_id="push"):
 def wait_state(airflow, dag_id, run_id, *states):
     """Wait until the push of a run is in one of these states."""
 
-    def look():
+    def in_state():
         found = instance(airflow, dag_id, run_id)
         return found if found["state"] in states else None
 
-    return airflow.wait(f"the push of {dag_id} to be {' or '.join(states)}", look, 120)
+    return airflow.wait(f"the push of {dag_id} to be {' or '.join(states)}", in_state)
 
 
 def begin(airflow, dag_id):
@@ -97,7 +97,7 @@ def begin(airflow, dag_id):
 
 
 def test_a_user_ends_a_deferred_push(airflow, sandbox):
-    """Marked as failed: the trigger is told, and its log says that Kaleidoscope cannot cancel."""
+    """Marked as failed: the trigger is cancelled, and its log says that Kaleidoscope cannot cancel the import."""
     sandbox.settings(job_seconds=10_000)
     run = begin(airflow, "ended")
     wait_state(airflow, "ended", run, "deferred")
@@ -105,17 +105,17 @@ def test_a_user_ends_a_deferred_push(airflow, sandbox):
     [job] = imports(sandbox)
 
     def watched():
-        # The first look is the worker's own.
+        # The first status check is the worker's own.
         return sum(each["path"].endswith(job["id"]) for each in sandbox.requests()) > 1 or None
 
-    airflow.wait("the trigger to look", watched, 60)
+    airflow.wait("a status check of the trigger", watched)
     airflow.patch(f"dags/ended/dagRuns/{run}/taskInstances/push", {"new_state": "failed"})
 
-    def told():
+    def logged():
         logs = [path.read_text(errors="replace") for path in (airflow.home / "logs").rglob("*.log*") if path.is_file()]
         return any("cannot cancel" in text and job["id"] in text for text in logs) or None
 
-    airflow.wait("the trigger to say that it cannot cancel", told, 90)
+    airflow.wait("the log to say that the import cannot be cancelled", logged)
     assert instance(airflow, "ended", run)["state"] == "failed"
 
 
@@ -128,7 +128,7 @@ def test_a_push_is_deferred_and_finished(airflow, sandbox):
     assert airflow.xcom("deferred", run, "push", "job_ids") == [job["id"]]
     links = airflow.get(f"dags/deferred/dagRuns/{run}/taskInstances/push/links")["extra_links"]
     assert links["Kaleidoscope"].endswith(f"/imports/{job['id']}")
-    assert airflow.wait_run("deferred", run, timeout=120)["state"] == "success"
+    assert airflow.wait_run("deferred", run)["state"] == "success"
     result = airflow.xcom("deferred", run, "push")
     assert (result["import_ids"], result["pushed"]) == ([job["id"]], 2)
     assert airflow.xcom("deferred", run, "wait")["ids"] == [job["id"]]
@@ -139,8 +139,8 @@ def stored(airflow, dag_id, run_id, key):
     return airflow.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/push/state-store/{key}")["value"]
 
 
-def test_what_was_written_while_it_was_deferred(airflow):
-    """The trigger wrote the statuses down, and the task that resumed took them over into its history."""
+def test_statuses_of_the_trigger_are_in_the_history(airflow):
+    """The trigger published them, and the resumed task added them to the history of its record."""
     [run] = airflow.runs("deferred")
     run_id = run["dag_run_id"]
     progress = airflow.xcom("deferred", run_id, "push", "sluice_progress")
@@ -155,8 +155,8 @@ def test_what_was_written_while_it_was_deferred(airflow):
     assert stored(airflow, "deferred", run_id, "sluice_record_state") == "succeeded"
 
 
-def test_the_log_is_the_story(airflow):
-    """Of the job from the submission to the end, in the worker's and the triggerer's words."""
+def test_the_log_shows_the_whole_job(airflow):
+    """From the submission to the end, with the lines of the worker and of the triggerer."""
     [run] = airflow.runs("deferred")
     log = airflow.logs("deferred", run["dag_run_id"], "push")
     words = ["valid", "accepted 2 records", "kaleidoscope import", "completed, created 2", "Result: "]
@@ -166,30 +166,30 @@ def test_the_log_is_the_story(airflow):
     assert log.count("completed, created 2") <= 2, log  # as the trigger saw it, and as the worker did
 
 
-def test_figures_arrive(airflow, figures):
+def test_metrics_arrive(airflow, statsd):
     """From the task's process and from the triggerer's, with their tags."""
-    airflow.wait("the figures", lambda: figures.of("sluice.job.finished", "service=kaleidoscope") or None, 30)
-    assert figures.of("sluice.job.started", "job_type=import")
-    assert figures.of("sluice.job.finished", "state=succeeded")
-    assert figures.of("sluice.job.duration", "|ms")
-    assert figures.of("sluice.status_check")
+    airflow.wait("the metrics", lambda: statsd.of("sluice.job.finished", "service=kaleidoscope") or None)
+    assert statsd.of("sluice.job.started", "job_type=import")
+    assert statsd.of("sluice.job.finished", "state=succeeded")
+    assert statsd.of("sluice.job.duration", "|ms")
+    assert statsd.of("sluice.status_check")
 
 
 def test_a_cleared_push_pushes_again(airflow, sandbox):
-    """What the user clears after it succeeded is done again."""
+    """A succeeded task that a user clears submits a new import."""
     [run] = airflow.runs("deferred")
     before = len(imports(sandbox))
     airflow.clear("deferred", run["dag_run_id"], ["push"])
-    assert airflow.wait_run("deferred", run["dag_run_id"], timeout=120)["state"] == "success"
+    assert airflow.wait_run("deferred", run["dag_run_id"])["state"] == "success"
     [job] = imports(sandbox)[before:]
     assert airflow.xcom("deferred", run["dag_run_id"], "push")["import_ids"] == [job["id"]]
 
 
 def test_a_killed_worker_does_not_push_twice(airflow, sandbox):
-    """kill -9 between the asking and the end: the next try waits for the import of the first."""
+    """kill -9 between submission and end: the next try reconnects to the import of the first."""
     before = len(imports(sandbox))
     run = begin(airflow, "killed")
-    assert airflow.wait_run("killed", run, timeout=120)["state"] == "success"
+    assert airflow.wait_run("killed", run)["state"] == "success"
     [job] = imports(sandbox)[before:]
     assert instance(airflow, "killed", run)["try_number"] == 2
     assert airflow.xcom("killed", run, "push")["import_ids"] == [job["id"]]
@@ -197,23 +197,23 @@ def test_a_killed_worker_does_not_push_twice(airflow, sandbox):
 
 
 def batch_jobs(sandbox, name):
-    """What Liquid Decisions was asked for under a name, oldest first."""
+    """The jobs of Liquid Decisions whose name begins so, oldest first."""
     jobs = sandbox.state()["liquid_decisions"]["jobs"]
     return [job for job in jobs if job["fields"]["jobName"].startswith(name)]
 
 
 def test_a_user_ends_a_running_import(airflow, sandbox):
-    """Marked as failed while its worker waits: its job is cancelled, on Airflow's word."""
+    """Marked as failed while its worker waits: Airflow confirms that a user did it, and the job is cancelled."""
     sandbox.settings(job_seconds=10_000)
     run = begin(airflow, "marked")
-    airflow.wait("the import", lambda: batch_jobs(sandbox, "marked") or None, 90)
-    airflow.wait("a status check", lambda: stored_ids(airflow, "marked", run) or None, 60)
+    airflow.wait("the import", lambda: batch_jobs(sandbox, "marked") or None)
+    airflow.wait("a status check", lambda: stored_ids(airflow, "marked", run) or None)
     airflow.patch(f"dags/marked/dagRuns/{run}/taskInstances/push", {"new_state": "failed"})
 
     def cancelling():
         return batch_jobs(sandbox, "marked")[0]["status"] in ("Canceling", "Canceled") or None
 
-    airflow.wait("the job to be cancelled", cancelling, 60)
+    airflow.wait("the job to be cancelled", cancelling)
     sandbox.settings(job_seconds=5)
     assert stored(airflow, "marked", run, "sluice_record")["summary"]["state"] == "cancelling"
 
@@ -226,20 +226,20 @@ def stored_ids(airflow, dag_id, run_id):
     return stored(airflow, dag_id, run_id, "sluice_record")["summary"].get("ids")
 
 
-def test_a_platform_stops_a_worker(airflow, sandbox, tmp_path_factory):
+def test_a_worker_stopped_by_the_platform_leaves_its_job_running(airflow, sandbox, tmp_path_factory):
     """SIGTERM and then SIGKILL, as when a pod is evicted: the job goes on and the next try reconnects to it."""
     sandbox.settings(job_seconds=30)
     run = begin(airflow, "stopped")
-    airflow.wait("a status check", lambda: stored_ids(airflow, "stopped", run) or None, 90)
+    airflow.wait("a status check", lambda: stored_ids(airflow, "stopped", run) or None)
     pid = int(Path(airflow.env["SLUICE_E2E_DATA"], "pid").read_text())
     os.kill(pid, signal.SIGTERM)
 
     def left_alone():
         return "continues in the service" in airflow.logs("stopped", run, "push") or None
 
-    airflow.wait("the worker to leave its job alone", left_alone, 60)
+    airflow.wait("the log to say that the job goes on", left_alone)
     os.kill(pid, signal.SIGKILL)
-    assert airflow.wait_run("stopped", run, timeout=150)["state"] == "success"
+    assert airflow.wait_run("stopped", run)["state"] == "success"
     sandbox.settings(job_seconds=5)
     [job] = batch_jobs(sandbox, "stopped")
     assert job["status"] == "Completed"
@@ -256,7 +256,7 @@ def test_a_recurring_push_covers_its_intervals(airflow, sandbox):
         runs = airflow.runs("recurring")
         return runs if len(runs) == 2 and all(run["state"] in ("success", "failed") for run in runs) else None
 
-    runs = airflow.wait("two runs of recurring", done, 180)
+    runs = airflow.wait("two runs of recurring", done)
     assert [run["state"] for run in runs] == ["success", "success"]
     assert [job["set_name"] for job in imports(sandbox)[before:]] == [
         "2026-03-02 to 2026-03-03",
@@ -272,16 +272,16 @@ def test_a_recurring_push_covers_its_intervals(airflow, sandbox):
         ("links", "sluice_provider.links.KaleidoscopeLink"),
     ],
 )
-def test_airflow_knows_the_provider(airflow, listing, words):
-    """What the provider brings, as Airflow's own command line lists it."""
+def test_airflow_lists_the_provider(airflow, listing, words):
+    """Airflow's command line shows the provider, its hooks and links."""
     command = [sys.executable, "-m", "airflow", "providers", listing, "--output", "json"]
-    told = subprocess.run(command, env=airflow.env, capture_output=True, text=True, timeout=120, check=False)
-    assert told.returncode == 0, told.stderr
-    assert words in told.stdout
+    done = subprocess.run(command, env=airflow.env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
 
 
-def test_a_killed_triggerer_does_no_harm(airflow, sandbox):
-    """kill -9 while it watches: the next one takes the trigger over, nothing is pushed twice, and nothing cancelled."""
+def test_another_triggerer_takes_over_after_kill(airflow, sandbox):
+    """kill -9 during the wait: another triggerer runs the trigger; nothing is pushed twice, nothing cancelled."""
     before = len(imports(sandbox))
     sandbox.settings(job_seconds=40)
     run = begin(airflow, "watched")
@@ -289,7 +289,7 @@ def test_a_killed_triggerer_does_no_harm(airflow, sandbox):
     for pid in airflow.pids("triggerer"):
         os.kill(pid, signal.SIGKILL)
     with airflow.another("triggerer"):
-        assert airflow.wait_run("watched", run, timeout=150)["state"] == "success"
+        assert airflow.wait_run("watched", run)["state"] == "success"
     sandbox.settings(job_seconds=5)
     [job] = imports(sandbox)[before:]
     assert airflow.xcom("watched", run, "push")["import_ids"] == [job["id"]]
@@ -297,6 +297,6 @@ def test_a_killed_triggerer_does_no_harm(airflow, sandbox):
 
 
 def test_every_record_arrived(sandbox):
-    """After all of this, nothing is missing."""
+    """Those of all runs above are in Kaleidoscope."""
     keys = {record["key"]["symbol"] for record in sandbox.state()["kaleidoscope"]["records"]}
     assert keys == {"H", "He", "Li", "Be"}

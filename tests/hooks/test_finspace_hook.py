@@ -29,7 +29,7 @@ from sluice_provider.hooks.finspace import FinSpaceHook
 from tests.flows import FlowRunner
 from tests.loopback import Answer, serve
 
-FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
+BLOCKING_AND_AWAITING = pytest.mark.parametrize("name", ["worker", "triggerer"])
 ENVIRONMENT = "sluicesandbox4kdbx2026"
 CANARY = "canary-of-a-secret-key"
 
@@ -60,7 +60,7 @@ def connect(sluice_sandbox, monkeypatch):
 
 
 def ask(name, hook=None):
-    """One read, on one face, without real pauses."""
+    """One read, blocking or awaiting, without real sleeps."""
     hook = hook or FinSpaceHook()
     hook.sleep, hook.async_sleep = lambda _seconds: None, _awake
     if name == "worker":
@@ -75,15 +75,15 @@ async def _awake(_seconds):
 # --- getting in
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_the_connection(connect, sluice_sandbox, name):
-    """Credentials, region and endpoint are the connection's."""
+    """Credentials, region and endpoint come from the connection."""
     [environment] = ask(name)
     assert environment["environmentId"] == ENVIRONMENT
     assert sluice_sandbox.requests()[0]["headers"]["user-agent"].startswith("airflow-provider-sluice/")
 
 
-def test_the_button(connect):
+def test_test_connection(connect):
     """What was found, or what is wrong, in a sentence."""
     assert FinSpaceHook().test_connection() == (True, "Connected; 1 kdb environments are here: sluice-sandbox.")
     connect(password="wrong")
@@ -103,14 +103,14 @@ def test_the_button(connect):
     ],
 )
 def test_the_address(connect, extra, region, url):
-    """AWS's regional one, unless the connection names another; the hook's region before the connection's."""
+    """AWS's regional one, unless the connection has another; the hook's region precedes the connection's."""
     connect(extra={"service_config": {}, **extra})
     hook = FinSpaceHook(region_name=region)
     assert hook.client_config(hook.fields()).base_url == url
 
 
-def test_the_machines_region_is_the_fallback(connect, monkeypatch):
-    """And without one the error names the field."""
+def test_the_machines_region_is_the_last_resort(connect, monkeypatch):
+    """Without one the error names the field."""
     connect(extra={"region_name": None})
     with pytest.raises(InvalidConnection, match="region_name is missing"):
         ask("worker")
@@ -142,13 +142,13 @@ def test_two_regions_do_not_share_a_client(connect):
     assert first is not other
 
 
-def test_jobs_in_another_region():
-    """A trigger finds the region in the reference to the work."""
+def test_a_job_has_its_own_region():
+    """A trigger finds the region in the job's locator."""
     hook = hook_for("finspace", "", {"environment_id": "e", "region_name": "eu-west-2"})
     assert (hook.conn_id, hook.region_name) == ("aws_default", "eu-west-2")
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_without_a_connection_the_machines_credentials_are_used(sluice_sandbox, monkeypatch, name):
     """As in all of Airflow's AWS operators: its credentials, its region, AWS's address."""
     keys = sluice_sandbox.state()["credentials"]["finspace"]
@@ -189,9 +189,9 @@ def session(sandbox, seconds=3600.0):
 def assume(connect, sluice_sandbox):
     """A hook whose connection assumes a role at this STS."""
 
-    def hook(remote):
+    def hook(sts_server):
         service = {
-            "sts": {"endpoint_url": remote.url},
+            "sts": {"endpoint_url": sts_server.url},
             "finspace": {"endpoint_url": f"{sluice_sandbox.url}/finspace"},
         }
         connect(extra={"role_arn": "arn:aws:iam::123456789012:role/kdb", "service_config": service})
@@ -200,28 +200,28 @@ def assume(connect, sluice_sandbox):
     return hook
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_a_role_is_assumed_once(assume, sluice_sandbox, name):
-    """Its credentials serve request after request."""
-    with serve(sts(session(sluice_sandbox))) as remote:
-        hook = assume(remote)
+    """Its credentials are used for request after request."""
+    with serve(sts(session(sluice_sandbox))) as sts_server:
+        hook = assume(sts_server)
         sluice_sandbox.faults([{"path": "kx", "status": 503, "times": 3}])
         assert ask(name, hook)
-        assert len(remote.seen) == 1
+        assert len(sts_server.seen) == 1
     assert len(sluice_sandbox.requests()) == 4
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, name):
-    """A long wait outlives a session: the next request is signed with the next one's keys."""
-    with serve(sts(session(sluice_sandbox, seconds=2), session(sluice_sandbox))) as remote:
-        hook = assume(remote)
+    """A long job outlives a session: the next request is signed with new credentials."""
+    with serve(sts(session(sluice_sandbox, seconds=2), session(sluice_sandbox))) as sts_server:
+        hook = assume(sts_server)
         sluice_sandbox.faults([{"path": "kx", "status": 503, "times": 1}])
         assert ask(name, hook)
-        assert len(remote.seen) >= 2
+        assert len(sts_server.seen) >= 2
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
@@ -230,27 +230,27 @@ def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, n
         (500, "InternalFailure", ServerError),
     ],
 )
-def test_sts_denies_access(assume, sluice_sandbox, name, status, code, kind):
-    """In its words, and FinSpace was never asked."""
+def test_sts_rejects_the_request(assume, sluice_sandbox, name, status, code, kind):
+    """The error has its words, and nothing was sent to FinSpace."""
     words = f"<ErrorResponse><Error><Code>{code}</Code><Message>not for you</Message></Error></ErrorResponse>"
-    with serve(sts(Answer(status, words))) as remote, pytest.raises(kind, match="not for you"):
-        ask(name, assume(remote))
+    with serve(sts(Answer(status, words))) as sts_server, pytest.raises(kind, match="not for you"):
+        ask(name, assume(sts_server))
     assert sluice_sandbox.requests() == []
 
 
-@FACES
+@BLOCKING_AND_AWAITING
 def test_sts_is_unreachable(assume, name):
-    """That passes, and nothing was sent."""
-    with serve(sts(Answer())) as remote:
-        hook = assume(remote)
+    """A transient error, and nothing was sent."""
+    with serve(sts(Answer())) as sts_server:
+        hook = assume(sts_server)
     with pytest.raises(Unreachable) as error:
         ask(name, hook)
     assert error.value.maybe_applied is False
 
 
-@FACES
-def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch, name):
-    """A hook that has lived for a while sees what was put into the machine's file since."""
+@BLOCKING_AND_AWAITING
+def test_new_credentials_on_the_machine_are_used(connect, sluice_sandbox, monkeypatch, name):
+    """A hook reads the machine's credentials file again from time to time."""
     now, keys = [0.0], sluice_sandbox.state()["credentials"]["finspace"]
     monkeypatch.setattr(finspace, "time", SimpleNamespace(monotonic=lambda: now[0]))
     connect(login=None, password=None)
@@ -261,21 +261,21 @@ def test_new_keys_on_the_machine_are_found(connect, sluice_sandbox, monkeypatch,
 
     hook = FinSpaceHook()
     fields = hook.fields()
-    face = FlowRunner(name, hook._client_options(fields))
+    client = FlowRunner(name, hook._client_options(fields))
     write("old")
     with pytest.raises(AuthenticationFailed):
-        face(fin.list_environments())
+        client(fin.list_environments())
     write(keys["secret_key"])
     now[0] += finspace.REFRESH_INTERVAL
-    assert face(fin.list_environments())
+    assert client(fin.list_environments())
 
 
 # --- what is wrong
 
 
-@FACES
-def test_no_credentials_anywhere(connect, name):
-    """Named is the connection, and where it was looked."""
+@BLOCKING_AND_AWAITING
+def test_no_credentials_at_all(connect, name):
+    """The error names the connection and where credentials were searched."""
     connect(login=None, password=None)
     with pytest.raises(InvalidConnection, match="'aws_default': login and password are empty"):
         ask(name)
@@ -291,8 +291,8 @@ def test_no_credentials_anywhere(connect, name):
         ({"service_config": {"finspace": {"endpoint_url": "ftp://x"}}}, "https://"),
     ],
 )
-def test_settings_that_cannot_be_used(connect, extra, words):
-    """Are an error of the connection, in words."""
+def test_invalid_settings(connect, extra, words):
+    """Are an InvalidConnection with a plain message."""
     connect(extra=extra, **({"login": None, "password": None} if "profile_name" in extra else {}))
     with pytest.raises(InvalidConnection, match=words):
         ask("worker")
@@ -305,8 +305,8 @@ def test_without_the_amazon_provider(connect, monkeypatch):
         ask("worker")
 
 
-@FACES
-def test_no_secret_is_logged(connect, caplog, monkeypatch, name):
+@BLOCKING_AND_AWAITING
+def test_no_secret_is_shown(connect, caplog, monkeypatch, name):
     """Neither in errors nor in logs nor in what the hook shows of itself; and all of them are masked, since botocore
     writes the session token that it signs into its own log, at DEBUG."""
     masked = []

@@ -1,4 +1,4 @@
-"""Hooks: an Airflow connection, in two faces. What is looked up, kept, masked and told."""
+"""Hooks: endpoints that block and await, clients, connections, Test connection, errors, links and secrets."""
 
 from __future__ import annotations
 
@@ -60,32 +60,32 @@ def ask(request):
     return blocking if request.param == "worker" else awaiting
 
 
-# --- two faces
+# --- endpoints
 
 
 def test_an_endpoint(hook, ask, sluice_sandbox):
-    """The same call, the same value."""
+    """The same request and the same value, blocking and awaiting."""
     sluice_sandbox.settings(job_seconds=0)
     import_id = ask(hook.push_by_field_name, ["symbol"], [H], set_name="first")
     assert ask(hook.get_import, import_id)["import_result"]["records_created"] == 1
     assert logged_requests(sluice_sandbox)[0]["json"]["set_name"] == "first"
 
 
-def test_errors_come_through(hook, ask):
-    """Typed."""
+def test_errors_are_raised(hook, ask):
+    """With their own class."""
     with pytest.raises(NotFound):
         ask(hook.get_import, import_id="nobody")
 
 
-def test_pauses_are_the_hooks_own(hook, ask, sluice_sandbox):
-    """Each face has its own way to sleep."""
+def test_sleeps_are_the_hooks_own(hook, ask, sluice_sandbox):
+    """Blocking and awaiting each have their own sleep function."""
     sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": "5"}}])
     assert ask(hook.get_programs)
     assert hook.sleep == [5.0]
 
 
-def test_who_we_are(hook, ask, sluice_sandbox):
-    """The remote's own log shows which version asked, for a token too."""
+def test_the_user_agent(hook, ask, sluice_sandbox):
+    """Names the provider's version, on token requests, too."""
     ask(hook.get_programs)
     agents = {request["headers"]["user-agent"] for request in sluice_sandbox.requests()}
     assert agents == {base.USER_AGENT}
@@ -128,7 +128,7 @@ def test_help_shows_the_endpoints():
 
 
 def test_a_worker_keeps_one_client(hook):
-    """For all calls of a hook, until it is closed; then it makes a new one."""
+    """For all requests of a hook, until it is closed; then it makes a new one."""
     first = hook.get_conn()
     hook.get_programs()
     assert hook.get_conn() is first
@@ -139,7 +139,7 @@ def test_a_worker_keeps_one_client(hook):
 
 
 def test_a_thousand_triggers_share_a_client(connect):
-    """One for an event loop and connection, whoever makes the hook."""
+    """One for an event loop and connection, whichever hook uses it."""
 
     async def clients(count):
         return {id(await KaleidoscopeHook().aget_conn()) for _ in range(count)}
@@ -163,7 +163,7 @@ def test_triggers_that_start_together_share_a_client(connect):
 
 
 def test_a_changed_connection_has_another_client(connect):
-    """So that a triggerer that runs for months uses the new password; the old client stays for who has it."""
+    """So that a triggerer that runs for months uses the new password; running flows keep the old client."""
 
     async def clients():
         first = await KaleidoscopeHook().aget_conn()
@@ -177,8 +177,8 @@ def test_a_changed_connection_has_another_client(connect):
     assert first is third
 
 
-def test_event_loops_do_not_share(connect):
-    """A client belongs to its loop, and is forgotten after it, also one that has been used."""
+def test_event_loops_do_not_share_clients(connect):
+    """A client belongs to its loop, and is forgotten after it, also after it has been used."""
 
     async def client():
         await KaleidoscopeHook().get_programs.aio()
@@ -189,7 +189,7 @@ def test_event_loops_do_not_share(connect):
 
 
 def test_many_triggers_at_once(connect, sluice_sandbox):
-    """A hundred of them start together: one grant, one client."""
+    """A hundred of them start together: one token request, one client."""
 
     async def together():
         return await asyncio.gather(*(KaleidoscopeHook().get_programs.aio() for _ in range(100)))
@@ -201,8 +201,8 @@ def test_many_triggers_at_once(connect, sluice_sandbox):
 # --- the connection
 
 
-def test_a_connection_of_another_name(monkeypatch, sluice_connections, sluice_sandbox):
-    """By its id."""
+def test_another_connection_id(monkeypatch, sluice_connections, sluice_sandbox):
+    """Is used."""
     monkeypatch.setenv("AIRFLOW_CONN_LAB", sluice_connections["kaleidoscope_default"])
     monkeypatch.delenv("AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT")
     hook = KaleidoscopeHook("lab")
@@ -213,7 +213,7 @@ def test_a_connection_of_another_name(monkeypatch, sluice_connections, sluice_sa
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_hooks_by_name(service):
-    """As triggers and operators find them; without an id, the system's default."""
+    """As triggers and operators find them; without an id, the service's default."""
     assert (hook_for(service.name, "").conn_id, hook_for(service.name, "").service) == (
         service.default_conn_id,
         service.name,
@@ -222,7 +222,7 @@ def test_hooks_by_name(service):
 
 @pytest.mark.parametrize("name", ["", "nobody", "kaleidoscope.", "../kaleidoscope"])
 def test_unknown_names(name):
-    """Of a newer version, or of nothing: refused with those that are known."""
+    """Of a newer version, or invalid: the error lists the known ones."""
     with pytest.raises(InvalidInput, match="this version knows kaleidoscope"):
         hook_for(name, "")
 
@@ -239,8 +239,8 @@ def test_unknown_names(name):
     ],
     ids=str,
 )
-def test_bad_connections(hook, ask, connect, sluice_sandbox, fields, words):
-    """Named by field, before anything is sent, on both faces."""
+def test_invalid_connections(hook, ask, connect, sluice_sandbox, fields, words):
+    """The error names the field, before anything is sent, blocking and awaiting."""
     if "port" in fields:
         fields = {"port": 1, "host": f"{sluice_sandbox.url}/kaleidoscope"}
     connect(**fields)
@@ -251,7 +251,7 @@ def test_bad_connections(hook, ask, connect, sluice_sandbox, fields, words):
 
 @pytest.mark.parametrize("extra", ["[1]", "7", '"text"'])
 def test_an_extra_that_is_no_object(monkeypatch, extra):
-    """Airflow lets it pass; we say what it must be."""
+    """Airflow accepts it; the hook says what it must be."""
     from airflow.sdk import Connection
 
     conn = Connection(conn_id="kaleidoscope_default", conn_type="kaleidoscope", extra=extra)
@@ -259,8 +259,8 @@ def test_an_extra_that_is_no_object(monkeypatch, extra):
         base.fields_of(conn)
 
 
-def test_an_empty_connection_is_the_vendors():
-    """Host and port may be left out."""
+def test_the_default_address():
+    """Host and port may be empty."""
     from airflow.sdk import Connection
 
     fields = base.fields_of(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
@@ -271,7 +271,7 @@ def test_an_empty_connection_is_the_vendors():
 # --- the button in the UI
 
 
-def test_a_connection_that_works(hook):
+def test_test_connection_succeeds(hook):
     """One sentence that names what was found."""
     workspace = hook.get_active_workspace()
     sentence = f"Connected to workspace 'Sluice sandbox' ({workspace['id']})."
@@ -290,7 +290,7 @@ def test_a_connection_that_works(hook):
     ],
     ids=str,
 )
-def test_a_connection_that_does_not(hook, connect, fields, words):
+def test_test_connection_fails(hook, connect, fields, words):
     """One sentence that names what is wrong."""
     connect(**fields)
     good, said = hook.test_connection()
@@ -367,7 +367,7 @@ def test_links(hook, connect, web_url, locator, url):
 
 @pytest.fixture
 def masked(monkeypatch):
-    """What Airflow is told to keep out of its logs."""
+    """The secrets that Airflow masks in its logs."""
     import airflow.sdk.log
 
     told = []
@@ -376,7 +376,7 @@ def masked(monkeypatch):
 
 
 def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
-    """The password, secrets in extra, every extra header, and the token; on both faces."""
+    """The password, secrets in extra, every extra header, and the token; blocking and awaiting."""
     extra = {"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}
     connect(extra)
     ask(hook.get_programs)
@@ -386,8 +386,8 @@ def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
     assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= told
 
 
-def test_no_secret_comes_out(hook, ask, connect, caplog):
-    """Not of a hook, its client or its error; not in the log of a failure, at any level."""
+def test_no_secret_is_shown(hook, ask, connect, caplog):
+    """Not by a hook, its client or its error; not in the log of a failure, at any level."""
     caplog.set_level(logging.DEBUG)
     connect({"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}, password="secret-canary")
     with pytest.raises(AuthenticationFailed) as error:
@@ -398,13 +398,13 @@ def test_no_secret_comes_out(hook, ask, connect, caplog):
 
 
 def test_behind_iap(hook, connect):
-    """An audience in the connection is where Google's token comes in."""
+    """`iap_audience` in the connection adds Google's token."""
     connect({"iap_audience": "audience"})
     assert hook._client_options(hook.fields())["auth"]._iap.audience == "audience"
 
 
 @pytest.mark.parametrize(("behind_iap", "worn"), [(True, None), (False, "Bearer t")])
-def test_how_the_token_is_worn(behind_iap, worn):
+def test_the_tokens_headers(behind_iap, worn):
     """In its own header, and in Authorization unless that is Google's."""
     from sluice_provider.hooks.kaleidoscope import _apply_token
 

@@ -1,4 +1,4 @@
-"""Kaleidoscope's hook has every endpoint that the API modules describe, on both faces."""
+"""Kaleidoscope's hook has every endpoint that the API modules describe, blocking and awaiting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}
 
 
 def test_every_flow_is_an_endpoint():
-    """By the same name; but for those that only a task in doubt needs."""
+    """By the same name, except those that only reconcile an unknown outcome."""
     flows = {
         name: thing
         for module in MODULES
@@ -31,15 +31,15 @@ def test_every_flow_is_an_endpoint():
     assert endpoints == {name: flow for name, flow in flows.items() if name not in ONLY_FOR_TASKS}
 
 
-def test_every_kind_is_known():
-    """The module's own names for what is waited for; none hides another."""
+def test_every_job_type_is_known():
+    """All job types of the API modules; none hides another."""
     kinds = [kind for module in MODULES for kind in getattr(module, "JOB_TYPES", {})]
     assert sorted(KaleidoscopeHook.job_types) == sorted(kinds)
 
 
-@pytest.mark.parametrize("face", ["worker", "triggerer"])
-def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp_path, face):
-    """As somebody without our operators would do it."""
+@pytest.mark.parametrize("client", ["worker", "triggerer"])
+def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp_path, client):
+    """As a user without this package's operators would do it."""
     hook = KaleidoscopeHook()
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     op, file_id = ids["operation_id"], ids["file_id"]
@@ -50,7 +50,7 @@ def test_a_registration_through_the_hook(sluice_sandbox, sluice_connections, tmp
         await hook.submit_results.aio(op, file_id, "success")
         return await hook.get_registration.aio(op, file_id)
 
-    if face == "triggerer":
+    if client == "triggerer":
         found = asyncio.run(session())
     else:
         hook.register_file(op, file_id)

@@ -24,7 +24,7 @@ def store(monkeypatch):
 
 
 def test_test_connection_says_whose_key_it_is(conn):
-    """For the button."""
+    """In a sentence."""
     fine, words = KiliHook().test_connection()
     assert fine
     assert "sandbox@example.com" in words
@@ -49,8 +49,8 @@ def test_test_connection_says_what_is_wrong(conn, store, changes, words):
     assert "a-wrong-key" not in told
 
 
-def test_both_faces_ask_the_same(conn, sluice_sandbox):
-    """Blocking, and awaiting."""
+def test_blocking_and_awaiting_send_the_same(conn, sluice_sandbox):
+    """The same request."""
     ids = sluice_sandbox.state()["kili"]["ids"]
     hook = KiliHook()
     assert hook.get_cloud_storage_integration(ids["integration_id"])["name"] == "Pictures"
@@ -58,7 +58,7 @@ def test_both_faces_ask_the_same(conn, sluice_sandbox):
     assert awaited == hook.get_cloud_storage_integration(ids["integration_id"])
 
 
-def test_a_refused_key_is_not_shown(conn, store, caplog):
+def test_a_rejected_key_is_not_shown(conn, store, caplog):
     """Neither in the error nor in a log."""
     caplog.set_level("DEBUG")
     store({**conn, "password": "a-wrong-key-0123"})

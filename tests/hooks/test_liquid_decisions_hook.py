@@ -27,19 +27,19 @@ def connect(sluice_sandbox, monkeypatch):
     return hook
 
 
-def test_the_button(connect):
-    """Says who is connected to what."""
+def test_test_connection(connect):
+    """Names the community and the user."""
     assert connect().test_connection() == (True, "Connected to community 'Sluice' as 'sluice@example.com'.")
 
 
-def test_the_button_of_a_remote_without_token_info(connect, sluice_sandbox):
-    """Validation alone will do."""
+def test_test_connection_without_token_info(connect, sluice_sandbox):
+    """A valid token is enough."""
     sluice_sandbox.faults([{"path": "tokenInfo", "status": 404, "times": 9}])
     assert connect().test_connection() == (True, "Connected: the token is valid.")
 
 
-def test_no_client(connect):
-    """The Java example does without client id and secret."""
+def test_no_client_id(connect):
+    """The Java example sends no client id and secret."""
     assert connect(extra={"client_id": None, "client_secret": ""}).test_connection()[0]
 
 
@@ -60,7 +60,7 @@ def test_no_client(connect):
     ],
     ids=str,
 )
-def test_the_button_says_what_is_wrong(connect, changes, words):
+def test_test_connection_says_what_is_wrong(connect, changes, words):
     """In one sentence, and without a secret."""
     fine, told = connect(**changes).test_connection()
     assert not fine
@@ -68,8 +68,8 @@ def test_the_button_says_what_is_wrong(connect, changes, words):
     assert not any(secret in told for secret in (*SECRETS, "wrong-password", "wrong-secret"))
 
 
-def test_no_with_a_good_status(connect, sluice_sandbox):
-    """The demos look at `error` before they look at the status."""
+def test_a_rejection_with_status_200(connect, sluice_sandbox):
+    """The vendor's demos check `error` before the status."""
     body = {"error": "invalid_grant", "error_description": "no such user"}
     sluice_sandbox.faults([{"path": "oauth2/token$", "status": 200, "body": body, "times": 9}])
     assert (
@@ -77,8 +77,8 @@ def test_no_with_a_good_status(connect, sluice_sandbox):
     )
 
 
-def test_the_grant(connect, sluice_sandbox):
-    """The password grant, with the community in the scope, once for many calls."""
+def test_the_token_request(connect, sluice_sandbox):
+    """The password grant, with the community in the scope, once for many requests."""
     hook = connect()
     hook.validate_token()
     hook.get_token_info()
@@ -96,7 +96,7 @@ def test_the_grant(connect, sluice_sandbox):
 
 
 def test_the_form():
-    """Secrets have names by which Airflow's API redacts them."""
+    """Airflow's API redacts secrets by their names."""
     (form,) = [c for c in get_provider_info()["connection-types"] if c["connection-type"] == "liquid_decisions"]
     assert {"community", "client_id", "client_secret"} <= set(form["conn-fields"])
     hidden = [name for name, field in form["conn-fields"].items() if field["schema"].get("format") == "password"]

@@ -50,21 +50,21 @@ async def in_tasks(options, count):
 # --- one grant
 
 
-def test_one_grant_for_fifty_threads(options, sluice_sandbox):
-    """All of them want one at the same time; one of them asks."""
+def test_fifty_threads_request_one_token(options, sluice_sandbox):
+    """They need one at the same time; one thread requests it."""
     sluice_sandbox.faults([SLOW_GRANT])
     assert all(in_threads(options, 50))
     assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
-def test_one_grant_for_two_hundred_tasks(options, sluice_sandbox):
+def test_two_hundred_tasks_request_one_token(options, sluice_sandbox):
     """Likewise on one event loop."""
     sluice_sandbox.faults([SLOW_GRANT])
     assert all(asyncio.run(in_tasks(options, 200)))
     assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
-def test_one_grant_for_threads_and_tasks_together(options, sluice_sandbox):
+def test_threads_and_tasks_request_one_token(options, sluice_sandbox):
     """Two event loops and twenty threads in one process share it."""
     sluice_sandbox.faults([SLOW_GRANT])
     with ThreadPoolExecutor(3) as pool:
@@ -75,7 +75,7 @@ def test_one_grant_for_threads_and_tasks_together(options, sluice_sandbox):
 
 
 def test_a_revoked_token_is_replaced_once(options, sluice_sandbox):
-    """Fifty threads learn at the same time that it is bad; one of them asks for another."""
+    """Fifty threads get a 401 at the same time; one of them requests a new token."""
     in_threads(options, 1)
     sluice_sandbox.advance(4000)
     assert all(in_threads(options, 50))
@@ -83,15 +83,15 @@ def test_a_revoked_token_is_replaced_once(options, sluice_sandbox):
 
 
 def test_other_credentials_have_another_token(fields, run, sluice_sandbox):
-    """What one pair of login and password was granted is not worn by another."""
+    """A token is used only with the credentials that it was issued for."""
     run(get_programs())
     run.options = client_options(fields._replace(password="wrong"))
     with pytest.raises(AuthenticationFailed):
         run(get_programs())
 
 
-def test_the_sites_headers_go_with_the_grant(fields, run, sluice_sandbox):
-    """A gateway in front of the remote guards the token endpoint too."""
+def test_token_requests_have_the_connections_headers(fields, run, sluice_sandbox):
+    """A gateway in front of the service guards the token endpoint, too."""
     run.options = client_options(fields._replace(extra={"verify": False, "extra_headers": {"X-Team": "chemistry"}}))
     run(get_programs())
     assert [request["headers"]["x-team"] for request in sluice_sandbox.requests()] == ["chemistry"] * 2
@@ -101,16 +101,16 @@ def test_the_sites_headers_go_with_the_grant(fields, run, sluice_sandbox):
 # --- its life
 
 
-def test_a_token_is_kept(run, sluice_sandbox):
-    """Several flows, several clients, one grant."""
+def test_tokens_are_cached(run, sluice_sandbox):
+    """Several flows, several clients, one token request."""
     for _ in range(3):
         run(get_programs())
     assert len(logged_requests(sluice_sandbox, GRANTS)) == 1
 
 
 @pytest.mark.parametrize(("life", "used_until"), [(3600.0, 3540.0), (100.0, 50.0), (10.0, 5.0)])
-def test_a_token_is_replaced_before_its_end(monkeypatch, life, used_until):
-    """A minute early, or after half of a short life."""
+def test_tokens_are_replaced_before_they_expire(monkeypatch, life, used_until):
+    """A minute early, or after half of a short lifetime."""
     clock = SimpleNamespace(monotonic=lambda: clock.now, now=1000.0)
     monkeypatch.setattr(auth, "time", clock)
     token_cache = auth.TokenCache()
@@ -122,7 +122,7 @@ def test_a_token_is_replaced_before_its_end(monkeypatch, life, used_until):
 
 
 def test_refresh_tokens_are_never_used(run, sluice_sandbox):
-    """Also when the access token has run out: two processes with one refresh token revoke each other's."""
+    """Also when the access token has expired: two processes with one refresh token would revoke each other's."""
     for _ in range(3):
         run(get_programs())
         sluice_sandbox.advance(4000)
@@ -133,16 +133,16 @@ def test_refresh_tokens_are_never_used(run, sluice_sandbox):
 # --- refused
 
 
-def test_a_refused_token_is_replaced(run, sluice_sandbox):
-    """Once, and the very same request is made again with the new one."""
+def test_a_rejected_token_is_replaced(run, sluice_sandbox):
+    """Once, and the same request is sent again with the new one."""
     sluice_sandbox.faults([REVOKED])
     assert run(get_programs())
     assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
     assert [request["status"] for request in logged_requests(sluice_sandbox)] == [401, 200]
 
 
-def test_a_late_refusal_does_not_drop_the_new_token(options):
-    """Whoever learns last that the old token is bad goes on with the one that somebody else got meanwhile."""
+def test_a_late_rejection_keeps_the_new_token(options):
+    """A thread that learns last that the old token is invalid uses the one that another thread got meanwhile."""
 
     def granted(name):
         return httpx.Response(200, json={"access_token": name, "expires_in": 3600})
@@ -158,8 +158,8 @@ def test_a_late_refusal_does_not_drop_the_new_token(options):
     assert {request.headers["Authorization"] for request in (first, second)} == {"Bearer new"}
 
 
-def test_two_refusals_are_an_answer(run, sluice_sandbox):
-    """Then it is not the token: one grant more, and the remote's own words."""
+def test_a_second_rejection_is_final(run, sluice_sandbox):
+    """Then the token is not the reason: one more token request, then the service's own words."""
     sluice_sandbox.faults([{**REVOKED, "times": 2, "body": {"code": "UNAUTHORIZED", "message": "who are you?"}}])
     with pytest.raises(AuthenticationFailed, match="who are you") as refusal:
         run(get_programs())
@@ -170,7 +170,7 @@ def test_two_refusals_are_an_answer(run, sluice_sandbox):
 
 
 def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
-    """An order that was refused for its token was not done, so it is made again although it is not repeatable."""
+    """A request that was rejected for its token was not applied, so it is sent again even if it is not idempotent."""
     sluice_sandbox.faults([{**REVOKED, "path": "push/imports"}])
     body = {"key_field_names": ["symbol"], "data": [{"symbol": "H"}]}
     assert run(send(Request("POST", "push/imports", json=body))).status == 200
@@ -181,7 +181,7 @@ def test_the_body_is_sent_again_with_the_new_token(run, sluice_sandbox):
 
 
 def test_a_wrong_secret(fields, run, sluice_sandbox):
-    """Says what to check, and makes no call."""
+    """Raises the token endpoint's reason, and sends nothing else."""
     run.options = client_options(fields._replace(password="not-the-secret"))
     with pytest.raises(
         AuthenticationFailed, match="the token endpoint returned 401: Client authentication failed"
@@ -199,8 +199,8 @@ ORDER = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "da
     [{"status": 500}, {"status": 503}, {"status": 429}, {"drop": "before"}, {"drop": "after"}],
     ids=str,
 )
-def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
-    """The order itself was never sent, so even one that is not repeatable is made after all."""
+def test_a_failed_token_request_leaves_no_doubt(run, sluice_sandbox, fault):
+    """The request itself was never sent, so even one that is not idempotent is sent later."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 2, **fault}])
     assert run(send(ORDER)).status == 200
     assert (len(run.pauses), len(logged_requests(sluice_sandbox))) == (2, 1)
@@ -208,7 +208,7 @@ def test_a_failing_grant_is_no_doubt(run, sluice_sandbox, fault):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, ServerError), (429, RateLimited)])
-def test_a_grant_that_goes_on_failing(run, sluice_sandbox, status, kind):
+def test_a_token_endpoint_that_keeps_failing(run, sluice_sandbox, status, kind):
     """Five attempts, then its own error."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 9, "status": status}])
     with pytest.raises(kind, match=f"the token endpoint returned {status}"):
@@ -216,15 +216,15 @@ def test_a_grant_that_goes_on_failing(run, sluice_sandbox, status, kind):
     assert len(sluice_sandbox.requests()) == 5
 
 
-def test_the_token_endpoint_says_when(run, sluice_sandbox):
-    """Its Retry-After is heeded too."""
+def test_retry_after_of_the_token_endpoint(run, sluice_sandbox):
+    """Is respected, too."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 429, "headers": {"Retry-After": "9"}}])
     run(get_programs())
     assert run.pauses == [9.0]
 
 
-def test_a_lost_grant_says_so(run, sluice_sandbox):
-    """The words tell that it was the token, not the call, that got no answer."""
+def test_a_lost_token_response_is_named(run, sluice_sandbox):
+    """The message says that the token request, not the request itself, got no response."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 9, "drop": "before"}])
     with pytest.raises(Unreachable, match="getting a token for GET programs") as error:
         run(get_programs())
@@ -247,8 +247,8 @@ def test_a_lost_grant_says_so(run, sluice_sandbox):
     ],
     ids=str,
 )
-def test_a_grant_without_a_token(run, sluice_sandbox, body):
-    """A page in the place of the API, or a token that fits into no header: nothing is sent with it."""
+def test_a_token_response_without_a_token(run, sluice_sandbox, body):
+    """An HTML page, or a token that does not fit into a header: nothing is sent with it."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 200, "body": body}])
     with pytest.raises(UnexpectedResponse, match="has no access_token; check the connection's host"):
         run(get_programs())
@@ -256,8 +256,8 @@ def test_a_grant_without_a_token(run, sluice_sandbox, body):
 
 
 @pytest.mark.parametrize("secret", ["kal-1234-secret", "a b+c/d=e%f", "sluice-sandbox-and-more"])
-def test_echoed_secrets_are_cut(fields, run, sluice_sandbox, secret):
-    """Some endpoints repeat what they were sent, as it is or quoted; the secret may begin with the login."""
+def test_echoed_secrets_are_removed(fields, run, sluice_sandbox, secret):
+    """Some endpoints repeat what they were sent, verbatim or quoted; the secret may begin with the login."""
     run.options = client_options(fields._replace(password=secret))
     echo = f"{fields.login} with {secret} ({httpx.QueryParams({'client_secret': secret})}) is not known"
     sluice_sandbox.faults([{"path": GRANTS, "status": 400, "body": {"error_description": echo}}])
@@ -269,8 +269,8 @@ def test_echoed_secrets_are_cut(fields, run, sluice_sandbox, secret):
 # --- the lock
 
 
-def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
-    """A trigger that is ended in the middle of a grant does not stop all others."""
+def test_a_cancelled_task_releases_the_lock(options, sluice_sandbox):
+    """A trigger that is cancelled during a token request does not stop all others."""
 
     async def cancelled():
         async with httpx.AsyncClient(**options) as client:
@@ -291,8 +291,8 @@ def test_a_cancelled_task_gives_the_lock_back(options, sluice_sandbox):
     assert len(logged_requests(sluice_sandbox, GRANTS)) == 2
 
 
-def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
-    """The next in line asks for itself."""
+def test_a_failed_token_request_releases_the_lock(options, sluice_sandbox):
+    """The next in line requests a token itself."""
     sluice_sandbox.faults([{"path": GRANTS, "status": 400}, SLOW_GRANT])
     with pytest.raises(AuthenticationFailed):
         in_threads(options, 1)
@@ -302,8 +302,8 @@ def test_a_failed_grant_gives_the_lock_back(options, sluice_sandbox):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_does_not_wait_for_a_lock_nobody_holds(options):
-    """The thread that was getting a token at the moment of the fork does not exist in the child."""
+def test_a_forked_child_has_its_own_locks(options):
+    """The thread that held a lock during the fork does not exist in the child."""
     with options["auth"].token_cache.lock, auth._caches_lock:
         child = os.fork()
         if child == 0:
@@ -317,14 +317,14 @@ def test_a_forked_child_does_not_wait_for_a_lock_nobody_holds(options):
 
 
 def test_caches_hold_hashes_only(options):
-    """The names of the purses do not tell the credentials."""
+    """The keys of the token caches do not contain the credentials."""
     in_threads(options, 1)
     assert options["auth"].token_cache.get()
     assert all(len(name) == 64 and "secret" not in name for name in auth._caches)
 
 
 def test_each_token_is_masked(fields, run):
-    """Before it is used for the first time, on both faces."""
+    """Before its first use, in worker and triggerer."""
     masked = []
     run.options["auth"] = auth.Bearer(
         run.options["auth"]._endpoint,

@@ -13,12 +13,12 @@ from tests.flows import FlowRunner
 
 @pytest.fixture(params=["worker", "triggerer"])
 def run(request):
-    """Both faces; nothing is sent anywhere."""
+    """Blocking and awaiting; nothing is sent."""
     return FlowRunner(request.param, {"base_url": "http://127.0.0.1:9/"})
 
 
-def test_what_came_of_it_is_sent_into_the_flow(run):
-    """Whatever it is; and the event loop is not held up by it."""
+def test_the_result_is_sent_into_the_flow(run):
+    """Whatever it is; and the event loop is not blocked."""
 
     def flow():
         thread = yield Blocking(threading.current_thread)
@@ -30,7 +30,7 @@ def test_what_came_of_it_is_sent_into_the_flow(run):
 
 
 def test_an_error_is_thrown_into_the_flow(run):
-    """So that the flow can catch it, or end with it."""
+    """The flow can catch it, or end with it."""
 
     def fail():
         raise InvalidInput("no such container")
@@ -50,7 +50,7 @@ def test_an_error_is_thrown_into_the_flow(run):
 
 
 def test_a_bug_is_not_hidden(run):
-    """An error that is not of this package ends the flow as it is."""
+    """An exception that is not of this package ends the flow unchanged."""
 
     def flow():
         yield Blocking(lambda: 1 / 0)

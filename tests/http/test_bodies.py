@@ -32,7 +32,7 @@ from sluice_provider.http.bodies import EncodedRows, encode
     ],
     ids=str,
 )
-def test_what_has_a_json_form(value, text):
+def test_values_that_json_can_hold(value, text):
     """Compact, as UTF-8; an exact decimal is never rounded."""
     assert encode(value).decode() == text
     json.loads(encode(value))
@@ -61,15 +61,15 @@ def _loop():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_has_none(value):
-    """The author is told before anything is sent."""
+def test_values_that_json_cannot_hold(value):
+    """Raise InvalidInput before anything is sent."""
     with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
         encode({"field": value})
 
 
 @pytest.mark.parametrize("count", range(3))
-def test_rows_that_are_encoded_already(count):
-    """Are sent as they are; the body is the same text as if they were not."""
+def test_rows_that_are_already_encoded(count):
+    """Are sent unchanged; the body is the same as if they were not."""
     rows = [{"symbol": f"S{number}", "at": date(2024, 1, 1), "weight": Decimal("1.10")} for number in range(count)]
     body = {"key_field_names": ["symbol"], "data": rows, "set_name": "ü"}
     assert encode({**body, "data": EncodedRows([encode(row) for row in rows])}) == encode(body)

@@ -53,7 +53,7 @@ def made(**extra):
     ],
 )
 def test_host_and_port(host, port, url):
-    """A bare name or a URL, with or without a path; the port may stand in either place."""
+    """A host name or a URL, with or without a path; the port may be in either field."""
     assert base_url(connection(host, port), DEFAULT) == url
 
 
@@ -77,8 +77,8 @@ def test_host_and_port(host, port, url):
         (f"https://h/#{CANARY}", None, "must not have a query"),
     ],
 )
-def test_bad_hosts(host, port, words):
-    """Refused before anything is sent, naming connection and field, and never the value."""
+def test_invalid_hosts(host, port, words):
+    """Rejected before anything is sent, naming connection and field, and never the value."""
     with pytest.raises(InvalidConnection, match=words) as error:
         base_url(connection(host, port), DEFAULT)
     assert str(error.value).startswith("connection 'kal': host ")
@@ -87,7 +87,7 @@ def test_bad_hosts(host, port, words):
 
 @pytest.mark.parametrize("host", ["h", "h/p", "http://h:81/p/q"])
 def test_paths_stay_below_the_base_url(host):
-    """A call's path is put behind the base URL's own path."""
+    """A request's path is appended to the base URL's own path."""
     url = base_url(connection(host), DEFAULT)
     request = httpx.Client(base_url=url, verify=False).build_request("GET", "imports/1")
     assert str(request.url) == url + "imports/1"
@@ -97,7 +97,7 @@ def test_paths_stay_below_the_base_url(host):
 
 
 def test_defaults():
-    """What an empty connection means."""
+    """The configuration of an empty connection."""
     place = made()
     assert (place.verify, place.ca_bundle, place.proxy, place.proxy_auth) == (True, None, None, None)
     assert (place.connect_timeout, place.read_timeout) == (10.0, 60.0)
@@ -108,8 +108,8 @@ EMPTY = ["verify", "ca_bundle", "proxy", "proxy_login", "proxy_password", "conne
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_empty_fields_are_absent(empty):
-    """The UI stores a field that was left empty as null or as an empty text."""
+def test_empty_fields_have_their_default(empty):
+    """The UI stores an empty field as null or as an empty string."""
     assert made(**dict.fromkeys(EMPTY, empty)) == made()
 
 
@@ -118,13 +118,13 @@ def test_empty_fields_are_absent(empty):
     [(True, True), (False, False), ("true", True), ("False", False), ("0", False), (1, True), ("yes", True)],
 )
 def test_verify(value, verify):
-    """A truth, also as text, which is what some ways of writing a connection make of it."""
+    """A boolean, also as a string, as some ways of writing a connection store it."""
     assert made(verify=value).verify is verify
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(3, 3.0), (2.5, 2.5), ("7", 7.0)])
 def test_timeouts(value, seconds):
-    """Numbers, also as text; both end up in the client."""
+    """Numbers, also as strings; both are set on the client."""
     place = made(connect_timeout=value, read_timeout=value)
     assert place.options()["timeout"] == httpx.Timeout(seconds)
     assert made(connect_timeout=value).options()["timeout"] == httpx.Timeout(60.0, connect=seconds)
@@ -132,7 +132,7 @@ def test_timeouts(value, seconds):
 
 @pytest.mark.parametrize("given", [{"X-Team": "chemistry", "X-None": ""}, '{"X-Team": "chemistry", "X-None": ""}'])
 def test_extra_headers(given):
-    """An object or its text; they may replace what we would send."""
+    """An object or its text; they may replace the default headers."""
     assert made(extra_headers=given).headers["X-Team"] == "chemistry"
     assert made(extra_headers={"User-Agent": "mine"}).headers["User-Agent"] == "mine"
 
@@ -179,8 +179,8 @@ def test_proxy():
         ("extra_headers", {"": CANARY}, "not plain ASCII on one line"),
     ],
 )
-def test_bad_fields(name, value, words):
-    """Refused by name, and the value, which may be a secret, is not in the words."""
+def test_invalid_fields(name, value, words):
+    """Rejected by name; the value, which may be a secret, is not in the message."""
     if name == "proxy_password":
         value = {"proxy_login": "me", name: value}
     with pytest.raises(InvalidConnection, match=words) as error:
@@ -190,14 +190,14 @@ def test_bad_fields(name, value, words):
 
 
 def test_a_socks_proxy_says_what_it_needs(monkeypatch):
-    """Rather than that httpx fails to import something."""
+    """Instead of an import error from httpx."""
     monkeypatch.setattr("sluice_provider.http.client_config.find_spec", lambda _name: None)
     with pytest.raises(InvalidConnection, match=r"needs: pip install 'httpx\[socks\]'"):
         made(proxy="socks5://proxy.example.com:1080")
 
 
-def test_a_good_ca_bundle(tmp_path):
-    """Becomes the only authorities that are trusted; without verification nobody asks for it."""
+def test_a_valid_ca_bundle(tmp_path):
+    """Becomes the only set of trusted authorities; without verification it is not read."""
     pem = tmp_path / "ca.pem"
     pem.write_text(ssl.DER_cert_to_PEM_cert(ssl.create_default_context().get_ca_certs(binary_form=True)[0]))
     assert len(made(ca_bundle=str(pem)).options()["verify"].get_ca_certs()) == 1
@@ -205,8 +205,8 @@ def test_a_good_ca_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [httpx.Client, httpx.AsyncClient])
-def test_the_clients_take_the_options(kind):
-    """Both kinds, all of them."""
+def test_the_clients_accept_the_options(kind):
+    """Both client classes, all options."""
     place = made(verify=False, proxy="http://p:1", proxy_login="me", proxy_password="pw", extra_headers={"X-A": "1"})
     client = kind(**place.options())
     assert client.base_url == httpx.URL("https://api.example.com/")
@@ -218,19 +218,19 @@ def test_the_clients_take_the_options(kind):
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_needed_field(value):
-    """Named as the UI names it."""
+def test_a_required_field(value):
+    """Named as the form labels it."""
     with pytest.raises(InvalidConnection, match=r"connection 'kal': the field Client ID \(login\) is empty"):
         connection()._replace(login=value).required(KALEIDOSCOPE["login"])
 
 
-def test_a_needed_field_is_stripped():
-    """A blank that was copied along is not part of the credentials."""
+def test_a_required_field_is_stripped():
+    """A space that was copied along is not part of the credentials."""
     assert connection()._replace(login=" me ").required(KALEIDOSCOPE["login"]) == "me"
 
 
-def test_what_is_secret():
-    """The password, what is named like a secret, and every extra header; and nothing that is empty."""
+def test_secrets_of_a_connection():
+    """The password, fields that are declared or named as secrets, and every extra header; nothing that is empty."""
     extra = {
         "proxy_password": "s1",
         "client_secret": "s2",

@@ -21,8 +21,8 @@ from tests.loopback import Answer, serve
 PUSH = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": [{"symbol": "Ü"}]}, idempotent=True)
 
 
-def test_a_flow_without_calls(run):
-    """Its value is handed through."""
+def test_a_flow_without_requests(run):
+    """Its return value is returned."""
 
     def flow():
         return 7
@@ -32,7 +32,7 @@ def test_a_flow_without_calls(run):
 
 
 def test_what_is_sent(run, sluice_sandbox):
-    """Method, path below the base URL, query, body as UTF-8 JSON, and who we are."""
+    """Method, path below the base URL, query, body as UTF-8 JSON, and the user agent."""
     run(send(PUSH))
     run(send(Request("GET", "imports", params={"page": 1, "is_complete": 0}, idempotent=True)))
     push, listing = logged_requests(sluice_sandbox)
@@ -44,14 +44,14 @@ def test_what_is_sent(run, sluice_sandbox):
     assert "content-type" not in listing["headers"]
 
 
-def test_what_comes_back(run, sluice_sandbox):
-    """Status, body, and headers by their names in lower case."""
+def test_what_is_received(run, sluice_sandbox):
+    """Status, body, and headers with names in lower case."""
     sluice_sandbox.faults([{"path": "programs", "status": 203, "headers": {"X-Odd": "Yes"}, "body": "tëxt"}])
     reply = run(send(Request("GET", "programs")))
     assert (reply.status, reply.text, reply.headers["x-odd"]) == (203, "tëxt", "Yes")
 
 
-def test_pauses_sleep(run, caplog):
+def test_sleeps(run, caplog):
     """For exactly so long, and the log says why at DEBUG."""
 
     def flow():
@@ -65,7 +65,7 @@ def test_pauses_sleep(run, caplog):
 
 
 def test_errors_are_thrown_into_the_flow(run, sluice_sandbox):
-    """Which may catch them and go on."""
+    """It may catch them and continue."""
     sluice_sandbox.faults([{"path": "programs", "drop": "before"}])
 
     def flow():
@@ -102,7 +102,7 @@ def test_the_flow_is_closed(run):
 
 
 def test_a_cancelled_task_closes_its_flow(fields):
-    """A trigger that is ended cleans up."""
+    """A cancelled trigger cleans up."""
     closed = []
 
     def flow():
@@ -123,8 +123,8 @@ def test_a_cancelled_task_closes_its_flow(fields):
     assert closed == [True]
 
 
-def test_a_body_that_cannot_be_sent(run, sluice_sandbox):
-    """Is the author's fault, and nothing is sent, not even for a token."""
+def test_a_body_that_cannot_be_encoded(run, sluice_sandbox):
+    """Is the author's error, and nothing is sent, not even a token request."""
     with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
         run(send(Request("POST", "push/imports", json={"data": [float("nan")]}, idempotent=True)))
     assert sluice_sandbox.requests() == []
@@ -135,7 +135,7 @@ def test_a_body_that_cannot_be_sent(run, sluice_sandbox):
 
 @pytest.fixture(params=["worker", "triggerer"])
 def nowhere(request):
-    """A face whose remote's port nobody listens on."""
+    """A client of a service on whose port nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         fields = ConnectionFields(
@@ -145,15 +145,15 @@ def nowhere(request):
 
 
 def test_connection_refused(nowhere):
-    """Nothing was sent, so it is tried again, and the error names type and call."""
+    """Nothing was sent, so it is retried, and the error names exception type and request."""
     with pytest.raises(Unreachable, match="GET programs: ConnectError: ") as error:
         nowhere(get_programs())
     assert not error.value.maybe_applied
     assert len(nowhere.pauses) == 4
 
 
-def test_connection_refused_is_no_doubt(nowhere):
-    """Not even for an order."""
+def test_connection_refused_leaves_no_doubt(nowhere):
+    """Not even for a request that is not idempotent."""
     nowhere.options["auth"] = None
     with pytest.raises(Unreachable) as error:
         nowhere(send(Request("POST", "orders", json={})))
@@ -161,8 +161,8 @@ def test_connection_refused_is_no_doubt(nowhere):
     assert len(nowhere.pauses) == 4
 
 
-def test_a_read_timeout_is_doubt(fields, run, sluice_sandbox):
-    """The remote may be working on it still."""
+def test_a_read_timeout_leaves_the_outcome_unknown(fields, run, sluice_sandbox):
+    """The service may still be processing the request."""
     run(get_programs())
     run.options["timeout"] = httpx.Timeout(5.0, read=0.02)
     sluice_sandbox.faults([{"path": "push/imports", "delay": 60}])
@@ -179,8 +179,8 @@ def test_no_httpx_exception_is_kept(nowhere):
     assert error.value.__context__ is None
 
 
-def test_a_garbled_answer(run, sluice_sandbox):
-    """A body that is not what its encoding says: the call was answered, but not in a way that can be read."""
+def test_a_body_that_cannot_be_decoded(run, sluice_sandbox):
+    """The body is not what its content encoding says: there was a response, but it cannot be read."""
     sluice_sandbox.faults(
         [{"path": "programs", "times": 9, "status": 200, "headers": {"Content-Encoding": "gzip"}, "body": "plain"}]
     )
@@ -188,8 +188,8 @@ def test_a_garbled_answer(run, sluice_sandbox):
         run(get_programs())
 
 
-def test_a_request_that_cannot_be_sent_shows_nothing(fields):
-    """The words of the HTTP library would show the header that is wrong, which may be the secret one."""
+def test_an_invalid_header_is_not_shown(fields):
+    """The HTTP library's message would show its value, which may be a secret."""
     with serve(lambda _request: Answer()) as server, httpx.Client(base_url=server.url) as client:
         client.headers["X-Secret"] = "canary-1\n"
         with pytest.raises(Unreachable) as error:

@@ -1,4 +1,4 @@
-"""Google's Identity-Aware Proxy in front of a remote: two tokens side by side, on every request."""
+"""Google's Identity-Aware Proxy in front of a service: two tokens on every request."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def google(monkeypatch):
 
 @pytest.fixture(params=["worker", "triggerer"])
 def behind(request):
-    """A face whose remote stands behind the proxy, and the remote itself."""
-    with serve(kaleidoscope) as remote:
-        fields = ConnectionFields("c", remote.url, None, "id", "a-client-secret", {"verify": False})
-        yield FlowRunner(request.param, client_options(fields, Iap(AUDIENCE))), remote
+    """A client of a service behind the proxy, and the service itself."""
+    with serve(kaleidoscope) as service:
+        fields = ConnectionFields("c", service.url, None, "id", "a-client-secret", {"verify": False})
+        yield FlowRunner(request.param, client_options(fields, Iap(AUDIENCE))), service
 
 
 def test_two_tokens(behind, google):
-    """Google's in Authorization, also where ours is asked for; ours in its own header."""
-    run, remote = behind
+    """Google's in Authorization, also on token requests; the service's in its own header."""
+    run, service = behind
     run(get_active_workspace())
     run(get_active_workspace())
-    grant, *calls = remote.seen
+    grant, *calls = service.seen
     assert grant.headers["authorization"] == f"Bearer {ID_TOKEN}"
     assert len(calls) == 2
     for call in calls:
@@ -83,11 +83,11 @@ def test_two_tokens(behind, google):
 
 
 def test_both_tokens_are_replaced_on_401(behind, google):
-    """Nobody can tell which of them was refused."""
-    run, remote = behind
+    """It is unknown which of them was rejected."""
+    run, service = behind
     run(get_active_workspace())
     auth = run.options["auth"]
-    request = httpx.Request("GET", f"{remote.url}/workspaces/active")
+    request = httpx.Request("GET", f"{service.url}/workspaces/active")
     flow = auth.sync_auth_flow(request)
     next(flow)
     assert flow.send(httpx.Response(401)).url.path == "/auth/oauth/token"
@@ -95,17 +95,17 @@ def test_both_tokens_are_replaced_on_401(behind, google):
     assert len(identities(google)) == 2
 
 
-def test_no_credentials_here(behind, google, monkeypatch):
-    """A machine that is not one of Google's, with no service account either."""
+def test_a_machine_without_google_credentials(behind, google, monkeypatch):
+    """Not one of Google's machines, and no service account either."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/to/be/found.json")
-    run, remote = behind
+    run, service = behind
     with pytest.raises(AuthenticationFailed, match=f"no IAP token for audience {AUDIENCE}"):
         run(get_active_workspace())
-    assert remote.seen == []
+    assert service.seen == []
 
 
 def test_google_fails(behind, monkeypatch):
-    """A metadata server that does not answer is a passing trouble: nothing was sent, and it is tried again."""
+    """A metadata server that does not respond is a transient failure: nothing was sent, and it is retried."""
     transport = pytest.importorskip("google.auth.exceptions", reason="google-auth is not installed")
     token = pytest.importorskip("google.oauth2.id_token")
     answers = [transport.TransportError("no route"), transport.TransportError("no route"), ID_TOKEN]
@@ -117,16 +117,16 @@ def test_google_fails(behind, monkeypatch):
         return answer
 
     monkeypatch.setattr(token, "fetch_id_token", fetch)
-    run, remote = behind
+    run, service = behind
     run(get_active_workspace())
     assert len(run.pauses) == 2
-    assert len(remote.seen) == 2
+    assert len(service.seen) == 2
 
 
 def test_without_googles_library(behind, monkeypatch):
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "google.oauth2.id_token", None)
-    run, remote = behind
+    run, service = behind
     with pytest.raises(InvalidConnection, match=r"pip install 'airflow-provider-sluice\[iap\]'"):
         run(get_active_workspace())
-    assert remote.seen == []
+    assert service.seen == []

@@ -1,4 +1,4 @@
-"""Proxies and certificates, on both faces, with real servers on this machine."""
+"""Proxies and certificates, blocking and awaiting, with real servers on this machine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.loopback import Answer, kaleidoscope, serve
 both = pytest.mark.parametrize("name", ["worker", "triggerer"])
 
 
-def face(name, url, **extra):
-    """A face whose remote is there, with this extra in its connection."""
+def client(name, url, **extra):
+    """A client for this address, with this extra in its connection."""
     fields = ConnectionFields("c", url, None, "id", "a-client-secret", {"verify": False, **extra})
     return FlowRunner(name, client_options(fields))
 
@@ -33,7 +33,7 @@ def face(name, url, **extra):
 
 
 def guarded(request):
-    """A forwarding proxy that wants to know who asks, with the remote behind it."""
+    """A forwarding proxy that requires credentials, with the service behind it."""
     if request.headers.get("proxy-authorization") != f"Basic {b64encode(b'me:proxy-pw').decode()}":
         return Answer(407, "who are you?")
     if request.method == "CONNECT":
@@ -43,15 +43,15 @@ def guarded(request):
 
 @pytest.fixture
 def proxy():
-    """Listens; the remotes named in these tests do not exist."""
+    """Listens; the hosts named in these tests do not exist."""
     with serve(guarded) as server:
         yield server
 
 
 @both
 def test_everything_goes_through_the_proxy(name, proxy):
-    """Also the request for a token; with the proxy's own credentials, which the remote never sees as ours."""
-    run = face(name, "http://kal.invalid/api", proxy=proxy.url, proxy_login="me", proxy_password="proxy-pw")
+    """Token requests, too; with the proxy's own credentials, which the service does not see."""
+    run = client(name, "http://kal.invalid/api", proxy=proxy.url, proxy_login="me", proxy_password="proxy-pw")
     assert run(get_active_workspace()) == {}
     targets = [request.target for request in proxy.seen]
     assert targets == ["http://kal.invalid/api/auth/oauth/token", "http://kal.invalid/api/workspaces/active"]
@@ -59,9 +59,9 @@ def test_everything_goes_through_the_proxy(name, proxy):
 
 
 @both
-def test_a_proxy_that_turns_us_away(name, proxy):
-    """Its 407 is a refusal: trying again does not help."""
-    run = face(name, "http://kal.invalid", proxy=proxy.url)
+def test_a_proxy_that_rejects_the_credentials(name, proxy):
+    """Its 407 is not retried."""
+    run = client(name, "http://kal.invalid", proxy=proxy.url)
     run.options["auth"] = None
     with pytest.raises(ClientError, match="407: who are you"):
         run(get_active_workspace())
@@ -69,9 +69,9 @@ def test_a_proxy_that_turns_us_away(name, proxy):
 
 
 @both
-def test_a_tunnel_is_asked_for(name, proxy):
-    """For an https remote the proxy is told the name only, and learns no token."""
-    run = face(name, "https://kal.invalid", proxy=proxy.url, proxy_login="me", proxy_password="proxy-pw")
+def test_https_uses_a_tunnel(name, proxy):
+    """The proxy of an https service gets the host name only, and no token."""
+    run = client(name, "https://kal.invalid", proxy=proxy.url, proxy_login="me", proxy_password="proxy-pw")
     with pytest.raises(Unreachable, match="ProxyError"):
         run(get_active_workspace())
     assert {(request.method, request.target) for request in proxy.seen} == {("CONNECT", "kal.invalid:443")}
@@ -79,9 +79,9 @@ def test_a_tunnel_is_asked_for(name, proxy):
 
 
 @both
-def test_a_refused_tunnel_is_no_doubt(name, proxy):
-    """The remote has seen nothing, so even an order is tried again."""
-    run = face(name, "https://kal.invalid", proxy=proxy.url)
+def test_a_rejected_tunnel_leaves_no_doubt(name, proxy):
+    """The service has received nothing, so even a request that is not idempotent is sent again."""
+    run = client(name, "https://kal.invalid", proxy=proxy.url)
     run.options["auth"] = None
     with pytest.raises(Unreachable) as error:
         run(send(Request("POST", "orders", json={})))
@@ -128,7 +128,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def secure(authority):
-    """The remote, behind TLS."""
+    """The service, behind TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "server.pem")
     with serve(kaleidoscope, tls=context) as server:
@@ -137,8 +137,8 @@ def secure(authority):
 
 @both
 def test_an_unknown_authority_is_not_trusted(name, secure):
-    """Nothing is sent, and the words name the certificate."""
-    run = face(name, secure.url, verify=True)
+    """Nothing is sent, and the message names the certificate."""
+    run = client(name, secure.url, verify=True)
     with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED") as error:
         run(get_active_workspace())
     assert secure.seen == []
@@ -147,14 +147,14 @@ def test_an_unknown_authority_is_not_trusted(name, secure):
 
 @both
 @pytest.mark.parametrize("verify", [True, None])
-def test_a_house_authority(name, secure, authority, verify):
-    """Is trusted when the connection names it."""
-    run = face(name, secure.url, verify=verify, ca_bundle=str(authority / "ca.pem"))
+def test_a_private_authority(name, secure, authority, verify):
+    """Is trusted if the connection names it."""
+    run = client(name, secure.url, verify=verify, ca_bundle=str(authority / "ca.pem"))
     assert run(get_active_workspace()) == {}
 
 
 @both
 def test_without_verification(name, secure, authority):
-    """Any certificate will do, whatever the bundle says."""
-    assert face(name, secure.url)(get_active_workspace()) == {}
-    assert face(name, secure.url, ca_bundle=str(authority / "ca.pem"))(get_active_workspace()) == {}
+    """Any certificate is accepted, whatever the bundle says."""
+    assert client(name, secure.url)(get_active_workspace()) == {}
+    assert client(name, secure.url, ca_bundle=str(authority / "ca.pem"))(get_active_workspace()) == {}

@@ -30,8 +30,8 @@ READ = Request("GET", "things", idempotent=True)
 ORDER = Request("POST", "things", json={"a": 1})
 
 
-def test_a_flow_is_a_conversation():
-    """It asks for a call, is sent the reply and returns it; nothing else is needed to run it."""
+def test_a_flow_yields_a_request():
+    """It is sent the response and returns it; nothing else is needed to run it."""
     flow = send(READ)
     assert next(flow) == READ
     with pytest.raises(StopIteration) as end:
@@ -39,8 +39,8 @@ def test_a_flow_is_a_conversation():
     assert end.value.value.json() == {"id": 7}
 
 
-def test_a_pause_stands_between_two_attempts():
-    """After a passing error the flow asks to wait, says why, and then makes the very same call."""
+def test_attempts_are_separated_by_a_sleep():
+    """After a transient error the flow yields a sleep with its reason, and then the same request."""
     flow = send(READ)
     next(flow)
     pause = flow.send(response(503, "down"))
@@ -72,7 +72,7 @@ def test_a_pause_stands_between_two_attempts():
     ],
 )
 def test_each_status_has_its_error(status, kind):
-    """The exact kind, with the status on it and the call in its words."""
+    """The exact class, with the status on it and the request in its message."""
     error = error_from(READ, response(status))
     assert type(error) is kind
     assert error.status == status
@@ -80,13 +80,13 @@ def test_each_status_has_its_error(status, kind):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_good_statuses(status):
+def test_successful_statuses(status):
     """No error, also without a body."""
     assert error_from(READ, response(status, b"")) is None
 
 
 def test_a_redirect_is_explained():
-    """It is never followed with credentials, and the words name what is usually wrong."""
+    """It is never followed with credentials, and the message names the usual causes."""
     error = error_from(ORDER, response(302, "", location="https://login.example.com"))
     assert "check that the connection's host is the API itself" in str(error)
 
@@ -105,8 +105,8 @@ def test_a_redirect_is_explained():
         (b"", None, "returned 400"),
     ],
 )
-def test_the_remotes_own_words(body, code, words):
-    """Wherever its framework puts code and message, and whatever a proxy answers in its place."""
+def test_the_services_own_message(body, code, words):
+    """Wherever its framework puts code and message, and whatever a proxy returns instead."""
     error = error_from(READ, response(400, body))
     assert error.code == code
     assert words in str(error)
@@ -120,7 +120,7 @@ def test_long_bodies_are_cut():
 
 
 def test_zod_details_are_kept():
-    """The body of a refusal is on the error, so that the author can see which record was wrong."""
+    """The body of a rejection is on the error, so that the author can see which record was invalid."""
     issues = {"issues": [{"path": ["data", 3], "message": "Required"}]}
     error = error_from(ORDER, response(400, {"message": "no", "details": issues}))
     assert '"path": ["data", 3]' in error.body
@@ -135,13 +135,13 @@ def test_zod_details_are_kept():
         (rb'["\ud83d\ude00", "\\u0000"]', ["\U0001f600", "\\u0000"]),
     ],
 )
-def test_what_no_database_takes_is_replaced(body, content):
-    """PostgreSQL refuses NULs, and nobody can encode half characters; everything else is as it was."""
+def test_characters_that_databases_reject_are_replaced(body, content):
+    """PostgreSQL rejects NULs, and lone surrogates cannot be encoded; everything else is unchanged."""
     assert response(200, body).json() == content
 
 
 def test_not_json():
-    """A good status with something else in it is a misunderstanding, with the beginning of what came."""
+    """A success whose body is not JSON is an UnexpectedResponse, with the beginning of the body."""
     with pytest.raises(UnexpectedResponse, match=r"the response \(status 200\) is not JSON; it begins: '<html>"):
         response(200, "<html>" + "x" * 9999).json()
 
@@ -172,20 +172,20 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     ],
 )
 def test_retry_after(value, seconds):
-    """Seconds or a date, read against the remote's own clock; never negative; garbage says nothing."""
+    """Seconds or a date, compared with the service's own clock; never negative; an invalid value is ignored."""
     headers = {"retry_after": value, "date": format_datetime(NOW, usegmt=True)}
     assert error_from(READ, response(429, **headers)).retry_after == seconds
 
 
 def test_retry_after_without_a_date_header():
-    """Then our own clock must do."""
+    """The local clock is used."""
     value = _http_date(100, datetime.now(timezone.utc))
     assert 90 < error_from(READ, response(503, retry_after=value)).retry_after <= 100
 
 
 @pytest.mark.parametrize("value", ["1e30", "inf", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_retry_after_stays_a_duration(value):
-    """However far off, it can be made into a delay of the next try."""
+    """However far off, it can be added to a date."""
     assert timedelta(seconds=error_from(READ, response(429, retry_after=value)).retry_after) > timedelta(hours=1)
 
 
@@ -195,26 +195,26 @@ def test_retry_after_stays_a_duration(value):
 @pytest.mark.parametrize(
     "trouble", [response(500), response(503), response(429), Unreachable("gone"), Unreachable("", maybe_applied=False)]
 )
-def test_passing_errors_are_tried_again(trouble):
-    """A repeatable call is made until it is answered."""
-    played = run_flow(send(READ), trouble, trouble, response(200, 1))
-    assert played.value.json() == 1
-    assert played.calls == [READ] * 3
-    assert len(played.pauses) == 2
+def test_transient_errors_are_retried(trouble):
+    """An idempotent request is sent until there is a response."""
+    result = run_flow(send(READ), trouble, trouble, response(200, 1))
+    assert result.value.json() == 1
+    assert result.calls == [READ] * 3
+    assert len(result.pauses) == 2
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 413, 422])
-def test_refusals_are_not_tried_again(status):
-    """One call, one error."""
-    played = run_flow(send(READ), response(status))
-    assert (played.error.status, len(played.calls), played.pauses) == (status, 1, [])
+def test_rejections_are_not_retried(status):
+    """One request, one error."""
+    result = run_flow(send(READ), response(status))
+    assert (result.error.status, len(result.calls), result.pauses) == (status, 1, [])
 
 
 def test_attempts_end():
-    """After five the last error is the caller's."""
-    played = run_flow(send(READ), *[response(500, f"no {n}") for n in range(1, 6)])
-    assert "no 5" in str(played.error)
-    assert (len(played.calls), len(played.pauses)) == (5, 4)
+    """After five attempts the last error is raised."""
+    result = run_flow(send(READ), *[response(500, f"no {n}") for n in range(1, 6)])
+    assert "no 5" in str(result.error)
+    assert (len(result.calls), len(result.pauses)) == (5, 4)
 
 
 def test_delays_grow():
@@ -226,42 +226,42 @@ def test_delays_grow():
         assert most / 2 <= pause <= most
 
 
-def test_a_remote_that_says_when_is_heeded():
-    """Its Retry-After is the pause, to the second."""
+def test_retry_after_is_the_delay():
+    """To the second."""
     assert run_flow(send(READ), response(429, retry_after="11"), response()).pauses == [11.0]
     assert run_flow(send(READ), response(503, retry_after="0"), response()).pauses == [0.0]
 
 
-def test_a_remote_that_wants_too_much_patience():
-    """It gets none: the error is raised at once and carries the time, for the task's own retry."""
-    played = run_flow(send(READ), response(429, retry_after="61"))
-    assert isinstance(played.error, RateLimited)
-    assert (played.error.retry_after, played.pauses) == (61.0, [])
+def test_a_long_retry_after_is_not_waited_for():
+    """The error is raised at once and carries the time, for the task's own retry."""
+    result = run_flow(send(READ), response(429, retry_after="61"))
+    assert isinstance(result.error, RateLimited)
+    assert (result.error.retry_after, result.pauses) == (61.0, [])
 
 
 @pytest.mark.parametrize("trouble", [response(500), response(503, retry_after="1"), Unreachable("connection lost")])
-def test_an_order_that_may_have_arrived_is_in_doubt(trouble):
-    """It is not sent twice, and the error keeps the cause."""
-    played = run_flow(send(ORDER), trouble)
-    assert isinstance(played.error, OutcomeUnknown)
-    assert isinstance(played.error.__cause__, SluiceError)
-    assert len(played.calls) == 1
-    assert "POST things got no usable response" in str(played.error)
+def test_a_request_that_may_have_been_applied_is_not_repeated(trouble):
+    """The outcome is unknown, and the error keeps the cause."""
+    result = run_flow(send(ORDER), trouble)
+    assert isinstance(result.error, OutcomeUnknown)
+    assert isinstance(result.error.__cause__, SluiceError)
+    assert len(result.calls) == 1
+    assert "POST things got no usable response" in str(result.error)
 
 
 @pytest.mark.parametrize("trouble", [response(429), Unreachable("refused", maybe_applied=False)])
-def test_an_order_that_did_not_arrive_is_sent_again(trouble):
-    """Nothing was done, so nothing can be done twice."""
+def test_a_request_that_was_not_applied_is_repeated(trouble):
+    """Also if it is not idempotent."""
     assert run_flow(send(ORDER), trouble, response(200, 1)).value.json() == 1
 
 
-def test_doubt_after_patience():
+def test_the_outcome_may_become_unknown_later():
     """Also when an earlier attempt was harmless."""
     assert isinstance(run_flow(send(ORDER), response(429), response(502)).error, OutcomeUnknown)
 
 
-def test_a_failure_before_sending_is_no_doubt():
-    """A token endpoint that fails has not seen the order."""
+def test_a_failure_before_sending_leaves_no_doubt():
+    """A token endpoint that fails has not received the request."""
     early = ServerError("the token endpoint returned 500", status=500)
     early.maybe_applied = False
     assert run_flow(send(ORDER), early, response(200, 1)).error is None
@@ -278,26 +278,26 @@ def test_a_failure_before_sending_is_no_doubt():
         ([Unreachable("lost"), Unreachable("down", maybe_applied=False)], True),
     ],
 )
-def test_the_last_error_knows_what_may_have_been_done_before(answers, acted):
-    """A refusal of the second attempt says nothing of the first, which was not answered."""
-    played = run_flow(send(READ, RetryPolicy(attempts=2)), *answers)
-    assert played.error.maybe_applied is acted
+def test_the_last_error_remembers_earlier_attempts(answers, acted):
+    """A rejection of the second attempt says nothing about the first, which got no response."""
+    result = run_flow(send(READ, RetryPolicy(attempts=2)), *answers)
+    assert result.error.maybe_applied is acted
 
 
-def test_no_attempt_begins_too_late():
-    """An idempotency key lives only so long, and a pause that outlives it is not begun."""
-    played = run_flow(send(READ, RetryPolicy(within=0.4, base=1.0)), response(503))
-    assert (played.error.status, played.pauses, len(played.calls)) == (503, [], 1)
+def test_no_attempt_starts_too_late():
+    """An idempotency key has a lifetime, and a sleep that would exceed it is not started."""
+    result = run_flow(send(READ, RetryPolicy(within=0.4, base=1.0)), response(503))
+    assert (result.error.status, result.pauses, len(result.calls)) == (503, [], 1)
     assert len(run_flow(send(READ, RetryPolicy(within=60.0)), *[response(503)] * 5).calls) == 5
 
 
-def test_a_remote_may_mean_something_else():
-    """Its own verdict takes the place of the usual one."""
-    played = run_flow(send(READ, error_from=lambda call, answer: NotFound(f"{call} {answer.status}")), response(200))
-    assert (type(played.error), str(played.error)) == (NotFound, "GET things 200")
+def test_a_service_may_read_its_responses_itself():
+    """`error_from` replaces the default."""
+    result = run_flow(send(READ, error_from=lambda call, answer: NotFound(f"{call} {answer.status}")), response(200))
+    assert (type(result.error), str(result.error)) == (NotFound, "GET things 200")
 
 
 @pytest.mark.parametrize("header", ["x_request_id", "x_amzn_requestid"])
-def test_the_request_has_a_name(header):
-    """For the remote's support."""
+def test_the_error_has_the_request_id(header):
+    """For the service's support."""
     assert error_from(READ, response(500, {}, **{header: "r-1"})).request_id == "r-1"

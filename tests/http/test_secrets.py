@@ -70,7 +70,7 @@ def token_echo(request):
 
 
 def granted(then):
-    """A remote that grants, and answers everything else like this."""
+    """A service that issues tokens, and returns this for everything else."""
     return lambda request: Answer(200, TOKEN_REQUEST) if "oauth" in request.target else then
 
 
@@ -90,10 +90,10 @@ FAILURES = {
 }
 
 
-def outcome(face, options, flow):
+def outcome(client, options, flow):
     """The words of its error, if it failed."""
     try:
-        if face == "worker":
+        if client == "worker":
             with httpx.Client(**options) as client:
                 drive(flow, client, lambda _: None)
         else:
@@ -108,35 +108,35 @@ async def _awaited(options, flow):
         return await adrive(flow, client, lambda _: asyncio.sleep(0))
 
 
-@pytest.mark.parametrize("face", ["worker", "triggerer"])
+@pytest.mark.parametrize("client", ["worker", "triggerer"])
 @pytest.mark.parametrize("failure", FAILURES)
-def test_answers(face, failure, log):
-    """Whatever the remote answers, to a grant or to a call."""
+def test_responses(client, failure, log):
+    """Whatever the service returns, to a token request or another one."""
     with serve(FAILURES[failure]) as remote:
         flow = push_by_field_name(["symbol"], [{"symbol": "H"}])
-        words = outcome(face, client_options(fields_to(remote.url)), flow)
+        words = outcome(client, client_options(fields_to(remote.url)), flow)
     assert remote.seen[0].headers["x-key"] == CANARIES["header"], "the canary was not even sent"
     no_canary_in(words)
     no_canary_in(log.text)
     assert log.records
 
 
-@pytest.mark.parametrize("face", ["worker", "triggerer"])
+@pytest.mark.parametrize("client", ["worker", "triggerer"])
 @pytest.mark.parametrize("status", [200, 407, 502])
-def test_proxies(face, status, log):
-    """Whatever a proxy answers, for http and for https."""
+def test_proxies(client, status, log):
+    """Whatever a proxy returns, for http and for https."""
     with serve(lambda _request: Answer(status, TOKEN_REQUEST)) as proxy:
         for remote in ("http://kal.invalid", "https://kal.invalid"):
             options = client_options(fields_to(remote, proxy=proxy.url))
-            no_canary_in(outcome(face, options, send(Request("GET", "x", idempotent=True), RetryPolicy(attempts=2))))
+            no_canary_in(outcome(client, options, send(Request("GET", "x", idempotent=True), RetryPolicy(attempts=2))))
     no_canary_in(log.text)
     assert any("proxy-authorization" in request.headers for request in proxy.seen)
 
 
-def test_nobody_there(log):
-    """Neither in the error nor in what is logged of the pauses."""
-    for face in ("worker", "triggerer"):
-        no_canary_in(outcome(face, client_options(fields_to("http://127.0.0.1:9")), send(Request("GET", "x"))))
+def test_an_unreachable_service(log):
+    """Neither in the error nor in the logged sleeps."""
+    for client in ("worker", "triggerer"):
+        no_canary_in(outcome(client, client_options(fields_to("http://127.0.0.1:9")), send(Request("GET", "x"))))
     no_canary_in(log.text)
 
 
@@ -153,8 +153,8 @@ def test_nobody_there(log):
     ],
     ids=str,
 )
-def test_bad_connections(extra):
-    """Not in the words, and not behind them."""
+def test_invalid_connections(extra):
+    """Neither in the message nor in chained exceptions."""
     with pytest.raises(SluiceError) as error:
         ClientConfig.from_connection(fields_to("http://h", **extra), default_host="", user_agent="")
     no_canary_in(words_of(error.value))
@@ -162,14 +162,14 @@ def test_bad_connections(extra):
 
 @pytest.mark.parametrize("host", ["https://me:{}@[::1", "me:{}", "https://h:{}@", "me:{}@h"])
 def test_a_host_with_a_password(host):
-    """Refused without repeating it."""
+    """Rejected without repeating it."""
     with pytest.raises(SluiceError) as error:
         base_url(fields_to(host.format(CANARIES["client secret"])), "")
     no_canary_in(words_of(error.value))
 
 
-def test_what_things_look_like():
-    """The repr of whatever holds a secret does not show it."""
+def test_representations():
+    """The repr of an object that holds a secret does not show it."""
     fields = fields_to("http://h", proxy="http://p:1")
     place = ClientConfig.from_connection(fields, default_host="", user_agent="")
     grant = TokenEndpoint("http://h/token", {"client_secret": CANARIES["client secret"]}, place.headers)

@@ -1,4 +1,4 @@
-"""Signing: what is signed, when credentials are asked for, on both faces, and that nothing heavy is imported before."""
+"""Signing: what is signed, when credentials are read, blocking and awaiting, and what is imported."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_a_session_token_is_signed_too(sluice_sandbox):
     ],
     ids=str,
 )
-def test_the_service_computes_the_same(options, sluice_sandbox, name, call):
-    """Spaces, pluses, slashes and letters of all kinds in path, query and body: refused for other reasons only."""
+def test_the_service_computes_the_same_signature(options, sluice_sandbox, name, call):
+    """Spaces, pluses, slashes and letters of all kinds in path, query and body: rejected for other reasons only."""
     with suppress(ClientError):
         FlowRunner(name, options)(send(call))
     [seen] = sluice_sandbox.requests()
@@ -73,8 +73,8 @@ def test_the_service_computes_the_same(options, sluice_sandbox, name, call):
 
 
 @FACES
-def test_every_request_asks_for_credentials(options, sluice_sandbox, name):
-    """Those of a role end during a long wait; a request that is sent again is signed again."""
+def test_every_request_reads_the_credentials(options, sluice_sandbox, name):
+    """Those of a role expire; a request that is sent again is signed again."""
     asked = []
     frozen = options["auth"]._credentials()
 
@@ -89,7 +89,7 @@ def test_every_request_asks_for_credentials(options, sluice_sandbox, name):
 
 
 def test_credentials_do_not_block_the_loop(options):
-    """They are fetched in a thread: the loop goes on meanwhile."""
+    """They are fetched in a thread: the event loop continues meanwhile."""
     meanwhile, frozen = threading.Event(), options["auth"]._credentials()
 
     def slow():
@@ -108,15 +108,15 @@ def test_credentials_do_not_block_the_loop(options):
 
 
 @FACES
-def test_credentials_that_cannot_be_had(options, name):
-    """Their error is the call's error, and nothing was sent."""
+def test_credentials_that_are_not_available(options, name):
+    """Their error is the request's error, and nothing was sent."""
 
     def none():
         raise Unreachable("STS does not answer", maybe_applied=False)
 
-    face = FlowRunner(name, {**options, "auth": SigV4(none, "finspace", "eu-west-1")})
+    client = FlowRunner(name, {**options, "auth": SigV4(none, "finspace", "eu-west-1")})
     with pytest.raises(Unreachable, match="STS"):
-        face(send(Request("POST", "kx/environments", json={})))
+        client(send(Request("POST", "kx/environments", json={})))
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""Run in a process of its own, with boto3 and botocore 1.43.116 on the path: use FinSpace as its users would.
+"""Runs in a separate process with boto3 and botocore 1.43.116: uses FinSpace as its users would.
 
-Not a test: `test_finspace_vendor.py` starts it and judges what it tells. Nothing of ours is imported here.
+Not a test: `test_finspace_vendor.py` starts it and checks its output. It imports nothing of the provider.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ CHANGES = [
 
 
 def settings(**changes):
-    """Turn the sandbox, its clock above all."""
+    """Change settings of the sandbox, mainly its clock."""
     body = json.dumps(changes).encode()
     urllib.request.urlopen(urllib.request.Request(f"{ROOT}/control/settings", body), timeout=5).read()
 
 
 def client(**changes):
-    """A client that gives up at once."""
+    """A client without retries."""
     known = {**KEYS, **changes}
     return boto3.client(
         "finspace",
@@ -52,7 +52,7 @@ def paged(call, member, **arguments):
 
 
 def failure(call, **arguments):
-    """What a call comes to that cannot work: the exception boto3 made of it, its code and status."""
+    """Exception name, code and status of a call that must fail."""
     try:
         call(**arguments)
     except Exception as error:  # noqa: BLE001 - which one is what we want to know
@@ -63,31 +63,31 @@ def failure(call, **arguments):
 
 
 def main():
-    """All eight operations, then what goes wrong."""
+    """All eight operations, then errors."""
     finspace = client()
     paginator = finspace.get_paginator("list_kx_environments")
     [environment] = [each for page in paginator.paginate() for each in page["environments"]]
     where = {"environmentId": environment["environmentId"]}
-    told = {"environment": finspace.get_kx_environment(**where)["status"]}
-    told["made"] = [finspace.create_kx_database(**where, databaseName=f"db{n}")["databaseArn"] for n in range(3)]
+    report = {"environment": finspace.get_kx_environment(**where)["status"]}
+    report["made"] = [finspace.create_kx_database(**where, databaseName=f"db{n}")["databaseArn"] for n in range(3)]
     databases, pages = paged(finspace.list_kx_databases, "kxDatabases", **where, maxResults=3)
-    told["databases"] = [[each["databaseName"] for each in databases], pages]
+    report["databases"] = [[each["databaseName"] for each in databases], pages]
     where["databaseName"] = "db0"
     asked = {**where, "changeRequests": CHANGES, "clientToken": "token-1"}
     made = finspace.create_kx_changeset(**asked)
-    told["same"] = finspace.create_kx_changeset(**asked)["changesetId"] == made["changesetId"]
-    told["first"] = [made["status"], made["changeRequests"] == CHANGES]
+    report["same"] = finspace.create_kx_changeset(**asked)["changesetId"] == made["changesetId"]
+    report["first"] = [made["status"], made["changeRequests"] == CHANGES]
     settings(clock_advance=3)
     one = {**where, "changesetId": made["changesetId"]}
     found = finspace.get_kx_changeset(**one)
     seconds = (found["activeFromTimestamp"] - found["createdTimestamp"]).total_seconds()
-    told["then"] = [found["status"], round(seconds, 1)]
+    report["then"] = [found["status"], round(seconds, 1)]
     for number in range(2):
         finspace.create_kx_changeset(**where, changeRequests=CHANGES[number : number + 1])
     changesets, pages = paged(finspace.list_kx_changesets, "kxChangesets", **where, maxResults=1)
-    told["changesets"] = [len(changesets), pages]
-    told["database"] = [finspace.get_kx_database(**where)[name] for name in ("numFiles", "numChangesets")]
-    told["failures"] = {
+    report["changesets"] = [len(changesets), pages]
+    report["database"] = [finspace.get_kx_database(**where)[name] for name in ("numFiles", "numChangesets")]
+    report["failures"] = {
         "other body": failure(finspace.create_kx_changeset, **{**asked, "changeRequests": CHANGES[:1]}),
         "unknown": failure(finspace.get_kx_changeset, **{**one, "changesetId": "unknown"}),
         "bad path": failure(
@@ -99,8 +99,8 @@ def main():
         "region": failure(client(region="us-east-1").list_kx_environments),
     }
     settings(signature_clock_skew=600)
-    told["failures"]["skew"] = failure(finspace.list_kx_environments)
-    sys.stdout.write("told:" + json.dumps(told, default=str))
+    report["failures"]["skew"] = failure(finspace.list_kx_environments)
+    sys.stdout.write("told:" + json.dumps(report, default=str))
 
 
 main()

@@ -1,6 +1,6 @@
-"""Run in a process of its own, with one version of kalbio on the path: register files and drafts, from both sides.
+"""Runs in a separate process with one version of kalbio: registers files and drafts, as user and as registrar.
 
-Not a test: `test_kaleidoscope_vendor.py` starts it and judges what it tells. Nothing of ours is imported here.
+Not a test: `test_kaleidoscope_vendor.py` starts it and checks its output. It imports nothing of the provider.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ RECORDS = [
 
 
 def put_in(name):
-    """Somebody uploads a file and registers it."""
+    """Upload and register a file through the control API."""
     asked = {"file_name": name, "content": CONTENT, "record_ids": ["r1", "r2"]}
-    told = requests.post(f"{ROOT}/control/kaleidoscope/registrations", json=asked, timeout=5)
-    return told.json()["file_id"]
+    report = requests.post(f"{ROOT}/control/kaleidoscope/registrations", json=asked, timeout=5)
+    return report.json()["file_id"]
 
 
-def failure(act):
-    """What a call comes to that cannot work: its exception, or what this version gives in its place."""
+def failure(call):
+    """The exception of a call that must fail, or what this version returns instead."""
     try:
-        return act()
+        return call()
     except Exception as error:  # noqa: BLE001 - which one differs by version, and is what we want to know
         return {"type": type(error).__name__, "status": getattr(error, "status_code", None)}
 
 
 def download(client, file_id, name, folder):
-    """By both paths: the text that arrived, and what comes of a file that is not there."""
+    """Download by both paths, and of an unknown file."""
     paths = [
         client.files.download_file(file_id, name, folder),
         client.files.download_file(file_id, name, folder, activity_id=OPERATION),
@@ -55,7 +55,7 @@ def download(client, file_id, name, folder):
 
 
 def answer(client, file_id):
-    """The registrar's results, in the words of this version; then once more."""
+    """The registrar's results in the format of this version, sent twice."""
     words = {"key_field_names": ["id"], "records": RECORDS}
     words["message" if hasattr(client.registration, "push_status") else "error_message"] = "one is missing"
     taken = client.registration.submit_results(OPERATION, file_id, "success", **words)
@@ -64,22 +64,22 @@ def answer(client, file_id):
 
 
 def files(client):
-    """What all versions since 0.2.4 can do: fetch a file and answer."""
-    told = {}
+    """What all versions since 0.2.4 support: download a file and send results."""
+    report = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("a.csv", "a.sdf", "a.xlsx"):
             file_id = put_in(name)
-            told[name] = download(client, file_id, name, folder)
-            told[name]["answer"] = answer(client, file_id)
+            report[name] = download(client, file_id, name, folder)
+            report[name]["answer"] = answer(client, file_id)
         names = {"filename": "all.csv", "entity_slice_id": IDS["entity_slices"]["Element"], "download_path": folder}
         client.imports.push_data(key_field_names=["symbol"], data=[{"symbol": "H", "name": "Hydrogen"}])
         path = client.exports.pull_data(**names, search_text="h")
-        told["export"] = Path(path).read_bytes().decode()
-    return told
+        report["export"] = Path(path).read_bytes().decode()
+    return report
 
 
 def both_sides(client):
-    """Since 0.4.0: upload, register, push a status, answer, list."""
+    """Since 0.4.0: upload, register, update the status, send results, list."""
     (definition,) = client.activities.get_definitions()
     (prop,) = client.activities.get_activity_by_id(OPERATION).properties
     upload = prop.update_property_file("b.csv", io.BytesIO(CONTENT.encode()), "text/csv")
@@ -99,33 +99,33 @@ def both_sides(client):
 
 
 def drafts(client):
-    """0.7.0: stage, validate, submit, answer, replace, clear."""
+    """Since 0.7.0: stage, validate, submit, send results, replace, clear."""
     desk = client.registration
     rows = [{"name": "A", "smiles": "C"}, {"name": "B", "smiles": "CC"}, {"name": "X", "molecular_weight": "heavy"}]
     staged = client.imports.get_import(desk.stage_drafts(OPERATION, ["name"], rows)).model_dump()
     run = desk.validate_drafts(OPERATION)
     first, second = run.submitted_record_ids
-    told = {"staged": staged["import_result"], "run": [run.status, run.submission_type, run.file_ids]}
+    report = {"staged": staged["import_result"], "run": [run.status, run.submission_type, run.file_ids]}
     verdicts = [{"record_id": first, "status": "ok"}, {"record_id": second, "status": "x", "error_message": "no"}]
     desk.push_submission_status(OPERATION, run.id, "pending", "looking")
     desk.submit_submission_results(OPERATION, run.id, "error", "see there", records=verdicts)
-    told["verdicts"] = [[each.status, each.message] for each in desk.get_draft_statuses(OPERATION)]
+    report["verdicts"] = [[each.status, each.message] for each in desk.get_draft_statuses(OPERATION)]
     asked = desk.submit_drafts(OPERATION, [first])
-    told["asked"] = [asked.status, asked.submission_type, asked.submitted_record_ids == [first]]
-    told["held"] = failure(lambda: desk.clear_drafts(OPERATION, [first]))
+    report["asked"] = [asked.status, asked.submission_type, asked.submitted_record_ids == [first]]
+    report["held"] = failure(lambda: desk.clear_drafts(OPERATION, [first]))
     result = [{"record_id": first, "status": "registered", "data": {"id": "CMP-1"}}]
     desk.submit_submission_results(OPERATION, asked.id, "success", key_field_names=["id"], records=result)
-    told["listed"] = [
+    report["listed"] = [
         [each.submission_type, each.status, each.message, [error.error_message for error in each.record_errors]]
         for each in desk.get_registration_submissions(OPERATION)
     ]
     client.clear_caches()
-    told["left"] = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids == [second]
-    return {**told, **replaced(client, second)}
+    report["left"] = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids == [second]
+    return {**report, **replaced(client, second)}
 
 
 def replaced(client, old):
-    """The rest of the staging table's life."""
+    """Replace and clear drafts."""
     desk = client.registration
     client.clear_caches()
     desk.stage_drafts(OPERATION, ["name"], [{"name": "C"}], replace_existing=True)
@@ -144,15 +144,15 @@ def replaced(client, old):
 
 
 def main():
-    """As much of it as this version knows."""
+    """All that this version supports."""
     client = KaleidoscopeClient(**CREDENTIALS, url=f"{ROOT}/kaleidoscope")
     requests.post(f"{ROOT}/control/settings", json={"job_seconds": 0}, timeout=5).raise_for_status()
-    told = {"files": files(client)}
+    report = {"files": files(client)}
     if hasattr(client.registration, "register_file"):
-        told["both"] = both_sides(client)
+        report["both"] = both_sides(client)
     if hasattr(client.registration, "stage_drafts"):
-        told["drafts"] = drafts(client)
-    sys.stdout.write("told:" + json.dumps(told, default=str))
+        report["drafts"] = drafts(client)
+    sys.stdout.write("told:" + json.dumps(report, default=str))
 
 
 main()

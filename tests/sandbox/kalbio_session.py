@@ -1,6 +1,6 @@
-"""Run in a process of its own, with one version of kalbio on the path: use it as its users would, tell as JSON.
+"""Runs in a separate process with one version of kalbio: uses it as its users would, prints JSON.
 
-Not a test: `test_kaleidoscope_vendor.py` starts it and judges what it tells. Nothing of ours is imported here.
+Not a test: `test_kaleidoscope_vendor.py` starts it and checks its output. It imports nothing of the provider.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ ROWS = [{"symbol": "H", "name": "Hydrogen", "atomic_number": 1}, {"symbol": "X",
 
 
 def settings(**changes):
-    """Turn the sandbox, its clock above all."""
+    """Change settings of the sandbox, mainly its clock."""
     requests.post(f"{ROOT}/control/settings", json=changes, timeout=5).raise_for_status()
 
 
-def failure(act):
-    """What a call comes to that cannot work: its exception, or None where this version swallows it."""
+def failure(call):
+    """The exception of a call that must fail, or None if this version swallows it."""
     try:
-        return act()
+        return call()
     except Exception as error:  # noqa: BLE001 - which one differs by version, and is what we want to know
         return {"type": type(error).__name__, "status": getattr(error, "status_code", None)}
 
 
 def push(client):
-    """By name with all that all versions know, by source, and by field id where there is such a thing."""
+    """By name with all members that every version knows, by source, and by field id if supported."""
     aims = {name: IDS[name] for name in ("operation_id", "program_id")}
     by_name = client.imports.push_data(key_field_names=["symbol"], data=ROWS, set_name="monday", **aims)
     by_source = client.imports.push_data(key_field_names=["symbol"], data=ROWS[:1], source_id=IDS["source_id"])
-    told = {"by_name": by_name, "by_source": by_source}
+    report = {"by_name": by_name, "by_source": by_source}
     if hasattr(client.imports, "push_data_by_field_id"):
         names = {field.field_name: field.id for field in client.entity_fields.get_data_fields()}
         (key,) = [field.id for field in client.entity_fields.get_key_fields() if field.field_name == "symbol"]
         row = {key: "He", names["atomic_number"]: 2}
         views = [IDS["record_view_id"]]
-        told["by_field_id"] = client.imports.push_data_by_field_id([key], [row], record_view_ids=views)
-    return told
+        report["by_field_id"] = client.imports.push_data_by_field_id([key], [row], record_view_ids=views)
+    return report
 
 
-def look(client, import_id):
+def read_import(client, import_id):
     """One import and the listing, with the client's own models where it has them."""
     if not hasattr(client.imports, "get_imports"):
         return {"one": client._get(f"/imports/{import_id}"), "listed": len(client._get("/imports"))}
@@ -61,7 +61,7 @@ def look(client, import_id):
     return {"one": one, "listed": len(client.imports.get_imports()), "pages": pages}
 
 
-def look_around(client):
+def read_other(client):
     """The other services."""
     (record_id,) = client.records.search_records(search_text="H", limit=1)
     record = client.records.get_record_by_id(record_id)
@@ -77,41 +77,41 @@ def look_around(client):
 
 
 def expire(client):
-    """The token runs out: first only the server's clock says so, then the client's too."""
+    """The token expires: first only by the server's clock, then also by the client's."""
     settings(clock_advance=3600)
-    told = {"refused": failure(lambda: client._get("/programs"))}
-    late(client)
-    told["refreshed"] = len(client._get("/programs"))
-    return told
+    report = {"refused": failure(lambda: client._get("/programs"))}
+    advance_client_clock(client)
+    report["refreshed"] = len(client._get("/programs"))
+    return report
 
 
 def rotate(client):
     """Tokens so short that the client refreshes before each call; then a refresh token is used twice."""
     settings(token_lifetime=600)
-    late(client)
+    advance_client_clock(client)
     used = client._refresh_token
-    told = {"calls": [len(client._get("/programs")) for _ in range(3)]}
+    report = {"calls": [len(client._get("/programs")) for _ in range(3)]}
     client._refresh_token = used
-    told["reused"] = failure(lambda: len(client._get("/programs")))
-    return told
+    report["reused"] = failure(lambda: len(client._get("/programs")))
+    return report
 
 
-def late(client):
-    """For the client, too, it is time to refresh."""
+def advance_client_clock(client):
+    """Advance the client's clock, too."""
     client._auth_refresh_before = datetime.now() - timedelta(seconds=1)
 
 
 def main():
-    """In this order, each part on its own line of the request log."""
+    """In this order, so that each part can be found in the request log."""
     client = KaleidoscopeClient(**CREDENTIALS, url=f"{ROOT}/kaleidoscope")
-    told = {"pushed": push(client)}
-    import_id = told["pushed"]["by_name"]
+    report = {"pushed": push(client)}
+    import_id = report["pushed"]["by_name"]
     settings(clock_advance=3)
-    told["looked"] = look(client, import_id["import_id"] if isinstance(import_id, dict) else import_id)
-    told["around"] = look_around(client)
-    told["expired"] = expire(client)
-    told["rotated"] = rotate(client)
-    sys.stdout.write("told:" + json.dumps(told, default=str))
+    report["looked"] = read_import(client, import_id["import_id"] if isinstance(import_id, dict) else import_id)
+    report["around"] = read_other(client)
+    report["expired"] = expire(client)
+    report["rotated"] = rotate(client)
+    sys.stdout.write("told:" + json.dumps(report, default=str))
 
 
 main()

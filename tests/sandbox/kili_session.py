@@ -1,7 +1,7 @@
-"""Run in a process of its own, with the real kili on the path: use it as its users would, tell as JSON.
+"""Runs in a separate process with the real kili package: uses it as its users would, prints JSON.
 
-Not a test: `test_kili_vendor.py` starts it and judges what it tells. Nothing of ours is imported here. What it sleeps
-takes no time: it moves the sandbox's clock, and the one that its waits are measured by.
+Not a test: `test_kili_vendor.py` starts it and checks its output. It imports nothing of the provider. Its sleeps take
+no time: they advance the sandbox's clock, and the clock that measures its waits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ monotonic, ahead = time.monotonic, 0.0
 
 
 def control(what, **content):
-    """Turn the sandbox."""
+    """Change settings of the sandbox."""
     return requests.post(f"{ROOT}/control/{what}", json=content or [], timeout=5).raise_for_status()
 
 
 def state():
-    """What Kili holds."""
+    """The state of the mock Kili."""
     return requests.get(f"{ROOT}/control/state", timeout=5).json()["kili"]
 
 
 def sleep(seconds):
-    """Both clocks go on."""
+    """Advance both clocks."""
     global ahead
     ahead += seconds
     control("settings", clock_advance=seconds)
@@ -45,22 +45,22 @@ ME, PROJECT, INTEGRATION = IDS["connection_id"], IDS["project_id"], IDS["integra
 
 
 def connect(kind=Kili):
-    """With all its checks on: viewer, version, schema, expiry of the key."""
+    """A client with all its checks: viewer, version, schema, expiry of the key."""
     key = requests.get(f"{ROOT}/control/state", timeout=5).json()["credentials"]["kili"]["api_key"]
     return kind(api_key=key, api_endpoint=f"{ROOT}/kili/api/label/v2/graphql", disable_tqdm=True)
 
 
 def bucket():
-    """The folder that is the bucket."""
+    """The folder of the bucket."""
     return Path(state()["buckets"][INTEGRATION])
 
 
 def assets(connection_id=ME):
-    """What came in through a connection."""
+    """The assets of a connection."""
     return next(each["assets"] for each in state()["connections"] if each["id"] == connection_id)
 
 
-def look_around(kili):
+def read_other(kili):
     """List and count."""
     domain = connect(DomainKili)
     return {
@@ -73,29 +73,29 @@ def look_around(kili):
 
 
 def synchronise(kili):
-    """Dry, without and with deletion."""
-    told = {}
+    """Dry run, without and with deletion."""
+    report = {}
     kili.synchronize_cloud_storage_connection(ME, dry_run=True)
-    told["dry"] = assets()
-    told["first"] = kili.synchronize_cloud_storage_connection(ME)["numberOfAssets"]
+    report["dry"] = assets()
+    report["first"] = kili.synchronize_cloud_storage_connection(ME)["numberOfAssets"]
     (bucket() / "cats" / "one.png").unlink()
     (bucket() / "cats" / "three.png").write_bytes(b"new")
     kili.synchronize_cloud_storage_connection(ME)
-    told["kept"] = sorted(assets())
+    report["kept"] = sorted(assets())
     kili.synchronize_cloud_storage_connection(ME, delete_extraneous_files=True)
-    told["deleted"] = sorted(assets())
-    return told
+    report["deleted"] = sorted(assets())
+    return report
 
 
 def add(kili):
-    """A connection of its own filters."""
+    """A connection with filters."""
     made = kili.add_cloud_storage_connection(PROJECT, INTEGRATION, prefix="cats/", exclude=["*two*"])["id"]
     kili.synchronize_cloud_storage_connection(made)
     return {"id": made, "assets": sorted(assets(made))}
 
 
 def weak(kili, faults=(), empty=False, **settings):
-    """What its algorithm comes to under these conditions: its error, and the assets that there are then."""
+    """The result of the client's algorithm under these settings: its error, and the assets afterwards."""
     control("reset")
     control("settings", **{"job_seconds": 4, **settings})
     requests.post(f"{ROOT}/control/faults", json=list(faults), timeout=5).raise_for_status()
@@ -110,7 +110,7 @@ def weak(kili, faults=(), empty=False, **settings):
 
 
 def weaknesses(kili):
-    """Each of the conditions that ours must stand."""
+    """Each of the conditions that the provider must handle."""
     lost = {"method": "POST", "path": "graphql", "drop": "after", "times": 1}
     return {
         "late flag": weak(kili, busy_flag_delay=10),
@@ -122,15 +122,15 @@ def weaknesses(kili):
 
 
 def main():
-    """All of it, with one client; or, if a connection is named, only synchronise that, and delete what is gone."""
+    """All parts with one client; or, if a connection is given, only synchronise it with deletion."""
     kili = connect()
     if sys.argv[2:]:
         kili.synchronize_cloud_storage_connection(sys.argv[2], delete_extraneous_files=True)
         return
     control("settings", job_seconds=1)
-    told = {"around": look_around(kili), "synchronised": synchronise(kili), "added": add(kili)}
-    told["weak"] = weaknesses(kili)
-    sys.stdout.write("told:" + json.dumps(told))
+    report = {"around": read_other(kili), "synchronised": synchronise(kili), "added": add(kili)}
+    report["weak"] = weaknesses(kili)
+    sys.stdout.write("told:" + json.dumps(report))
 
 
 main()

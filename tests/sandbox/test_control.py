@@ -1,4 +1,4 @@
-"""The control interface: faults, settings, requests seen, and what it refuses."""
+"""The control API: faults, settings, logged requests, and invalid input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _statuses(kal, count, path="programs"):
 
 
 def test_status_fault(kal, sluice_sandbox):
-    """Answered instead of the work, with its headers and body, as often as ordered."""
+    """The status is answered with headers and body as often as configured, and the request is not handled."""
     fault = {"method": "POST", "path": "/push/", "times": 2, "status": 503}
     sluice_sandbox.faults([{**fault, "headers": {"Retry-After": "7"}, "body": {"code": "BUSY"}}])
     answers = [kal.push({"symbol": "H"}) for _ in range(3)]
@@ -24,8 +24,8 @@ def test_status_fault(kal, sluice_sandbox):
     assert len(sluice_sandbox.state()["kaleidoscope"]["imports"]) == 1
 
 
-def test_a_text_body_stays_as_it_is(kal, sluice_sandbox):
-    """Also one that pretends to be something else, with the headers it says."""
+def test_a_fault_with_a_text_body(kal, sluice_sandbox):
+    """A body of text is sent unchanged, with the configured headers."""
     fault = {"status": 200, "body": "<html>", "headers": {"content-type": "text/html"}}
     sluice_sandbox.faults([fault])
     answer = kal.get("programs")
@@ -34,7 +34,7 @@ def test_a_text_body_stays_as_it_is(kal, sluice_sandbox):
 
 @pytest.mark.parametrize(("drop", "landed"), [("before", 0), ("after", 1)])
 def test_drop_fault(kal, sluice_sandbox, drop, landed, capfd):
-    """The connection closes without a byte; only `after` has done the work. The server logs nothing of it."""
+    """The connection closes without a response; only `after` handles the request. Nothing is logged to stderr."""
     sluice_sandbox.faults([{"method": "POST", "path": "/push/imports$", "drop": drop}])
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         kal.push({"symbol": "H"})
@@ -43,8 +43,8 @@ def test_drop_fault(kal, sluice_sandbox, drop, landed, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
-    """The work is done, and half of the answer arrives: a whole one cannot be mistaken for it."""
+def test_a_truncated_response(kal, sluice_sandbox, capfd):
+    """The request is handled and half of the response arrives, which cannot be mistaken for a whole one."""
     path = f"files/{sluice_sandbox.state()['kaleidoscope']['ids']['file_id']}"
     content = kal.get(path).content
     sluice_sandbox.faults([{"path": path, "drop": "middle"}])
@@ -58,7 +58,7 @@ def test_an_answer_that_breaks_off(kal, sluice_sandbox, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_drop_leaves_other_connections_alone(kal, sluice_sandbox):
+def test_a_dropped_connection_does_not_affect_others(kal, sluice_sandbox):
     """Only the connection of that request is closed."""
     sluice_sandbox.faults([{"path": "programs", "drop": "before"}])
     with pytest.raises(httpx.TransportError), httpx.Client() as other:
@@ -68,7 +68,7 @@ def test_drop_leaves_other_connections_alone(kal, sluice_sandbox):
 
 
 def test_delay_fault(kal, sluice_sandbox):
-    """The client gives up, the work is done all the same."""
+    """The client times out, and the request is handled."""
     sluice_sandbox.faults([{"path": "/push/", "delay": 20}])
     with pytest.raises(httpx.ReadTimeout):
         kal.http.post(
@@ -79,14 +79,14 @@ def test_delay_fault(kal, sluice_sandbox):
     assert sluice_sandbox.requests()[-1]["fault"] == "delay 20"
 
 
-def test_a_short_delay_is_only_late(kal, sluice_sandbox):
-    """With a status, that status comes late."""
+def test_a_short_delay(kal, sluice_sandbox):
+    """With a status, that status is sent after the delay."""
     sluice_sandbox.faults([{"path": "programs", "delay": 0.01}, {"path": "programs", "delay": 0.01, "status": 500}])
     assert _statuses(kal, 3) == [200, 500, 200]
 
 
 def test_skip_and_order(kal, sluice_sandbox):
-    """The first `skip` matches pass; the first fault that matches is the one that happens."""
+    """The first `skip` matching requests pass; the first fault that matches is applied."""
     sluice_sandbox.faults(
         [
             {"path": "programs", "skip": 2, "status": 500},
@@ -96,8 +96,8 @@ def test_skip_and_order(kal, sluice_sandbox):
     assert _statuses(kal, 5) == [200, 502, 500, 200, 200]
 
 
-def test_a_fault_is_for_its_method_and_path(kal, sluice_sandbox):
-    """Others are not touched; pending ones can be seen, and an empty list clears."""
+def test_a_fault_matches_method_and_path(kal, sluice_sandbox):
+    """Other requests pass; pending faults are listed, and an empty list removes them."""
     wanted = {"method": "POST", "path": "^/kaleidoscope/programs$", "status": 500}
     sluice_sandbox.faults([wanted])
     assert _statuses(kal, 1) == [200]
@@ -130,8 +130,8 @@ def test_a_fault_is_for_its_method_and_path(kal, sluice_sandbox):
         [{"status": 500, "surprise": 1}],
     ],
 )
-def test_wrong_faults(sluice_sandbox, wrong):
-    """Each is a 400 with a reason, and what was pending stays."""
+def test_invalid_faults(sluice_sandbox, wrong):
+    """Each answers 400 with a reason, and pending faults stay."""
     sluice_sandbox.faults([{"status": 500}])
     answer = httpx.post(f"{sluice_sandbox.url}/control/faults", json=wrong)
     assert answer.status_code == 400
@@ -153,27 +153,27 @@ def test_wrong_faults(sluice_sandbox, wrong):
         {"x": 1},
     ],
 )
-def test_wrong_settings(sluice_sandbox, wrong):
-    """None of the changes is made if one is wrong."""
+def test_invalid_settings(sluice_sandbox, wrong):
+    """No change is applied if one is invalid."""
     changes = {"job_seconds": 77, **wrong} if isinstance(wrong, dict) else wrong
     answer = httpx.post(f"{sluice_sandbox.url}/control/settings", json=changes)
     assert answer.status_code == 400
     assert httpx.get(f"{sluice_sandbox.url}/control/settings").json()["job_seconds"] == 3
 
 
-def test_an_unknown_setting_is_told_which_there_are(sluice_sandbox):
-    """The fixture passes the reason on."""
+def test_an_unknown_setting(sluice_sandbox):
+    """The message names the known settings, and the fixture passes it on."""
     with pytest.raises(ValueError, match=r"unknown setting 'jobseconds'.*job_seconds"):
         sluice_sandbox.settings(jobseconds=1)
 
 
-def test_broken_json_is_refused(sluice_sandbox):
-    """With a reason, not a traceback."""
+def test_invalid_json_is_rejected(sluice_sandbox):
+    """400 with a reason."""
     assert httpx.post(f"{sluice_sandbox.url}/control/settings", content=b"{").status_code == 400
 
 
-def test_the_clock_adds_up(sluice_sandbox):
-    """Each clock_advance moves it on; a reset sets it right again."""
+def test_clock_advances_add_up(sluice_sandbox):
+    """Each clock_advance is added; a reset restores the clock."""
     before = sluice_sandbox.state()["clock"]["now"]
     sluice_sandbox.advance(1000)
     sluice_sandbox.advance(500)
@@ -185,7 +185,7 @@ def test_the_clock_adds_up(sluice_sandbox):
 
 
 def test_rate_limit(kal, sluice_sandbox):
-    """So many requests a second, then 429 with Retry-After until the clock has moved on."""
+    """Requests over the limit answer 429 with Retry-After until the clock has advanced."""
     sluice_sandbox.settings(rate_limit=2)
     assert _statuses(kal, 3) == [200, 200, 429]
     answer = kal.get("programs")
@@ -194,8 +194,8 @@ def test_rate_limit(kal, sluice_sandbox):
     assert _statuses(kal, 1) == [200]
 
 
-def test_requests_are_written_down(kal, sluice_sandbox):
-    """Oldest first, with body and status; the control interface is left out, and clearing empties."""
+def test_requests_are_logged(kal, sluice_sandbox):
+    """Oldest first, with body and status, without the control API; they can be cleared."""
     kal.push({"symbol": "H"})
     kal.get("imports", page=1)
     push, listing = sluice_sandbox.requests()[-2:]
@@ -208,8 +208,8 @@ def test_requests_are_written_down(kal, sluice_sandbox):
     assert sluice_sandbox.requests() == []
 
 
-def test_secrets_are_cut(kal, sluice_sandbox):
-    """Nowhere in what the sandbox shows is a secret that was sent, in header, form, query or JSON."""
+def test_secrets_are_masked(kal, sluice_sandbox):
+    """No secret of a header, form, query or JSON body is shown."""
     headers = dict.fromkeys(
         ("Authorization", "X-Kal-Authorization", "Cookie", "X-Api-Key", "X-Amz-Security-Token"), CANARY
     )
@@ -227,15 +227,15 @@ def test_secrets_are_cut(kal, sluice_sandbox):
     assert seen[2]["json"] is None
 
 
-def test_state_can_leave_records_out(kal, sluice_sandbox):
-    """Their number stays."""
+def test_state_without_records(kal, sluice_sandbox):
+    """The number of records is still there."""
     kal.result({"symbol": "H"})
     state = sluice_sandbox.state(records=False)["kaleidoscope"]
     assert (state["records_count"], "records" in state) == (1, False)
 
 
 def test_testing_fixtures(sluice_sandbox, sluice_connections):
-    """The connection has the base URL's path in its host, the port beside it, and a place for links."""
+    """The connection has the path in its host, the port, and the URL for links."""
     connection = json.loads(sluice_connections["kaleidoscope_default"])
     assert connection["host"] == "http://127.0.0.1/kaleidoscope"
     assert sluice_sandbox.url == f"http://127.0.0.1:{connection['port']}"

@@ -1,4 +1,4 @@
-"""The pretended FinSpace: what it keeps, what it refuses, and how it changes a database."""
+"""The mock FinSpace: its data, input validation, and changes of a database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.signed import Client
+from tests.sandbox.sigv4_client import Client
 
 BUCKET = "s3://sluice-market-data/hdb"
 DAY = {"changeType": "PUT", "s3Path": f"{BUCKET}/2026.03.02/", "dbPath": "/2026.03.02/"}
@@ -16,7 +16,7 @@ GONE = {"changeType": "DELETE", "dbPath": "/2026.03.02/"}
 
 @pytest.fixture
 def fin(sluice_sandbox):
-    """A client; changesets are over at the first look."""
+    """A client; changesets complete at once."""
     sluice_sandbox.settings(job_seconds=0)
     return Client(sluice_sandbox)
 
@@ -27,11 +27,11 @@ def tree(sandbox, database="markets"):
     return next(each["tree"] for each in held if each["name"] == database)
 
 
-def refusal(answer):
-    """Status, type, and that there are words and a request id."""
-    assert answer.json()["message"]
-    assert answer.headers["x-amzn-requestid"]
-    return answer.status_code, answer.headers["x-amzn-errortype"]
+def status_and_type(response):
+    """Status and error type; there must be a message and a request id."""
+    assert response.json()["message"]
+    assert response.headers["x-amzn-requestid"]
+    return response.status_code, response.headers["x-amzn-errortype"]
 
 
 # --- the life of a changeset
@@ -39,32 +39,32 @@ def refusal(answer):
 
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING"])
 def test_a_changeset_runs(fin, sluice_sandbox, word):
-    """PENDING, under way by either of its names, COMPLETED; times in seconds."""
+    """PENDING, running under either name, COMPLETED; times in seconds."""
     sluice_sandbox.settings(job_seconds=40, running_changeset_status=word)
-    made = fin.change(DAY, SYM).json()
-    assert (made["status"], made["changeRequests"]) == ("PENDING", [DAY, SYM])
-    assert len(made["changesetId"]) == 22
+    created = fin.change(DAY, SYM).json()
+    assert (created["status"], created["changeRequests"]) == ("PENDING", [DAY, SYM])
+    assert len(created["changesetId"]) == 22
     sluice_sandbox.advance(20)
-    assert fin.look(made["changesetId"])["status"] == word
+    assert fin.look(created["changesetId"])["status"] == word
     assert tree(sluice_sandbox) == {}
     sluice_sandbox.advance(20)
-    ended = fin.look(made["changesetId"])
+    ended = fin.look(created["changesetId"])
     assert ended["status"] == "COMPLETED"
     assert "errorInfo" not in ended
     assert ended["activeFromTimestamp"] - ended["createdTimestamp"] == pytest.approx(40, abs=0.01)
     assert 1e9 < ended["createdTimestamp"] < 1e10
 
 
-def test_changes_are_made_in_order(fin, sluice_sandbox):
-    """What is deleted after it was put is gone; what is put after it was deleted is there."""
+def test_changes_are_applied_in_order(fin, sluice_sandbox):
+    """A file is absent if deleted after a put, and present if put after a delete."""
     fin.done(DAY, SYM, GONE, token="a")
     assert list(tree(sluice_sandbox)) == ["/sym"]
     fin.done(GONE, DAY, token="b")
     assert "/2026.03.02/trade/price" in tree(sluice_sandbox)
 
 
-def test_the_tree_is_real(fin, sluice_sandbox):
-    """A person can look at it."""
+def test_databases_are_folders_on_disk(fin, sluice_sandbox):
+    """The state has their path."""
     fin.done(DAY, SYM)
     folder = Path(sluice_sandbox.state()["finspace"]["folder"])
     assert (folder / "databases" / fin.environment / "markets" / "sym").read_text() == "AAPL\nMSFT\nNVDA\n"
@@ -74,7 +74,7 @@ def test_the_tree_is_real(fin, sluice_sandbox):
 
 
 def test_wildcards(fin, sluice_sandbox):
-    """The pattern of a database path allows them."""
+    """A database path can contain wildcards."""
     fin.done(DAY, SYM, token="a")
     fin.done({"changeType": "DELETE", "dbPath": "/2026.*"}, token="b")
     assert list(tree(sluice_sandbox)) == ["/sym"]
@@ -96,8 +96,8 @@ def test_wildcards(fin, sluice_sandbox):
         (f"{BUCKET}/sym", {"fail_changesets": 1, "changeset_error_type": "Cancelled"}, "Cancelled"),
     ],
 )
-def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
-    """With the service's sentence, and nothing of it is done."""
+def test_a_failed_changeset_changes_nothing(fin, sluice_sandbox, path, settings, kind):
+    """With the service's error, and no change is applied."""
     sluice_sandbox.settings(**settings)
     ended = fin.done(DAY, {**SYM, "s3Path": path})
     assert (ended["status"], ended["errorInfo"]["errorType"]) == ("FAILED", kind)
@@ -105,16 +105,16 @@ def test_a_changeset_fails_whole(fin, sluice_sandbox, path, settings, kind):
     assert tree(sluice_sandbox) == {}
 
 
-def test_a_file_is_no_folder(fin, sluice_sandbox):
-    """What is put into a file fails, and the database is as it was."""
+def test_a_file_used_as_a_folder(fin, sluice_sandbox):
+    """A put below a file fails, and the database is unchanged."""
     fin.done(SYM, token="a")
     ended = fin.done({**SYM, "dbPath": "/sym/"}, token="b")
     assert (ended["status"], ended["errorInfo"]["errorType"]) == ("FAILED", "The inputs to this request are invalid.")
     assert list(tree(sluice_sandbox)) == ["/sym"]
 
 
-def test_a_changeset_may_be_late(fin, sluice_sandbox):
-    """A replica lags: the first looks find nothing."""
+def test_a_new_changeset_is_not_found_at_first(fin, sluice_sandbox):
+    """The first reads answer 404, as from a lagging replica."""
     sluice_sandbox.settings(changeset_not_found_polls=2)
     changeset_id = fin.change(SYM).json()["changesetId"]
     path = f"{fin.base}/markets/changesets/{changeset_id}"
@@ -122,7 +122,7 @@ def test_a_changeset_may_be_late(fin, sluice_sandbox):
 
 
 def test_reset(fin, sluice_sandbox):
-    """Changesets, files and databases are as at the start, and so is the bucket."""
+    """Changesets, databases and bucket are restored."""
     fin.done(SYM)
     bucket = Path(sluice_sandbox.state()["finspace"]["folder"]) / "s3" / "sluice-market-data"
     (bucket / "mine").write_text("a person's")
@@ -137,36 +137,39 @@ def test_reset(fin, sluice_sandbox):
 # --- tokens and limits
 
 
-def test_a_client_token_is_known_again_for_ten_minutes(fin, sluice_sandbox):
-    """The same request gives the same changeset; another request with it is refused; later it is forgotten."""
+def test_a_client_token_is_idempotent_for_ten_minutes(fin, sluice_sandbox):
+    """The same request returns the same changeset, another one with the token is an error; then the token expires."""
     first = fin.change(SYM).json()["changesetId"]
     sluice_sandbox.advance(590)
     assert fin.change(SYM).json()["changesetId"] == first
-    answer = fin.change(DAY)
-    assert refusal(answer) == (409, "ConflictException")
-    assert answer.json()["reason"]
+    response = fin.change(DAY)
+    assert status_and_type(response) == (409, "ConflictException")
+    assert response.json()["reason"]
     sluice_sandbox.advance(10)
     assert fin.change(SYM).json()["changesetId"] != first
 
 
-def test_ten_changesets_at_a_time(fin, sluice_sandbox):
-    """The quota of an environment; a repeated request takes no more of it."""
+def test_quota_of_running_changesets(fin, sluice_sandbox):
+    """More are rejected; a repeated request does not count twice."""
     sluice_sandbox.settings(job_seconds=10)
     assert [fin.change(SYM, token=f"t{number}").status_code for number in range(10)] == [200] * 10
-    assert refusal(fin.change(SYM, token="t10")) == (400, "LimitExceededException")
+    assert status_and_type(fin.change(SYM, token="t10")) == (400, "LimitExceededException")
     assert fin.change(SYM, token="t9").status_code == 200
     sluice_sandbox.advance(10)
     assert fin.change(SYM, token="t10").status_code == 200
 
 
 def test_databases(fin):
-    """Made once; with the same token it is the same request."""
-    asked = {"databaseName": "ticks", "clientToken": "a", "description": "All ticks.", "tags": {"team": "kdb"}}
-    made = fin.post(fin.base, **asked)
-    assert (made.status_code, made.json()["description"]) == (200, "All ticks.")
-    assert fin.post(fin.base, **asked).status_code == 200
-    assert refusal(fin.post(fin.base, **{**asked, "clientToken": "b"})) == (409, "ResourceAlreadyExistsException")
-    assert refusal(fin.post(fin.base, **{**asked, "databaseName": "other"})) == (409, "ConflictException")
+    """Created once; a repeated request with the same token is idempotent."""
+    body = {"databaseName": "ticks", "clientToken": "a", "description": "All ticks.", "tags": {"team": "kdb"}}
+    created = fin.post(fin.base, **body)
+    assert (created.status_code, created.json()["description"]) == (200, "All ticks.")
+    assert fin.post(fin.base, **body).status_code == 200
+    assert status_and_type(fin.post(fin.base, **{**body, "clientToken": "b"})) == (
+        409,
+        "ResourceAlreadyExistsException",
+    )
+    assert status_and_type(fin.post(fin.base, **{**body, "databaseName": "other"})) == (409, "ConflictException")
 
 
 # --- what is refused
@@ -194,11 +197,11 @@ def test_databases(fin):
     ],
     ids=repr,
 )
-def test_wrong_changesets(fin, wrong):
-    """400 with AWS's own type."""
+def test_invalid_changesets(fin, wrong):
+    """400 with AWS's error type."""
     content = {"changeRequests": [SYM], "clientToken": "t", **wrong}
-    answer = fin.post(f"{fin.base}/markets/changesets", **content)
-    assert refusal(answer) == (400, "ValidationException")
+    response = fin.post(f"{fin.base}/markets/changesets", **content)
+    assert status_and_type(response) == (400, "ValidationException")
 
 
 @pytest.mark.parametrize(
@@ -214,10 +217,10 @@ def test_wrong_changesets(fin, wrong):
     ],
     ids=repr,
 )
-def test_wrong_databases(fin, wrong):
-    """400 likewise."""
+def test_invalid_databases(fin, wrong):
+    """400 with AWS's error type."""
     content = {"databaseName": "ticks", "clientToken": "t", **wrong}
-    assert refusal(fin.post(fin.base, **content)) == (400, "ValidationException")
+    assert status_and_type(fin.post(fin.base, **content)) == (400, "ValidationException")
 
 
 @pytest.mark.parametrize(
@@ -234,26 +237,26 @@ def test_wrong_databases(fin, wrong):
         ("{base}?nextToken=x", 400, "ValidationException"),
     ],
 )
-def test_wrong_questions(fin, path, status, kind):
-    """Each with its type."""
-    assert refusal(fin.get(path.format(base=fin.base))) == (status, kind)
+def test_invalid_reads(fin, path, status, kind):
+    """Each has its error type."""
+    assert status_and_type(fin.get(path.format(base=fin.base))) == (status, kind)
 
 
-def test_paths_that_are_none(fin):
-    """404, as AWS says it."""
-    answer = fin.get("kx/nothing")
-    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (404, "UnknownOperationException")
+def test_unknown_paths(fin):
+    """404 in AWS's format."""
+    response = fin.get("kx/nothing")
+    assert (response.status_code, response.headers["x-amzn-errortype"]) == (404, "UnknownOperationException")
 
 
 def test_throttling(fin, sluice_sandbox):
-    """The rate limit of all remotes, in this one's words."""
+    """The rate limit in FinSpace's error format."""
     sluice_sandbox.settings(rate_limit=1)
     fin.get("kx/environments")
-    assert refusal(fin.get("kx/environments")) == (429, "ThrottlingException")
+    assert status_and_type(fin.get("kx/environments")) == (429, "ThrottlingException")
 
 
 def test_the_page_shows_changesets(fin, sluice_sandbox):
-    """With what they change."""
+    """With their changes."""
     import httpx
 
     changeset_id = fin.done(SYM)["changesetId"]

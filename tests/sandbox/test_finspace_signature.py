@@ -1,4 +1,4 @@
-"""The sandbox's check of signatures, against AWS's published example and against botocore's signer."""
+"""Verification of signatures, with AWS's published example and botocore's signer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from sluice_sandbox.finspace.signature import Key, SignatureError, SignedRequest, verify
-from tests.sandbox.signed import sign
+from tests.sandbox.sigv4_client import sign
 
 KEY = Key("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 AT = datetime(2015, 8, 30, 12, 36, tzinfo=timezone.utc).timestamp()
 
 
 def example(**changes):
-    """AWS's own example `get-vanilla`, or one that differs from it."""
+    """AWS's example `get-vanilla`, with changes."""
     header = (
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
         "SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
@@ -28,7 +28,7 @@ def example(**changes):
 
 
 def error_type_of(request, now=AT, key=KEY):
-    """None, or the error type."""
+    """The error type, or None if the signature is valid."""
     try:
         verify(request, lambda name, _token: key if name == KEY.access_key else None, "us-east-1", "service", now)
     except SignatureError as error:
@@ -37,7 +37,7 @@ def error_type_of(request, now=AT, key=KEY):
 
 
 def test_the_published_example():
-    """The signature that AWS's documentation computes is the one that is computed here."""
+    """The signature in AWS's documentation is accepted."""
     assert error_type_of(example()) is None
 
 
@@ -60,13 +60,13 @@ def test_the_published_example():
         ({}, AT + 299, None),
     ],
 )
-def test_anything_else_is_refused(changes, now, kind):
-    """Whatever was changed after signing, and whatever is too old or too early."""
+def test_invalid_signatures(changes, now, kind):
+    """Requests that were changed after signing, are too old or too early."""
     assert error_type_of(example(**changes), now) == kind
 
 
 def test_keys():
-    """Wrong secret, unknown key, session that ended."""
+    """Wrong secret, unknown key, expired session."""
     assert error_type_of(example(), key=KEY._replace(secret_key="other")) == "InvalidSignatureException"
     assert error_type_of(example(), key=None) == "UnrecognizedClientException"
     assert error_type_of(example(), key=KEY._replace(expired=True)) == "ExpiredTokenException"
@@ -75,10 +75,10 @@ def test_keys():
 # --- over HTTP
 
 
-def told(request):
+def status_and_type(request):
     """Status and error type."""
-    answer = httpx.request(**request)
-    return answer.status_code, answer.headers.get("x-amzn-errortype")
+    response = httpx.request(**request)
+    return response.status_code, response.headers.get("x-amzn-errortype")
 
 
 @pytest.mark.parametrize(
@@ -92,49 +92,49 @@ def told(request):
     ],
 )
 def test_wrong_keys(sluice_sandbox, keys, kind):
-    """403, and each its error type."""
-    assert told(sign(sluice_sandbox)) == (200, None)
-    assert told(sign(sluice_sandbox, **keys)) == (403, kind)
+    """403, each with its error type."""
+    assert status_and_type(sign(sluice_sandbox)) == (200, None)
+    assert status_and_type(sign(sluice_sandbox, **keys)) == (403, kind)
 
 
-def test_a_skewed_clock(sluice_sandbox):
-    """The client's is wrong, or the remote's: five minutes are the limit, in real time whatever a test's clock says."""
+def test_clock_skew(sluice_sandbox):
+    """The client's or the service's clock is wrong: the limit is five minutes of real time."""
     sluice_sandbox.advance(100_000)
-    assert told(sign(sluice_sandbox)) == (200, None)
+    assert status_and_type(sign(sluice_sandbox)) == (200, None)
     old = datetime.fromtimestamp(time.time() - 360, timezone.utc)
-    assert told(sign(sluice_sandbox, moment=old)) == (403, "InvalidSignatureException")
+    assert status_and_type(sign(sluice_sandbox, moment=old)) == (403, "InvalidSignatureException")
     sluice_sandbox.settings(signature_clock_skew=360)
-    assert told(sign(sluice_sandbox)) == (403, "InvalidSignatureException")
+    assert status_and_type(sign(sluice_sandbox)) == (403, "InvalidSignatureException")
 
 
 def test_a_tampered_body(sluice_sandbox):
-    """Signed was another one."""
+    """The body differs from the signed one."""
     body = json.dumps({"databaseName": "db0", "clientToken": "t"}).encode()
     path = f"kx/environments/{sluice_sandbox.state()['finspace']['environment_id']}/databases"
     request = sign(sluice_sandbox, "POST", path, body)
-    assert told({**request, "content": body.replace(b"db0", b"db1")}) == (403, "InvalidSignatureException")
-    assert told(request) == (200, None)
+    assert status_and_type({**request, "content": body.replace(b"db0", b"db1")}) == (403, "InvalidSignatureException")
+    assert status_and_type(request) == (200, None)
 
 
 def test_a_query_is_decoded_as_the_service_does(sluice_sandbox):
-    """A space that was signed as %20 may not arrive as a plus that was signed as a plus."""
-    assert told(sign(sluice_sandbox, path="kx/environments?maxResults=5&nextToken=a%20b"))[0] == 400
+    """A space signed as %20 is accepted; a plus signed as a plus is not."""
+    assert status_and_type(sign(sluice_sandbox, path="kx/environments?maxResults=5&nextToken=a%20b"))[0] == 400
     plus = sign(sluice_sandbox, path="kx/environments?maxResults=5&nextToken=a+b")
-    assert told(plus) == (403, "InvalidSignatureException")
+    assert status_and_type(plus) == (403, "InvalidSignatureException")
 
 
-def test_a_session_ends(sluice_sandbox):
-    """A session token is good as long as `token_lifetime` says."""
+def test_a_session_token_expires(sluice_sandbox):
+    """A session token is valid for `token_lifetime`."""
     session = sluice_sandbox.state()["finspace"]["session"]
     keys = {**session, "token": f"{session['token']}{int(time.time())}"}
-    assert told(sign(sluice_sandbox, **keys)) == (200, None)
+    assert status_and_type(sign(sluice_sandbox, **keys)) == (200, None)
     sluice_sandbox.advance(3600)
-    assert told(sign(sluice_sandbox, **keys)) == (403, "ExpiredTokenException")
+    assert status_and_type(sign(sluice_sandbox, **keys)) == (403, "ExpiredTokenException")
 
 
-def test_the_log_of_requests_shows_no_signature(sluice_sandbox):
-    """Authorization and session tokens are cut, client tokens are not secret."""
+def test_signatures_are_masked_in_the_request_log(sluice_sandbox):
+    """Authorization and session token are masked; the client token is not secret."""
     session = sluice_sandbox.state()["finspace"]["session"]
-    told(sign(sluice_sandbox, **{**session, "token": f"{session['token']}{int(time.time())}"}))
+    status_and_type(sign(sluice_sandbox, **{**session, "token": f"{session['token']}{int(time.time())}"}))
     [seen] = sluice_sandbox.requests()
     assert seen["headers"]["authorization"] == seen["headers"]["x-amz-security-token"] == "***"

@@ -1,4 +1,4 @@
-"""What a person does by hand in the real Kaleidoscope, for tests and demos: files and drafts put in, and registered."""
+"""Control routes for a user's actions: upload files, stage drafts, register them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ A, B = {"name": "A", "smiles": "C"}, {"name": "B", "molecular_weight": 12.5}
 
 @pytest.fixture
 def ids(sluice_sandbox):
-    """What there is from the start."""
+    """The initial ids."""
     return sluice_sandbox.state()["kaleidoscope"]["ids"]
 
 
@@ -17,8 +17,8 @@ def _registrations(kal, ids):
     return kal.get(f"operations/{ids['operation_id']}/registrations").json()
 
 
-def test_a_file_put_in_and_registered_at_once(kal, ids, sluice_sandbox):
-    """For demos and tests: what a person would do by hand."""
+def test_upload_and_register_a_file(kal, ids, sluice_sandbox):
+    """The file, its registration and its link are there."""
     told = sluice_sandbox.register_file("a b.sdf", "mol", record_ids=["r1"])
     assert told["registration"] == {
         key: value for key, value in _registrations(kal, ids)[0].items() if key != "record_errors"
@@ -30,8 +30,8 @@ def test_a_file_put_in_and_registered_at_once(kal, ids, sluice_sandbox):
     assert kal.get(f"files/{told['file_id']}").content == b"mol"
 
 
-def test_the_records_of_the_operation_are_the_ones_registered(kal, ids, sluice_sandbox):
-    """Unless others are named."""
+def test_registered_records_default_to_those_of_the_operation(kal, ids, sluice_sandbox):
+    """If no record ids are given."""
     kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
     kal.push({"symbol": "He"})
     told = sluice_sandbox.register_file("x.csv", "")
@@ -41,8 +41,8 @@ def test_the_records_of_the_operation_are_the_ones_registered(kal, ids, sluice_s
     assert state["registrations"][0]["record_ids"] == here
 
 
-def test_a_file_may_only_be_put_in(kal, ids, sluice_sandbox):
-    """And registered later, or never; bytes come in base64, with any type."""
+def test_upload_without_registration(kal, ids, sluice_sandbox):
+    """It can be registered later; bytes are sent as base64, with any content type."""
     more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
     told = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
     assert told["registration"] is None
@@ -67,15 +67,15 @@ def test_a_file_may_only_be_put_in(kal, ids, sluice_sandbox):
         {"file_name": "x", "content": "", "surprise": 1},
     ],
 )
-def test_what_cannot_be_put_in(sluice_sandbox, wrong):
-    """400 with a reason, and no file."""
+def test_invalid_uploads(sluice_sandbox, wrong):
+    """400 with a reason, and no file is added."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/registrations", json=wrong)
     assert len(sluice_sandbox.state()["kaleidoscope"]["files"]) == 1
 
 
-def test_it_is_all_gone_after_a_reset(ids, sluice_sandbox):
-    """But for the one file, which keeps its id."""
+def test_reset_removes_files_and_registrations(ids, sluice_sandbox):
+    """Except the sample file, which keeps its id."""
     sluice_sandbox.register_file("x.csv", "")
     sluice_sandbox.reset()
     state = sluice_sandbox.state()["kaleidoscope"]
@@ -83,8 +83,8 @@ def test_it_is_all_gone_after_a_reset(ids, sluice_sandbox):
 
 
 @pytest.mark.parametrize("kind", ["registration", "validation"])
-def test_drafts_put_in_and_submitted_at_once(drafts, sluice_sandbox, kind):
-    """For demos and tests: what a person would do by hand; only these are submitted."""
+def test_stage_and_submit_drafts(drafts, sluice_sandbox, kind):
+    """Only the new drafts are submitted."""
     drafts.stage(A)
     told = sluice_sandbox.stage_drafts(A, B, submit=kind)
     assert (len(told["record_ids"]), len(drafts.current())) == (2, 3)
@@ -94,8 +94,8 @@ def test_drafts_put_in_and_submitted_at_once(drafts, sluice_sandbox, kind):
     assert [each["values"] for each in drafts.state("drafts")[1:]] == [{"smiles": "C"}, {"molecular_weight": 12.5}]
 
 
-def test_drafts_may_only_be_put_in(drafts, sluice_sandbox):
-    """And submitted later, or never."""
+def test_stage_drafts_without_submission(drafts, sluice_sandbox):
+    """They can be submitted later."""
     told = sluice_sandbox.stage_drafts(A)
     assert (told["submission"], told["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
 
@@ -114,8 +114,8 @@ def test_drafts_may_only_be_put_in(drafts, sluice_sandbox):
         {"rows": [A], "surprise": 1},
     ],
 )
-def test_drafts_that_cannot_be_put_in(drafts, sluice_sandbox, wrong):
-    """400 with a reason, and no draft."""
+def test_invalid_drafts(drafts, sluice_sandbox, wrong):
+    """400 with a reason, and no draft is added."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/drafts", json=wrong)
     sluice_sandbox.settings(staging_table=False)

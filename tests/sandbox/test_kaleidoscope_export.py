@@ -1,4 +1,4 @@
-"""Records as CSV: columns, filters, sorts, and what is refused."""
+"""Export of records as CSV: columns, filters, sorts, and invalid parameters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ROWS = (
 
 @pytest.fixture
 def world(kal, sluice_sandbox):
-    """Three elements, of which the last is the operation's, and one compound."""
+    """Three elements, the last one of the operation, and one compound."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     kal.push(*ROWS[:2])
     kal.push(ROWS[2], operation_id=ids["operation_id"])
     kal.push({"name": "Aspirin"}, keys=("name",))
     fields = {each["field_name"]: each["id"] for each in kal.get("data_fields").json()}
-    return World(kal, ids, fields)
+    return ExportRequests(kal, ids, fields)
 
 
-class World:
-    """What is there, and a way to export it."""
+class ExportRequests:
+    """The workspace and its export."""
 
     def __init__(self, kal, ids, fields):
         self.kal, self.ids, self.fields = kal, ids, fields
@@ -45,8 +45,8 @@ class World:
         return [row["symbol"] for row in self.rows(**params)]
 
 
-def test_an_export(world):
-    """Key first, then the fields that have a value; as an attachment of the name that was asked for."""
+def test_export(world):
+    """Key fields, then fields with a value; as an attachment with the given name."""
     answer = world.answer(filename="my elements.csv")
     assert answer.headers["content-type"] == "text/csv"
     assert answer.headers["content-disposition"].startswith('attachment; filename="my elements.csv"')
@@ -58,22 +58,22 @@ def test_an_export(world):
     ]
 
 
-def test_another_entity(world):
-    """Its own records and key only."""
+def test_export_of_another_entity(world):
+    """Only its own records and key."""
     assert world.answer(entity_slice_id=world.ids["entity_slices"]["Compound"]).text == "name\r\nAspirin\r\n"
     assert world.answer(entity_slice_id=world.ids["entity_slices"]["Sample"]).text == "id\r\n"
 
 
 def test_columns(world):
-    """Those of the view, all of them; or those named, in that order."""
+    """All of the view, or the given ones in their order."""
     columns = world.answer(record_view_id=world.ids["record_view_id"]).text.splitlines()[0].split(",")
     assert columns == ["symbol", *world.fields]
     named = ",".join(world.fields[name] for name in ("density", "atomic_number"))
     assert world.answer(view_field_ids=named).text.splitlines()[:2] == ["symbol,density,atomic_number", "H,,1"]
 
 
-def test_which_records(world):
-    """Of an operation, and by a text in the name."""
+def test_record_selection(world):
+    """By operation and by search text."""
     assert world.symbols(operation_id=world.ids["operation_id"]) == ["U"]
     assert world.symbols(search_text="h") == ["H", "He"]
     assert world.symbols(search_text="h", operation_id=world.ids["operation_id"]) == []
@@ -96,7 +96,7 @@ def test_which_records(world):
     ],
 )
 def test_filters(world, field, rule, value, expected):
-    """One object or a list of them, of a view or of the entity."""
+    """One object or a list, for a view or for the entity."""
     one = {"field_id": world.fields[field], "filter_type": rule, "filter_prop": value}
     assert world.symbols(view_field_filters=json.dumps(one)) == expected
     both = [one, {"field_id": world.fields["atomic_number"], "filter_type": "is_set"}]
@@ -104,7 +104,7 @@ def test_filters(world, field, rule, value, expected):
 
 
 def test_sorts(world):
-    """Nothing comes first, or last if it goes down; the first sort counts most."""
+    """Missing values come first, descending last; the first sort is the primary one."""
 
     def sort(field, down=False):
         return {"field_id": world.fields[field], "descending": down}
@@ -133,22 +133,22 @@ def test_sorts(world):
         ({"entity_field_filters": '{"field_id": "other"}'}, 404),
     ],
 )
-def test_what_is_refused(world, params, status):
-    """With the reason."""
+def test_invalid_parameters(world, params, status):
+    """400 or 404 with a reason."""
     answer = world.answer(**params)
     assert (answer.status_code, bool(answer.json()["message"])) == (status, True)
 
 
-def test_a_filter_that_is_not_pretended(world):
-    """Is not passed over: it says which are."""
+def test_an_unsupported_filter(world):
+    """400 with the supported filters."""
     one = {"field_id": world.fields["name"], "filter_type": "is_last_week"}
     answer = world.answer(view_field_filters=json.dumps(one))
     assert answer.status_code == 400
     assert "is_set" in answer.json()["message"]
 
 
-def test_many_records(world):
-    """More than fit into one part of the answer; each once, in the order in which they came."""
+def test_export_of_many_records(world):
+    """More than one chunk of the response; each record once and in order."""
     world.kal.push(*({"id": f"S{number}"} for number in range(1234)), keys=("id",))
     rows = world.rows(entity_slice_id=world.ids["entity_slices"]["Sample"])
     assert [row["id"] for row in rows] == [f"S{number}" for number in range(1234)]

@@ -1,4 +1,4 @@
-"""Files of Kaleidoscope: raw bytes with a bare content type, and uploads under the header that kalbio sends."""
+"""Files of Kaleidoscope: downloads without a charset, and uploads with the header that kalbio sends."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import json
 
 import pytest
 
+from tests.sandbox.conftest import status_and_code
+
 CONTENT = bytes(range(256)) * 1000 + b"\r\n--x\r\n"
 
 
 @pytest.fixture
 def ids(sluice_sandbox):
-    """What there is from the start."""
+    """The initial ids."""
     return sluice_sandbox.state()["kaleidoscope"]["ids"]
 
 
 def _multipart(*parts, boundary="x1y"):
-    """A body as requests makes it: parts of (name, file name, content type, content)."""
+    """A multipart body as `requests` builds it: parts of (name, file name, content type, content)."""
     lines = []
     for name, file_name, content_type, content in parts:
         disposition = f'form-data; name="{name}"' + (f'; filename="{file_name}"' if file_name else "")
@@ -30,12 +32,8 @@ def _upload(kal, path, *parts, content_type="application/json", body=None):
     return kal.http.post(path, content=_multipart(*parts) if body is None else body, headers=headers)
 
 
-def _told(answer):
-    return answer.status_code, answer.json()["code"]
-
-
-def test_there_is_a_file_from_the_start(kal, ids, sluice_sandbox):
-    """By both of its paths."""
+def test_the_sample_file(kal, ids, sluice_sandbox):
+    """It can be downloaded by both paths."""
     paths = f"files/{ids['file_id']}", f"activities/{ids['operation_id']}/file/{ids['file_id']}"
     first, second = (kal.get(path) for path in paths)
     assert first.content == second.content
@@ -53,60 +51,60 @@ def test_there_is_a_file_from_the_start(kal, ids, sluice_sandbox):
         ("a", "application/octet-stream"),
     ],
 )
-def test_the_content_type_is_bare(kal, sluice_sandbox, name, content_type):
-    """Old clients compare it whole."""
+def test_content_type_has_no_charset(kal, sluice_sandbox, name, content_type):
+    """Old clients compare the whole header."""
     file_id = sluice_sandbox.register_file(name, "x")["file_id"]
     assert kal.get(f"files/{file_id}").headers["content-type"] == content_type
 
 
-def test_the_name_is_told(kal, sluice_sandbox):
-    """For everybody in ASCII, and as it is; no name can break the header, or lead elsewhere."""
+def test_content_disposition_has_the_file_name(kal, sluice_sandbox):
+    """In ASCII and in UTF-8; no name can break the header or contain a path."""
     file_id = sluice_sandbox.register_file('..\\a/ü"\n.csv', "x")["file_id"]
     told = kal.get(f"files/{file_id}").headers["content-disposition"]
     assert told == "attachment; filename=\"___.csv\"; filename*=UTF-8''%C3%BC%22%0A.csv"
 
 
-def test_what_is_not_there(kal, ids):
-    """Neither the file nor the activity; and nothing without a token."""
+def test_unknown_files(kal, ids):
+    """404 for file and activity, 401 without a token."""
     for path in (
         "files/other",
         f"activities/{ids['operation_id']}/file/other",
         f"activities/other/file/{ids['file_id']}",
     ):
-        assert _told(kal.get(path)) == (404, "NOT_FOUND")
+        assert status_and_code(kal.get(path)) == (404, "NOT_FOUND")
     assert kal.http.get(f"files/{ids['file_id']}").status_code == 401
 
 
-def test_a_link_lets_anybody_in_who_has_it_whole(kal, ids):
-    """But nobody else."""
+def test_download_link_needs_its_signature(kal, ids):
+    """No token is needed with it."""
     for query in ("", "?signature=", "?signature=x"):
         assert kal.http.get(f"download/{ids['file_id']}{query}").status_code == 403
     assert kal.http.get("download/other?signature=x").status_code == 403
 
 
 @pytest.mark.parametrize("content_type", ["application/json", 'multipart/form-data; boundary="x1y"'])
-def test_an_upload_into_the_property(kal, ids, sluice_sandbox, content_type):
-    """With kalbio's header over a multipart body, and with the right one; byte for byte; registered by nobody yet."""
+def test_upload_to_the_property(kal, ids, sluice_sandbox, content_type):
+    """With kalbio's header and with the correct one; bytes are preserved; nothing is registered."""
     part = ("file", "x.sdf", "chemical/x-mdl-sdfile", CONTENT)
-    answer = _upload(kal, f"properties/{ids['property_id']}/file", part, content_type=content_type)
-    told = answer.json()["content"]
+    response = _upload(kal, f"properties/{ids['property_id']}/file", part, content_type=content_type)
+    told = response.json()["content"]
     assert told["file_name"] == "x.sdf"
     fetched = kal.get(f"files/{told['file_id']}")
     assert (fetched.content, fetched.headers["content-type"]) == (CONTENT, "chemical/x-mdl-sdfile")
     (shown,) = kal.get("activities").json()[0]["properties"]
-    assert shown == answer.json()
+    assert shown == response.json()
     assert sluice_sandbox.state()["kaleidoscope"]["registrations"] == []
     assert kal.post(f"operations/{ids['operation_id']}/register/{told['file_id']}", {}).status_code == 200
 
 
-def test_an_upload_may_be_large(kal, ids):
-    """The limit of other bodies is not its."""
+def test_large_upload(kal, ids):
+    """The limit of JSON bodies does not apply."""
     part = ("file", "x.csv", "text/csv", b"x" * 3_000_000)
     assert _upload(kal, f"properties/{ids['property_id']}/file", part).status_code == 200
 
 
-def test_an_upload_into_a_record(kal, ids, sluice_sandbox):
-    """In the field that the other part says."""
+def test_upload_to_a_record(kal, ids, sluice_sandbox):
+    """To the field that the part `body` names."""
     kal.push({"name": "A"}, keys=("name",))
     (record,) = sluice_sandbox.state()["kaleidoscope"]["records"]
     (field,) = (each for each in kal.get("data_fields").json() if each["field_name"] == "attachment")
@@ -129,11 +127,11 @@ def test_an_upload_into_a_record(kal, ids, sluice_sandbox):
         ([("file", "x", "", b""), ("body", "", "", b'{"field_id": "x"}')], (404, "NOT_FOUND")),
     ],
 )
-def test_uploads_into_a_record_that_are_refused(kal, sluice_sandbox, parts, expected):
-    """Without a file, or without the right words beside it."""
+def test_invalid_uploads_to_a_record(kal, sluice_sandbox, parts, expected):
+    """Without a file, or with an invalid part `body`."""
     kal.push({"name": "A"}, keys=("name",))
     (record,) = sluice_sandbox.state()["kaleidoscope"]["records"]
-    assert _told(_upload(kal, f"records/{record['id']}/values/file", *parts)) == expected
+    assert status_and_code(_upload(kal, f"records/{record['id']}/values/file", *parts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,12 +143,12 @@ def test_uploads_into_a_record_that_are_refused(kal, sluice_sandbox, parts, expe
         (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhalf', (400, "FST_ERR_VALIDATION")),
     ],
 )
-def test_bodies_that_are_no_upload(kal, ids, body, expected):
-    """Or are broken off."""
-    assert _told(_upload(kal, f"properties/{ids['property_id']}/file", body=body)) == expected
+def test_invalid_upload_bodies(kal, ids, body, expected):
+    """No multipart body, or a truncated one."""
+    assert status_and_code(_upload(kal, f"properties/{ids['property_id']}/file", body=body)) == expected
 
 
-def test_uploads_into_nothing(kal):
+def test_uploads_to_unknown_targets(kal):
     """404."""
     for path in ("properties/other/file", "records/other/values/file"):
-        assert _told(_upload(kal, path, ("file", "x", "", b""))) == (404, "NOT_FOUND")
+        assert status_and_code(_upload(kal, path, ("file", "x", "", b""))) == (404, "NOT_FOUND")

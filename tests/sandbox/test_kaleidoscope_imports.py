@@ -1,4 +1,4 @@
-"""What becomes of a push: the states of an import, its counts, records by key, and rows that are refused."""
+"""Imports: their states, counts, records by key, and rejected rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def _counts(found):
     return tuple(found["import_result"][f"records_{what}"] for what in ("created", "updated", "skipped"))
 
 
-def test_an_import_takes_its_time(kal, sluice_sandbox):
-    """Created, in progress, completed, all on the sandbox's clock; the rows land at the end."""
+def test_import_runs_for_job_seconds(kal, sluice_sandbox):
+    """Created, in progress, completed on the sandbox's clock; rows are written at the end."""
     sluice_sandbox.settings(job_seconds=100)
     import_id = kal.push(HYDROGEN).json()["import_id"]
     seen = []
@@ -32,16 +32,16 @@ def test_an_import_takes_its_time(kal, sluice_sandbox):
     assert found["error_message"] is None
 
 
-def test_looking_can_move_the_clock(kal, sluice_sandbox):
-    """So that a waiting client is done after a few looks and nobody sleeps."""
+def test_polling_advances_the_clock(kal, sluice_sandbox):
+    """So a waiting client needs a few polls and no sleep."""
     sluice_sandbox.settings(job_seconds=100, advance_per_poll=40, running_import_status="running")
     import_id = kal.push(HYDROGEN).json()["import_id"]
     looks = [kal.get(f"imports/{import_id}").json()["import_status"] for _ in range(3)]
     assert looks == ["running", "running", "completed"]
 
 
-def test_records_are_kept_by_key(kal, sluice_sandbox):
-    """New, changed and unchanged rows are created, updated and skipped; other members stay."""
+def test_records_are_stored_by_key(kal, sluice_sandbox):
+    """New, changed and unchanged rows are created, updated and skipped; other fields keep their values."""
     assert _counts(kal.result(HYDROGEN, {"symbol": "He"})) == (2, 0, 0)
     assert _counts(kal.result(HYDROGEN, {"symbol": "He", "name": "Helium"}, {"symbol": "Li"})) == (1, 1, 1)
     assert _counts(kal.result({"symbol": "H", "atomic_weight": 1.008})) == (0, 1, 0)
@@ -51,7 +51,7 @@ def test_records_are_kept_by_key(kal, sluice_sandbox):
 
 
 def test_keys_of_several_fields(kal, sluice_sandbox):
-    """The key is the set of fields and their values, in any order; other entities stand beside."""
+    """The key is the set of fields and values in any order; other entities are separate."""
     kal.result({"id": 1, "name": "a"}, {"id": 1, "name": "b"}, keys=("id", "name"))
     assert _counts(kal.result({"id": "1", "name": "b", "formula": "x"}, keys=("name", "id"))) == (0, 1, 0)
     assert _counts(kal.result({"id": 1, "name": "b"}, keys=("id",))) == (1, 0, 0)
@@ -59,8 +59,8 @@ def test_keys_of_several_fields(kal, sluice_sandbox):
     assert sorted(entities) == ["Sample", "id and name", "id and name"]
 
 
-def test_bad_values_refuse_their_row_only(kal, sluice_sandbox):
-    """The import completes, says which field of which record, and the other rows land."""
+def test_an_invalid_value_rejects_only_its_row(kal, sluice_sandbox):
+    """The import completes with the field and record of the error, and writes the other rows."""
     found = kal.result(HYDROGEN, {"symbol": "X", "atomic_number": "many", "atomic_weight": True}, {"symbol": "He"})
     assert (found["import_status"], _counts(found)) == ("completed", (2, 0, 1))
     result = found["import_result"]["validation_result"]
@@ -76,24 +76,24 @@ def test_bad_values_refuse_their_row_only(kal, sluice_sandbox):
     assert sluice_sandbox.state()["kaleidoscope"]["records_count"] == 2
 
 
-def test_numbers_may_come_as_text(kal, sluice_sandbox):
-    """As from a CSV file; an empty text is no value."""
+def test_numbers_as_strings(kal, sluice_sandbox):
+    """As from a CSV file; an empty string is no value."""
     kal.result({"symbol": "H", "atomic_number": "1", "atomic_weight": "1.008", "density": ""})
     values = sluice_sandbox.state()["kaleidoscope"]["records"][0]["values"]
     assert values == {"atomic_number": 1, "atomic_weight": 1.008, "density": None}
     assert _counts(kal.result({"symbol": "H", "atomic_number": 1})) == (0, 0, 1)
 
 
-def test_dates_and_truths(kal):
-    """An ISO date; true and false, also as text."""
+def test_dates_and_booleans(kal):
+    """ISO dates; booleans also as strings."""
     good = {"registered_on": "2026-11-20", "radioactive": "false"}, {"registered_on": "2026-11-20T10:00:00Z"}
     bad = {"registered_on": "yesterday"}, {"registered_on": 7}, {"radioactive": 1}, {"name": ["a"]}
     found = kal.result(*({"symbol": str(number), **row} for number, row in enumerate(good + bad)))
     assert _counts(found) == (2, 0, 4)
 
 
-def test_strange_texts_survive(kal, sluice_sandbox):
-    """Half a surrogate pair, as JSON may hold it, breaks neither the API nor the pages."""
+def test_unusual_strings_are_preserved(kal, sluice_sandbox):
+    """A lone surrogate breaks neither the API nor the pages."""
     body = b'{"key_field_names": ["symbol"], "data": [{"symbol": "\\ud800", "atomic_number": "\\ud800"}]}'
     headers = {**kal.headers(), "Content-Type": "application/json"}
     import_id = kal.http.post("push/imports", content=body, headers=headers).json()["import_id"]
@@ -104,7 +104,7 @@ def test_strange_texts_survive(kal, sluice_sandbox):
 
 
 def test_unknown_fields_are_added(kal, sluice_sandbox):
-    """With the type of the first value; later values must fit it, and a value of no type is refused."""
+    """With the type of the first value, which later values must match."""
     found = kal.result({"symbol": "H", "group": 1, "state": "gas", "stable": True, "nothing": None, "empty": ""})
     assert found["import_result"]["fields_added"] == 3
     types = {field["field_name"]: field["field_type"] for field in kal.get("data_fields").json()}
@@ -114,8 +114,8 @@ def test_unknown_fields_are_added(kal, sluice_sandbox):
     assert found["import_result"]["fields_added"] == 0
 
 
-def test_rows_refused_by_order(kal, sluice_sandbox):
-    """The first so many rows of each import, also rows that are all key."""
+def test_rejected_rows_setting(kal, sluice_sandbox):
+    """The first rows of each import are rejected, also rows with only a key."""
     sluice_sandbox.settings(rejected_rows=2)
     found = kal.result({"symbol": "H"}, HYDROGEN, {"symbol": "He"})
     assert _counts(found) == (1, 0, 2)
@@ -124,7 +124,7 @@ def test_rows_refused_by_order(kal, sluice_sandbox):
 
 
 def test_imports_that_fail_as_a_whole(kal, sluice_sandbox):
-    """The next so many: complete, failed, a message, no result, no rows."""
+    """The next imports end as failed, with a message, without result and rows."""
     sluice_sandbox.settings(fail_imports=1)
     found = kal.result(HYDROGEN)
     assert (found["import_status"], found["is_complete"], found["import_result"]) == ("failed", True, None)
@@ -133,8 +133,8 @@ def test_imports_that_fail_as_a_whole(kal, sluice_sandbox):
     assert kal.result(HYDROGEN)["import_status"] == "completed"
 
 
-def test_an_import_that_vanishes(kal, sluice_sandbox):
-    """As does one that never was."""
+def test_imports_not_found_setting(kal, sluice_sandbox):
+    """404, as for an unknown import."""
     import_id = kal.push(HYDROGEN).json()["import_id"]
     sluice_sandbox.settings(imports_not_found=True)
     assert kal.get(f"imports/{import_id}").status_code == 404
@@ -143,7 +143,7 @@ def test_an_import_that_vanishes(kal, sluice_sandbox):
 
 
 def test_listing(kal, sluice_sandbox):
-    """A bare list, newest first, in pages no longer than the setting, by state if asked."""
+    """A JSON list, newest first, in pages limited by the setting, optionally by completeness."""
     done = [kal.push({"symbol": name}).json()["import_id"] for name in "ABC"]
     sluice_sandbox.settings(job_seconds=100)
     running = kal.push({"symbol": "D"}).json()["import_id"]
@@ -161,13 +161,13 @@ def test_listing(kal, sluice_sandbox):
 
 
 @pytest.mark.parametrize("params", [{"is_complete": "true"}, {"page": 0}, {"page_size": 0}, {"page": "x"}])
-def test_listing_refuses_what_it_does_not_understand(kal, params):
+def test_listing_rejects_invalid_parameters(kal, params):
     """kalbio sends 1 and 0 for is_complete."""
     assert kal.get("imports", **params).status_code == 400
 
 
-def test_the_rest_can_be_read(kal, sluice_sandbox):
-    """Enough for a client or a person to find ids and records."""
+def test_other_listings(kal, sluice_sandbox):
+    """Clients can find ids and records."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     kal.result(HYDROGEN, operation_id=ids["operation_id"])
     assert kal.get("workspaces/active").json()["id"] == ids["workspace_id"]
@@ -184,7 +184,7 @@ def test_the_rest_can_be_read(kal, sluice_sandbox):
 
 
 def test_ids_are_the_same_after_a_reset(kal, sluice_sandbox):
-    """Those of what is there from the start."""
+    """The ids of the initial objects are stable."""
     before = sluice_sandbox.state()["kaleidoscope"]
     kal.result(HYDROGEN)
     sluice_sandbox.reset()

@@ -1,4 +1,4 @@
-"""Pushing to the pretended Kaleidoscope: what is taken, what is refused, and how."""
+"""Pushes to the mock Kaleidoscope: what is accepted, what is rejected, and how."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _push(**changes):
     return {name: value for name, value in body.items() if value is not ...}
 
 
-def test_by_name(kal, sluice_sandbox):
-    """The answer is an import id, and the row is there when the import is over."""
+def test_push_by_field_name(kal, sluice_sandbox):
+    """The response has an import id, and the row is written when the import completes."""
     answer = kal.push(HYDROGEN)
     assert answer.status_code == 200
     assert list(answer.json()) == ["import_id"]
@@ -25,8 +25,8 @@ def test_by_name(kal, sluice_sandbox):
     assert (record["entity"], record["pushes"]) == ("Element", 1)
 
 
-def test_by_source(kal, sluice_sandbox):
-    """The source is part of the path, and is known."""
+def test_push_by_source(kal, sluice_sandbox):
+    """The source in the path must exist."""
     source_id = sluice_sandbox.state()["kaleidoscope"]["ids"]["source_id"]
     import_id = kal.post(f"push/imports/{source_id}", _push()).json()["import_id"]
     assert kal.get(f"imports/{import_id}").json()["source_id"] == source_id
@@ -35,8 +35,8 @@ def test_by_source(kal, sluice_sandbox):
     assert kal.post("push/imports/other", _push()).status_code == 200
 
 
-def test_by_field_id(kal, sluice_sandbox):
-    """Keys and columns are field ids; record views count."""
+def test_push_by_field_id(kal, sluice_sandbox):
+    """Keys and columns are field ids; record views are checked."""
     state = sluice_sandbox.state()["kaleidoscope"]
     keys = {field["field_name"]: field["id"] for field in kal.get("key_fields").json()}
     data = {field["field_name"]: field["id"] for field in kal.get("data_fields").json()}
@@ -59,13 +59,13 @@ def test_by_field_id(kal, sluice_sandbox):
 
 @pytest.mark.parametrize("views", [[], None, ["anything"]])
 def test_record_view_ids_by_name_are_ignored(kal, sluice_sandbox, views):
-    """kalbio up to 0.2.4 always sends them; the server never looks."""
+    """kalbio up to 0.2.4 always sends them; the server ignores them."""
     assert kal.push(HYDROGEN, record_view_ids=views).status_code == 200
     assert sluice_sandbox.state()["kaleidoscope"]["imports"][0]["record_view_ids"] == []
 
 
-def test_everything_optional(kal, sluice_sandbox):
-    """The members newer clients may send."""
+def test_push_with_all_optional_members(kal, sluice_sandbox):
+    """The members that newer clients may send."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     view = ids["record_view_id"]
     more = {"program_id": ids["program_id"], "operation_id": ids["operation_id"], "set_name": "monday"}
@@ -78,7 +78,7 @@ def test_everything_optional(kal, sluice_sandbox):
 
 @pytest.mark.parametrize("member", ["program_id", "operation_id", "record_view_id"])
 def test_unknown_ids(kal, member):
-    """What is not there cannot be pushed to."""
+    """404 or 422."""
     answer = kal.push(HYDROGEN, **{member: "00000000-0000-0000-0000-000000000000"})
     assert answer.status_code == 404
     assert "00000000" in answer.json()["message"]
@@ -106,21 +106,21 @@ def test_unknown_ids(kal, member):
         ({"add_fields_to_record_view_ids": None}, "body/add_fields_to_record_view_ids"),
     ],
 )
-def test_wrong_bodies(kal, sluice_sandbox, changes, where):
-    """Each is a 400 that says where, and nothing is taken on."""
+def test_invalid_bodies(kal, sluice_sandbox, changes, where):
+    """400 with the location of the error, and no import is created."""
     answer = kal.post("push/imports", _push(**changes))
     assert (answer.status_code, answer.json()["code"]) == (400, "FST_ERR_VALIDATION")
     assert answer.json()["message"].startswith(where)
     assert sluice_sandbox.state()["kaleidoscope"]["imports"] == []
 
 
-def test_a_body_that_is_no_object(kal):
-    """A list is not a push."""
+def test_body_must_be_an_object(kal):
+    """A list is rejected."""
     assert kal.post("push/imports", [1]).status_code == 400
 
 
 def test_unknown_key_fields(kal, sluice_sandbox):
-    """Named in the refusal, or made if the sandbox is told to."""
+    """Named in the error, or created if the setting allows it."""
     answer = kal.push({"batch": 1}, keys=("batch",))
     assert answer.status_code == 422
     assert "batch" in answer.json()["message"]
@@ -138,14 +138,14 @@ def test_unknown_key_fields(kal, sluice_sandbox):
         (b'{"data": NaN}', "application/json; charset=utf-8", 400, "FST_ERR_CTP_INVALID_JSON_BODY"),
     ],
 )
-def test_bodies_that_are_not_json(kal, content, kind, status, code):
-    """In Fastify's words."""
+def test_body_must_be_json(kal, content, kind, status, code):
+    """Fastify's errors."""
     answer = kal.http.post("push/imports", content=content, headers={**kal.headers(), "Content-Type": kind})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 def test_the_size_limit(kal, sluice_sandbox):
-    """A body of exactly the limit passes, one byte more does not; the default is a mebibyte."""
+    """A body of exactly the limit is accepted, one byte more is not; the default is 1 MiB."""
     body = json.dumps(_push()).encode()
     headers = {**kal.headers(), "Content-Type": "application/json"}
     sluice_sandbox.settings(max_body_bytes=len(body))
@@ -163,19 +163,19 @@ def test_the_size_limit(kal, sluice_sandbox):
 
 
 def test_a_body_sent_in_chunks(kal):
-    """Without a Content-Length it is read all the same."""
+    """A body without Content-Length is accepted."""
     body = json.dumps(_push()).encode()
     headers = {**kal.headers(), "Content-Type": "application/json"}
     assert kal.http.post("push/imports", content=iter([body[:9], body[9:]]), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "nowhere"), ("PUT", "push/imports"), ("GET", "")])
-def test_other_paths_are_404_as_fastify_says_it(kal, method, path):
+def test_unknown_paths_answer_fastifys_404(kal, method, path):
     """Also for a wrong method."""
     answer = kal.http.request(method, path)
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
-def test_without_a_token_nothing_is_taken(kal, sluice_sandbox):
-    """A 401 comes before any look at the body."""
+def test_push_needs_a_token(kal, sluice_sandbox):
+    """401 is answered before the body is validated."""
     assert httpx.post(f"{sluice_sandbox.url}/kaleidoscope/push/imports", json={}).status_code == 401

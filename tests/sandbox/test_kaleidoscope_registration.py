@@ -1,4 +1,4 @@
-"""Registering a file: the user's side, the registrar's side, the lifecycle between them, and every refusal."""
+"""Registration of a file: requests of user and registrar, the lifecycle, and all errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ FAILED = {"record_id": "r2", "status": "not_found", "error_message": "no such co
 
 @pytest.fixture
 def ids(sluice_sandbox):
-    """What there is from the start."""
+    """The initial ids."""
     return sluice_sandbox.state()["kaleidoscope"]["ids"]
 
 
 @pytest.fixture
-def desk(kal, ids):
-    """Both sides of the registration of the one file, on the one operation."""
-    return Desk(kal, ids["operation_id"], ids["file_id"])
+def requests(kal, ids):
+    """The requests of user and registrar for the sample file and the operation."""
+    return FileRegistration(kal, ids["operation_id"], ids["file_id"])
 
 
-class Desk:
-    """What a user and a registrar can do with one file."""
+class FileRegistration:
+    """Requests of user and registrar for one file."""
 
     def __init__(self, kal, operation_id, file_id):
         self.kal = kal
@@ -29,7 +29,7 @@ class Desk:
         self.file_id = file_id
 
     def register(self, content=None):
-        """As kalbio does, with an empty object."""
+        """An empty object, as kalbio sends it."""
         return self.kal.post(f"{self.at}/register/{self.file_id}", {} if content is None else content)
 
     def listed(self):
@@ -37,21 +37,21 @@ class Desk:
         return self.kal.get(f"{self.at}/registrations").json()
 
     def push(self, status, **more):
-        """The registrar is on its way."""
+        """A status update of the registrar."""
         return self.kal.post(f"{self.at}/registration_files/{self.file_id}/status", {"status": status, **more})
 
     def results(self, status="success", **more):
-        """The registrar is done."""
+        """The registrar's results."""
         return self.kal.post(f"{self.at}/register/{self.file_id}/results", {"status": status, **more})
 
 
-def _told(answer):
-    return answer.status_code, answer.json()["code"], answer.json()["message"]
+def _status_and_code(response):
+    return response.status_code, response.json()["code"], response.json()["message"]
 
 
-def test_a_registration(desk, ids):
-    """A registration of its own id, pending, by the user; listed with its errors, of which there are none."""
-    made = desk.register().json()
+def test_registration(requests, ids):
+    """Pending, with an id of its own, by the user; listed without errors."""
+    made = requests.register().json()
     assert (made["operation_id"], made["file_id"]) == (ids["operation_id"], ids["file_id"])
     assert made["id"] not in ids.values()
     assert (made["status"], made["message"], made["error_message"]) == ("pending", None, None)
@@ -59,38 +59,38 @@ def test_a_registration(desk, ids):
     assert made["created_by"] == made["last_updated_by"]
     assert made["created_at"] == made["updated_at"]
     assert "record_errors" not in made
-    assert desk.listed() == [{**made, "record_errors": []}]
+    assert requests.listed() == [{**made, "record_errors": []}]
 
 
-def test_status_on_the_way(desk):
-    """The registrar's word and message show under both names of the message, and who said it."""
-    made = desk.register().json()
-    answer = desk.push("validated", message="looks good")
-    assert (answer.status_code, answer.content) == (204, b"")
-    (one,) = desk.listed()
+def test_status_updates(requests):
+    """The registrar's status and message are returned under both names of the message, with its user."""
+    made = requests.register().json()
+    response = requests.push("validated", message="looks good")
+    assert (response.status_code, response.content) == (204, b"")
+    (one,) = requests.listed()
     assert (one["status"], one["message"], one["error_message"]) == ("validated", "looks good", "looks good")
     assert one["last_updated_by"] != made["last_updated_by"]
-    assert desk.push("pending").status_code == 204
-    assert desk.listed()[0]["message"] == "looks good"
+    assert requests.push("pending").status_code == 204
+    assert requests.listed()[0]["message"] == "looks good"
 
 
 @pytest.mark.parametrize("name", ["message", "error_message"])
-def test_results_that_end_well(desk, name):
-    """Either name of the message, of old and new clients; a record's error is none while the whole succeeded."""
-    desk.register()
-    assert desk.results("success", **{name: "all there"}, records=[RECORD, FAILED]).status_code == 204
-    (one,) = desk.listed()
+def test_successful_results(requests, name):
+    """Either name of the message is accepted; errors of records are not listed if the whole succeeded."""
+    requests.register()
+    assert requests.results("success", **{name: "all there"}, records=[RECORD, FAILED]).status_code == 204
+    (one,) = requests.listed()
     assert (one["status"], one["message"], one["error_message"]) == ("completed", "all there", "all there")
     assert one["record_errors"] == []
 
 
-def test_results_that_end_badly(desk):
-    """The records that failed are listed then, and `message` wins over its older name."""
-    desk.register()
+def test_failed_results(requests):
+    """The failed records are listed, and `message` takes precedence over its older name."""
+    requests.register()
     others = {"record_id": "r3", "status": "error"}, {"record_id": "r4", "status": "not_found"}
     records = [RECORD, FAILED, *others]
-    desk.results("error", message="new", error_message="old", key_field_names=["id"], records=records)
-    (one,) = desk.listed()
+    requests.results("error", message="new", error_message="old", key_field_names=["id"], records=records)
+    (one,) = requests.listed()
     assert (one["status"], one["message"]) == ("failed", "new")
     assert one["record_errors"] == [
         {"source_record_id": "r2", "status": "not_found", "error_message": "no such compound"},
@@ -98,84 +98,93 @@ def test_results_that_end_badly(desk):
     ]
 
 
-def test_results_are_processed_for_a_while(desk, sluice_sandbox):
-    """If the setting says so: submitted, which is no end, and then the end at its time."""
+def test_results_processing_time(requests, sluice_sandbox):
+    """Submitted, which is not final, and after the set time completed."""
     sluice_sandbox.settings(results_processing_seconds=10)
-    desk.register()
-    desk.results("error", message="no", records=[FAILED])
-    assert (desk.listed()[0]["status"], desk.listed()[0]["record_errors"]) == ("submitted", [])
-    assert desk.results().status_code == 409
+    requests.register()
+    requests.results("error", message="no", records=[FAILED])
+    assert (requests.listed()[0]["status"], requests.listed()[0]["record_errors"]) == (
+        "submitted",
+        [],
+    )
+    assert requests.results().status_code == 409
     sluice_sandbox.advance(10)
-    (one,) = desk.listed()
+    (one,) = requests.listed()
     assert (one["status"], one["message"], len(one["record_errors"])) == ("failed", "no", 1)
 
 
-def test_nothing_leads_out_of_an_end(desk, sluice_sandbox):
-    """Neither a status nor a second answer; but the answer is counted, so that a test sees it doubled."""
-    desk.register()
-    desk.results()
-    assert _told(desk.push("pending")) == (
+def test_closed_registration_cannot_change(requests, sluice_sandbox):
+    """Neither by a status nor by results, but repeated results are counted."""
+    requests.register()
+    requests.results()
+    assert _status_and_code(requests.push("pending")) == (
         409,
         "REGISTRATION_CLOSED",
         "Nothing more is taken: the status is completed",
     )
-    assert desk.results("error").status_code == 409
+    assert requests.results("error").status_code == 409
     (one,) = sluice_sandbox.state()["kaleidoscope"]["registrations"]
     assert (one["status"], one["results_received"]) == ("completed", 2)
     assert [each["status"] for each in one["history"]] == ["pending", "completed"]
 
 
-def test_a_second_answer_may_be_allowed(desk, sluice_sandbox):
-    """By a setting, since nobody says what the real one does."""
+def test_repeated_results_can_be_accepted(requests, sluice_sandbox):
+    """By a setting, as the real behaviour is not documented."""
     sluice_sandbox.settings(accept_repeated_results=True)
-    desk.register()
-    desk.results()
-    assert desk.results("error", message="after all").status_code == 204
-    assert [(one["status"], one["message"]) for one in desk.listed()] == [("failed", "after all")]
+    requests.register()
+    requests.results()
+    assert requests.results("error", message="after all").status_code == 204
+    assert [(one["status"], one["message"]) for one in requests.listed()] == [("failed", "after all")]
 
 
-def test_the_end_may_be_said_as_a_status(desk):
-    """The client's own list of words has them."""
-    desk.register()
-    desk.push("failed", message="no")
-    assert desk.listed()[0]["status"] == "failed"
-    assert desk.results().status_code == 409
+def test_final_status_as_status_update(requests):
+    """The client's list of statuses contains the final ones."""
+    requests.register()
+    requests.push("failed", message="no")
+    assert requests.listed()[0]["status"] == "failed"
+    assert requests.results().status_code == 409
 
 
-def test_a_file_is_registered_again_once_the_first_time_is_over(desk):
-    """Not before; answers are for the latest, the newest is first."""
-    first = desk.register().json()
-    assert _told(desk.register())[:2] == (409, "REGISTRATION_IN_PROGRESS")
-    desk.results("error")
-    second = desk.register().json()
-    desk.results("success")
-    assert [(one["id"], one["status"]) for one in desk.listed()] == [
+def test_register_again_after_the_first_registration_closed(requests):
+    """Not before; results are for the latest, and the newest is listed first."""
+    first = requests.register().json()
+    assert _status_and_code(requests.register())[:2] == (409, "REGISTRATION_IN_PROGRESS")
+    requests.results("error")
+    second = requests.register().json()
+    requests.results("success")
+    assert [(one["id"], one["status"]) for one in requests.listed()] == [
         (second["id"], "completed"),
         (first["id"], "failed"),
     ]
 
 
 @pytest.mark.parametrize("call", ["register", "push", "results", "listed"])
-def test_an_operation_that_is_not_there(desk, kal, call):
-    """404 for everybody."""
-    desk.at = "operations/other"
-    answer = (
-        kal.get(f"{desk.at}/registrations") if call == "listed" else getattr(desk, call)(*["failed"] * (call == "push"))
+def test_unknown_operation(requests, kal, call):
+    """404 for user and registrar."""
+    requests.at = "operations/other"
+    response = (
+        kal.get(f"{requests.at}/registrations")
+        if call == "listed"
+        else getattr(requests, call)(*["failed"] * (call == "push"))
     )
-    assert _told(answer) == (404, "NOT_FOUND", "Operation other not found")
+    assert _status_and_code(response) == (404, "NOT_FOUND", "Operation other not found")
 
 
 @pytest.mark.parametrize("call", ["register", "push", "results"])
-def test_a_file_that_is_not_there(desk, call):
-    """It must have been uploaded before."""
-    desk.file_id = "other"
-    assert _told(getattr(desk, call)(*["failed"] * (call == "push"))) == (404, "NOT_FOUND", "File other not found")
+def test_unknown_file(requests, call):
+    """404: the file must have been uploaded."""
+    requests.file_id = "other"
+    assert _status_and_code(getattr(requests, call)(*["failed"] * (call == "push"))) == (
+        404,
+        "NOT_FOUND",
+        "File other not found",
+    )
 
 
 @pytest.mark.parametrize("call", ["push", "results"])
-def test_a_file_that_was_never_registered(desk, call):
-    """There is nothing to answer."""
-    assert _told(getattr(desk, call)(*["failed"] * (call == "push")))[:2] == (404, "NOT_FOUND")
+def test_unregistered_file(requests, call):
+    """404 for the registrar."""
+    assert _status_and_code(getattr(requests, call)(*["failed"] * (call == "push")))[:2] == (404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize(
@@ -189,12 +198,12 @@ def test_a_file_that_was_never_registered(desk, call):
         ({"status": "failed", "error_message": "x"}, "body/error_message Unrecognized key"),
     ],
 )
-def test_a_status_that_is_refused(desk, content, path):
-    """400 with the place, and nothing has changed."""
-    desk.register()
-    answer = desk.kal.post(f"{desk.at}/registration_files/{desk.file_id}/status", content)
-    assert (answer.status_code, answer.json()["message"].startswith(path)) == (400, True), answer.json()
-    assert desk.listed()[0]["status"] == "pending"
+def test_invalid_status(requests, content, path):
+    """400 with the location, and nothing changes."""
+    requests.register()
+    response = requests.kal.post(f"{requests.at}/registration_files/{requests.file_id}/status", content)
+    assert (response.status_code, response.json()["message"].startswith(path)) == (400, True), response.json()
+    assert requests.listed()[0]["status"] == "pending"
 
 
 @pytest.mark.parametrize(
@@ -217,52 +226,52 @@ def test_a_status_that_is_refused(desk, content, path):
         ({"status": "success", "surprise": 1}, "body/surprise Unrecognized key"),
     ],
 )
-def test_results_that_are_refused(desk, content, path):
-    """400 with the place, and nothing has changed."""
-    desk.register()
-    answer = desk.kal.post(f"{desk.at}/register/{desk.file_id}/results", content)
-    assert (answer.status_code, answer.json()["message"].startswith(path)) == (400, True), answer.json()
-    assert desk.listed()[0]["status"] == "pending"
+def test_invalid_results(requests, content, path):
+    """400 with the location, and nothing changes."""
+    requests.register()
+    response = requests.kal.post(f"{requests.at}/register/{requests.file_id}/results", content)
+    assert (response.status_code, response.json()["message"].startswith(path)) == (400, True), response.json()
+    assert requests.listed()[0]["status"] == "pending"
 
 
-def test_registering_takes_an_empty_object_only(desk):
-    """As the client sends it; Fastify wants a body where the header says JSON."""
-    assert desk.register({"a": 1}).status_code == 400
-    headers = {**desk.kal.headers(), "content-type": "application/json"}
-    answer = desk.kal.http.post(f"{desk.at}/register/{desk.file_id}", headers=headers)
-    assert _told(answer)[:2] == (400, "FST_ERR_CTP_EMPTY_JSON_BODY")
+def test_register_takes_only_an_empty_object(requests):
+    """As the client sends it; Fastify requires a body with the JSON content type."""
+    assert requests.register({"a": 1}).status_code == 400
+    headers = {**requests.kal.headers(), "content-type": "application/json"}
+    response = requests.kal.http.post(f"{requests.at}/register/{requests.file_id}", headers=headers)
+    assert _status_and_code(response)[:2] == (400, "FST_ERR_CTP_EMPTY_JSON_BODY")
 
 
 @pytest.mark.parametrize("path", ["register/{}", "register/{}/results", "registration_files/{}/status"])
-def test_a_token_is_needed(desk, path):
-    """Everywhere."""
-    assert desk.kal.http.post(f"{desk.at}/{path.format(desk.file_id)}", json={}).status_code == 401
-    assert desk.kal.http.get(f"{desk.at}/registrations").status_code == 401
+def test_token_is_required(requests, path):
+    """For all paths."""
+    assert requests.kal.http.post(f"{requests.at}/{path.format(requests.file_id)}", json={}).status_code == 401
+    assert requests.kal.http.get(f"{requests.at}/registrations").status_code == 401
 
 
 @pytest.mark.parametrize(("registrar", "end", "errors"), [("completes", "completed", 0), ("fails", "failed", 2)])
-def test_a_registrar_that_answers_by_itself(desk, sluice_sandbox, registrar, end, errors):
-    """When a job's time is over, on the sandbox's clock."""
+def test_automatic_registrar(requests, sluice_sandbox, registrar, end, errors):
+    """Returns its results after `job_seconds` on the sandbox's clock."""
     sluice_sandbox.settings(job_seconds=10, registrar=registrar)
     sluice_sandbox.register_file("x.csv", "name\n", record_ids=["r1", "r2"])
-    assert desk.listed()[0]["status"] == "pending"
+    assert requests.listed()[0]["status"] == "pending"
     sluice_sandbox.advance(10)
-    (one,) = desk.listed()
+    (one,) = requests.listed()
     assert (one["status"], len(one["record_errors"]), bool(one["message"])) == (end, errors, registrar == "fails")
 
 
-def test_looking_may_move_the_clock(desk, sluice_sandbox):
-    """As looking at an import does."""
+def test_polling_advances_the_clock(requests, sluice_sandbox):
+    """Listing registrations counts as a poll."""
     sluice_sandbox.settings(job_seconds=3, registrar="completes", advance_per_poll=1)
-    desk.register()
-    assert [desk.listed()[0]["status"] for _ in range(3)] == ["pending", "pending", "completed"]
+    requests.register()
+    assert [requests.listed()[0]["status"] for _ in range(3)] == ["pending", "pending", "completed"]
 
 
-def test_a_registrar_by_hand_is_faster(desk, sluice_sandbox):
-    """Then the automatic one has nothing left to say."""
+def test_manual_results_before_the_automatic_registrar(requests, sluice_sandbox):
+    """The automatic registrar then returns nothing."""
     sluice_sandbox.settings(job_seconds=10, registrar="fails")
-    desk.register()
-    desk.results("success")
+    requests.register()
+    requests.results("success")
     sluice_sandbox.advance(20)
     assert [each["status"] for each in sluice_sandbox.state()["kaleidoscope"]["registrations"][0]["history"]] == [
         "pending",

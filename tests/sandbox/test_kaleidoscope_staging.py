@@ -1,25 +1,23 @@
-"""Drafts are staged by an import in two steps; and every refusal on that way."""
+"""Staging of drafts by an import in two steps, and all of its errors."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.sandbox.conftest import status_and_code
+
 A, B = {"name": "A", "smiles": "C"}, {"name": "B", "molecular_weight": 12.5}
 
 
-def _told(answer):
-    return answer.status_code, answer.json()["code"]
-
-
-def test_staging_takes_two_steps(drafts, kal, sluice_sandbox):
-    """Rows first, and nothing happens; then what they mean, and the import runs."""
+def test_staging_in_two_steps(drafts, kal, sluice_sandbox):
+    """The rows have no effect until the second step runs the import."""
     sluice_sandbox.settings(job_seconds=10)
     made = drafts.create(A, B).json()
     assert (made["import_status"], made["is_complete"], made["started_at"]) == ("created", False, None)
     sluice_sandbox.advance(100)
     assert kal.get(f"imports/{made['id']}").json() == made
-    answer = drafts.run(made["id"], "molecular_weight", "smiles")
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = drafts.run(made["id"], "molecular_weight", "smiles")
+    assert (response.status_code, response.content) == (204, b"")
     assert (kal.get(f"imports/{made['id']}").json()["import_status"], drafts.current()) == ("created", [])
     sluice_sandbox.advance(10)
     done = kal.get(f"imports/{made['id']}").json()
@@ -29,8 +27,8 @@ def test_staging_takes_two_steps(drafts, kal, sluice_sandbox):
     assert drafts.state("records") == []
 
 
-def test_a_draft_can_be_read(drafts, kal):
-    """By its id, as the registrar must: key and values, of which only those that were configured."""
+def test_read_a_draft(drafts, kal):
+    """By its id, as the registrar does: key and configured values."""
     import_id = drafts.create({**A, "other": 1}).json()["id"]
     drafts.run(import_id, "smiles")
     (record_id,) = drafts.current()
@@ -42,14 +40,14 @@ def test_a_draft_can_be_read(drafts, kal):
     assert (draft["key"], draft["values"], draft["archived"]) == ({"name": "A"}, {"smiles": "C"}, "")
 
 
-def test_the_same_keys_twice_are_two_drafts(drafts):
-    """In one import and in two: the system gives each an id of its own."""
+def test_equal_keys_make_separate_drafts(drafts):
+    """In one import or in two, each has an id of its own."""
     drafts.stage(A, A)
     assert len(set(drafts.stage(A))) == 3
 
 
-def test_a_column_may_have_another_name_than_its_field(drafts, kal):
-    """That is what the configuration is for."""
+def test_column_mapped_to_a_field_of_another_name(drafts, kal):
+    """By the configuration of the import."""
     import_id = drafts.create({"name": "A", "SMILES": "C"}).json()["id"]
     (smiles,) = (each for each in kal.get("data_fields").json() if each["field_name"] == "smiles")
     column = {"name": "SMILES", "type": "text", "mapped_field_id": smiles["id"]}
@@ -57,8 +55,8 @@ def test_a_column_may_have_another_name_than_its_field(drafts, kal):
     assert [each["values"] for each in drafts.state("drafts")] == [{"smiles": "C"}]
 
 
-def test_rows_that_do_not_fit(drafts, kal, sluice_sandbox):
-    """Are told in the result as those of any import, and are no drafts."""
+def test_rows_with_invalid_values(drafts, kal, sluice_sandbox):
+    """They are reported in the result and do not become drafts."""
     sluice_sandbox.settings(rejected_rows=1)
     import_id = drafts.create(A, B, {"name": "X", "molecular_weight": "heavy"}).json()["id"]
     drafts.run(import_id, "molecular_weight")
@@ -68,8 +66,8 @@ def test_rows_that_do_not_fit(drafts, kal, sluice_sandbox):
     assert [each["key"] for each in drafts.state("drafts")] == [{"name": "B"}]
 
 
-def test_drafts_are_replaced(drafts):
-    """The new are there, and those replaced are not any more."""
+def test_replace_drafts(drafts):
+    """The new drafts exist, the replaced ones do not."""
     old = drafts.stage(A, B)
     (new,) = drafts.stage({"name": "C"}, replace_draft_record_ids=old)
     assert new not in old
@@ -77,22 +75,22 @@ def test_drafts_are_replaced(drafts):
 
 
 def test_a_failed_import_replaces_nothing(drafts, sluice_sandbox):
-    """Only one that succeeds does."""
+    """Drafts are replaced only by an import that succeeds."""
     old = drafts.stage(A)
     sluice_sandbox.settings(fail_imports=1)
     assert drafts.stage(B, replace_draft_record_ids=old) == old
 
 
-def test_an_import_in_two_steps_need_not_be_of_drafts(drafts, kal, sluice_sandbox):
-    """Then it writes records, to the ordinary view."""
+def test_import_in_two_steps_without_drafts(drafts, kal, sluice_sandbox):
+    """It writes records, to the ordinary view."""
     made = drafts.create(A, is_draft=False).json()
     view = sluice_sandbox.state()["kaleidoscope"]["ids"]["record_view_id"]
     assert drafts.run(made["id"], "smiles", record_view_id=view).status_code == 204
     assert (drafts.current(), [each["key"] for each in drafts.state("records")]) == ([], [{"name": "A"}])
     other = drafts.create(A, is_draft=False).json()["id"]
-    assert _told(drafts.run(other)) == (404, "NOT_FOUND")
-    answer = drafts.run(other, record_view_id=view, replace_draft_record_ids=["x"])
-    assert _told(answer) == (422, "NOT_A_DRAFT")
+    assert status_and_code(drafts.run(other)) == (404, "NOT_FOUND")
+    response = drafts.run(other, record_view_id=view, replace_draft_record_ids=["x"])
+    assert status_and_code(response) == (422, "NOT_A_DRAFT")
 
 
 @pytest.mark.parametrize(
@@ -107,15 +105,15 @@ def test_an_import_in_two_steps_need_not_be_of_drafts(drafts, kal, sluice_sandbo
         ({"operation_id": "other"}, (404, "NOT_FOUND")),
     ],
 )
-def test_rows_that_are_refused(drafts, more, expected):
-    """And no import is there."""
-    assert _told(drafts.create(A, **more)) == expected
+def test_invalid_rows(drafts, more, expected):
+    """400, and no import is created."""
+    assert status_and_code(drafts.create(A, **more)) == expected
     assert drafts.state("imports") == []
 
 
 def test_drafts_need_an_operation(drafts, kal):
-    """On which they are staged."""
-    assert _told(kal.post("imports", {"data_json": [A], "is_draft": True})) == (400, "FST_ERR_VALIDATION")
+    """400 without one."""
+    assert status_and_code(kal.post("imports", {"data_json": [A], "is_draft": True})) == (400, "FST_ERR_VALIDATION")
 
 
 @pytest.mark.parametrize(
@@ -137,43 +135,43 @@ def test_drafts_need_an_operation(drafts, kal):
         ({"surprise": 1}, (400, "FST_ERR_VALIDATION")),
     ],
 )
-def test_configurations_that_are_refused(drafts, more, expected):
-    """The import still waits for a right one."""
+def test_invalid_configurations(drafts, more, expected):
+    """The import can still be run afterwards."""
     import_id = drafts.create(A).json()["id"]
-    assert _told(drafts.run(import_id, **more)) == expected
+    assert status_and_code(drafts.run(import_id, **more)) == expected
     assert drafts.run(import_id).status_code == 204
 
 
-def test_a_field_is_of_its_type(drafts, kal):
-    """Whatever the configuration says: a guess."""
+def test_configured_type_must_match_the_field(drafts, kal):
+    """A guess."""
     (smiles,) = (each for each in kal.get("data_fields").json() if each["field_name"] == "smiles")
     column = {"name": "smiles", "type": "number", "mapped_field_id": smiles["id"]}
-    answer = drafts.run(drafts.create(A).json()["id"], data_field_configurations=[column])
-    assert _told(answer) == (422, "WRONG_FIELD_TYPE")
+    response = drafts.run(drafts.create(A).json()["id"], data_field_configurations=[column])
+    assert status_and_code(response) == (422, "WRONG_FIELD_TYPE")
 
 
 @pytest.mark.parametrize("row", [{}, {"name": ""}, {"name": None}, {"name": []}])
-def test_a_row_without_its_key(drafts, row):
-    """Is refused with its place."""
-    answer = drafts.run(drafts.create(A, row).json()["id"])
-    assert (answer.status_code, answer.json()["message"].startswith("body/data_json/1/name")) == (400, True)
+def test_row_without_key(drafts, row):
+    """400 with its location."""
+    response = drafts.run(drafts.create(A, row).json()["id"])
+    assert (response.status_code, response.json()["message"].startswith("body/data_json/1/name")) == (400, True)
 
 
-def test_an_import_is_run_once(drafts, kal):
-    """And only one that waits for it; a push never does."""
+def test_import_can_be_run_once(drafts, kal):
+    """409 for a second run, and for an import without a second step."""
     import_id = drafts.create(A).json()["id"]
     drafts.run(import_id)
-    assert _told(drafts.run(import_id)) == (409, "IMPORT_ALREADY_RUN")
-    assert _told(drafts.run(kal.push({"symbol": "H"}).json()["import_id"])) == (409, "IMPORT_ALREADY_RUN")
-    assert _told(drafts.run("other")) == (404, "NOT_FOUND")
+    assert status_and_code(drafts.run(import_id)) == (409, "IMPORT_ALREADY_RUN")
+    assert status_and_code(drafts.run(kal.push({"symbol": "H"}).json()["import_id"])) == (409, "IMPORT_ALREADY_RUN")
+    assert status_and_code(drafts.run("other")) == (404, "NOT_FOUND")
 
 
-def test_an_operation_without_a_staging_table(drafts, kal, sluice_sandbox):
-    """Shows none, and refuses all that needs one."""
+def test_operation_without_staging_table(drafts, kal, sluice_sandbox):
+    """No view is listed, and all staging requests answer 422."""
     (record_id,) = drafts.stage(A)
     sluice_sandbox.settings(staging_table=False)
     assert kal.get("activities").json()[0]["registration_staging_record_view_id"] is None
     assert kal.get("activity_definitions").json()[0]["registration_staging_template_view_id"] is None
     assert drafts.ids["staging_view_id"] not in [each["id"] for each in kal.get("record_views").json()]
-    for answer in (drafts.create(A), drafts.validate(), drafts.submit(), drafts.clear(record_id)):
-        assert _told(answer) == (422, "NO_STAGING_TABLE")
+    for response in (drafts.create(A), drafts.validate(), drafts.submit(), drafts.clear(record_id)):
+        assert status_and_code(response) == (422, "NO_STAGING_TABLE")

@@ -1,4 +1,4 @@
-"""Tokens of the pretended Kaleidoscope: life, rotation, revocation, and the headers they travel in."""
+"""Tokens of the mock Kaleidoscope: expiry, rotation, revocation, and headers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import pytest
 
 
 def test_credentials_are_checked(kal):
-    """A wrong secret is a 401 with a code and a message."""
+    """A wrong secret answers 401 with code and message."""
     answer = kal.grant(grant_type="client_credentials", client_id=kal.credentials["client_id"], client_secret="no")
     assert answer.status_code == 401
     assert {"code", "message"} <= set(answer.json())
 
 
 def test_unknown_grant_and_json_are_refused(kal):
-    """Only two grants, only as a form."""
+    """Two grants are supported, form-encoded only."""
     assert kal.grant(grant_type="password").status_code == 400
     assert kal.http.post("auth/oauth/token", json={"grant_type": "client_credentials"}).status_code == 415
 
 
 def test_a_token_expires(kal, sluice_sandbox):
-    """After expires_in seconds of the sandbox's clock the access token is no good."""
+    """After expires_in seconds of the sandbox's clock."""
     assert kal.pair["expires_in"] == 3600
     sluice_sandbox.advance(3590)
     assert kal.get("programs").status_code == 200
@@ -27,21 +27,21 @@ def test_a_token_expires(kal, sluice_sandbox):
     assert kal.get("programs").status_code == 401
 
 
-def test_token_life_is_a_setting(kal, sluice_sandbox):
-    """For tokens given out from then on."""
+def test_token_lifetime_setting(kal, sluice_sandbox):
+    """For new tokens."""
     sluice_sandbox.settings(token_lifetime=700)
     assert kal.grant().json()["expires_in"] == 700
 
 
 def test_refresh_rotates(kal):
-    """A refresh gives another pair; the access token from before stays good."""
+    """A refresh returns another pair; the previous access token stays valid."""
     pair = kal.grant(grant_type="refresh_token", refresh_token=kal.pair["refresh_token"]).json()
     assert pair["refresh_token"] != kal.pair["refresh_token"]
     assert kal.get("programs").status_code == 200
 
 
 def test_a_reused_refresh_token_revokes_the_family(kal):
-    """All tokens that came of the grant are void, those of another grant are not."""
+    """All tokens of the grant are revoked, those of another grant are not."""
     first, other = kal.pair, kal.grant().json()
     second = kal.grant(grant_type="refresh_token", refresh_token=first["refresh_token"]).json()
     assert kal.grant(grant_type="refresh_token", refresh_token=first["refresh_token"]).status_code == 401
@@ -58,8 +58,8 @@ def test_a_refresh_token_outlives_the_access_token(kal, sluice_sandbox, life):
     assert kal.grant(grant_type="refresh_token", refresh_token=kal.pair["refresh_token"]).status_code == 200
 
 
-def test_either_header_carries_the_token(kal):
-    """X-Kal-Authorization goes first; Authorization serves the oldest clients, and may hold an IAP token."""
+def test_token_in_either_header(kal):
+    """X-Kal-Authorization takes precedence; Authorization is for the oldest clients, or has an IAP token."""
     token, other = f"Bearer {kal.pair['access_token']}", "Bearer iap"
     for headers, status in (
         ({"Authorization": token}, 200),
@@ -73,7 +73,7 @@ def test_either_header_carries_the_token(kal):
         assert status == 200 or {"code", "message"} <= set(answer.json())
 
 
-def test_reset_voids_tokens(kal, sluice_sandbox):
-    """A reset is a new sandbox."""
+def test_reset_invalidates_tokens(kal, sluice_sandbox):
+    """All tokens of before answer 401."""
     sluice_sandbox.reset()
     assert kal.get("programs").status_code == 401

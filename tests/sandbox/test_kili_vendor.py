@@ -1,6 +1,6 @@
-"""The vendor's own client works against the pretended Kili unchanged, with all its checks on.
+"""The vendor's own client works unchanged with the mock Kili, with all its checks.
 
-And what becomes of its way to synchronise under conditions that ours must stand:
+Also the results of its synchronisation under the conditions that the provider must handle:
 `tests/operators/test_kili_faults.py`.
 """
 
@@ -14,32 +14,32 @@ pytestmark = pytest.mark.vendor
 
 
 @pytest.fixture(scope="module")
-def told(_sluice_server, tmp_path_factory):
-    """What a whole session tells; the longest test here, so it runs once."""
+def report(_sluice_server, tmp_path_factory):
+    """The output of a whole session; it is slow, so it runs once."""
     _sluice_server.reset()
     ids = _sluice_server.state()["kili"]["ids"]
     return {**session(_sluice_server.url, tmp_path_factory.mktemp("home")), "ids": ids}
 
 
-def test_it_lists_and_counts(told):
-    """Integrations and connections, also by its newer half, which asks for other fields."""
-    ids, around = told["ids"], told["around"]
+def test_list_and_count(report):
+    """Integrations and connections, also by its newer code, which reads other fields."""
+    ids, around = report["ids"], report["around"]
     assert around["integrations"] == [ids["integration_id"], ids["azure_id"]]
     assert around["connections"] == around["domain"] == [ids["connection_id"]]
     assert (around["connected"], around["connection"]) == (2, 0)
 
 
-def test_it_synchronises(told):
-    """A dry run adds nothing; what is gone stays unless deletion is asked for."""
-    done = told["synchronised"]
+def test_synchronise(report):
+    """A dry run adds nothing; removed files stay unless deletion is requested."""
+    done = report["synchronised"]
     assert (done["dry"], done["first"]) == ([], 3)
     assert done["kept"] == ["cats/one.png", "cats/three.png", "cats/two.png", "dogs/one.png"]
     assert done["deleted"] == ["cats/three.png", "cats/two.png", "dogs/one.png"]
 
 
-def test_it_adds(told):
-    """With a prefix, and with what is excluded."""
-    assert told["added"]["assets"] == ["cats/three.png"]
+def test_add(report):
+    """With prefix and exclude."""
+    assert report["added"]["assets"] == ["cats/three.png"]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_it_adds(told):
         ("odd total", None, 0),  # W6: nothing was done, and it says that all was
     ],
 )
-def test_its_way_to_synchronise_is_weak(told, condition, error, assets):
-    """So a test of ours under the same condition is a test that the vendor's algorithm fails."""
-    assert told["weak"][condition] == {"error": error, "assets": assets}
+def test_weaknesses_of_the_clients_synchronisation(report, condition, error, assets):
+    """The vendor's algorithm fails under the conditions that the provider's tests use."""
+    assert report["weak"][condition] == {"error": error, "assets": assets}

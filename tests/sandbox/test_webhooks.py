@@ -1,4 +1,4 @@
-"""Webhooks are really sent: to a real receiver, signed, until it takes them, doubled on purpose, ended by a reset."""
+"""Webhooks to a real receiver: signatures, retries, duplicates, and cancellation by a reset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "hush-4711"
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes what it is sent, or answers with these statuses first."""
+    """Accepts webhooks, or answers these statuses first."""
 
     request_queue_size = 128
     daemon_threads = True
@@ -37,7 +37,7 @@ class Receiver(ThreadingHTTPServer):
     def url(self):
         return f"http://127.0.0.1:{self.server_address[1]}/hook"
 
-    def take(self, headers, body):
+    def accept(self, headers, body):
         with self.lock:
             self.got.append((dict(headers.items()), body, time.monotonic()))
             self.busy += 1
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        status = self.server.take(self.headers, self.rfile.read(int(self.headers["Content-Length"])))
+        status = self.server.accept(self.headers, self.rfile.read(int(self.headers["Content-Length"])))
         if not status:
             self.close_connection = True  # without an answer
             return
@@ -62,12 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_):
-        """Nothing on standard error."""
+        """No output on stderr."""
 
 
 @pytest.fixture
 def receiver(sluice_sandbox):
-    """Listens; the sandbox knows where. Tries follow fast."""
+    """A receiver that the sandbox sends to, with short retry delays."""
     server = Receiver()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -79,8 +79,8 @@ def receiver(sluice_sandbox):
     server.server_close()
 
 
-def _until_over(sluice_sandbox, count=1):
-    """The deliveries, once all of them are over."""
+def _finished_deliveries(sluice_sandbox, count=1):
+    """The deliveries, when all are finished."""
     for _ in range(600):
         found = sluice_sandbox.state(records=False)["kaleidoscope"]["webhooks"]
         if len(found) == count and all(each["finished"] for each in found):
@@ -89,18 +89,18 @@ def _until_over(sluice_sandbox, count=1):
     raise AssertionError(found)
 
 
-def test_a_file_is_registered(receiver, kal, sluice_sandbox):
-    """One POST of JSON, which names all and holds a link that anybody may follow."""
-    told = sluice_sandbox.register_file("x.csv", "name\nA\n", record_ids=["r1"])
-    (delivery,) = _until_over(sluice_sandbox)
+def test_webhook_of_a_file_registration(receiver, kal, sluice_sandbox):
+    """One POST of JSON with all ids and a download link that needs no token."""
+    response = sluice_sandbox.register_file("x.csv", "name\nA\n", record_ids=["r1"])
+    (delivery,) = _finished_deliveries(sluice_sandbox)
     ((headers, body, _),) = receiver.got
     assert headers["Content-Type"] == "application/json"
     content = json.loads(body)
     link = content.pop("file_url")
     assert content == {
         "event": "registration_submitted",
-        "operation_id": told["registration"]["operation_id"],
-        "file_id": told["file_id"],
+        "operation_id": response["registration"]["operation_id"],
+        "file_id": response["file_id"],
         "file_name": "x.csv",
         "record_ids": ["r1"],
     }
@@ -111,21 +111,21 @@ def test_a_file_is_registered(receiver, kal, sluice_sandbox):
     assert link not in json.dumps(sluice_sandbox.state())
 
 
-def test_by_the_api_as_well(receiver, kal, sluice_sandbox):
-    """It is the registering that tells, whoever does it."""
+def test_webhook_of_a_registration_by_api(receiver, kal, sluice_sandbox):
+    """The same webhook as for a registration by the control API."""
     ids = sluice_sandbox.state()["kaleidoscope"]["ids"]
     kal.post(f"operations/{ids['operation_id']}/register/{ids['file_id']}", {})
-    _until_over(sluice_sandbox)
+    _finished_deliveries(sluice_sandbox)
     assert json.loads(receiver.got[0][1])["file_id"] == ids["file_id"]
     kal.post(f"operations/{ids['operation_id']}/register/{ids['file_id']}", {})  # refused
-    assert len(_until_over(sluice_sandbox)) == 1
+    assert len(_finished_deliveries(sluice_sandbox)) == 1
 
 
-def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
-    """Each with its own event, by submission."""
+def test_webhooks_of_validation_and_submission(receiver, drafts, sluice_sandbox):
+    """Each has its own event, per submission."""
     staged = drafts.stage({"name": "A"}, {"name": "B"})
     asked = [drafts.validate(staged[0]).json(), drafts.submit().json()]
-    _until_over(sluice_sandbox, 2)
+    _finished_deliveries(sluice_sandbox, 2)
     events = {"validation": "registration_drafts_validation_requested", "registration": "registration_drafts_submitted"}
     got = {content["submission_id"]: content for content in (json.loads(body) for _, body, _ in receiver.got)}
     assert got == {
@@ -139,28 +139,28 @@ def test_drafts_are_validated_and_submitted(receiver, drafts, sluice_sandbox):
     }
 
 
-def test_nobody_to_tell(kal, sluice_sandbox):
-    """Without an address nothing is sent, and nothing waits."""
+def test_no_webhook_without_url(kal, sluice_sandbox):
+    """Nothing is sent, and nothing waits."""
     sluice_sandbox.register_file("x.csv", "")
     assert sluice_sandbox.state()["kaleidoscope"]["webhooks"] == []
 
 
-def test_the_secret_itself(receiver, sluice_sandbox):
-    """The plain way; and no header at all without a secret."""
+def test_plain_secret(receiver, sluice_sandbox):
+    """In a header; no header without a secret."""
     sluice_sandbox.register_file("x.csv", "")
-    _until_over(sluice_sandbox)
+    _finished_deliveries(sluice_sandbox)
     sluice_sandbox.settings(webhook_secret=SECRET)
     sluice_sandbox.register_file("y.csv", "")
-    _until_over(sluice_sandbox, 2)
+    _finished_deliveries(sluice_sandbox, 2)
     assert [headers.get("X-Sluice-Secret") for headers, _, _ in receiver.got] == [None, SECRET]
     assert not [name for headers, _, _ in receiver.got for name in headers if "Signature" in name]
 
 
-def test_a_signature(receiver, sluice_sandbox):
-    """Over the time and the body; the secret does not travel. The time is the real one, whatever the sandbox's says."""
+def test_hmac_signature(receiver, sluice_sandbox):
+    """Over real time and body; the secret itself is not sent."""
     sluice_sandbox.settings(webhook_secret=SECRET, webhook_signing="hmac", clock_advance=5000)
     sluice_sandbox.register_file("x.csv", "")
-    _until_over(sluice_sandbox)
+    _finished_deliveries(sluice_sandbox)
     ((headers, body, _),) = receiver.got
     stamp = headers["X-Sluice-Timestamp"]
     assert abs(time.time() - int(stamp)) < 5
@@ -170,11 +170,11 @@ def test_a_signature(receiver, sluice_sandbox):
 
 
 @pytest.mark.parametrize("first", [[500, 404, 302], [0, 503, 401]])
-def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
-    """Whatever the answer was, if it was not 2xx, or if there was none; later and later; the same body each time."""
+def test_retries_until_accepted(receiver, sluice_sandbox, first):
+    """After any response but 2xx and after none, with growing delays and the same body."""
     receiver.statuses = [*first, 202]
     sluice_sandbox.register_file("x.csv", "")
-    (delivery,) = _until_over(sluice_sandbox)
+    (delivery,) = _finished_deliveries(sluice_sandbox)
     assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (4, 202, True)
     assert len({body for _, body, _ in receiver.got}) == 1
     times = [at for _, _, at in receiver.got]
@@ -182,43 +182,43 @@ def test_tried_until_somebody_takes_it(receiver, sluice_sandbox, first):
     assert all(gap >= expected for gap, expected in zip(gaps, (0.01, 0.02, 0.04), strict=True))
 
 
-def test_given_up_in_the_end(receiver, sluice_sandbox):
-    """After as many tries as the setting says."""
+def test_maximum_retries(receiver, sluice_sandbox):
+    """After as many retries as the setting says."""
     sluice_sandbox.settings(webhook_retries=2)
     receiver.statuses = [500] * 10
     sluice_sandbox.register_file("x.csv", "")
-    (delivery,) = _until_over(sluice_sandbox)
+    (delivery,) = _finished_deliveries(sluice_sandbox)
     assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (3, 500, False)
     assert len(receiver.got) == 3
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x?token=1", "nonsense", "ftp://127.0.0.1/"])
-def test_an_address_where_nobody_is(sluice_sandbox, url):
-    """Told with a reason; its query, which may hold a secret, is not shown."""
+def test_unreachable_receiver(sluice_sandbox, url):
+    """Reported with a reason; the query of the URL is not shown."""
     sluice_sandbox.settings(webhook_url=url, webhook_retries=1, webhook_retry_delay=0.01)
     sluice_sandbox.register_file("x.csv", "")
-    (delivery,) = _until_over(sluice_sandbox)
+    (delivery,) = _finished_deliveries(sluice_sandbox)
     assert (delivery["attempts"], delivery["last_status"], delivery["delivered"]) == (2, None, False)
     assert delivery["last_error"]
     assert "token" not in delivery["url"]
 
 
-def test_sent_twice_on_purpose(receiver, sluice_sandbox):
-    """As any sender that must not lose one does at times."""
+def test_duplicates(receiver, sluice_sandbox):
+    """Extra copies, as from a sender with at-least-once delivery."""
     sluice_sandbox.settings(webhook_duplicates=2)
     sluice_sandbox.register_file("x.csv", "")
-    found = _until_over(sluice_sandbox, 3)
+    found = _finished_deliveries(sluice_sandbox, 3)
     assert len({each["id"] for each in found}) == 3
     assert len(receiver.got) == 3
     assert len({body for _, body, _ in receiver.got}) == 1
 
 
-def test_a_burst(receiver, sluice_sandbox):
-    """Many files at once, by so many senders and no more; each is delivered once, also those refused at first."""
+def test_burst(receiver, sluice_sandbox):
+    """Many files at once, with limited concurrency; each is delivered once, also those rejected at first."""
     receiver.delay = 0.02
     receiver.statuses = [500] * 7
     file_ids = sluice_sandbox.burst(files=60, concurrency=5)
-    found = _until_over(sluice_sandbox, 60)
+    found = _finished_deliveries(sluice_sandbox, 60)
     assert all(each["delivered"] for each in found)
     assert sum(each["attempts"] for each in found) == 67
     taken = Counter(json.loads(body)["file_id"] for _, body, _ in receiver.got)
@@ -228,14 +228,14 @@ def test_a_burst(receiver, sluice_sandbox):
 
 
 @pytest.mark.parametrize("wrong", [{"files": 0}, {"concurrency": 0}, {"files": "x"}, {"files": True}, {"other": 1}, []])
-def test_a_burst_that_makes_no_sense(sluice_sandbox, wrong):
-    """Is refused with a reason."""
+def test_invalid_burst(sluice_sandbox, wrong):
+    """400 with a reason."""
     with pytest.raises(ValueError, match=r"\w"):
         sluice_sandbox._control("POST", "kaleidoscope/burst", json=wrong)
 
 
-def test_a_reset_ends_them_all(receiver, sluice_sandbox):
-    """What waits for its next try, and what is on its way."""
+def test_reset_cancels_webhooks(receiver, sluice_sandbox):
+    """Waiting retries and running requests."""
     receiver.statuses = [500] * 100
     sluice_sandbox.settings(webhook_retries=100, webhook_retry_delay=0.05)
     sluice_sandbox.burst(files=10, concurrency=2)
@@ -251,8 +251,8 @@ def test_a_reset_ends_them_all(receiver, sluice_sandbox):
     assert len(receiver.got) <= sent + 2
 
 
-def test_stopping_the_sandbox_ends_them_all(capfd):
-    """At once and without a word, whatever is on its way: here to somebody who never answers."""
+def test_stop_cancels_webhooks(capfd):
+    """At once and without output, also if a receiver does not answer."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with Sandbox(settings={"webhook_url": url, "webhook_concurrency": 3}) as sandbox:
@@ -264,7 +264,7 @@ def test_stopping_the_sandbox_ends_them_all(capfd):
 
 
 @pytest.mark.parametrize("wrong", [{"webhook_signing": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])
-def test_settings_that_make_no_sense(sluice_sandbox, wrong):
-    """Are refused with the words that do."""
+def test_invalid_webhook_settings(sluice_sandbox, wrong):
+    """Rejected with the valid values."""
     with pytest.raises(ValueError, match=r"must be one of '(plain|', 'completes)'|must be an integer"):
         sluice_sandbox.settings(**wrong)

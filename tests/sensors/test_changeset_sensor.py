@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from sluice_provider.errors import AuthenticationFailed, InvalidInput, JobFailed
 from sluice_provider.sensors.finspace import FinSpaceChangesetSensor
-from tests.sandbox.signed import Client
+from tests.sandbox.sigv4_client import Client
 
 pytestmark = pytest.mark.airflow
 

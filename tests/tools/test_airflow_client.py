@@ -193,7 +193,7 @@ def test_what_is_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert attempts(loopback, "GET") == 1
 
 
-def test_what_keeps_failing_fails_in_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_request_fails_after_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The message says what failed, how often it was tried, and what was answered last."""
     with serving(monkeypatch, PATCH=[answer_500] * 99) as (_, loopback):
         airflow = Standalone(tmp_path, home=tmp_path)
@@ -204,7 +204,7 @@ def test_what_keeps_failing_fails_in_the_end(monkeypatch: pytest.MonkeyPatch, tm
     assert attempts(loopback, "PATCH") == 3
 
 
-def test_a_server_that_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_retry_when_the_server_process_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Airflow's process has ended: there is nothing to wait for."""
     with serving(monkeypatch):
         airflow = Standalone(tmp_path, home=tmp_path)
@@ -213,7 +213,7 @@ def test_a_server_that_is_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatc
         airflow.unpause("d")
 
 
-def test_other_posts_are_not_done_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_posts_are_not_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """To clear tasks twice would run them twice: without an answer, nobody knows whether they are cleared."""
     with serving(monkeypatch, POST=[drop_after_work]) as (_, loopback):
         with pytest.raises(RuntimeError, match="tried once"):
@@ -240,19 +240,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_each_file_is_handed_in_once(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: Any, at: int) -> None:
+def test_each_file_is_registered_once(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: Any, at: int) -> None:
     """Whichever request to the sandbox fails, before or after it was done."""
     monkeypatch.setattr(demo, "Program", NoProgram)
     with serving(monkeypatch, POST=[None] * at + [fault]) as (server, _):
-        demo.Sandbox(folder, 1.0).hand_in(folder, "http://127.0.0.1:1", "secret")
+        demo.Sandbox(folder, 1.0).register_files(folder, "http://127.0.0.1:1", "secret")
     assert server.files == ["compounds.csv", "plates.csv"]
 
 
-def test_the_sandbox_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_requests_to_the_sandbox_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each request of the demo to it is repeated."""
     monkeypatch.setattr(demo, "Program", NoProgram)
     with serving(monkeypatch, GET=[answer_500, drop, None, drop]) as (_, loopback):
         sandbox = demo.Sandbox(tmp_path, 1.0)
-        assert sandbox.telling() is False
+        assert sandbox.webhooks_pending() is False
         assert sandbox.trees() == {}
     assert attempts(loopback, "GET") == 5

@@ -72,7 +72,7 @@ def start_run(airflow, dag_id):
         states = {each["state"] for each in airflow.task_instances(dag_id, run_id)}
         return states & {"deferred", "success", "failed"} or None
 
-    airflow.wait(f"{dag_id} to be deferred", deferred_or_over, 120)
+    airflow.wait(f"{dag_id} to be deferred", deferred_or_over)
     return run_id
 
 
@@ -154,15 +154,15 @@ def test_the_page_follows_a_running_dag(jobs, airflow, sandbox, picture):
     page = jobs()
     airflow.unpause(EXAMPLE)
     page.get_by_role("button", name="Refresh").wait_for()
-    run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None), 120)
-    airflow.wait("its tasks", lambda: deferred_tasks(airflow, run["dag_run_id"]) or None, 120)
+    run = airflow.wait("the run of the example", lambda: next(iter(airflow.runs(EXAMPLE)), None))
+    airflow.wait("its tasks", lambda: deferred_tasks(airflow, run["dag_run_id"]) or None)
     page.get_by_role("button", name="Refresh").click()
     row = job_row(page, run["dag_run_id"], "Running")
     assert "Liquid Decisions import" in row.inner_text()
     picture("jobs-running")
     end_jobs(sandbox)
     job_row(page, run["dag_run_id"], "Succeeded")
-    airflow.wait_run(EXAMPLE, run["dag_run_id"], timeout=120)
+    airflow.wait_run(EXAMPLE, run["dag_run_id"])
 
 
 def deferred_tasks(airflow, run_id):
@@ -213,7 +213,7 @@ def test_a_task_without_a_remote_job(page, airflow):
     """The tab says so. Its process has loaded the plugin, and nothing that only the API server needs."""
     airflow.unpause("plain")
     run_id = airflow.trigger("plain")
-    assert airflow.wait_run("plain", run_id, timeout=120)["state"] == "success"
+    assert airflow.wait_run("plain", run_id)["state"] == "success"
     page.goto(f"{airflow.url}/dags/plain/runs/{run_id}/tasks/loaded_modules/plugin/sluice-job")
     assert page.locator(".sluice-notice", has_text="remote job").inner_text() == (
         "This task instance has not submitted a remote job."
@@ -226,7 +226,7 @@ def test_why_a_job_failed(jobs, airflow, sandbox):
     """The service's message is in the list, so nobody has to read a log."""
     sandbox.settings(fail_imports=1, job_seconds=1)
     run_id = start_run(airflow, "compounds")
-    airflow.wait_run("compounds", run_id, timeout=120)
+    airflow.wait_run("compounds", run_id)
     row = job_row(jobs(), run_id, "Failed")
     assert "could not be processed" in row.inner_text()
 
@@ -245,7 +245,7 @@ def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
         jobs = sandbox.state()["liquid_decisions"]["jobs"]
         return any(each["status"].startswith("Cancel") for each in jobs) or None
 
-    airflow.wait("Liquid Decisions to be asked to cancel", cancelled, 120)
+    airflow.wait("Liquid Decisions to be asked to cancel", cancelled)
     state = page.locator(".sluice-state", has_text=re.compile("Cancel"))
     state.wait_for()
     event = page.locator(".sluice-event-cancel")

@@ -90,9 +90,9 @@ def count_polls(sandbox):
 
 def test_a_registration_reaches_a_run(airflow, sandbox):
     """And two watchers of one connection share one polling loop."""
-    airflow.wait("the watchers to poll", lambda: count_polls(sandbox) or None, 90)
+    airflow.wait("the watchers to poll", lambda: count_polls(sandbox) or None)
     file_id = sandbox.register_file("one.csv", "name\nC1\n")["file_id"]
-    airflow.wait("the file to reach a run", lambda: file_id in processed(airflow)[0] or None, 60)
+    airflow.wait("the file to reach a run", lambda: file_id in processed(airflow)[0] or None)
     sandbox.requests(clear=True)
     time.sleep(10)
     assert count_polls(sandbox) <= 11
@@ -108,12 +108,12 @@ def test_no_event_is_lost_when_the_triggerer_is_killed(airflow, sandbox):
         time.sleep(delay)
         for pid in triggerers(airflow):
             os.kill(pid, signal.SIGKILL)
-        airflow.wait("the triggerer to exit", lambda: not triggerers(airflow) or None, 10)
+        airflow.wait("the triggerer to exit", lambda: not triggerers(airflow) or None)
         start_triggerer(airflow, number)
         sandbox.requests(clear=True)
-        airflow.wait("the watchers to poll again", lambda: count_polls(sandbox) or None, 90)
-    airflow.wait("all files to reach a run", lambda: set(files) <= processed(airflow)[0] or None, 120)
-    airflow.wait("the last run to end", lambda: airflow.runs("files")[-1]["state"] == "success" or None, 60)
+        airflow.wait("the watchers to poll again", lambda: count_polls(sandbox) or None)
+    airflow.wait("all files to reach a run", lambda: set(files) <= processed(airflow)[0] or None)
+    airflow.wait("the last run to end", lambda: airflow.runs("files")[-1]["state"] == "success" or None)
     processed_files, ids = processed(airflow)
     assert len(ids) == len(processed_files) == len(files) + 1
     assert airflow.runs("drafts") == [], "a watcher of drafts does not report files"
@@ -130,10 +130,10 @@ def test_events_that_airflow_drops_are_repeated(airflow, sandbox):
         files.append(sandbox.register_file(f"slow-{number}.csv", "name\nC1\n")["file_id"])
         time.sleep(1.1)
     started = time.monotonic()
-    airflow.wait("all of them to reach a run", lambda: set(files) <= processed(airflow)[0] or None, 60)
+    airflow.wait("all of them to reach a run", lambda: set(files) <= processed(airflow)[0] or None)
     seconds, runs = time.monotonic() - started, len(airflow.runs("files")) - before
     sys.stderr.write(f"the last one after {seconds:.0f} s, {runs} runs\n")
-    airflow.wait("the last run to end", lambda: airflow.runs("files")[-1]["state"] == "success" or None, 60)
+    airflow.wait("the last run to end", lambda: airflow.runs("files")[-1]["state"] == "success" or None)
     registrations = sandbox.state()["kaleidoscope"]["registrations"]
     assert [each["status"] for each in registrations if each["file_id"] in files] == ["completed"] * len(files)
 
@@ -141,7 +141,7 @@ def test_events_that_airflow_drops_are_repeated(airflow, sandbox):
 def test_reported_events_are_in_the_state_store(airflow, sandbox):
     """Finished registrations are removed with the next report."""
     file_id = sandbox.register_file("last.csv", "name\nC1\n")["file_id"]
-    airflow.wait("the last file to reach a run", lambda: file_id in processed(airflow)[0] or None, 90)
+    airflow.wait("the last file to reach a run", lambda: file_id in processed(airflow)[0] or None)
     [asset] = airflow.get("assets", name_pattern="kaleidoscope_registrations")["assets"]
     [entry] = airflow.get(f"assets/{asset['id']}/state-store")["asset_state_store"]
     value = entry["value"] if isinstance(entry["value"], dict) else json.loads(entry["value"])

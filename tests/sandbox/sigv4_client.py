@@ -1,4 +1,4 @@
-"""Requests to the pretended FinSpace that botocore signed: nothing of ours."""
+"""Requests to the mock FinSpace signed by botocore, without code of the provider."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sign(
 
 
 class Client:
-    """Asks as any HTTP client would; every answer is a response, also a refusal."""
+    """A plain HTTP client; errors are returned as responses."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
@@ -62,5 +62,5 @@ class Client:
         return found
 
     def done(self, *requests: dict[str, str], token: str = "t1") -> dict[str, Any]:
-        """Change, and how it ended; needs `job_seconds` 0."""
+        """Create a changeset and return its end; needs `job_seconds` 0."""
         return self.look(self.change(*requests, token=token).json()["changesetId"])

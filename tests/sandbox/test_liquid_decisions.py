@@ -1,4 +1,4 @@
-"""The pretended Liquid Decisions: the requests of the vendor's published scripts, and all that it takes and refuses."""
+"""The mock Liquid Decisions: the requests of the vendor's published scripts, and input validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CSV = "id,name\n1,Ada\n2,Ben\n"
 
 
 class Script:
-    """Asks as the published scripts do: with `requests`, its form fields, parts and header casing."""
+    """Sends the requests of the published scripts, with `requests` and their form fields, parts and headers."""
 
     def __init__(self, sandbox):
         self.sandbox = sandbox
@@ -45,7 +45,7 @@ class Script:
         return self.web.get(url, headers=headers)
 
     def import_(self, content, kind="application/json", template=None, filename="data.json", **fields):
-        """`batchImport.py`; what is None is not sent by `requests`."""
+        """`batchImport.py`; `requests` does not send None."""
         files = {"file": (filename, io.BytesIO(content.encode()), kind, {"Expires": "0"})}
         if template is not None:
             files["template"] = ("template.json", io.BytesIO(template.encode()), "application/json", {"Expires": "0"})
@@ -60,7 +60,7 @@ class Script:
         return self.post("import", form, files=files)
 
     def export(self, **fields):
-        """`batchExport.py`, its default filters and empty template included."""
+        """`batchExport.py`, with its default filters and empty template."""
         form = {
             "notificationEmail": None,
             "jobName": "Out",
@@ -78,7 +78,7 @@ class Script:
         return self.post("status", {"jobId": job_id}).json()
 
     def results(self, **fields):
-        """What an export brings, file by file."""
+        """The contents of the files of an export."""
         told = self.status(self.export(**fields).json()["jobId"])
         return [self.get(link, Authorization="Bearer " + self.token) for link in told["links"]]
 
@@ -89,7 +89,7 @@ class Script:
 
 @pytest.fixture
 def script(sluice_sandbox):
-    """Logged in; jobs are over at the first look."""
+    """Logged in; jobs finish at once."""
     sluice_sandbox.settings(job_seconds=0)
     return Script(sluice_sandbox)
 
@@ -98,7 +98,7 @@ def script(sluice_sandbox):
 
 
 def test_batch_import(script, sluice_sandbox):
-    """The wiki's example: a multipart form, and a status in return."""
+    """The wiki's example: a multipart form, answered with a status."""
     sluice_sandbox.settings(job_seconds=10)
     answer = script.import_(json.dumps(ITEMS), notificationEmail="ada@example.com")
     told = answer.json()
@@ -121,14 +121,14 @@ def test_batch_import(script, sluice_sandbox):
 
 
 def test_batch_import_of_csv(script):
-    """With a template as a second file, and the header row that only the script knows of."""
+    """With a template as a second file, and the header row of the script."""
     answer = script.import_(CSV, "plain/text", '{"id": "id", "name": "name"}', headerRow=True, merge=True)
     assert script.status(answer.json()["jobId"])["recordsProcessed"] == "2"
     assert script.items["1"] == {"id": "1", "name": "Ada", "__arrivals": 1}
 
 
 def test_batch_export_and_status(script):
-    """All items, as JSON, behind links that need the token."""
+    """All items as JSON, by links that need the token."""
     script.import_(json.dumps(ITEMS))
     (file,) = script.results()
     assert file.json() == ITEMS
@@ -136,14 +136,14 @@ def test_batch_export_and_status(script):
 
 
 def test_batch_cancel(script, sluice_sandbox):
-    """The script prints what comes back."""
+    """The response has the job's status."""
     sluice_sandbox.settings(job_seconds=100)
     job_id = script.import_(json.dumps(ITEMS)).json()["jobId"]
     assert script.post("cancel", {"jobId": job_id}).json()["status"] == "Canceling"
 
 
 def test_obtaining_a_token(script):
-    """The Java example leaves client id and secret out; validate and tokenInfo tell that it is good."""
+    """Client id and secret are optional, as in the Java example; validate and tokenInfo accept the token."""
     for gone in ({}, {"client_id": None, "client_secret": None}):
         assert script.login(**gone).json()["access_token"]
     authorised = {"Authorization": "Bearer " + script.token}
@@ -175,8 +175,8 @@ def test_no_token(script, wrong, status, error):
     assert answer.json()["error_description"]
 
 
-def test_no_entry(script, sluice_sandbox):
-    """Without a token, with a wrong one, with one that ran out."""
+def test_wrong_credentials(script, sluice_sandbox):
+    """Without a token, with a wrong one, with an expired one."""
     for path in ("batch/status", "batch/import", "oauth2/tokenInfo"):
         assert requests.post(f"{script.server}/ls/api/{path}").status_code == 401
     sluice_sandbox.advance(4000)
@@ -185,33 +185,33 @@ def test_no_entry(script, sluice_sandbox):
 
 @pytest.mark.parametrize("name", ["jobName", "itemType", "contentType"])
 def test_a_missing_field(script, name):
-    """Is a malformed request, which the Upsert page answers with 400."""
+    """400, as on the wiki's Upsert page."""
     for answer in (script.import_("[]", **{name: None}), script.export(**{name: None})):
         assert (answer.status_code, answer.json()["error_description"]) == (400, f"{name} is missing")
 
 
 def test_a_missing_file(script):
-    """Likewise."""
+    """400."""
     form = {"jobName": "n", "itemType": "Attendee", "contentType": "application/json"}
     assert script.post("import", form).status_code == 400
 
 
-def test_unknown_things(script):
-    """A path, a job."""
+def test_unknown_jobs_and_files(script):
+    """404 for a path and for a job."""
     assert script.post("other", {}).status_code == 404
     assert script.post("status", {"jobId": "other"}).status_code == 404
     assert script.post("cancel", {}).status_code == 404
 
 
-def test_too_large(script, sluice_sandbox):
-    """413, and no job."""
+def test_upload_size_limit(script, sluice_sandbox):
+    """413, and no job is created."""
     sluice_sandbox.settings(max_upload_bytes=200)
     assert script.import_("x" * 300).status_code == 413
     assert sluice_sandbox.state()["liquid_decisions"]["jobs"] == []
 
 
-def test_too_many(script, sluice_sandbox):
-    """In its own words."""
+def test_rate_limit(script, sluice_sandbox):
+    """429 in the service's error format."""
     sluice_sandbox.settings(rate_limit=1)
     answers = [script.post("status", {"jobId": "x"}) for _ in range(3)]
     refused = [each for each in answers if each.status_code == 429]
@@ -233,7 +233,7 @@ def test_too_many(script, sluice_sandbox):
     ],
 )
 def test_bad_json_is_rejected(script, content, reason):
-    """At once, with a reason, and with a job to ask for."""
+    """At once, with a reason, and with a job id."""
     told = script.import_(content).json()
     assert (told["status"], reason in told["reason"]) == ("Rejected", True)
     assert script.status(told["jobId"])["status"] == "Rejected"
@@ -253,13 +253,13 @@ def test_bad_json_is_rejected(script, content, reason):
     ],
 )
 def test_bad_csv_is_rejected(script, content, template, header, reason):
-    """Likewise."""
+    """At once, with a reason."""
     told = script.import_(content, "plain/text", template, headerRow=header).json()
     assert (told["status"], reason in told["reason"]) == ("Rejected", True)
 
 
 def test_other_content_is_rejected(script):
-    """By the content type it says it has."""
+    """By its content type."""
     assert script.import_(CSV, "application/pdf").json()["status"] == "Rejected"
     assert script.export(contentType="application/pdf").json()["status"] == "Rejected"
     assert script.export(itemType="Unicorn").json()["reason"] == "There is no item type Unicorn"
@@ -269,7 +269,7 @@ def test_other_content_is_rejected(script):
 
 
 def test_override_and_merge(script):
-    """Merging keeps what the file does not tell, overriding does not; arrivals are counted."""
+    """Merging keeps fields that the file does not have, overriding does not; arrivals are counted."""
     script.import_(json.dumps([{"id": "1", "a": 1}]))
     script.import_(json.dumps([{"id": "1", "b": 2}]), merge=True)
     assert script.items["1"] == {"id": "1", "a": 1, "b": 2, "__arrivals": 2}
@@ -278,7 +278,7 @@ def test_override_and_merge(script):
 
 
 def test_actions(script):
-    """An item may say itself what is to be done with it."""
+    """An item can have its own action."""
     script.import_(json.dumps(ITEMS))
     merge = {"headers": {"action": "Merge"}, "data": {"id": "1", "age": 7}}
     delete = {"headers": {"action": "Delete"}, "data": {"id": "2"}}
@@ -287,7 +287,7 @@ def test_actions(script):
 
 
 def test_progress(script, sluice_sandbox):
-    """A job waits, works in slices, and is over; its numbers are texts."""
+    """A job is accepted, processed in slices, and completed; its numbers are strings."""
     sluice_sandbox.settings(job_seconds=100)
     rows = [{"id": str(number)} for number in range(40)]
     job_id = script.import_(json.dumps(rows)).json()["jobId"]
@@ -310,8 +310,8 @@ def test_progress(script, sluice_sandbox):
 @pytest.mark.parametrize(
     ("asked_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)]
 )
-def test_cancelling_is_lazy(script, sluice_sandbox, asked_at, end, items):
-    """It happens when the job is up for processing next; in its last slice it is too late."""
+def test_cancel_at_the_next_slice(script, sluice_sandbox, asked_at, end, items):
+    """A job is cancelled at its next slice; in its last slice it is too late."""
     sluice_sandbox.settings(job_seconds=100)
     rows = [{"id": str(number)} for number in range(40)]
     job_id = script.import_(json.dumps(rows)).json()["jobId"]
@@ -321,8 +321,8 @@ def test_cancelling_is_lazy(script, sluice_sandbox, asked_at, end, items):
     assert (script.status(job_id)["status"], len(script.items)) == (end, items)
 
 
-def test_trouble_to_order(script, sluice_sandbox):
-    """The next job is rejected, the next one fails in the end."""
+def test_rejected_and_failed_jobs(script, sluice_sandbox):
+    """By settings, the next job is rejected, the next one fails at its end."""
     sluice_sandbox.settings(reject_jobs=1)
     assert script.import_(json.dumps(ITEMS)).json()["status"] == "Rejected"
     sluice_sandbox.settings(fail_jobs=1)
@@ -343,7 +343,7 @@ def filled(script):
 
 
 def names(file):
-    """Of the items in a file."""
+    """The items in a file."""
     return [item.get("data", item)["name"] for item in file.json()]
 
 
@@ -359,17 +359,17 @@ def names(file):
     ],
 )
 def test_filters(filled, filters, found):
-    """As JSON or as Python writes a dict, path expressions included."""
+    """As JSON or as the `str` of a Python dict, with path expressions."""
     assert names(filled.results(filters=filters)[0]) == found
 
 
 def test_bad_filters_are_rejected(filled):
-    """At once."""
+    """When the job is created."""
     assert filled.export(filters="name=Ben").json()["reason"] == "The filters cannot be read"
 
 
-def test_a_query_wins_over_filters(filled):
-    """As the wiki's note says."""
+def test_query_takes_precedence_over_filters(filled):
+    """As the wiki says."""
     query = "SELECT name, age FROM Attendee WHERE age < 10 ORDER BY age DESC LIMIT 5"
     (file,) = filled.results(sqlQuery=query, filters='{"name": "Ada"}')
     assert file.json() == [{"name": "Cy", "age": 7}, {"name": "Ben", "age": 5}]
@@ -379,7 +379,7 @@ def test_a_query_wins_over_filters(filled):
     "query", ["DELETE FROM Attendee", "SELECT * FROM Account", "nonsense", "SELECT 1; DROP TABLE Attendee", "PRAGMA x"]
 )
 def test_a_bad_query_is_rejected(filled, query):
-    """Anything but a SELECT on the one item type."""
+    """Everything except a SELECT on the item type."""
     assert filled.export(sqlQuery=query).json()["status"] == "Rejected"
     assert len(filled.items) == 3
 
@@ -398,19 +398,19 @@ def test_a_bad_query_is_rejected(filled, query):
     ids=str,
 )
 def test_csv(filled, fields, lines):
-    """With and without a header, plain or through a template."""
+    """With and without a header, plain or by a template."""
     (file,) = filled.results(contentType="text/plain", **fields)
     assert (file.text.splitlines(), file.headers["content-type"]) == (lines, "text/csv; charset=utf-8")
 
 
 def test_several_files(filled, sluice_sandbox):
-    """One or more links."""
+    """By the number of rows per file."""
     sluice_sandbox.settings(export_rows_per_file=2)
     assert [names(file) for file in filled.results()] == [["Ada", "Ben"], ["Cy"]]
 
 
 def test_links_expire(filled, sluice_sandbox):
-    """A week after the job."""
+    """After a week."""
     link = filled.status(filled.export().json()["jobId"])["links"][0]
     sluice_sandbox.advance(7 * 86400)
     filled.token = filled.login().json()["access_token"]
@@ -418,8 +418,8 @@ def test_links_expire(filled, sluice_sandbox):
     assert filled.get(link).status_code == 401
 
 
-def test_links_to_elsewhere(filled, sluice_sandbox):
-    """Signed, good for anybody, and for nobody who shows a token as well."""
+def test_links_to_another_host(filled, sluice_sandbox):
+    """Signed: no token is needed, and a token is rejected."""
     sluice_sandbox.settings(export_links="other_host")
     link = filled.status(filled.export().json()["jobId"])["links"][0]
     assert link.startswith("http://localhost:")
@@ -429,8 +429,8 @@ def test_links_to_elsewhere(filled, sluice_sandbox):
 
 
 @pytest.mark.parametrize(("where", "in_status"), [("links", True), ("reason", True), ("email", False)])
-def test_the_mail_is_written_down(filled, sluice_sandbox, where, in_status):
-    """Instead of sent; its links may be the only ones."""
+def test_notification_email(filled, sluice_sandbox, where, in_status):
+    """It is in the state, not sent; it may have the only links."""
     sluice_sandbox.settings(export_links=where)
     told = filled.status(filled.export(notificationEmail="ada@example.com").json()["jobId"])
     (mail,) = sluice_sandbox.state()["liquid_decisions"]["emails"]
@@ -439,7 +439,7 @@ def test_the_mail_is_written_down(filled, sluice_sandbox, where, in_status):
 
 
 def test_the_page_shows_jobs(filled, sluice_sandbox):
-    """With kind, name and state, escaped."""
+    """With kind, name and status, escaped."""
     filled.export(jobName="<b>")
     page = requests.get(sluice_sandbox.url).text
     assert all(
@@ -448,7 +448,7 @@ def test_the_page_shows_jobs(filled, sluice_sandbox):
 
 
 def test_no_secret_is_shown(script, sluice_sandbox):
-    """In the requests that were seen."""
+    """The request log masks secrets."""
     text = json.dumps(sluice_sandbox.requests())
     for name in ("password", "client_secret"):
         assert script.known[name] not in text

@@ -1,4 +1,4 @@
-"""The pages for people: what they show, and that nothing pushed becomes HTML."""
+"""The status page and the web pages of Kaleidoscope: contents and escaping."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def _page(sluice_sandbox, path=""):
     return httpx.get(f"{sluice_sandbox.url}/{path}")
 
 
-def test_the_first_page(kal, sluice_sandbox):
-    """Jobs with state and counts, how many records, the latest requests."""
+def test_status_page(kal, sluice_sandbox):
+    """Jobs with status and counts, the number of records, the latest requests."""
     import_id = kal.result({"symbol": "H"})["id"]
     page = _page(sluice_sandbox)
     assert page.headers["content-type"].startswith("text/html")
@@ -21,13 +21,13 @@ def test_the_first_page(kal, sluice_sandbox):
         assert text in page.text
 
 
-def test_an_empty_page(sluice_sandbox):
-    """Also before anything has happened."""
+def test_empty_status_page(sluice_sandbox):
+    """Without jobs and requests."""
     assert "No entries." in _page(sluice_sandbox).text
 
 
-def test_web_pages_of_the_remote(kal, sluice_sandbox):
-    """An import and an operation, with their records and refused rows, for anybody."""
+def test_web_pages_of_imports_and_operations(kal, sluice_sandbox):
+    """With their records and rejected rows; no login is needed."""
     operation_id = sluice_sandbox.state()["kaleidoscope"]["ids"]["operation_id"]
     rows = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "X", "atomic_number": "many"}
     import_id = kal.result(*rows, operation_id=operation_id)["id"]
@@ -39,7 +39,7 @@ def test_web_pages_of_the_remote(kal, sluice_sandbox):
 
 
 def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
-    """Of files and of drafts: on the first page, on the operation's, and one of its own with history and results."""
+    """On the status page, on the operation's page, and one page each with history and results."""
     file = sluice_sandbox.register_file("compounds <1>.csv", "")["registration"]
     record = {"record_id": "r7", "status": "not_found", "error_message": "no such compound"}
     path = f"operations/{file['operation_id']}/register/{file['file_id']}/results"
@@ -60,15 +60,15 @@ def test_web_pages_of_registrations(kal, drafts, sluice_sandbox):
     assert all(text in page.text for text in ("submitted", 'http-equiv="refresh"'))
 
 
-def test_pages_of_what_is_not_there(sluice_sandbox):
-    """A page all the same, with status 404."""
+def test_unknown_pages(sluice_sandbox):
+    """404 with a page."""
     for path in ("imports/other", "operations/other", "registrations/other"):
         page = _page(sluice_sandbox, f"kaleidoscope/web/{path}")
         assert (page.status_code, "Not found" in page.text) == (404, True)
 
 
 def test_everything_is_escaped(kal, sluice_sandbox):
-    """Keys, values, field names, refused values and paths."""
+    """Keys, values, field names, rejected values and paths."""
     rows = {"symbol": EVIL, "name": EVIL, EVIL: EVIL}, {"symbol": "X", "atomic_number": EVIL}
     import_id = kal.result(*rows)["id"]
     kal.http.get(f"nowhere/{EVIL}")

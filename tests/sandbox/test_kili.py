@@ -1,4 +1,4 @@
-"""The pretended Kili, asked by plain HTTP: what it lets in, what it computes, and what it refuses."""
+"""The mock Kili by plain HTTP: authentication, differences, tasks, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = "query c($where: AssetWhere!) { data: countAssets(where: $where) }"
 
 
 class Client:
-    """As bare as can be, with the key."""
+    """A minimal client with the API key."""
 
     def __init__(self, http, sandbox):
         self.http, self.sandbox = http, sandbox
@@ -31,45 +31,45 @@ class Client:
         self.bucket = Path(state["kili"]["buckets"][self.ids["integration_id"]])
 
     def post(self, query, key=None, **variables):
-        """The answer, whatever it is."""
+        """The response."""
         headers = {"Authorization": f"X-API-Key: {key or self.key}"}
         return self.http.post("graphql", json={"query": query, "variables": variables}, headers=headers)
 
-    def ask(self, query, **variables):
-        """What the root field holds."""
+    def execute(self, query, **variables):
+        """The value of the root field."""
         return self.post(query, **variables).json()["data"]["data"]
 
-    def look(self):
-        """At the first connection."""
-        return self.ask(LOOK, where=self.me)
+    def poll(self):
+        """Read the first connection."""
+        return self.execute(LOOK, where=self.me)
 
     def apply(self, kind):
-        """ADD or REMOVE."""
-        return self.ask(APPLY, where={"connectionId": self.me["id"], "type": kind})
+        """Apply ADD or REMOVE."""
+        return self.execute(APPLY, where={"connectionId": self.me["id"], "type": kind})
 
     def summary(self):
-        """Added and removed."""
-        found = self.look()["dataDifferencesSummary"]
+        """The numbers of additions and removals."""
+        found = self.poll()["dataDifferencesSummary"]
         return found["added"], found["removed"]
 
 
 @pytest.fixture
 def kili(sluice_sandbox):
-    """A client of a fresh Kili, which does at once what it is asked."""
+    """A client of a reset Kili whose tasks finish at once."""
     sluice_sandbox.settings(job_seconds=0)
     with httpx.Client(base_url=f"{sluice_sandbox.url}/kili/api/label/v2/", trust_env=False) as http:
         yield Client(http, sluice_sandbox)
 
 
-def test_a_wrong_key_is_refused(kili):
-    """With `extensions`, without which the vendor's client crashes; the version wants the key too."""
+def test_wrong_api_key(kili):
+    """With `extensions`, which the vendor's client needs; the version endpoint needs the key, too."""
     answer = kili.post("{ viewer { id } }", key="wrong")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (401, "UNAUTHENTICATED")
     assert kili.http.get("version").status_code == 401
 
 
-def test_the_first_question_of_the_vendors_client(kili):
-    """A bare body, and both words in the answer."""
+def test_first_query_of_the_vendors_client(kili):
+    """A plain JSON body, and a response with the viewer's data."""
     body = b'{"query":"{ viewer { id email } }"}'
     headers = {"Authorization": f"X-API-Key: {kili.key}", "Content-Type": "application/json"}
     for content, more in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
@@ -80,7 +80,7 @@ def test_the_first_question_of_the_vendors_client(kili):
 
 
 @pytest.mark.parametrize("query", ["{ nothing }", "{", "query x($a: Nobody!) { viewer { id } }", ""])
-def test_a_wrong_question_is_refused(kili, query):
+def test_invalid_query(kili, query):
     """400, and every error has a code."""
     answer = kili.post(query)
     assert answer.status_code == 400
@@ -88,100 +88,100 @@ def test_a_wrong_question_is_refused(kili, query):
 
 
 def test_differences_are_computed_from_files_against_assets(kili):
-    """What is new, what is gone, and what was applied."""
-    assert (kili.look()["lastCheck"], kili.summary()) == (None, (0, 0))
-    kili.ask(COMPUTE, where=kili.me)
+    """New files, removed files, and what was applied."""
+    assert (kili.poll()["lastCheck"], kili.summary()) == (None, (0, 0))
+    kili.execute(COMPUTE, where=kili.me)
     assert kili.summary() == (3, 0)
     kili.apply("ADD")
-    assert (kili.summary(), kili.look()["numberOfAssets"]) == ((0, 0), 3)
+    assert (kili.summary(), kili.poll()["numberOfAssets"]) == ((0, 0), 3)
     (kili.bucket / "cats" / "one.png").unlink()
     (kili.bucket / "half.png.part").write_bytes(b"")
     assert kili.summary() == (0, 0)
-    kili.ask(COMPUTE, where=kili.me)
+    kili.execute(COMPUTE, where=kili.me)
     assert kili.summary() == (0, 1)
     kili.apply("REMOVE")
-    assert (kili.look()["numberOfAssets"], kili.summary()) == (2, (0, 0))
+    assert (kili.poll()["numberOfAssets"], kili.summary()) == (2, (0, 0))
 
 
-def test_work_takes_its_time_and_shows_late(kili):
-    """The flag comes up, the numbers move on, the flag goes down, the old summary stands until then."""
+def test_task_duration_and_flag_delay(kili):
+    """The flag appears, the numbers change, the flag disappears; the old summary stays until then."""
     kili.sandbox.settings(job_seconds=30, busy_flag_delay=5)
-    kili.ask(COMPUTE, where=kili.me)
-    assert (kili.look()["isChecking"], kili.summary()) == (False, (0, 0))
+    kili.execute(COMPUTE, where=kili.me)
+    assert (kili.poll()["isChecking"], kili.summary()) == (False, (0, 0))
     kili.sandbox.advance(6)
-    assert (kili.look()["isChecking"], kili.look()["lastCheck"]) == (True, None)
+    assert (kili.poll()["isChecking"], kili.poll()["lastCheck"]) == (True, None)
     kili.sandbox.advance(30)
-    assert (kili.look()["isChecking"], kili.summary()) == (False, (3, 0))
-    assert kili.look()["lastCheck"] == kili.look()["lastChecked"] is not None
+    assert (kili.poll()["isChecking"], kili.summary()) == (False, (3, 0))
+    assert kili.poll()["lastCheck"] == kili.poll()["lastChecked"] is not None
     kili.apply("ADD")
-    assert kili.look()["isApplyingDataDifferences"] is False
+    assert kili.poll()["isApplyingDataDifferences"] is False
     kili.sandbox.advance(6 + 20)
-    look = kili.look()
-    assert (look["isApplyingDataDifferences"], look["numberOfAssets"]) == (True, 2)
+    poll = kili.poll()
+    assert (poll["isApplyingDataDifferences"], poll["numberOfAssets"]) == (True, 2)
     kili.sandbox.advance(10)
-    assert (kili.look()["isApplyingDataDifferences"], kili.look()["numberOfAssets"]) == (False, 3)
+    assert (kili.poll()["isApplyingDataDifferences"], kili.poll()["numberOfAssets"]) == (False, 3)
 
 
-def test_what_is_asked_for_twice_is_done_twice(kili):
-    """So that a client that repeats blindly is found out."""
+def test_repeated_requests_are_executed_twice(kili):
+    """So that tests detect a client that repeats requests blindly."""
     kili.sandbox.settings(job_seconds=0)
-    kili.ask(COMPUTE, where=kili.me)
-    kili.look()
+    kili.execute(COMPUTE, where=kili.me)
+    kili.poll()
     kili.sandbox.settings(job_seconds=10)
     kili.apply("ADD")
     kili.apply("ADD")
     kili.sandbox.advance(11)
-    assert kili.look()["numberOfAssets"] == 6
+    assert kili.poll()["numberOfAssets"] == 6
 
 
-def test_others_import_into_the_same_project(kili):
-    """By control: the project's count moves, the connection's does not."""
+def test_assets_of_other_imports(kili):
+    """By a setting: the project's count changes, the connection's does not."""
     where = {"project": {"id": kili.ids["project_id"]}, "label": {}, "issue": {}}
     kili.sandbox.settings(other_assets=7, other_assets_per_count=2)
-    assert [kili.ask(COUNT, where=where), kili.ask(COUNT, where=where)] == [9, 11]
-    assert kili.look()["numberOfAssets"] == 0
+    assert [kili.execute(COUNT, where=where), kili.execute(COUNT, where=where)] == [9, 11]
+    assert kili.poll()["numberOfAssets"] == 0
 
 
-def test_computing_while_computing(kili):
-    """Once, or refused, as the setting says: nobody knows which."""
+def test_concurrent_checks(kili):
+    """Ignored or rejected, by a setting, as the real behaviour is not documented."""
     kili.sandbox.settings(job_seconds=30)
     for _ in range(2):
-        kili.ask(COMPUTE, where=kili.me)
+        kili.execute(COMPUTE, where=kili.me)
     assert kili.sandbox.state()["kili"]["connections"][0]["tasks"] == ["CHECK"]
     kili.sandbox.settings(reject_concurrent_checks=True)
     assert "already" in kili.post(COMPUTE, where=kili.me).json()["errors"][0]["message"]
 
 
-def test_an_unknown_connection(kili):
-    """Null to a question, an error to a change."""
-    assert kili.ask(LOOK, where={"id": "nobody"}) is None
+def test_unknown_connection(kili):
+    """Null for a query, an error for a mutation."""
+    assert kili.execute(LOOK, where={"id": "nobody"}) is None
     answer = kili.post(COMPUTE, where={"id": "nobody"})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (200, "NOT_FOUND")
 
 
-def test_a_bucket_says_where_it_is(kili):
-    """As if it were an S3 endpoint, so that an example can put files there."""
+def test_bucket_has_its_folder(kili):
+    """Given as an S3 endpoint, so that examples can write files."""
     query = "query i($where: DataIntegrationWhere!) { data: dataIntegrations(where: $where, skip: 0, first: 9) { %s } }"
-    [found] = kili.ask(query % "s3Endpoint s3BucketName", where={"id": kili.ids["integration_id"]})
+    [found] = kili.execute(query % "s3Endpoint s3BucketName", where={"id": kili.ids["integration_id"]})
     assert Path(found["s3Endpoint"].removeprefix("file://"), found["s3BucketName"]) == kili.bucket
     assert (kili.bucket / "cats" / "one.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_integrations_come_and_go(kili):
+def test_create_update_delete_integrations(kili):
     """Created, changed, deleted."""
     create = "mutation c($data: DataIntegrationData!) { data: createDataIntegration(data: $data) { id status } }"
-    made = kili.ask(create, data={"name": "New", "platform": "AWS", "status": "CHECKING"})
+    made = kili.execute(create, data={"name": "New", "platform": "AWS", "status": "CHECKING"})
     change = """mutation u($data: DataIntegrationData!, $where: DataIntegrationWhere!) {
         data: updatePropertiesInDataIntegration(data: $data, where: $where) { name status } }"""
-    changed = kili.ask(change, data={"status": "CONNECTED"}, where={"id": made["id"]})
+    changed = kili.execute(change, data={"status": "CONNECTED"}, where={"id": made["id"]})
     assert (made["status"], changed) == ("CHECKING", {"name": "New", "status": "CONNECTED"})
     delete = "mutation d($where: DataIntegrationWhere!) { data: deleteDataIntegration(where: $where) }"
-    assert kili.ask(delete, where={"id": made["id"]}) == made["id"]
+    assert kili.execute(delete, where={"id": made["id"]}) == made["id"]
 
 
-def test_a_reset_forgets_everything(kili):
-    """Assets, files, connections."""
-    kili.ask(COMPUTE, where=kili.me)
+def test_reset(kili):
+    """Assets, files and connections are restored."""
+    kili.execute(COMPUTE, where=kili.me)
     kili.apply("ADD")
     old = kili.bucket
     kili.sandbox.reset()
@@ -190,29 +190,29 @@ def test_a_reset_forgets_everything(kili):
     assert not old.exists()
 
 
-def test_secrets_are_cut_from_what_is_shown(kili):
-    """Also where the vendor's client sends the key as a variable."""
+def test_secrets_are_masked(kili):
+    """Also if the vendor's client sends the key as a variable."""
     query = "query apiKeys($where: ApiKeyWhere!) { data: apiKeys(where: $where, skip: 0, first: 1) { expiryDate } }"
-    [found] = kili.ask(query, where={"key": kili.key})
+    [found] = kili.execute(query, where={"key": kili.key})
     assert found["expiryDate"].endswith("Z")
-    assert kili.ask(query, where={"key": "another"}) == []
+    assert kili.execute(query, where={"key": "another"}) == []
     kili.http.get(f"{kili.sandbox.url}/kili/azure/account/x?sig=c2VjcmV0")
     for seen in (kili.sandbox.requests(clear=True), kili.sandbox.requests()):
         assert kili.key not in json.dumps(seen)
         assert "c2VjcmV0" not in json.dumps(seen)
-    kili.ask(query, where={"key": kili.key})
+    kili.execute(query, where={"key": kili.key})
     assert kili.key not in json.dumps(kili.sandbox.requests())
 
 
-def test_azure_wants_the_token(kili):
-    """And only lists."""
+def test_azure_needs_the_sas_token(kili):
+    """Only List Blobs is supported."""
     url = f"{kili.sandbox.url}/kili/azure/account/{kili.ids['azure_id']}"
     assert kili.http.get(url).headers["x-ms-error-code"] == "AuthenticationFailed"
 
 
-def test_a_page_for_people(kili):
-    """The project's, and the sandbox's own."""
-    kili.ask(COMPUTE, where=kili.me)
+def test_project_page(kili):
+    """The project's page, and the sandbox's status page."""
+    kili.execute(COMPUTE, where=kili.me)
     kili.apply("ADD")
     page = kili.http.get(f"{kili.sandbox.url}/kili/label/projects/{kili.ids['project_id']}/")
     assert "cats/one.png" in page.text
@@ -220,8 +220,8 @@ def test_a_page_for_people(kili):
     assert "add finished" in kili.http.get(f"{kili.sandbox.url}/").text
 
 
-def test_without_graphql_core_the_others_work(kili, monkeypatch):
-    """A plain word on what to install, and only from Kili."""
+def test_kili_without_graphql_core(kili, monkeypatch):
+    """501 with the command to install; other services are not affected."""
     monkeypatch.setitem(sys.modules, "graphql", None)
     from sluice_sandbox.kili import schema as kili_schema
 
@@ -250,6 +250,6 @@ FILES = ["a.png", "cats/one.png", "cats/two.png", "dogs/one.png"]
     ],
     ids=str,
 )
-def test_what_a_connection_is_for(chosen, names):
-    """Prefix, folders, include, exclude; a star is one character or more and anchors both ends."""
+def test_connection_filter(chosen, names):
+    """Prefix, folders, include, exclude; `*` matches one character or more, and the pattern the whole name."""
     assert chosen.select(FILES) == names
