@@ -46,7 +46,7 @@ FORMS = pytest.mark.parametrize("form", [str, ObjectStoragePath, told], ids=["te
 
 
 @FORMS
-def test_a_local_copy(folder, form):
+def test_local_copy(folder, form):
     """A plain path to the whole file, by its own name; a copy is gone after the block."""
     put(f"{folder}/a b.csv")
     with local_copy(form(f"{folder}/a b.csv")) as path:
@@ -57,7 +57,7 @@ def test_a_local_copy(folder, form):
     assert copied.parent.exists() is folder.startswith("file:")
 
 
-def test_what_is_local_is_not_copied(tmp_path):
+def test_a_local_file_is_used_in_place(tmp_path):
     """The very file, whichever way it is named."""
     put(f"{tmp_path}/a.csv")
     for source in (tmp_path / "a.csv", str(tmp_path / "a.csv"), f"file://{tmp_path}/a.csv"):
@@ -65,7 +65,7 @@ def test_what_is_local_is_not_copied(tmp_path):
             assert path == tmp_path / "a.csv"
 
 
-def test_a_copy_is_gone_also_after_an_error(folder):
+def test_the_copy_is_deleted_after_an_error(folder):
     """What the block raises comes out as it is."""
     put(f"{folder}/a.csv")
     copied = None
@@ -87,11 +87,11 @@ def test_an_empty_file(folder):
         assert path.read_bytes() == b""
 
 
-def test_another_file_than_was_downloaded(folder):
+def test_a_file_that_changed_since_the_download(folder):
     """By its size; a copy also by its checksum."""
     put(f"{folder}/a.csv")
     with (
-        pytest.raises(InvalidInput, match="is not what was downloaded: bytes"),
+        pytest.raises(InvalidInput, match="has changed since it was downloaded: bytes"),
         local_copy(told(f"{folder}/a.csv", bytes=3)),
     ):
         pass
@@ -101,13 +101,13 @@ def test_another_file_than_was_downloaded(folder):
 
 
 @pytest.mark.parametrize("source", [None, "", 7, {}, {"path": None}, ["a"]], ids=repr)
-def test_what_is_no_source(source):
+def test_invalid_source(source):
     """In words that help."""
     with pytest.raises(InvalidInput, match="source must be the path or URL of a file"), local_copy(source):
         pass
 
 
-def test_a_source_that_is_not_there(folder, tmp_path):
+def test_missing_source(folder, tmp_path):
     """Nor is a folder a file."""
     with pytest.raises(InvalidInput, match="no such file"), local_copy(f"{folder}/none.csv"):
         pass
@@ -118,7 +118,7 @@ def test_a_source_that_is_not_there(folder, tmp_path):
 # --- results
 
 
-def test_results_are_written(folder):
+def test_results_writer(folder):
     """One by one; there when the block ends, and not before."""
     path = f"{folder}/out/results.jsonl"
     with results_writer(path) as results:
@@ -135,7 +135,7 @@ def test_results_are_written(folder):
     assert [each.name for each in ObjectStoragePath(f"{folder}/out").iterdir()] == ["results.jsonl"]
 
 
-def test_results_that_break_off_leave_nothing(folder):
+def test_an_interrupted_writer_leaves_no_file(folder):
     """No task takes half of them for all."""
     rows = ({"record_id": "r1", "status": "matched", "share": 1 / (1 - n)} for n in range(2))
     with pytest.raises(ZeroDivisionError):
@@ -143,7 +143,7 @@ def test_results_that_break_off_leave_nothing(folder):
     assert list(ObjectStoragePath(f"{folder}/out").iterdir()) == []
 
 
-def test_all_results_at_once(folder):
+def test_write_results(folder):
     """From a generator, and the path to hand on comes back."""
     path = write_results(f"{folder}/r.jsonl", ({"record_id": str(n), "status": "ok"} for n in range(1000)))
     assert len(ObjectStoragePath(path).read_text().splitlines()) == 1000
@@ -157,7 +157,7 @@ def test_all_results_at_once(folder):
         ([{"record_id": "r", "status": "ok", "x": float("nan")}], "result 1 cannot be encoded as JSON"),
     ],
 )
-def test_results_that_are_none(tmp_path, rows, words):
+def test_invalid_results(tmp_path, rows, words):
     """The row is named, and no file is left."""
     with pytest.raises(InvalidInput, match=words):
         write_results(tmp_path / "r.jsonl", rows)
@@ -165,7 +165,7 @@ def test_results_that_are_none(tmp_path, rows, words):
 
 
 @pytest.mark.parametrize("path", ["", None, "x/", "memory://", "r.csv", "results"], ids=repr)
-def test_where_results_cannot_go(path):
+def test_invalid_results_path(path):
     """Before anything is written."""
     with pytest.raises(InvalidInput, match="path must"), results_writer(path):
         pass

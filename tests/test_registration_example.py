@@ -37,7 +37,7 @@ HEAD = b"record_id,name,formula\n"
 
 
 @pytest.mark.parametrize("content", [HEAD + b"r1,Water,H2O\n", b"\xef\xbb\xbf" + HEAD + b" r1 ,Water,H2O\r\n"])
-def test_rows_get_verdicts(judged, content):
+def test_valid_and_invalid_rows(judged, content):
     """Also from a spreadsheet, which begins its file with a mark."""
     assert judged(content)["records"] == [
         {"record_id": "r1", "status": "matched", "data": {"name": "Water", "formula": "H2O"}}
@@ -57,14 +57,14 @@ def test_rows_get_verdicts(judged, content):
         (HEAD + b"r1,\xe4,H2O\n", "no CSV"),
     ],
 )
-def test_a_file_that_is_no_use_is_answered(judged, content, words):
+def test_an_unusable_file_is_reported(judged, content, words):
     """With an error, and no verdict that Kaleidoscope would refuse."""
     answer = judged(content)
     assert (answer["status"], answer["records"]) == ("error", [])
     assert words in answer["message"]
 
 
-def test_a_short_row_is_wrong_and_no_reason_to_stop(judged):
+def test_a_short_row_is_invalid_and_does_not_stop_the_run(judged):
     """As is one whose formula is none."""
     answer = judged(HEAD + b"r1,Water\nr2,Water,?,more,and more\n\n")
     assert [each["status"] for each in answer["records"]] == ["error", "error"]

@@ -8,21 +8,21 @@ from airflow.sdk import BaseOperatorLink
 
 
 class JobLink(BaseOperatorLink):
-    """What the links of all systems share."""
+    """A link to the job of a task."""
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Called in the worker at the end of every leg of the task; the operator knows the address by then."""
+        """Called by Airflow in the worker whenever the task defers or ends; the operator has its job's URL by then."""
         del ti_key
         return str(getattr(operator, "job_url", ""))
 
 
 class KaleidoscopeLink(JobLink):
-    """The operation, or the import, in Kaleidoscope. There from the moment that the import is accepted."""
+    """To the operation, or else the import, in Kaleidoscope's web UI. It appears when the import is accepted."""
 
     name = "Kaleidoscope"
 
 
 class KiliLink(JobLink):
-    """The project in Kili. There from the moment that the connection is known."""
+    """To the project in Kili's web UI. It appears when the project is known."""
 
     name = "Kili"

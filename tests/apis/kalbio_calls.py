@@ -25,12 +25,12 @@ RECORDS = [{"record_id": "r1", "status": "matched", "data": {"id": "1"}}]
 
 
 def files(client):
-    """Register, tell, report, fetch."""
-    desk = client.registration
-    desk.register_file(OPERATION, FILE)
-    desk.get_registration_files(OPERATION)
-    desk.push_status(OPERATION, FILE, "validated", "so far")
-    desk.submit_results(OPERATION, FILE, "success", message="all", key_field_names=["id"], records=RECORDS)
+    """Register, push a status, submit results, download."""
+    registration = client.registration
+    registration.register_file(OPERATION, FILE)
+    registration.get_registration_files(OPERATION)
+    registration.push_status(OPERATION, FILE, "validated", "so far")
+    registration.submit_results(OPERATION, FILE, "success", message="all", key_field_names=["id"], records=RECORDS)
     with tempfile.TemporaryDirectory() as folder:
         client.files.download_file(FILE, "a.csv", folder)
         client.files.download_file(FILE, "a.csv", folder, activity_id=OPERATION)
@@ -40,17 +40,17 @@ def files(client):
 
 def drafts(client):
     """Stage, validate, submit, report."""
-    desk = client.registration
+    registration = client.registration
     rows = [{"name": "A", "smiles": "C", "molecular_weight": 16.0}]
-    desk.stage_drafts(OPERATION, ["name"], rows)
-    run = desk.validate_drafts(OPERATION)
-    desk.push_submission_status(OPERATION, run.id, "pending")
-    desk.submit_submission_results(OPERATION, run.id, "success")
-    made = desk.submit_drafts(OPERATION, run.submitted_record_ids)
-    desk.get_draft_statuses(OPERATION)
-    desk.get_registration_submissions(OPERATION)
-    desk.submit_submission_results(OPERATION, made.id, "error", message="no")
-    desk.clear_drafts(OPERATION, run.submitted_record_ids)
+    registration.stage_drafts(OPERATION, ["name"], rows)
+    run = registration.validate_drafts(OPERATION)
+    registration.push_submission_status(OPERATION, run.id, "pending")
+    registration.submit_submission_results(OPERATION, run.id, "success")
+    made = registration.submit_drafts(OPERATION, run.submitted_record_ids)
+    registration.get_draft_statuses(OPERATION)
+    registration.get_registration_submissions(OPERATION)
+    registration.submit_submission_results(OPERATION, made.id, "error", message="no")
+    registration.clear_drafts(OPERATION, run.submitted_record_ids)
 
 
 def main():

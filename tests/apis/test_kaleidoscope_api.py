@@ -69,13 +69,13 @@ def test_lists(run, sluice_sandbox, flow, path, member):
 
 @pytest.mark.parametrize("flow", [kal.get_programs, kal.get_imports])
 @pytest.mark.parametrize("body", [{"programs": []}, "text", None])
-def test_a_list_that_is_none(flow, body):
+def test_a_response_that_is_not_a_list(flow, body):
     """An envelope that nobody announced is a misunderstanding."""
     assert isinstance(run_flow(flow(), response(200, body)).error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])
-def test_an_object_that_is_none(body):
+def test_a_response_that_is_not_an_object(body):
     """Likewise."""
     assert isinstance(run_flow(kal.get_active_workspace(), response(200, body)).error, UnexpectedResponse)
 
@@ -90,7 +90,7 @@ def test_push_by_field_name(run, sluice_sandbox):
     assert [record["values"]["name"] for record in held(sluice_sandbox)["records"]] == ["Hydrogen", "Helium"]
 
 
-def test_everything_that_can_be_named(run, sluice_sandbox, ids):
+def test_all_arguments_by_field_name(run, sluice_sandbox, ids):
     """Program, operation, source, views and set name reach the remote in their places."""
     wanted = {"program_id": ids["program_id"], "operation_id": ids["operation_id"], "set_name": "first"}
     views = {"record_view_id": ids["record_view_id"], "add_fields_to_record_view_ids": [ids["record_view_id"]]}
@@ -100,20 +100,20 @@ def test_everything_that_can_be_named(run, sluice_sandbox, ids):
     assert request["json"] == {"key_field_names": ["symbol"], "data": [H], **wanted, **views}
 
 
-def test_only_what_is_given_is_sent():
+def test_none_is_not_sent():
     """No empty list, no null: an older or newer server would read something into it."""
     flow = kal.push_by_field_name(("symbol",), (H,))
     expected = {"key_field_names": ["symbol"], "data": [H]}
     assert next(flow) == Request("POST", "push/imports", json=expected, idempotent=True)
 
 
-def test_what_is_given_empty_is_sent():
+def test_empty_values_are_sent():
     """It was given."""
     flow = kal.push_by_field_name(["symbol"], [H], record_view_ids=[], set_name="")
     assert next(flow).json == {"key_field_names": ["symbol"], "data": [H], "record_view_ids": [], "set_name": ""}
 
 
-def test_a_push_again_doubles_nothing(run, sluice_sandbox):
+def test_a_repeated_push_updates(run, sluice_sandbox):
     """Records are kept by their keys: this is why the call may be repeated."""
     for _ in range(2):
         run(kal.push_by_field_name(["symbol"], [H]))
@@ -245,7 +245,7 @@ def test_states(raw, state):
     assert job(**raw).state is state
 
 
-def test_the_remotes_words():
+def test_status_and_message():
     """Status, message and the detail that only the raw answer has."""
     failed = job(import_status="failed", error_message="boom", error_details={"failed_row": 4})
     assert (failed.service_status, failed.message) == ("failed", "boom {'failed_row': 4}")
@@ -282,7 +282,7 @@ def test_counts_and_rejections():
         ({"records_created": None, "validation_result": "text"}, 0),
     ],
 )
-def test_results_with_holes(result, rejected):
+def test_incomplete_results(result, rejected):
     """What an older server, or a failed import, leaves out."""
     done = job(import_result=result)
     assert done.counts == {"created": 0, "updated": 0, "skipped": 0, "rejected": rejected}

@@ -81,7 +81,7 @@ def _uuids(text):
     return re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", text)
 
 
-def test_our_requests_are_the_vendors(worker, sluice_sandbox, tmp_path):
+def test_requests_equal_those_of_the_vendors_client(worker, sluice_sandbox, tmp_path):
     """Call by call, but for what is ours on purpose: an error is said under both of its names, and the reads before
     staging, which the vendor takes more of."""
     if not FOLDER.is_dir():

@@ -8,6 +8,7 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope import drafts, files
 from sluice_provider.apis.kaleidoscope import registration as reg
+from sluice_provider.apis.kaleidoscope.result_rows import result_record
 from sluice_provider.errors import (
     ClientError,
     Conflict,
@@ -74,7 +75,7 @@ def test_every_flow_is_tested_here():
 # --- files, both sides
 
 
-def test_a_file_is_registered_and_answered(run, op, file_id, sluice_sandbox):
+def test_register_a_file_and_submit_results(run, op, file_id, sluice_sandbox):
     """Register, list, say how far it is, send results: all in the vendor's words."""
     made = run(reg.register_file(op, file_id))
     assert (made["status"], made["file_id"]) == ("pending", file_id)
@@ -88,7 +89,7 @@ def test_a_file_is_registered_and_answered(run, op, file_id, sluice_sandbox):
     assert run(reg.get_registration(op, file_id))["status"] == "completed"
 
 
-def test_an_error_is_said_under_both_names(run, op, file_id, sluice_sandbox):
+def test_an_error_message_is_sent_under_both_names(run, op, file_id, sluice_sandbox):
     """Servers up to kalbio 0.3.0 read error_message, newer ones message; success has no error message."""
     run(reg.register_file(op, file_id))
     run(reg.submit_results(op, file_id, "error", "no good"))
@@ -101,7 +102,7 @@ def test_an_error_is_said_under_both_names(run, op, file_id, sluice_sandbox):
     ]
 
 
-def test_what_is_not_there(run, op, file_id):
+def test_unknown_registrations(run, op, file_id):
     """Each in words that name it."""
     with pytest.raises(NotFound, match="not registered"):
         run(reg.get_registration(op, file_id))
@@ -122,12 +123,12 @@ def test_drafts_are_staged_in_two_steps(run, op, sluice_sandbox):
     assert {"smiles", "molecular_weight"} <= set(staging.fields)
     import_id = run(drafts.create_draft_import(op, ROWS))
     run(drafts.create_draft_import(op, ROWS))
-    assert run(drafts.was_run(import_id)) is None
+    assert run(drafts.find_run(import_id)) is None
     sluice_sandbox.advance(60)
-    assert (run(drafts.was_run(import_id)), held(sluice_sandbox)["drafts"]) == (None, [])
+    assert (run(drafts.find_run(import_id)), held(sluice_sandbox)["drafts"]) == (None, [])
     assert run(drafts.run_draft_import(import_id, ["name"], ["smiles"], staging)) == import_id
     sluice_sandbox.advance(10)
-    assert run(drafts.was_run(import_id)) is True
+    assert run(drafts.find_run(import_id)) == import_id
     assert [each["values"] for each in held(sluice_sandbox)["drafts"]] == [{"smiles": row["smiles"]} for row in ROWS]
     assert len(run(drafts.get_draft_ids(op))) == 2
 
@@ -148,7 +149,7 @@ def test_an_operation_without_a_staging_table(run, op, sluice_sandbox):
         run(drafts.get_staging(op))
 
 
-def test_a_dry_run_and_a_registration(run, op, staged, sluice_sandbox):
+def test_a_validation_and_a_registration(run, op, staged, sluice_sandbox):
     """Each is a submission, answered by the registrar; verdicts are listed draft by draft."""
     assert run(reg.get_draft_statuses(op)) == []
     dry = run(reg.validate_drafts(op, list(staged[:1])))
@@ -202,7 +203,7 @@ ONCE = [
 
 
 @pytest.mark.parametrize("flow", REPEATABLE, ids=lambda flow: flow.__name__)
-def test_what_may_be_repeated_is(flow):
+def test_idempotent_requests_are_retried(flow):
     """After a lost answer the same is sent again."""
     played = run_flow(flow, Unreachable("gone"), response(400, {"message": "stop here"}), response(200, []))
     assert len(played.calls) >= 2
@@ -210,7 +211,7 @@ def test_what_may_be_repeated_is(flow):
 
 
 @pytest.mark.parametrize("flow", ONCE, ids=lambda flow: flow.__name__)
-def test_what_may_not_be_repeated_is_not(flow):
+def test_other_requests_are_not_retried(flow):
     """After a lost answer, or a server's failure, we are in doubt."""
     played = run_flow(flow, Unreachable("gone"))
     assert isinstance(played.error, OutcomeUnknown)
@@ -284,26 +285,26 @@ def test_errors_on_records_are_rejections():
     assert reg.registration_job(_entry("failed", message="try later")).retryable is None
 
 
-def test_a_bad_verdict_without_records_still_counts():
+def test_a_failed_validation_without_record_errors_is_counted():
     """Somebody must see it."""
     job = reg.registration_job(_entry("validation_failed", submission_type="validation", message="wrong project"))
     assert job.counts == {"rejected": 1}
     assert [str(each) for each in job.rejections] == ["row ?: status=validation_failed: wrong project"]
 
 
-def test_the_newest_registration_of_a_file():
+def test_latest_registration():
     """By the time that it was made, whatever the order of the listing."""
     entries = [
         {"id": "1", "file_id": "f", "created_at": "2026-01-01T00:00:00Z"},
         {"id": "2", "file_id": "f", "created_at": "2026-03-01T00:00:00Z"},
         {"id": "3", "file_id": "g", "created_at": "2026-04-01T00:00:00Z"},
     ]
-    assert reg.newest(entries, "f")["id"] == "2"
-    assert reg.newest(entries[::-1], "f")["id"] == "2"
-    assert reg.newest(entries, "h") is None
+    assert reg.latest_registration(entries, "f")["id"] == "2"
+    assert reg.latest_registration(entries[::-1], "f")["id"] == "2"
+    assert reg.latest_registration(entries, "h") is None
 
 
-def test_what_was_made_is_found(run, op, file_id, staged):
+def test_find_after_a_lost_response(run, op, file_id, staged):
     """What was not there before is ours; another sort of submission, or of other drafts, is not."""
     assert run(reg.find_registration(op, file_id, [])) is None
     made = run(reg.register_file(op, file_id))["id"]
@@ -330,16 +331,16 @@ def test_what_was_made_is_found(run, op, file_id, staged):
     ],
     ids=str,
 )
-def test_whether_results_were_taken(now, taken):
+def test_results_arrived(now, taken):
     """A status on the way, which somebody else may push at the same time, is no sign of it."""
-    assert reg.took_results({"status": "pending", "updated_at": "1"}, now) is taken
+    assert reg.results_arrived({"status": "pending", "updated_at": "1"}, now) is taken
 
 
-def test_results_of_a_submission_that_was_called_submitted_before():
+def test_results_arrived_without_a_new_status():
     """The word stays while they are worked in; that it was touched is the sign."""
     before = {"status": "submitted", "updated_at": "1"}
-    assert not reg.took_results(before, _entry("submitted", updated_at="1", submission_type="registration"))
-    assert reg.took_results(before, _entry("submitted", updated_at="2", submission_type="registration"))
+    assert not reg.results_arrived(before, _entry("submitted", updated_at="1", submission_type="registration"))
+    assert reg.results_arrived(before, _entry("submitted", updated_at="2", submission_type="registration"))
 
 
 # --- drafts as a job
@@ -349,7 +350,7 @@ def _drafts(validation=False, **verdicts):
     return drafts.drafts_job("o", verdicts, validation)
 
 
-def test_drafts_are_over_when_each_has_a_verdict():
+def test_drafts_are_over_when_each_has_a_result():
     """Of a registration; a good validation is not one."""
     good, bad = {"status": "completed"}, {"status": "failed", "message": "no"}
     job = _drafts(a=good, b=bad)
@@ -361,16 +362,16 @@ def test_drafts_are_over_when_each_has_a_verdict():
     assert _drafts(validation=True, a={"status": "validation_failed"}).counts["rejected"] == 1
 
 
-def test_a_registrars_own_word_is_a_verdict():
+def test_a_registrars_own_status_is_a_result():
     """Good without an error beside it."""
     job = _drafts(a={"status": "matched"}, b={"status": "odd", "message": "why"}, c={"status": "not_found"})
     assert (job.state, job.counts["rejected"]) == (JobState.SUCCEEDED, 2)
 
 
-def test_registered_drafts_left_the_table(run, op, staged):
+def test_registered_drafts_leave_the_staging_table(run, op, staged):
     """The submission still tells of them."""
     made = run(reg.submit_drafts(op))
-    locator = {"operation_id": op, "record_ids": " ".join(staged)}
+    locator = {"operation_id": op, **drafts.DraftSelection(tuple(staged)).to_locator()}
     look = drafts.JOB_TYPES["drafts"].get_status
     assert run(look(op, locator)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
@@ -398,35 +399,35 @@ def test_registered_drafts_left_the_table(run, op, staged):
         ({"record_id": "r", "status": "ok", "data": None, "error_message": None}, {"record_id": "r", "status": "ok"}),
     ],
 )
-def test_a_row_becomes_a_result(row, sent):
+def test_result_record(row, sent):
     """Unset members are left out, and other fields are the data."""
-    assert reg.result_record(row) == sent
+    assert result_record(row) == sent
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({}, "must have a record_id that is a string; it has no fields at all"),
+        ({}, "must have a record_id that is a string; it has no fields"),
         ({"id": "r", "status": "ok"}, "must have a record_id that is a string; it has id, status"),
         ({"record_id": 7, "status": "ok"}, "record_id"),
         ({"record_id": "r"}, "must have a status"),
         ({"record_id": "r", "status": " "}, "must have a status"),
-        ({"record_id": "r", "status": "ok", "data": {"a": 1}, "b": 2}, "one or the other"),
+        ({"record_id": "r", "status": "ok", "data": {"a": 1}, "b": 2}, "put all values into .data."),
         ({"record_id": "r", "status": "ok", "data": [1]}, "not an object"),
         ({"record_id": "r", "status": "ok", "data": {"": 1}}, "not an object"),
         ({"record_id": "r", "status": "ok", "error_message": 7}, "error_message that is not a string"),
     ],
 )
-def test_a_row_that_is_no_result(row, words):
+def test_invalid_result_record(row, words):
     """What is wrong, in words that follow the row's name."""
     with pytest.raises(InvalidInput, match=words):
-        reg.result_record(row)
+        result_record(row)
 
 
 # --- files
 
 
-def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
+def test_download_a_file(run, op, sluice_sandbox, tmp_path):
     """Streamed, whole, and scoped to the operation if there is one."""
     content = "name\n" + "x" * 300_000
     file_id = sluice_sandbox.register_file("big.csv", content, register=False)["file_id"]
@@ -440,14 +441,14 @@ def test_a_file_comes_home(run, op, sluice_sandbox, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["here.csv"]
 
 
-def test_a_file_that_is_not_there(run, tmp_path):
+def test_unknown_file(run, tmp_path):
     """Leaves nothing."""
     with pytest.raises(NotFound):
         run(files.download_file(UNKNOWN, AtomicFile(str(tmp_path), "here.csv")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_says_what_it_wants(tmp_path):
+def test_export_parameters(tmp_path):
     """Lists separated by commas, filters as JSON text, and nothing that was not given (kalbio `exports.py`)."""
     atomic_file = AtomicFile(str(tmp_path), "e.csv")
     sorts = [{"field_id": "f", "descending": True}]
@@ -468,15 +469,16 @@ def test_an_export_says_what_it_wants(tmp_path):
 # --- looking for what was asked for
 
 
-def test_a_trace_is_looked_for_until_it_is_old_enough(monkeypatch):
+def test_the_search_ends_after_the_grace_period(monkeypatch):
     """Services answer from replicas that lag: nothing seen at once is not nothing done."""
+    from sluice_provider.http import polling as http_polling
     from sluice_provider.jobs import polling
 
     class Time:
         now = 1000.0
         time = monotonic = staticmethod(lambda: Time.now)
 
-    monkeypatch.setattr(polling, "time", Time)
+    monkeypatch.setattr(http_polling, "time", Time)
 
     def look():
         yield Request("GET", "x")

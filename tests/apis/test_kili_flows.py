@@ -304,7 +304,7 @@ def test_other_projects_cannot_be_filled_from_azure():
         list_container({"dataIntegration": integration}, "LLM_RLHF", lambda _secret: None)
     with pytest.raises(InvalidInput, match="azureSASToken"):
         list_container({"dataIntegration": {**integration, "azureSASToken": None}}, "IMAGE", lambda _secret: None)
-    with pytest.raises(InvalidInput, match="not the URL of a container"):
+    with pytest.raises(InvalidInput, match="not the URL of an Azure container"):
         list_container({"dataIntegration": {**integration, "azureConnectionURL": "a/b"}}, "IMAGE", lambda _secret: None)
 
 

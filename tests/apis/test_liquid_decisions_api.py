@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.apis.liquid_decisions import endpoints as ld
+from sluice_provider.apis.liquid_decisions.job_status import job_from_status
+from sluice_provider.apis.liquid_decisions.job_types import JOB_TYPES
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -182,14 +184,14 @@ def test_invalid_ids(job_id):
 )
 def test_statuses(word, state):
     """The wiki's eight, however they are spelled; any other is still going."""
-    assert ld.job_from_status(status(status=word)).state is state
+    assert job_from_status(status(status=word)).state is state
 
 
 def test_an_unknown_status_is_logged_once(caplog):
     """And not at every look."""
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            ld.job_from_status(status(status="Hibernating"))
+            job_from_status(status(status="Hibernating"))
     assert [each.message for each in caplog.records if "Hibernating" in each.message] == [
         "Liquid Decisions returned the unknown job status 'Hibernating'; the job is treated as running"
     ]
@@ -205,12 +207,12 @@ def test_an_unknown_status_is_logged_once(caplog):
 )
 def test_numbers_may_be_strings(given, counts):
     """What is no number is left out."""
-    assert ld.job_from_status(status(**given)).counts == counts
+    assert job_from_status(status(**given)).counts == counts
 
 
 def test_the_reason_is_in_the_message():
     """It is what people need to see."""
-    assert str(ld.job_from_status(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
+    assert str(job_from_status(status(status="Rejected", reason="no such type"))).endswith("Rejected (no such type)")
 
 
 @pytest.mark.parametrize(
@@ -225,23 +227,21 @@ def test_the_reason_is_in_the_message():
 )
 def test_links_in_any_field(told):
     """Each once, in order, and not the full stop behind it."""
-    assert ld.job_from_status(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
+    assert job_from_status(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
 
 
 def test_links_that_are_not_results():
     """What we said ourselves, and what a job says that is not done."""
     assert (
-        ld.job_from_status(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links
+        job_from_status(status(status="Completed", jobName="see https://h/x", notificationEmail="http://h/y")).links
         == ()
     )
-    assert ld.job_from_status(status(status="Failed", reason="see https://h/help")).links == ()
+    assert job_from_status(status(status="Failed", reason="see https://h/help")).links == ()
 
 
 def test_a_link_in_the_reason_is_not_shown():
     """It may let anybody in who has it."""
-    job = ld.job_from_status(
-        status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary.")
-    )
+    job = job_from_status(status(status="Completed", reason="Results: https://me:canary@h/canary/1?signature=canary."))
     assert "canary" not in str(job)
     assert "https://h/..." in str(job)
 
@@ -377,16 +377,16 @@ def test_cancelling(run, sluice_sandbox):
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
-    assert ld.job_from_status(run(ld.get_job(job_id))).service_status == "Canceling"
+    assert job_from_status(run(ld.get_job(job_id))).service_status == "Canceling"
     sluice_sandbox.advance(30)
-    assert ld.job_from_status(run(ld.get_job(job_id))).state is JobState.CANCELLED
+    assert job_from_status(run(ld.get_job(job_id))).state is JobState.CANCELLED
 
 
 @pytest.mark.parametrize("code", [404, 409])
 def test_cancelling_an_ended_job(run, sluice_sandbox, code):
     """Whoever watches a job and wants it stopped has what he wants."""
     sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
-    assert run(ld.JOB_TYPES["job"].cancel("x", {})) is None
+    assert run(JOB_TYPES["job"].cancel("x", {})) is None
 
 
 # --- results
@@ -396,7 +396,7 @@ def test_cancelling_an_ended_job(run, sluice_sandbox, code):
 def test_results_are_downloaded(run, sluice_sandbox, tmp_path, where):
     """With our credentials at home, and without them elsewhere, where they would be refused."""
     sluice_sandbox.settings(export_links=where, export_rows_per_file=1)
-    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
+    job = job_from_status(run(ld.get_job(run(exporting()))))
     assert len(job.links) == 2
     names = []
     for number, link in enumerate(job.links):
@@ -410,7 +410,7 @@ def test_results_are_downloaded(run, sluice_sandbox, tmp_path, where):
 
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     """After a week; nothing is left in the folder."""
-    job = ld.job_from_status(run(ld.get_job(run(exporting()))))
+    job = job_from_status(run(ld.get_job(run(exporting()))))
     sluice_sandbox.advance(7 * 86400)
     with pytest.raises(ClientError, match="410: This link has expired"):
         run(ld.fetch(job.links[0], AtomicFile(str(tmp_path), "x.json")))

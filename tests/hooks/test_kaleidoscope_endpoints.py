@@ -16,7 +16,7 @@ from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.sources.output_files import AtomicFile
 
 MODULES = (kaleidoscope, kaleidoscope_drafts, kaleidoscope_files, kaleidoscope_registration)
-ONLY_FOR_TASKS = {"find_registration", "find_submissions", "was_run"}
+ONLY_FOR_TASKS = {"find_registration", "find_submissions", "find_run"}
 
 
 def test_every_flow_is_an_endpoint():

@@ -432,7 +432,7 @@ def test_no_links_in_the_status(exporting, liquid):
     liquid.settings(export_links="email")
     life = exporting(notification_email="ada@example.com").go()
     assert (life.state, life.result["files"]) == ("success", [])
-    assert "has no links" in life.result["note"]
+    assert "contains no links" in life.result["note"]
     assert "ada@example.com" in life.result["note"]
     assert life.said("WARNING", "No results were downloaded")
 
@@ -586,7 +586,7 @@ def test_cleared_while_it_ran_and_over_before_it_could_be_cancelled(importing, l
     clock.move(90)  # in its last slice a job cannot be cancelled any more
     assert life.clear().go().state == "success"
     assert [job["status"] for job in liquid.jobs] == ["Completed"]
-    assert life.said("WARNING", "The job was over before it could be cancelled")
+    assert life.said("WARNING", "had ended before it could be cancelled")
 
 
 def test_cleared_while_it_ran_and_not_to_be_cancelled(importing, liquid):
@@ -646,7 +646,7 @@ def test_a_cancellation_that_came_too_late(importing, cancelling, liquid, clock,
     clock.move(at)
     life = cancelling(liquid.jobs[0]["id"]).go()
     assert (life.state, life.result["cancelled"], life.result["status"]) == ("success", False, "Completed")
-    assert life.said("WARNING", "before it could be cancelled")
+    assert life.said("WARNING", "had ended before it could be cancelled")
 
 
 def test_cancelling_an_unknown_job(cancelling, liquid):

@@ -152,20 +152,20 @@ def test_secrets_are_taken_out_of_progress(push, remote):
     assert SECRET not in json.dumps(life.xcom(KEY))
 
 
-def test_new_work_is_not_written_over_the_old_before_it_begins(submit, desk):
+def test_new_work_is_not_written_over_the_old_before_it_begins(submit_drafts, workspace):
     """The input was another for one try, which failed before it submitted: the next reconnects to the first job."""
-    drafts = desk.stage()
-    life = submit()
+    drafts = workspace.stage_drafts()
+    life = submit_drafts()
     with life.death("publishing"):
         life.go()
-    desk.sandbox.faults([{"method": "GET", "path": "/registration_submissions", "times": 99, "status": 503}])
+    workspace.sandbox.faults([{"method": "GET", "path": "/registration_submissions", "times": 99, "status": 503}])
     life.retry(record_ids=drafts[:1])
     assert isinstance(life.error, ServerError)
-    desk.sandbox.faults([])
-    desk.answer(submission_id=desk.submissions[0]["id"])
-    desk.sandbox.advance(60)
+    workspace.sandbox.faults([])
+    workspace.submit_results(submission_id=workspace.submissions[0]["id"])
+    workspace.sandbox.advance(60)
     life.retry(record_ids=None)
-    assert (life.state, len(desk.submissions)) == ("success", 1), life.error
+    assert (life.state, len(workspace.submissions)) == ("success", 1), life.error
 
 
 def test_submitted_and_left(push, remote):

@@ -181,7 +181,7 @@ def test_what_was_accepted_is_not_pushed_again(push, remote):
     assert life.state == "success"
     assert remote.sent == [["H"], ["He"], ["Li"]]
     assert life.result["import_ids"] == remote.imports
-    assert life.said("Not submitting again what was accepted before: 2 records")
+    assert life.said("Resuming: 2 records were accepted before")
 
 
 def test_only_the_batch_whose_outcome_is_unknown_is_pushed_again(push, remote):

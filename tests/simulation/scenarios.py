@@ -20,7 +20,6 @@ from sluice_provider.apis.kili.sync_job import SyncJob
 from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
 from sluice_sandbox.finspace.store import ENVIRONMENT
 from sluice_sandbox.kaleidoscope.store import OPERATION
 from sluice_sandbox.kaleidoscope.workspace import FIRST_FILE
@@ -205,13 +204,9 @@ ROWS = [{"symbol": symbol, "name": f"Element {symbol}"} for symbol in ("H", "He"
 COMPOUNDS = [{"name": name} for name in ("Aspirin", "Ibuprofen", "Paracetamol")]
 
 
-def _rows(records: Any, key: str) -> RowsOnce:
-    return RowsOnce(records, with_keys([key]), 900_000)
-
-
 def _push_spec(_sim: Simulation) -> PushJob:
     target = Target(["symbol"], None, None, None, None, None, None, None, None)
-    return PushJob(_rows(ROWS, "symbol"), target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
+    return PushJob(ROWS, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
 
 
 class ChangingRows(list[dict[str, str]]):
@@ -225,8 +220,7 @@ class ChangingRows(list[dict[str, str]]):
 
 def _changing_push_spec(_sim: Simulation) -> PushJob:
     target = Target(["symbol"], None, None, None, None, None, None, None, None)
-    rows = _rows(ChangingRows(ROWS), "symbol")
-    return PushJob(rows, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
+    return PushJob(ChangingRows(ROWS), target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
 
 
 def _pushed(sim: Simulation) -> Iterator[str]:
@@ -241,7 +235,7 @@ def _pushed(sim: Simulation) -> Iterator[str]:
 
 def _stage_spec(_sim: Simulation) -> StageDraftsJob:
     return StageDraftsJob(
-        _rows(COMPOUNDS, "name"),
+        COMPOUNDS,
         operation_id=OPERATION,
         key_field_names=["name"],
         replace_existing=False,

@@ -7,13 +7,13 @@ from unittest import mock
 
 import pytest
 
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows
 from sluice_provider.apis.kili import add_connection_job as kili_add_jobs
 from sluice_provider.apis.liquid_decisions import batch_jobs as liquid_decisions_jobs
 from sluice_provider.errors import OutcomeUnknown
 from sluice_provider.jobs import events, evidence, lifecycle, storage
 from sluice_provider.jobs.record import PhaseRecord
 from sluice_provider.jobs.spec import Found, NoEffect, Unknown
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce
 from tests.simulation.explore import explore
 from tests.simulation.scenarios import SCENARIOS
 
@@ -122,14 +122,14 @@ def a_new_log_is_written_over_the_old_one():
 @contextmanager
 def the_source_is_read_twice():
     """Once for the checks and the fingerprint, and once more for what is sent."""
-    batches = RowsOnce.batches
+    units = CheckedRows.units
 
-    def read_again(self, **limits):
+    def read_again(self, *args):
         _ = self.digest
-        self._read = self._read_all()
-        return batches(self, **limits)
+        self._spooled = self._spool()
+        return units(self, *args)
 
-    with mock.patch.object(RowsOnce, "batches", read_again):
+    with mock.patch.object(CheckedRows, "units", read_again):
         yield
 
 

@@ -17,6 +17,7 @@ from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.apis.liquid_decisions.job_status import job_from_status
 from sluice_provider.errors import Conflict, OutcomeUnknown, Unreachable
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.http.flow import Request
@@ -169,7 +170,7 @@ def test_an_export_is_fetched(links):
     job_id = world.run(liquid_decisions.export("Account", "all", "application/json"))
     world.advance(10)
     atomic_file = AtomicFile()
-    (link,) = liquid_decisions.job_from_status(world.run(liquid_decisions.get_job(job_id))).links
+    (link,) = job_from_status(world.run(liquid_decisions.get_job(job_id))).links
     world.run(liquid_decisions.fetch(link, atomic_file))
     assert [each["data"]["id"] for each in json.loads(atomic_file.kept)] == ["A-1", "A-2"]
     (job,) = world.jobs()

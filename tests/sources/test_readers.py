@@ -169,7 +169,7 @@ def test_unreadable_files(file, tmp_path):
     """A folder, and a file that is used as one."""
     (tmp_path / "folder.csv").mkdir()
     assert refused(f"{tmp_path}/folder.csv") == "cannot be read (IsADirectoryError)"
-    assert refused(file("plain.csv", "a\n") + "/inside.csv") == "cannot be read: NotADirectoryError"
+    assert refused(file("plain.csv", "a\n") + "/inside.csv") == "cannot be read (NotADirectoryError)"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

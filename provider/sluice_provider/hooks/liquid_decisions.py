@@ -7,6 +7,7 @@ from typing import ClassVar
 import httpx
 
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+from sluice_provider.apis.liquid_decisions.job_types import JOB_TYPES
 from sluice_provider.connection_fields import LIQUID_DECISIONS
 from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
@@ -34,7 +35,7 @@ class LiquidDecisionsHook(SluiceHook):
     hook_name = "Liquid Decisions"
 
     service = "liquid_decisions"
-    job_types: ClassVar[dict[str, JobType]] = dict(liquid_decisions.JOB_TYPES)
+    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
 
     credential_fields = ("login", "password", "community", "client_id", "client_secret")
 

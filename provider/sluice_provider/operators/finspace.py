@@ -9,8 +9,7 @@ from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.finspace.changeset_job import ChangesetJob
 from sluice_provider.apis.finspace.job_types import changeset_locator
 from sluice_provider.apis.finspace.model import ChangeRequest, delete, put
-from sluice_provider.assets import dataset_of, uri
-from sluice_provider.lineage import Name, file_dataset
+from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
 from sluice_provider.runtime.operator import RemoteJobOperator
 
 __all__ = ["ChangeRequest", "FinSpaceCreateChangesetOperator", "delete", "put"]
@@ -109,7 +108,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
             region_name=self.region_name,
         )
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        sources = {file_dataset(request["s3Path"]) for request in self.change_requests if "s3Path" in request}
-        database = uri("finspace", address, "environments", self.environment_id, "databases", self.database_name)
-        return sorted(sources), [dataset_of(database)]
+    def datasets(self) -> Datasets:
+        sources = {FileDataset(request["s3Path"]) for request in self.change_requests if "s3Path" in request}
+        database = ServiceDataset(("environments", self.environment_id, "databases", self.database_name))
+        return Datasets(sorted(sources), [database])

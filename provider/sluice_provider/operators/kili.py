@@ -8,9 +8,8 @@ from typing import Any, Literal
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
 from sluice_provider.apis.kili.model import ConnectionSettings
 from sluice_provider.apis.kili.sync_job import SyncJob
-from sluice_provider.assets import dataset_of, uri
 from sluice_provider.hooks.base import mask
-from sluice_provider.lineage import Name
+from sluice_provider.lineage import Datasets, ServiceDataset
 from sluice_provider.links import KiliLink
 from sluice_provider.runtime.operator import RemoteJobOperator
 
@@ -96,8 +95,8 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
             mask_secret=mask,
         )
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [_project_dataset(address, self.result["project_id"])]
+    def datasets(self) -> Datasets:
+        return Datasets(outputs=[ServiceDataset(("projects", self.result["project_id"]))])
 
 
 class KiliSyncCloudStorageOperator(RemoteJobOperator):
@@ -174,9 +173,5 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
             mask_secret=mask,
         )
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [_project_dataset(address, self.result["project_id"])]
-
-
-def _project_dataset(address: str, project_id: str) -> Name:
-    return dataset_of(uri("kili", address, "projects", project_id))
+    def datasets(self) -> Datasets:
+        return Datasets(outputs=[ServiceDataset(("projects", self.result["project_id"]))])

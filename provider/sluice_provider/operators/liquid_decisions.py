@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
 from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
 from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
-from sluice_provider.assets import dataset_of, uri
 from sluice_provider.errors import InvalidInput
 from sluice_provider.hooks.base import mask
 from sluice_provider.http.bodies import FilePart
-from sluice_provider.lineage import Name, file_dataset
+from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
 from sluice_provider.runtime.operator import RemoteJobOperator
 from sluice_provider.sources.input_files import InputFile
 from sluice_provider.sources.output_files import AtomicFile
@@ -124,17 +123,14 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
             )
         return liquid_decisions.content_type_of(content_type, text=liquid_decisions.IMPORTED_TEXT)
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [file_dataset(InputFile(self.file, "file").name)], [_item_type_dataset(address, self.item_type)]
+    def datasets(self) -> Datasets:
+        source = FileDataset(InputFile(self.file, "file").name)
+        return Datasets([source], [ServiceDataset(("item-types", self.item_type))])
 
 
 def _file_part(name: str, file: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
     label = f"{name}: {file.name}"
     return FilePart(name, file.filename, content_type, file.open_unchanged, file.size, label, headers or {})
-
-
-def _item_type_dataset(address: str, item_type: str) -> Name:
-    return dataset_of(uri("liquid-decisions", address, "item-types", item_type))
 
 
 class LiquidDecisionsExportOperator(RemoteJobOperator):
@@ -254,10 +250,9 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         content_type = liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT)
         return ".json" if content_type == liquid_decisions.JSON else ".csv"
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [_item_type_dataset(address, self.item_type)], [
-            file_dataset(path) for path in self.result.get("files", ())
-        ]
+    def datasets(self) -> Datasets:
+        files = [FileDataset(path) for path in self.result.get("files", ())]
+        return Datasets([ServiceDataset(("item-types", self.item_type))], files)
 
 
 def _safe_name(job_id: str) -> str:

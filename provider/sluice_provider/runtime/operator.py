@@ -12,7 +12,7 @@ from sluice_provider.compat import HAVE_RETRY_POLICY, default_deferrable
 from sluice_provider.jobs.lifecycle import Options
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.spec import JobSpec
-from sluice_provider.lineage import Name, lineage
+from sluice_provider.lineage import Datasets, lineage
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.run import JobRun, replaced_jobs
 from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
@@ -82,13 +82,9 @@ class RemoteJobOperator(RemoteJobTask):
         """What the job is, by the rendered arguments."""
         raise NotImplementedError
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        """For OpenLineage: what was read and what was written, once `result` is there.
-
-        :param address: the service's, without a slash at the end
-        """
-        del address
-        return [], []
+    def datasets(self) -> Datasets:
+        """For OpenLineage: what the task read and wrote; called once `result` is set."""
+        return Datasets()
 
     # --- what Airflow calls
 
@@ -117,8 +113,7 @@ class RemoteJobOperator(RemoteJobTask):
         """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
         address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
-        inputs, outputs = self.datasets(address)
-        return lineage(address, self.__ids, inputs, outputs)
+        return lineage(self.service, address, self.__ids, self.datasets())
 
     # --- one worker run
 

@@ -53,9 +53,9 @@ def changeset_locator(environment_id: str, database_name: str, region_name: str 
     return {**database, "region_name": region_name} if region_name else database
 
 
-def _get_status(changeset_id: str, locator: Locator) -> Flow[Job]:
+def _get_changeset_status(changeset_id: str, locator: Locator) -> Flow[Job]:
     changeset = yield from get_changeset(locator["environment_id"], locator["database_name"], changeset_id)
     return job_from_changeset(changeset)
 
 
-JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_status)}
+JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_changeset_status)}

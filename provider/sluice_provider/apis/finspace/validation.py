@@ -60,7 +60,7 @@ DB_PATH = Rule(
     1,
     1025,
     r"\**[/?*]([^/]+/){0,2}[^/]*",
-    "a path with a slash at both ends and two folders at the most, like /2020.01.02/ or /",
+    "a path with a slash at both ends and at most two folders, like /2020.01.02/ or /",
 )
 
 

@@ -1,26 +1,27 @@
-"""Kaleidoscope's API: drafts, the rows on an operation's staging table that wait to be registered.
+"""Kaleidoscope's API: drafts, which are rows on an operation's staging table, not registered yet.
 
-Every fact rests on the vendor's published client, kalbio 0.7.0 (`kalbio/registration.py: stage_drafts`,
+Everything here rests on the vendor's published client, kalbio 0.7.0 (`kalbio/registration.py: stage_drafts`,
 `kalbio/activities.py`, `kalbio/record_views.py`).
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sluice_provider.apis.kaleidoscope.endpoints import get_activities, get_data_fields, get_import, get_record_views
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, rows_of
 from sluice_provider.apis.kaleidoscope.registration import (
-    AWAITED,
-    BAD,
+    NOT_SUBMITTED_YET,
+    REJECTED,
     get_draft_statuses,
     get_registration_submissions,
-    patient,
+    keep_waiting,
 )
 from sluice_provider.apis.paths import segment
-from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
@@ -37,11 +38,11 @@ class Staging(NamedTuple):
     """
 
     view_id: str
-    fields: Mapping[str, Raw]
+    fields: Mapping[str, JsonObject]
     draft_ids: tuple[str, ...]
 
 
-def get_operation(operation_id: str) -> Flow[Raw]:
+def get_operation(operation_id: str) -> Flow[JsonObject]:
     """One operation. The API has no call for one: all activities are listed (kalbio `get_activity_by_id`).
 
     :raises NotFound: there is no such activity
@@ -50,16 +51,16 @@ def get_operation(operation_id: str) -> Flow[Raw]:
     for activity in (yield from get_activities()):
         if activity.get("id") == operation_id:
             return activity
-    raise NotFound(f"there is no operation {operation_id}")
+    raise NotFound(f"the workspace has no operation {operation_id}: check operation_id and the connection")
 
 
 def get_draft_ids(operation_id: str) -> Flow[tuple[str, ...]]:
-    """The drafts of an operation that were neither registered nor cleared yet."""
+    """The drafts of an operation that were neither registered nor cleared."""
     return _draft_ids((yield from get_operation(operation_id)))
 
 
 def get_staging(operation_id: str) -> Flow[Staging]:
-    """What has to be known of a staging table before rows can be staged on it.
+    """An operation's staging table.
 
     :raises InvalidInput: the operation has none
     """
@@ -67,8 +68,8 @@ def get_staging(operation_id: str) -> Flow[Staging]:
     view_id = operation.get("registration_staging_record_view_id")
     if not view_id:
         raise InvalidInput(
-            f"operation {operation_id} has no registration staging table: its activity definition must have one "
-            "(registration_staging_template_view_id)"
+            f"operation {operation_id} has no registration staging table: choose an operation whose activity "
+            "definition has one (registration_staging_template_view_id)"
         )
     views = yield from get_record_views()
     view = next((each for each in views if each.get("id") == view_id), {})
@@ -79,7 +80,7 @@ def get_staging(operation_id: str) -> Flow[Staging]:
     return Staging(str(view_id), by_name, _draft_ids(operation))
 
 
-def _draft_ids(operation: Raw) -> tuple[str, ...]:
+def _draft_ids(operation: JsonObject) -> tuple[str, ...]:
     return tuple(str(each) for each in operation.get("data_table_draft_record_ids") or ())
 
 
@@ -87,9 +88,9 @@ def _draft_ids(operation: Raw) -> tuple[str, ...]:
 
 
 def create_draft_import(operation_id: str, data: Rows) -> Flow[str]:
-    """Hand rows over, and return the id of the import that will stage them once it is run.
+    """Upload rows, and return the id of the import that stages them when it is run.
 
-    Until then they are no drafts, so another import that is never run does no harm: the call is repeatable.
+    Idempotent in effect: an import that is never run makes no drafts.
     """
     body = {
         "data_json": rows_of(data),
@@ -112,9 +113,9 @@ def run_draft_import(
     staging: Staging,
     replaced: Sequence[str] | None = None,
 ) -> Flow[str]:
-    """Run an import that was handed over, and return its id again.
+    """Run an import, which makes drafts of its rows, and return its id again.
 
-    The same rows staged twice are two drafts each, and what a second run does is not documented: not repeatable.
+    Not idempotent: what a second run does is not documented, and the same rows staged twice are two drafts each.
 
     :param columns: the data fields of the rows, by name
     :param replaced: drafts to archive once the import has succeeded
@@ -136,18 +137,18 @@ def run_draft_import(
     return import_id
 
 
-def was_run(import_id: str) -> Flow[bool | None]:
-    """Whether an import was ever run, by what can be seen of it; None where nothing can be seen."""
+def find_run(import_id: str) -> Flow[str | None]:
+    """The id of an import if it was run, as far as its status shows; else None."""
     try:
         raw = yield from get_import(import_id)
-    except NotFound:  # by a replica that lags
+    except NotFound:  # asked of a replica that lags
         return None
-    begun = raw["is_complete"] or raw.get("started_at") or raw.get("import_status") not in (None, "", "created")
-    return True if begun else None
+    started = raw["is_complete"] or raw.get("started_at") or raw.get("import_status") not in (None, "", "created")
+    return import_id if started else None
 
 
 def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
-    """Archive drafts (kalbio `clear_drafts`). What is archived stays archived: repeatable.
+    """Archive drafts (kalbio `clear_drafts`). Idempotent.
 
     :raises ClientError: one of them is pending or submitted
     """
@@ -155,76 +156,100 @@ def clear_drafts(operation_id: str, record_ids: Sequence[str]) -> Flow[None]:
     try:
         yield from send(Request("POST", path, json={"record_ids": list(record_ids)}, idempotent=True))
     except ClientError as error:
-        # Refused for what an earlier attempt, whose answer was lost, has done already?
+        # Perhaps only because an earlier attempt, whose response was lost, has archived them.
         if not error.maybe_applied or set(record_ids) & set((yield from get_draft_ids(operation_id))):
             raise
 
 
-# --- drafts as a job ------------------------------------------------------------------------------------------------
+# --- the drafts of an operation as a job ----------------------------------------------------------------------------
 
-UNJUDGED = ("", "pending", "submitted")
+WITHOUT_RESULT = ("", "pending", "submitted")
+"""Statuses of a draft that has no result yet, of a validation or of a registration."""
+
+
+class DraftSelection(NamedTuple):
+    """Which drafts of an operation are waited for, and for which of their results.
+
+    :param record_ids: the drafts; empty for all drafts of the operation
+    :param present: the drafts that were on the operation when the wait began: they leave it when they are registered
+    :param validation: for the result of a validation, not of a registration
+    """
+
+    record_ids: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    validation: bool = False
+
+    def to_locator(self) -> dict[str, str]:
+        """A locator holds strings only."""
+        return {name: json.dumps(value) for name, value in self._asdict().items() if value}
+
+    @classmethod
+    def from_locator(cls, locator: Locator) -> DraftSelection:
+        members = {name: json.loads(locator.get(name, "[]")) for name in ("record_ids", "present")}
+        return cls(**{name: tuple(ids) for name, ids in members.items()}, validation="validation" in locator)
 
 
 def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
-    """The drafts of an operation, or some of them: over when the registrar has said something of each."""
-    told = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
-    wanted, seen = locator.get("record_ids", "").split(), locator.get("seen", "").split()
-    there: tuple[str, ...] = ()
+    """Over when each of the drafts has a result."""
+    selection = DraftSelection.from_locator(locator)
+    statuses = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
+    wanted, on_operation = selection.record_ids, tuple[str, ...]()
     if not wanted:
-        there = yield from get_draft_ids(operation_id)
-        wanted = list(dict.fromkeys((*seen, *there, *told)))
-    unlisted = set(wanted) - set(told)
+        on_operation = yield from get_draft_ids(operation_id)
+        wanted = tuple(dict.fromkeys((*selection.present, *on_operation, *statuses)))
+    unlisted = set(wanted) - set(statuses)
     if unlisted:
-        told.update((yield from _by_submission(operation_id, unlisted)))
-    # A draft that was seen, is not there now and was part of no submission, was cleared.
-    cleared = set(seen) - set(there) - set(told)
-    wanted = [each for each in wanted if each not in cleared]
-    if not wanted:
-        return Job(operation_id, JobState.NOT_FOUND, AWAITED, "there are no drafts on the operation")
-    return drafts_job(operation_id, {each: told.get(each, {}) for each in wanted}, "validation" in locator)
+        statuses.update((yield from _statuses_by_submission(operation_id, unlisted)))
+    # A draft that was there, is gone now, and was part of no submission, was cleared.
+    cleared = set(selection.present) - set(on_operation) - set(statuses)
+    drafts = {each: statuses.get(each, {}) for each in wanted if each not in cleared}
+    if not drafts:
+        message = f"operation {operation_id} has no drafts"
+        return Job(operation_id, JobState.NOT_FOUND, NOT_SUBMITTED_YET, message)
+    return drafts_job(operation_id, drafts, selection.validation)
 
 
-def _by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, Raw]]:
-    """A draft that was registered leaves the staging table; the submission that it was part of still tells of it."""
-    found: dict[str, Raw] = {}
+def _statuses_by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, JsonObject]]:
+    """A draft that was registered leaves the staging table; the submission that it was part of still has its status."""
+    found: dict[str, JsonObject] = {}
     for entry in reversed((yield from get_registration_submissions(operation_id))):
         status = {"status": entry.get("status")}
         found.update({each: status for each in record_ids if each in (entry.get("submitted_record_ids") or ())})
     return found
 
 
-def drafts_job(operation_id: str, drafts: Mapping[str, Raw], validation: bool) -> Job:
+def drafts_job(operation_id: str, drafts: Mapping[str, JsonObject], validation: bool) -> Job:
     """
-    :param drafts: what is known of each: `status` and `message`
-    :param validation: the verdicts of a validation are what is waited for, else those of the registration
+    :param drafts: `status` and `message` of each, as far as they are known
+    :param validation: whether the results of a validation are waited for, not those of a registration
     """
-    words = {record_id: str(raw.get("status") or "") for record_id, raw in drafts.items()}
-    unjudged = UNJUDGED if validation else (*UNJUDGED, "validated", "validation_failed")
-    judged = {record_id: raw for record_id, raw in drafts.items() if words[record_id] not in unjudged}
-    bad = [_rejection(record_id, raw) for record_id, raw in judged.items() if _is_bad(raw)]
-    tally = Counter(word or "not submitted" for word in words.values())
+    statuses = {record_id: str(raw.get("status") or "") for record_id, raw in drafts.items()}
+    waiting = WITHOUT_RESULT if validation else (*WITHOUT_RESULT, "validated", "validation_failed")
+    done = {record_id: raw for record_id, raw in drafts.items() if statuses[record_id] not in waiting}
+    rejected = [_rejection(record_id, raw) for record_id, raw in done.items() if _is_rejected(raw)]
+    by_status = Counter(status or "not submitted" for status in statuses.values())
     return Job(
         operation_id,
-        JobState.SUCCEEDED if len(judged) == len(drafts) else JobState.RUNNING,
-        service_status=f"{len(judged)} of {len(drafts)} drafts have a verdict",
-        counts={**tally, "drafts": len(drafts), "rejected": len(bad)},
-        done=len(judged),
+        JobState.SUCCEEDED if len(done) == len(drafts) else JobState.RUNNING,
+        service_status=f"{len(done)} of {len(drafts)} drafts have a result",
+        counts={**by_status, "drafts": len(drafts), "rejected": len(rejected)},
+        done=len(done),
         total=len(drafts),
-        rejections=tuple(bad[:SHOWN]),
+        rejections=tuple(rejected[:SHOWN]),
     )
 
 
-def _is_bad(raw: Raw) -> bool:
-    """By the word; or by the error beside it, where the word is a registrar's own."""
-    word = raw.get("status")
-    return word in BAD or (bool(raw.get("message")) and word not in ("completed", "validated"))
+def _is_rejected(raw: JsonObject) -> bool:
+    """By its status; or by the message beside it, where the status is a registrar's own word."""
+    status = raw.get("status")
+    return status in REJECTED or (bool(raw.get("message")) and status not in ("completed", "validated"))
 
 
-def _rejection(record_id: str, raw: Raw) -> Rejection:
+def _rejection(record_id: str, raw: JsonObject) -> Rejection:
     return Rejection(record_id, "status", str(raw.get("status")), str(raw.get("message") or "no reason given"))
 
 
-JOB_TYPES: Mapping[str, JobType] = {"drafts": JobType("drafts of operation", _get_status, on_not_found=patient)}
-"""The id is the operation's; `locator` may name drafts in `record_ids`, separated by blanks, and hold `validation`.
-Without `record_ids` all drafts are meant: those that are there, and those in `seen`, which were there when the wait
-began and leave the table when they are registered."""
+JOB_TYPES: Mapping[str, JobType] = {
+    "drafts": JobType("drafts of operation", _get_status, on_not_found=keep_waiting),
+}
+"""The id is the operation's, the locator that of a `DraftSelection`."""

@@ -1,8 +1,8 @@
-"""What staging drafts in Kaleidoscope is, as a job: imports in two steps, one for each batch.
+"""Staging drafts in Kaleidoscope as a job: imports in two steps, one for each batch.
 
-The same rows staged twice are two drafts each. So rows are handed over first, which makes no drafts, and then run by
-the import's id. Where the answer to running is lost, that very import is looked at, and only that one is run again: a
-request that lands late can at worst be refused, and never make drafts beside those of another import.
+The same rows staged twice are two drafts each. So an import is created first, which makes no drafts, and then run by
+its id. If the response to running it is lost, the status of that import is read, and only that import is run again: a
+request that arrives late can at worst be rejected, and never makes drafts beside those of another import.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sluice_provider.apis.kaleidoscope import drafts as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, units
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batching, require_fields
+from sluice_provider.apis.manifests import phase_manifest
+from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_id, check_strings
 from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, check_rejections
-from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, NoEffect, Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
 
-Raw = dict[str, Any]
-
-FIX = (
-    "Staged again, they would be two drafts each: clear them there or set replace_existing=True, before you fix the "
-    "rows and clear this task; or let on_rejected_rows be 'warn'"
+AFTER_REJECTED_ROWS = (
+    "Rows that are staged again become second drafts: before you correct the rows and clear this task, clear the "
+    "drafts in Kaleidoscope or set replace_existing=True; to accept rejected rows, set on_rejected_rows='warn'"
 )
-"""What to do about rejected rows."""
 
-REFUSED = (400, 409, 422)
-"""With one of these an import that was run already may be refused; which one, nobody has written down."""
+ALREADY_RUN = (400, 409, 422)
+"""Kaleidoscope may reject with one of these an import that was run already; which one is not documented."""
 
 
 class StageDraftsJob(JobSpec):
     """
-    :param rows: what is staged
-    :param replace_existing: archive the drafts that are there before, once the first rows are in
+    :param records: a list of dicts, or the path or URL of a file
+    :param replace_existing: archive the drafts that were there before, once the first rows are staged
     :param on_rejected_rows: fail, warn or ignore
     :param batch_size: rows in one import at the most
     :param max_bytes: bytes of one request at the most
@@ -44,7 +43,7 @@ class StageDraftsJob(JobSpec):
 
     def __init__(
         self,
-        rows: CheckedRows,
+        records: Any,
         *,
         operation_id: str,
         key_field_names: Sequence[str],
@@ -53,7 +52,7 @@ class StageDraftsJob(JobSpec):
         batch_size: int,
         max_bytes: int,
     ) -> None:
-        self.rows = rows
+        self.rows = CheckedRows(records, require_fields(key_field_names), max_bytes)
         self.operation_id = operation_id
         self.key_field_names = key_field_names
         self.replace_existing = replace_existing
@@ -62,85 +61,88 @@ class StageDraftsJob(JobSpec):
         self.max_bytes = max_bytes
         self._staging: api.Staging | None = None
         self.not_run: dict[tuple[int, int], str] = {}
-        """Imports of which it was found out that they were not run, by the rows in them: they are run once more."""
+        """Ids of imports that turned out not to have been run, by the start and size of their batch: they are run
+        again."""
 
     def validate(self) -> None:
         check_id("operation_id", self.operation_id)
         check_strings("key_field_names", self.key_field_names, optional=False)
-        check_batches(self.batch_size, self.max_bytes, self.on_rejected_rows)
+        check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
 
     def fingerprint(self) -> Any:
-        """Reads all rows, so that nothing is sent when one of them is wrong."""
+        """Reads and checks all rows before anything is sent."""
         if not self.rows.count:
-            raise InvalidInput(f"{self.rows.name}: there are no records to stage")
-        self.log.info("%d records in %s are valid", self.rows.count, self.rows.name)
+            raise InvalidInput(f"{self.rows.source_name} has no records to stage")
+        self.log.info("Checked %d records in %s: all are valid", self.rows.count, self.rows.source_name)
         return [self.operation_id, list(self.key_field_names), bool(self.replace_existing), self.rows.digest]
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase("stage").outcome else _Stage(self)
+        return None if record.phase("stage").outcome else _StagePhase(self)
 
     # --- for the phase
 
     @property
     def columns(self) -> list[str]:
-        """The fields of the rows that are no keys."""
+        """The fields of the rows, without the key fields."""
         return sorted(set(self.rows.fields) - set(self.key_field_names))
 
-    def staging(self, *, anew: bool) -> Flow[api.Staging]:
-        """The staging table, asked for once.
+    def staging(self, *, refresh: bool) -> Flow[api.Staging]:
+        """The staging table, read once.
 
-        :param anew: as it is now
-        :raises InvalidInput: the rows have fields that the staging table has not
+        :param refresh: read it again
+        :raises InvalidInput: the rows have fields that the staging table does not have
         """
-        if self._staging is None or anew:
+        if self._staging is None or refresh:
             staging = yield from api.get_staging(self.operation_id)
             unknown = [name for name in self.columns if name not in staging.fields]
             if unknown:
                 raise InvalidInput(
-                    f"{self.rows.name}: {', '.join(map(repr, unknown))}: neither key fields nor data fields of the "
-                    f"staging table, which has {', '.join(sorted(staging.fields)) or 'none'}"
+                    f"{self.rows.source_name} has fields that are neither key_field_names nor data fields of the "
+                    f"staging table of operation {self.operation_id}: {', '.join(map(repr, unknown))}; its data fields "
+                    f"are {', '.join(sorted(staging.fields)) or 'none'}"
                 )
             self._staging = staging
         return self._staging
 
     def run(self, import_id: str, replaced: Sequence[str]) -> Flow[str]:
-        """Run an import that was handed over.
+        """Run an import.
 
-        :raises OutcomeUnknown: it was refused, and perhaps because an earlier request has landed after all
+        :raises OutcomeUnknown: it was rejected, perhaps because an earlier request has run it after all
         """
-        staging = yield from self.staging(anew=False)
+        staging = yield from self.staging(refresh=False)
         try:
             return (yield from api.run_draft_import(import_id, self.key_field_names, self.columns, staging, replaced))
         except ClientError as error:
-            if error.status not in REFUSED or import_id not in self.not_run.values():
+            if error.status not in ALREADY_RUN or import_id not in self.not_run.values():
                 raise
-            raise OutcomeUnknown(f"{error}: perhaps for what an earlier request, without an answer, has done") from None
+            raise OutcomeUnknown(
+                f"{error}: perhaps because an earlier request, whose response was lost, has run import {import_id} "
+                f"already. Check operation {self.operation_id} in Kaleidoscope: if its drafts are there, mark this "
+                "task as success, else clear it"
+            ) from None
 
     # --- the end
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        check_rejections(work, self.on_rejected_rows, self.log, then=FIX)
+        check_rejections(work, self.on_rejected_rows, self.log, then=AFTER_REJECTED_ROWS)
 
-    def manifest(self, record: JobRecord) -> Raw:
+    def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("stage")
-        outcome = phase.outcome or {"state": "running", "counts": {}}
-        return {
-            "service": self.service,
-            "state": outcome["state"],
-            "operation_id": self.operation_id,
-            "import_ids": list(phase.ids),
-            "staged": phase.size,
-            "replaced": len(phase.facts.get("replaced") or ()),
-            **outcome["counts"],
-            **times([phase]),
-        }
+        return phase_manifest(
+            self,
+            phase,
+            operation_id=self.operation_id,
+            import_ids=list(phase.ids),
+            staged=phase.size,
+            replaced=len(phase.facts.get("replaced") or ()),
+        )
 
     def close(self) -> None:
         self.rows.close()
 
 
-class _Stage(Phase):
-    """One import a unit. The key of an intent is the import's id."""
+class _StagePhase(Phase):
+    """One import for each batch. The key of an intent is the import's id."""
 
     def __init__(self, spec: StageDraftsJob) -> None:
         super().__init__("stage", "import", {"operation_id": spec.operation_id})
@@ -148,14 +150,14 @@ class _Stage(Phase):
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
         if record.submissions:
-            self._spec.log.info("Not staging again what was staged before: %d records", record.size)
-        return units(self._spec.rows, record, self._spec.batch_size, self._spec.max_bytes)
+            self._spec.log.info("Resuming: %d records were staged before and are not staged again", record.size)
+        return self._spec.rows.units(record, self._spec.batch_size, self._spec.max_bytes)
 
     def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
-        """Hand the rows over: an import that is never run does nothing."""
-        # What is replaced is not what an earlier try saw that staged nothing: drafts may have come and gone since.
+        """Create the import, which does nothing until it is run."""
+        # An earlier try that staged nothing may have seen other drafts: those that are there now are replaced.
         first = not record.submissions
-        staging = yield from self._spec.staging(anew=first)
+        staging = yield from self._spec.staging(refresh=first)
         import_id = self._spec.not_run.get((unit.start, unit.size), "")
         if not import_id:
             import_id = yield from api.create_draft_import(self._spec.operation_id, unit.content)
@@ -163,22 +165,18 @@ class _Stage(Phase):
         return Prepared(key=import_id, facts=facts)
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
-        """The first rows replace what was there, so that where this is refused no rows are staged at all."""
+        """The first batch replaces the old drafts, so that nothing is staged if that is rejected."""
         replaced = record.facts.get("replaced") or () if unit.start == 0 else ()
         yield from self._spec.run(intent.key, replaced)
-        self._spec.log.info("Kaleidoscope stages %d records as import %s", unit.size, intent.key)
+        self._spec.log.info("Kaleidoscope accepted %d records for staging as import %s", unit.size, intent.key)
         return intent.key
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
-        effect = yield from reconcile_by_search(lambda: _when_run(intent.key), intent)
+        effect = yield from reconcile_by_search(lambda: api.find_run(intent.key), intent)
         if isinstance(effect, NoEffect):
             self._spec.not_run[intent.start, intent.size] = intent.key
         return effect
 
     def settled(self, record: PhaseRecord) -> PhaseRecord:
-        """What was replaced is in the result; and if the first rows fail, they replace the same drafts once more."""
+        """The facts are kept: the result counts replaced drafts, and a retry of the first batch needs them."""
         return record
-
-
-def _when_run(import_id: str) -> Flow[str | None]:
-    return import_id if (yield from api.was_run(import_id)) else None

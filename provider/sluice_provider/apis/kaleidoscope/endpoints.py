@@ -1,6 +1,6 @@
 """Kaleidoscope's API: pushing records, imports, and the reads that go with them.
 
-Every fact rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
+Everything here rests on the vendor's published clients, kalpy 0.2.0 and kalbio 0.2.0 to 0.7.0 (`kalbio/imports.py`,
 `kalbio/client.py`); the vendor's API site is https://api.docs.kaleidoscope.bio.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Raw, Rows, get_list, part, rows_of
+from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, get_list, part, rows_of
 from sluice_provider.apis.paths import segment
-from sluice_provider.apis.payloads import drop_none, send_for_object
+from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
@@ -23,37 +23,37 @@ TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 # --- reads ----------------------------------------------------------------------------------------------------------
 
 
-def get_active_workspace() -> Flow[Raw]:
+def get_active_workspace() -> Flow[JsonObject]:
     """The workspace that the credentials belong to: `id` and `workspace_name` (kalbio `workspaces.py`)."""
     return (yield from send_for_object(Request("GET", "workspaces/active", idempotent=True)))
 
 
-def get_programs() -> Flow[list[Raw]]:
+def get_programs() -> Flow[list[JsonObject]]:
     """All programs: `id`, `title`, ... (kalbio `programs.py`)."""
     return (yield from get_list("programs"))
 
 
-def get_activities() -> Flow[list[Raw]]:
+def get_activities() -> Flow[list[JsonObject]]:
     """All activities; an operation is one of type experiment or cycle (kalbio `activities.py`)."""
     return (yield from get_list("activities"))
 
 
-def get_entity_slices() -> Flow[list[Raw]]:
+def get_entity_slices() -> Flow[list[JsonObject]]:
     """All entity slices: `id`, `slice_name`, `key_field_ids` (kalbio `entity_types.py`)."""
     return (yield from get_list("entity_slices"))
 
 
-def get_key_fields() -> Flow[list[Raw]]:
+def get_key_fields() -> Flow[list[JsonObject]]:
     """All key fields: `id`, `field_name`, ... (kalbio `entity_fields.py`)."""
     return (yield from get_list("key_fields"))
 
 
-def get_data_fields() -> Flow[list[Raw]]:
+def get_data_fields() -> Flow[list[JsonObject]]:
     """All data fields: `id`, `field_name`, `field_type`, ... (kalbio `entity_fields.py`)."""
     return (yield from get_list("data_fields"))
 
 
-def get_record_views() -> Flow[list[Raw]]:
+def get_record_views() -> Flow[list[JsonObject]]:
     """All record views (kalbio `record_views.py`)."""
     return (yield from get_list("record_views"))
 
@@ -74,10 +74,10 @@ def push_by_field_name(
 ) -> Flow[str]:
     """Import records whose fields are given by name, and return the import's id (kalbio `imports.py: push_data`).
 
-    Only what is given is sent: `record_view_ids` belongs to the older generation of the API and is ignored by the
-    newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
+    Arguments that are None are not sent. `record_view_ids` belongs to the older version of the API and is ignored by
+    the newer; `record_view_id` and `add_fields_to_record_view_ids` belong to the newer.
 
-    Records are kept by their key fields, so the same push again updates the same records: the call is repeatable.
+    Idempotent: records are identified by their key fields, so pushing the same records again updates them.
     """
     if source_id == "by-field-id":
         raise InvalidInput("source_id cannot be 'by-field-id': that is the path of another endpoint")
@@ -105,7 +105,7 @@ def push_by_field_id(
 ) -> Flow[str]:
     """Import records whose fields are given by id, and return the import's id (kalbio `push_data_by_field_id`).
 
-    Here `record_view_ids` is honoured, and always sent.
+    `record_view_ids` has an effect here, and is always sent.
     """
     body = drop_none(
         key_field_ids=list(key_field_ids),
@@ -118,7 +118,7 @@ def push_by_field_id(
     return (yield from _push("push/imports/by-field-id", body))
 
 
-def _push(path: str, body: Raw) -> Flow[str]:
+def _push(path: str, body: JsonObject) -> Flow[str]:
     accepted = yield from send_for_object(Request("POST", path, json=body, idempotent=True))
     import_id = accepted.get("import_id")
     if not isinstance(import_id, str) or not import_id:
@@ -129,7 +129,7 @@ def _push(path: str, body: Raw) -> Flow[str]:
 # --- imports --------------------------------------------------------------------------------------------------------
 
 
-def get_import(import_id: str) -> Flow[Raw]:
+def get_import(import_id: str) -> Flow[JsonObject]:
     """One import, as the API describes it (kalbio `imports.py: get_import`, models `Import`, `ImportResult`).
 
     :raises NotFound: the workspace has no such import
@@ -140,13 +140,13 @@ def get_import(import_id: str) -> Flow[Raw]:
     return raw
 
 
-def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[Raw]]:
+def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[list[JsonObject]]:
     """All imports of the workspace, optionally only those that are (not) complete.
 
-    The vendor does not say whether pages count from 0 or from 1: both are asked for, and no import is listed twice.
-    Nor how long a page may be: only one that is shorter than an earlier one is the last.
+    The vendor does not document whether pages are numbered from 0 or from 1, so both are requested, and no import is
+    returned twice; nor how long a page may be, so the last page is the first that is shorter than an earlier one.
     """
-    found: dict[str, Raw] = {}
+    found: dict[str, JsonObject] = {}
     number = longest = 0
     while True:
         page = yield from _imports_page(is_complete, number, page_size)
@@ -157,7 +157,7 @@ def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[l
         number += 1
 
 
-def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[Raw]]:
+def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list[JsonObject]]:
     params: dict[str, str | int] = {"page": number, "page_size": size}
     if is_complete is not None:
         params["is_complete"] = int(is_complete)
@@ -169,8 +169,8 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
         raise
 
 
-def import_job(raw: Raw) -> Job:
-    """An import as a job. `is_complete` alone says that it is over; `import_status` is a free word."""
+def import_job(raw: JsonObject) -> Job:
+    """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented."""
     message = str(raw.get("error_message") or "")
     state = JobState.RUNNING
     if raw["is_complete"]:
@@ -178,21 +178,21 @@ def import_job(raw: Raw) -> Job:
     if raw.get("error_details"):
         message = f"{message} {raw['error_details']}".strip()
     result = part(raw, "import_result")
-    verdicts = part(result, "validation_result")
-    errors = [error for error in verdicts.get("errors") or [] if isinstance(error, dict)]
+    validation = part(result, "validation_result")
+    errors = [error for error in validation.get("errors") or [] if isinstance(error, dict)]
     return Job(
         id=str(raw["id"]),
         state=state,
         service_status=str(raw.get("import_status") or ""),
         message=message,
-        counts=_counts(result, verdicts, len(errors)),
+        counts=_counts(result, validation, len(errors)),
         rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
     )
 
 
-def _counts(result: Raw, verdicts: Raw, errors: int) -> dict[str, int]:
-    """`rejected` counts rows; a row may have several errors, and only an old server leaves the count of rows out."""
-    failed = verdicts.get("failed")
+def _counts(result: JsonObject, validation: JsonObject, errors: int) -> dict[str, int]:
+    """`rejected` counts rows. A row may have several errors; only old servers do not send the number of rows."""
+    failed = validation.get("failed")
     return {
         "created": int(result.get("records_created") or 0),
         "updated": int(result.get("records_updated") or 0),
@@ -201,7 +201,7 @@ def _counts(result: Raw, verdicts: Raw, errors: int) -> dict[str, int]:
     }
 
 
-def _rejection(error: Raw) -> Rejection:
+def _rejection(error: JsonObject) -> Rejection:
     return Rejection(
         row=str(error.get("incoming_record_identifier") or "?"),
         field=str(error.get("field_name") or error.get("field_id") or "?"),

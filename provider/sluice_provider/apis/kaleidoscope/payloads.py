@@ -1,4 +1,4 @@
-"""The shapes of what Kaleidoscope is sent and what it answers, for all of its API modules."""
+"""The shapes of Kaleidoscope's requests and responses, for all of its API modules."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 
 SHOWN = 100
-"""So many rejected rows of one job are kept; all are counted."""
-
-Raw = JsonObject
+"""How many rejected rows of one job are kept. All are counted."""
 
 Rows = Sequence[Mapping[str, Any]] | EncodedRows
-"""Rows to be sent, perhaps encoded before."""
+"""Rows to send, perhaps encoded already."""
 
 
 def rows_of(data: Rows) -> Any:
-    """Rows as a member of a body."""
+    """Rows as a member of a JSON body."""
     return data if isinstance(data, EncodedRows) else list(data)
 
 
-def part(raw: Raw, name: str) -> Raw:
-    """An object in an object, empty where there is none."""
+def part(raw: JsonObject, name: str) -> JsonObject:
+    """A member that is an object; empty if there is none."""
     found = raw.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[Raw]]:
+def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[JsonObject]]:
     reply = yield from send(Request("GET", path, params=params or {}, idempotent=True))
     answer = reply.json()
     if not isinstance(answer, list):

@@ -1,7 +1,8 @@
-"""What a push into Kaleidoscope is, as a job: imports, one for each batch.
+"""A push into Kaleidoscope as a job: one import for each batch.
 
-Kaleidoscope keeps records by their key fields (`kalbio/imports.py`: fields "that serve as keys for the records", and
-`records_updated` beside `records_created` in an import's result), so the same rows again update the same records.
+Kaleidoscope identifies records by their key fields (`kalbio/imports.py`: fields "that serve as keys for the
+records", and `records_updated` beside `records_created` in an import's result), so pushing the same rows again updates
+the same records.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batches, units
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batching, require_fields
+from sluice_provider.apis.manifests import phase_manifest
+from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, check_rejections
-from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Unit
-
-Raw = dict[str, Any]
 
 
 class Target(NamedTuple):
-    """Where records go, and by what they are identified: the arguments of the API's flows."""
+    """Where records go, and the fields that identify them: the arguments of the API's flows."""
 
     key_field_names: Sequence[str] | None
     key_field_ids: Sequence[str] | None
@@ -44,7 +45,9 @@ class Target(NamedTuple):
         check_text("set_name", self.set_name, optional=True)
         for name in ("add_fields_to_record_view_ids", "record_view_id", "source_id"):
             if self.key_field_ids and getattr(self, name) is not None:
-                raise InvalidInput(f"{name} goes with key_field_names only: the API takes none with field ids")
+                raise InvalidInput(
+                    f"{name} goes with key_field_names only: the API does not take it with key_field_ids"
+                )
         if self.record_view_id is not None and self.operation_id is None:
             raise InvalidInput("record_view_id needs an operation_id: the view belongs to an operation")
 
@@ -53,8 +56,8 @@ class Target(NamedTuple):
         return list(self.key_field_names or self.key_field_ids or ())
 
     @property
-    def arguments(self) -> Raw:
-        """Beside the keys and the rows."""
+    def arguments(self) -> JsonObject:
+        """Of the API's flow, beside the keys and the rows."""
         names = ["operation_id", "program_id", "record_view_ids", "set_name"]
         if self.key_field_names:
             names += ["source_id", "record_view_id", "add_fields_to_record_view_ids"]
@@ -63,7 +66,7 @@ class Target(NamedTuple):
 
 class PushJob(JobSpec):
     """
-    :param rows: what is pushed
+    :param records: a list of dicts, or the path or URL of a file
     :param on_rejected_rows: fail, warn or ignore
     :param batch_size: rows in one request at the most
     :param max_bytes: bytes of one request at the most
@@ -71,10 +74,8 @@ class PushJob(JobSpec):
 
     service = "kaleidoscope"
 
-    def __init__(
-        self, rows: CheckedRows, target: Target, *, on_rejected_rows: str, batch_size: int, max_bytes: int
-    ) -> None:
-        self.rows = rows
+    def __init__(self, records: Any, target: Target, *, on_rejected_rows: str, batch_size: int, max_bytes: int) -> None:
+        self.rows = CheckedRows(records, require_fields(target.key_field_names or target.key_field_ids), max_bytes)
         self.target = target
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
@@ -82,45 +83,36 @@ class PushJob(JobSpec):
 
     def validate(self) -> None:
         self.target.validate()
-        check_batches(self.batch_size, self.max_bytes, self.on_rejected_rows)
+        check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
         if self.target.record_view_ids and self.target.key_field_names:
-            self.log.warning("record_view_ids has no effect on current servers; record_view_id and operation_id do")
+            self.log.warning(
+                "record_view_ids has no effect on current Kaleidoscope servers when fields are given by name: use "
+                "record_view_id and operation_id"
+            )
 
     def fingerprint(self) -> Any:
-        """Reads all rows, so that nothing is sent when one of them is wrong."""
+        """Reads and checks all rows before anything is sent."""
         if not self.rows.count:
-            raise InvalidInput(f"{self.rows.name}: there are no records to push")
-        self.log.info("%d records in %s are valid", self.rows.count, self.rows.name)
+            raise InvalidInput(f"{self.rows.source_name} has no records to push")
+        self.log.info("Checked %d records in %s: all are valid", self.rows.count, self.rows.source_name)
         return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase("push").outcome else _Push(self)
-
-    def request(self, unit: Unit) -> Flow[str]:
-        push = api.push_by_field_name if self.target.key_field_names else api.push_by_field_id
-        return push(self.target.keys, unit.content, **self.target.arguments)
+        return None if record.phase("push").outcome else _PushPhase(self)
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         check_rejections(work, self.on_rejected_rows, self.log)
 
-    def manifest(self, record: JobRecord) -> Raw:
+    def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("push")
-        outcome = phase.outcome or {"state": "running", "counts": {}}
-        return {
-            "service": self.service,
-            "state": outcome["state"],
-            "import_ids": list(phase.ids),
-            "pushed": phase.size,
-            **outcome["counts"],
-            **times([phase]),
-        }
+        return phase_manifest(self, phase, import_ids=list(phase.ids), pushed=phase.size)
 
     def close(self) -> None:
         self.rows.close()
 
 
-class _Push(Phase):
-    """A repeated request updates the same records, so what was submitted is written down in groups."""
+class _PushPhase(Phase):
+    """One import for each batch. A repeated request updates the same records, so the record is written in groups."""
 
     grouped = True
 
@@ -131,16 +123,16 @@ class _Push(Phase):
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
         if record.submissions:
-            self._spec.log.info("Not submitting again what was accepted before: %d records", record.size)
-        return units(self._spec.rows, record, self._spec.batch_size, self._spec.max_bytes)
+            self._spec.log.info("Resuming: %d records were accepted before and are not sent again", record.size)
+        return self._spec.rows.units(record, self._spec.batch_size, self._spec.max_bytes)
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
-        import_id = yield from self._spec.request(unit)
+        target = self._spec.target
+        push = api.push_by_field_name if target.key_field_names else api.push_by_field_id
+        import_id = yield from push(target.keys, unit.content, **target.arguments)
         self._spec.log.info("Kaleidoscope accepted %d records as import %s", unit.size, import_id)
         return import_id
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
-        return RepeatRequest(
-            "Kaleidoscope keeps records by their key fields, so the same ones are updated and none is doubled"
-        )
-        yield  # a flow, though one without a call
+        return RepeatRequest("Kaleidoscope identifies records by their key fields, so the same records are updated")
+        yield  # makes this a flow, though it sends nothing

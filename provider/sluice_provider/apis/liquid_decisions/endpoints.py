@@ -9,22 +9,17 @@ accepted in every documented form.
 from __future__ import annotations
 
 import json
-import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict, cast
-from urllib.parse import urlsplit
 
+from sluice_provider.apis.liquid_decisions.job_status import JobStatus, job_from_status, read_job_status
 from sluice_provider.apis.payloads import drop_none, send_for_object
 from sluice_provider.apis.validation import check_id
-from sluice_provider.errors import ClientError, InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
+from sluice_provider.errors import InvalidInput, JobFailed, OutcomeUnknown, UnexpectedResponse
 from sluice_provider.http.bodies import AtomicFile, FilePart, Multipart
-from sluice_provider.http.flow import Flow, Request, Response
+from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Locator
-
-log = logging.getLogger(__name__)
 
 TOKEN_PATH = "ls/api/oauth2/token"  # noqa: S105 - a path
 IMPORT_READ_TIMEOUT = 600.0
@@ -48,22 +43,6 @@ class TokenInfo(TypedDict, total=False):
     community: str
 
 
-class JobStatus(TypedDict, total=False):
-    """The wiki's "Batch Status Response". `jobId` and `status` are always there; numbers may be strings. Links to the
-    results may be in any field."""
-
-    jobId: str
-    jobName: str
-    itemType: str
-    contentType: str
-    notificationEmail: str
-    submitTime: str
-    status: str
-    reason: str
-    recordsProcessed: int | str
-    runTime: int | str
-
-
 # --- reads ----------------------------------------------------------------------------------------------------------
 
 
@@ -84,7 +63,7 @@ def get_job(job_id: str) -> Flow[JobStatus]:
     :raises NotFound: the service does not know the job
     """
     request = Request("POST", "ls/api/batch/status", form={"jobId": _id(job_id)}, idempotent=True)
-    return _job_status((yield from send(request)))
+    return read_job_status((yield from send(request)))
 
 
 # --- submit and cancel ----------------------------------------------------------------------------------------------
@@ -158,7 +137,7 @@ def _submit(request: Request, job_name: str) -> Flow[str]:
     the job."""
     try:
         response = yield from send(request)
-        job = job_from_status(_job_status(response))
+        job = job_from_status(read_job_status(response))
     except (OutcomeUnknown, UnexpectedResponse) as error:
         raise OutcomeUnknown(f"{error}. If Liquid Decisions accepted the job, its jobName is {job_name!r}") from None
     if job.state.over and job.state is not JobState.SUCCEEDED:
@@ -215,114 +194,3 @@ def _bool_text(value: bool | None) -> str | None:
 
 def _id(job_id: str) -> str:
     return check_id("job_id", job_id).strip()
-
-
-# --- responses ------------------------------------------------------------------------------------------------------
-
-JOB_STATES = {
-    "initialized": JobState.RUNNING,
-    "accepted": JobState.RUNNING,
-    "processing": JobState.RUNNING,
-    "canceling": JobState.RUNNING,
-    "completed": JobState.SUCCEEDED,
-    "rejected": JobState.FAILED,
-    "failed": JobState.FAILED,
-    "canceled": JobState.CANCELLED,
-}
-"""The statuses in the wiki's list, "Batch Job Status"."""
-
-LINK = r"https?://[^\s<>\"'\\]+"
-REQUEST_FIELDS = ("jobId", "jobName", "itemType", "contentType", "notificationEmail", "submitTime", "status")
-COUNT_FIELDS = {"recordsProcessed": "processed", "runTime": "milliseconds"}
-
-_logged_unknown_statuses: set[str] = set()
-
-
-def job_from_status(status: JobStatus) -> Job:
-    """A status object as a job. Numbers may be strings; a status may be spelled in more than one way."""
-    raw: Mapping[str, Any] = status
-    word = str(raw["status"])
-    state = _job_state(word)
-    return Job(
-        id=str(raw["jobId"]),
-        state=state,
-        service_status=word,
-        message=re.sub(LINK, _redact_link, str(raw.get("reason") or "")),
-        counts={
-            ours: number for name, ours in COUNT_FIELDS.items() if (number := _int_or_none(raw.get(name))) is not None
-        },
-        links=_result_links(raw) if state is JobState.SUCCEEDED else (),
-        retryable=False if _normalize_status(word) == "rejected" else None,
-    )
-
-
-def _job_status(response: Response) -> JobStatus:
-    """:raises UnexpectedResponse: the status, or the id of a job that was not rejected, is missing"""
-    answer = response.json()
-    if isinstance(answer, dict) and isinstance(answer.get("status"), str):
-        if answer.get("jobId"):
-            return cast("JobStatus", answer)
-        if _normalize_status(answer["status"]) == "rejected":
-            return cast("JobStatus", {**answer, "jobId": "(no id)"})
-    raise UnexpectedResponse(
-        f"Liquid Decisions' response has no jobId or no status (status code {response.status}): {response.text!r:.200}"
-    )
-
-
-def _job_state(word: str) -> JobState:
-    state = JOB_STATES.get(_normalize_status(word))
-    if state is None and word not in _logged_unknown_statuses:
-        _logged_unknown_statuses.add(word)
-        log.warning("Liquid Decisions returned the unknown job status %r; the job is treated as running", word)
-    return state or JobState.RUNNING
-
-
-def _normalize_status(word: str) -> str:
-    return word.strip().casefold().replace("cancell", "cancel")
-
-
-def _int_or_none(value: Any) -> int | None:
-    try:
-        return int(str(value).strip())
-    except ValueError:
-        return None
-
-
-def _result_links(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """All links in the status, as the wiki promises "one or more links" but not in which field. Fields that repeat the
-    request's values are left out."""
-    return tuple(dict.fromkeys(_find_links({name: value for name, value in raw.items() if name not in REQUEST_FIELDS})))
-
-
-def _find_links(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield from (match.rstrip(".,;:!?)]}") for match in re.findall(LINK, value))
-    elif isinstance(value, (list, dict)):
-        parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
-        for part in parts:
-            yield from _find_links(part)
-
-
-def _redact_link(link: re.Match[str]) -> str:
-    """Only the host of a link: its path and query may grant access."""
-    parts = urlsplit(link[0])
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
-
-
-# --- job types ------------------------------------------------------------------------------------------------------
-
-
-def _get_status(job_id: str, _locator: Locator) -> Flow[Job]:
-    return job_from_status((yield from get_job(job_id)))
-
-
-def _cancel(job_id: str, _locator: Locator) -> Flow[None]:
-    """Not an error if the job has already ended, or is not known any more."""
-    try:
-        yield from cancel_job(job_id)
-    except ClientError as error:
-        if error.status not in (404, 409):
-            raise
-
-
-JOB_TYPES: Mapping[str, JobType] = {name: JobType(name, _get_status, _cancel) for name in ("import", "export", "job")}

@@ -1,4 +1,4 @@
-"""Tasks that work with Kaleidoscope. This is where they are imported from, whichever module they are written in."""
+"""Operators for Kaleidoscope. Import them from here, not from the modules that define them."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ __all__ = [
 ]
 
 for _name in __all__:
-    # Airflow writes this into its database, and OpenLineage's settings name operators by it.
+    # The public path: Airflow's database and OpenLineage's settings name operators by it.
     globals()[_name].__module__ = __name__

@@ -1,4 +1,4 @@
-"""Tasks that stage drafts in Kaleidoscope: rows on an operation's staging table, which wait to be registered."""
+"""The operator that stages drafts in Kaleidoscope: rows on an operation's staging table, not registered yet."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation, read_from
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
-from sluice_provider.runtime.operator import RemoteJobOperator
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
-class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
-    """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return what became of
-    them.
+class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
+    """Stage rows as drafts on an operation in Kaleidoscope, wait until they are imported, and return the counts.
 
-    The same rows staged twice are two drafts each, so nothing is ever staged again that may have been: rows are
+    The same rows staged twice are two drafts each, so no row is staged again that may have been staged: rows are
     uploaded as an import first, which makes no drafts, and the import is then run by its id. If the response to running
-    it is lost, the import's status decides: the same one is run again only if it was not run. Rows are read once and
-    checked, into a temporary file on the worker (`TMPDIR`), before the first is sent.
+    it is lost, the import's status decides: it is run again only if it was not run. Rows are read once and checked,
+    into a temporary file on the worker (`TMPDIR`), before the first is sent.
 
     Returns `{"service", "state", "operation_id", "import_ids", "staged", "replaced", "created", "updated", "skipped",
-    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` drafts were there
-    before; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get the
-    same as their event's extra.
+    "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` old drafts were
+    archived; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get
+    the same as their event's extra.
 
     Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
@@ -34,21 +29,19 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
         compressed, which is read in batches and never whole (templated)
     :param key_field_names: names of the staging table's key fields in the records, without the one that Kaleidoscope
         manages itself; all other fields must be data fields of the staging table (templated)
-    :param replace_existing: archive the drafts that are there before, once the first rows are in
+    :param replace_existing: archive the old drafts once the first rows are staged
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
     :param batch_size: records in one import at the most
-    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows
     :raises JobFailed: an import failed
-    :raises OutcomeUnknown: whether an import was run cannot be seen
+    :raises OutcomeUnknown: it cannot be found out whether an import was run
     """
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "records", "key_field_names", "kaleidoscope_conn_id")
     template_fields_renderers = {"records": "json"}
 
@@ -77,7 +70,7 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
 
     def job(self) -> StageDraftsJob:
         return StageDraftsJob(
-            RowsOnce(self.records, with_keys(self.key_field_names), self.max_bytes),
+            self.records,
             operation_id=self.operation_id,
             key_field_names=self.key_field_names,
             replace_existing=self.replace_existing,
@@ -85,6 +78,3 @@ class KaleidoscopeStageDraftsOperator(RemoteJobOperator):
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [operation(address, self.operation_id)]

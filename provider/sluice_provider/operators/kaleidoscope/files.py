@@ -1,4 +1,4 @@
-"""Tasks that download files from Kaleidoscope. Reading changes nothing there, so a retry just downloads again."""
+"""Tasks that download files from Kaleidoscope. A download changes nothing there, so a retry downloads again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sluice_provider.apis.kaleidoscope import files as api
 from sluice_provider.apis.validation import check_exactly_one, check_id, check_ids, check_text
-from sluice_provider.assets import dataset_of, uri
 from sluice_provider.compat import HAVE_RETRY_POLICY
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.client_config import base_url
 from sluice_provider.jobs.record import iso
-from sluice_provider.lineage import file_dataset, lineage
+from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from sluice_provider.http.flow import Flow
 
 
-class FetchOperator(RemoteTask):
+class DownloadOperator(RemoteTask):
     """What the tasks that download a file have in common.
 
     :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried
@@ -45,42 +44,42 @@ class FetchOperator(RemoteTask):
         super().__init__(**kwargs)
         self.result: dict[str, Any] = {}
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
         raise NotImplementedError
 
-    def atomic_file(self) -> AtomicFile:
-        """Where the file will be."""
+    def target_file(self) -> AtomicFile:
+        """The file to write."""
         raise NotImplementedError
 
-    def request(self, atomic_file: AtomicFile) -> Flow[str]:
-        """What downloads it, and returns its content type."""
+    def download(self, target: AtomicFile) -> Flow[str]:
+        """A flow that downloads the file, and returns its content type."""
         raise NotImplementedError
 
-    def told(self) -> dict[str, Any]:
-        """What else the result has."""
+    def result_members(self) -> dict[str, Any]:
+        """What the result has beside what all downloads have."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
         with fail_for_good(not HAVE_RETRY_POLICY):
-            self.check()
-            atomic_file, begun = self.atomic_file(), time.time()
-            content_type = self.hook.run(self.request(atomic_file))
+            self.validate()
+            target, started = self.target_file(), time.time()
+            content_type = self.hook.run(self.download(target))
             ended = time.time()
             self.result = {
                 "service": self.service,
                 "state": "succeeded",
-                **self.told(),
-                "path": atomic_file.path,
-                "bytes": atomic_file.size,
-                "sha256": atomic_file.sha256,
+                **self.result_members(),
+                "path": target.path,
+                "bytes": target.size,
+                "sha256": target.sha256,
                 "content_type": content_type,
-                "submitted_at": iso(begun),
+                "submitted_at": iso(started),
                 "ended_at": iso(ended),
-                "seconds": round(ended - begun, 1),
+                "seconds": round(ended - started, 1),
                 "url": self.job_url,
             }
-        self.log.info("Fetched %d bytes to %s", atomic_file.size, atomic_file.path)
+        self.log.info("Downloaded %d bytes to %s", target.size, target.path)
         for outlet in self.outlets:
             if hasattr(outlet, "uri"):
                 context["outlet_events"][outlet].extra.update(self.result)
@@ -91,16 +90,15 @@ class FetchOperator(RemoteTask):
         """Called by OpenLineage, by this name, once the task is over."""
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
-        return lineage(
-            address, [], [dataset_of(uri(self.service, address, *self.source()))], [file_dataset(self.result["path"])]
-        )
+        datasets = Datasets([self.input_dataset()], [FileDataset(self.result["path"])])
+        return lineage(self.service, address, [], datasets)
 
-    def source(self) -> tuple[str, ...]:
-        """What is read, as the segments of an asset's URI."""
+    def input_dataset(self) -> ServiceDataset:
+        """What is read, for OpenLineage."""
         raise NotImplementedError
 
 
-class KaleidoscopeDownloadFileOperator(FetchOperator):
+class KaleidoscopeDownloadFileOperator(DownloadOperator):
     """Download a file from Kaleidoscope, streamed, into any folder that ObjectStoragePath reaches.
 
     The file is there whole or not at all: it is written under a temporary name and renamed at the end. Its name in
@@ -115,8 +113,8 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
     Rests on `download_file` of the vendor's client (kalbio `files.py`).
 
     :param file_id: the file (templated)
-    :param destination: folder to fetch it into; it becomes `destination/file_id/file_name` ... (templated)
-    :param path: ... or the very path to fetch it to (templated)
+    :param destination: folder to download it into; it becomes `destination/file_id/file_name` ... (templated)
+    :param path: ... or the path of the file to write (templated)
     :param file_name: the file's name, as in the event; without it, its id (templated)
     :param operation_id: the operation that the file belongs to; scopes the download (templated)
     :param kaleidoscope_conn_id: Airflow connection id
@@ -152,38 +150,40 @@ class KaleidoscopeDownloadFileOperator(FetchOperator):
         self.file_name = file_name
         self.operation_id = operation_id
 
-    def check(self) -> None:
+    def validate(self) -> None:
         check_id("file_id", self.file_id)
         check_id("operation_id", self.operation_id, optional=True)
         check_exactly_one(destination=self.destination, path=self.path)
         if self.path is not None and self.file_name is not None:
-            raise InvalidInput("file_name goes with destination: path says already what the file will be called")
+            raise InvalidInput("file_name goes with destination only: path names the file already")
         if self.destination is not None and not str(self.destination).strip():
             raise InvalidInput("destination must be the path or URL of a folder, and is empty")
-        self.atomic_file()
+        self.target_file()
 
-    def atomic_file(self) -> AtomicFile:
+    def target_file(self) -> AtomicFile:
         if self.path is not None:
             return AtomicFile(*split_file_path(self.path, "path"), "path")
         name = safe_file_name(self.file_name, self.file_id)
         if self.file_name is not None and name != self.file_name:
-            self.log.warning("The file is called %r there, and %r here", self.file_name, name)
+            self.log.warning(
+                "%r from Kaleidoscope is saved as %r: the name holds unsafe characters", self.file_name, name
+            )
         folder = str(self.destination).strip().rstrip("/")
         return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
 
-    def request(self, atomic_file: AtomicFile) -> Flow[str]:
+    def download(self, target: AtomicFile) -> Flow[str]:
         locator = {"operation_id": self.operation_id} if self.operation_id else {}
         self.job_url = self.hook.job_url("file", self.file_id, locator, self.hook.fields())
-        return api.download_file(self.file_id, atomic_file, self.operation_id)
+        return api.download_file(self.file_id, target, self.operation_id)
 
-    def told(self) -> dict[str, Any]:
+    def result_members(self) -> dict[str, Any]:
         return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
 
-    def source(self) -> tuple[str, ...]:
-        return "files", self.file_id
+    def input_dataset(self) -> ServiceDataset:
+        return ServiceDataset(("files", self.file_id))
 
 
-class KaleidoscopeExportRecordsOperator(FetchOperator):
+class KaleidoscopeExportRecordsOperator(DownloadOperator):
     """Download records from Kaleidoscope as a CSV file, streamed, to any path that ObjectStoragePath reaches.
 
     The file is there whole or not at all: it is written under a temporary name and renamed at the end.
@@ -256,7 +256,7 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
 
     FILTERS = ("view_field_filters", "view_field_sorts", "entity_field_filters", "entity_field_sorts")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         check_id("entity_slice_id", self.entity_slice_id)
         check_id("record_view_id", self.record_view_id, optional=True)
         check_id("operation_id", self.operation_id, optional=True)
@@ -269,19 +269,19 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
             raise InvalidInput(
                 f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
             )
-        self.atomic_file()
+        self.target_file()
 
-    def atomic_file(self) -> AtomicFile:
+    def target_file(self) -> AtomicFile:
         return AtomicFile(*split_file_path(self.path, "path"), "path")
 
-    def request(self, atomic_file: AtomicFile) -> Flow[str]:
+    def download(self, target: AtomicFile) -> Flow[str]:
         locator = {"operation_id": self.operation_id} if self.operation_id else {}
         kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
         self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
         return api.export_records(
             split_file_path(self.path, "path")[1],
             self.entity_slice_id,
-            atomic_file,
+            target,
             record_view_id=self.record_view_id,
             operation_id=self.operation_id,
             program_id=self.program_id,
@@ -292,8 +292,8 @@ class KaleidoscopeExportRecordsOperator(FetchOperator):
             **(self.filters or {}),
         )
 
-    def told(self) -> dict[str, Any]:
+    def result_members(self) -> dict[str, Any]:
         return {"entity_slice_id": self.entity_slice_id, "operation_id": self.operation_id}
 
-    def source(self) -> tuple[str, ...]:
-        return ("operations", self.operation_id) if self.operation_id else ("records",)
+    def input_dataset(self) -> ServiceDataset:
+        return ServiceDataset(("operations", self.operation_id) if self.operation_id else ("records",))

@@ -1,4 +1,4 @@
-"""Tasks that push into Kaleidoscope."""
+"""The operator that pushes records into Kaleidoscope."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
-from sluice_provider.assets import dataset_of, uri
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import read_from
-from sluice_provider.operators.kaleidoscope.rows import RowsOnce, with_keys
-from sluice_provider.runtime.operator import RemoteJobOperator
+from sluice_provider.lineage import ServiceDataset
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
-class KaleidoscopePushOperator(RemoteJobOperator):
-    """Push records into Kaleidoscope, wait until they are imported, and return what became of them.
+class KaleidoscopePushOperator(KaleidoscopeOperator):
+    """Push records into Kaleidoscope, wait until they are imported, and return the counts.
 
-    Records are kept by their key fields there, so pushing the same again updates and never doubles. They are read once
-    and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were accepted
-    is recorded about once a second, so after a failure at most about a second of them is sent again.
+    Kaleidoscope identifies records by their key fields, so pushing the same records again updates them. They are read
+    once and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were
+    accepted is recorded about once a second, so after a failure at most about a second of them is sent again.
 
     Returns `{"service", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
     "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
@@ -35,13 +31,13 @@ class KaleidoscopePushOperator(RemoteJobOperator):
     :param operation_id: the experiment or cycle to import into (templated)
     :param program_id: the program to import under (templated)
     :param record_view_id: the view to import into, with an operation; only with field names (templated)
-    :param add_fields_to_record_view_ids: views that get the fields which are new; only with field names (templated)
+    :param add_fields_to_record_view_ids: views to add new fields to; only with field names (templated)
     :param record_view_ids: with field ids, the views to import into; with field names it belongs to the older API
         and has no effect on current servers (templated)
     :param set_name: name of the record set (templated)
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
     :param batch_size: records in one request at the most
-    :param max_bytes: bytes of one request at the most; where Kaleidoscope finds that too large, it gets half of it
+    :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows
@@ -50,7 +46,6 @@ class KaleidoscopePushOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
     template_fields: Sequence[str] = (
         "records",
         "key_field_names",
@@ -65,7 +60,6 @@ class KaleidoscopePushOperator(RemoteJobOperator):
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
-    operator_extra_links = (KaleidoscopeLink(),)
 
     def __init__(
         self,
@@ -115,18 +109,15 @@ class KaleidoscopePushOperator(RemoteJobOperator):
             self.set_name,
         )
         return PushJob(
-            RowsOnce(self.records, with_keys(self.key_field_names or self.key_field_ids), self.max_bytes),
+            self.records,
             target,
             on_rejected_rows=self.on_rejected_rows,
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
         )
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [self._target(address)]
-
-    def _target(self, address: str) -> Name:
-        for kind in ("operation", "source", "program"):
-            if value := getattr(self, f"{kind}_id"):
-                return dataset_of(uri("kaleidoscope", address, f"{kind}s", value))
-        return dataset_of(uri("kaleidoscope", address, "records"))
+    def output_dataset(self) -> ServiceDataset:
+        """The narrowest of what the records were pushed into."""
+        destinations = {"operations": self.operation_id, "sources": self.source_id, "programs": self.program_id}
+        found = ((segment, value) for segment, value in destinations.items() if value)
+        return ServiceDataset(next(found, ("records",)))

@@ -1,4 +1,4 @@
-"""Tasks on the user's side of a registration in Kaleidoscope: a file is registered, drafts are submitted."""
+"""Operators for the user's side of a registration in Kaleidoscope: they register a file, or submit drafts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation
-from sluice_provider.runtime.operator import RemoteJobOperator
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
-class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
-    """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return what became
-    of it.
+class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
+    """Register a file with an operation in Kaleidoscope, wait until the registrar has reported, and return the
+    result.
 
     A file that is registered already, and not failed, is not registered again: the task waits for that registration. If
     the response is lost, the operation's registrations are searched before the file is registered again.
@@ -27,7 +24,7 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
 
     :param operation_id: the experiment or cycle (templated)
     :param file_id: an uploaded file (templated)
-    :param if_registered: what to do with a file that is registered with this operation already: `reuse` what is there,
+    :param if_registered: what to do with a file that is registered with this operation already: `reuse` that one,
         `fail`, or register it `again`; a registration that failed is never reused
     :param kaleidoscope_conn_id: Airflow connection id
     :raises Conflict: it is registered already, with `if_registered="fail"`
@@ -36,8 +33,6 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "file_id", "kaleidoscope_conn_id")
 
     def __init__(
@@ -58,13 +53,10 @@ class KaleidoscopeRegisterFileOperator(RemoteJobOperator):
     def job(self) -> RegisterFileJob:
         return RegisterFileJob(operation_id=self.operation_id, file_id=self.file_id, if_registered=self.if_registered)
 
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]
 
-
-class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
+class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
     """Submit drafts of an operation in Kaleidoscope for registration, or for a dry run, wait until the registrar has
-    reported, and return what became of them.
+    reported, and return the result.
 
     If the response is lost, the operation's submissions are searched before the drafts are submitted again.
 
@@ -87,8 +79,6 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
 
     def __init__(
@@ -115,6 +105,3 @@ class KaleidoscopeSubmitDraftsOperator(RemoteJobOperator):
             validate_only=self.validate_only,
             on_rejected_rows=self.on_rejected_rows,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]

@@ -1,23 +1,16 @@
-"""Tasks on the registrar's side of a registration in Kaleidoscope: how far it is, and what became of the records."""
+"""Operators for the registrar's side of a registration in Kaleidoscope: they report a status, or results."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kaleidoscope.registration import result_record
-from sluice_provider.apis.kaleidoscope.registration_jobs import PushStatusJob, Registration, SubmitResultsJob
-from sluice_provider.errors import InvalidInput
-from sluice_provider.lineage import Name
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.operators.kaleidoscope.lineage import operation, read_from
-from sluice_provider.operators.kaleidoscope.rows import Check, RowsOnce
-from sluice_provider.runtime.operator import RemoteJobOperator
+from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, Registration, SubmitResultsJob
+from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
 
 
-class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
-    """Report to Kaleidoscope how far the registrar is with a file or a submission, and return at once.
+class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
+    """Set the status of a registered file or a submission in Kaleidoscope, and return at once.
 
     If the response is lost, the registration is read, and the status is sent again unless it has arrived or the
     registration is over.
@@ -38,8 +31,6 @@ class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = (
         "operation_id",
         "status",
@@ -69,23 +60,20 @@ class KaleidoscopePushRegistrationStatusOperator(RemoteJobOperator):
         self.message = message
 
     def job(self) -> PushStatusJob:
-        about = Registration(self.operation_id, self.file_id, self.submission_id)
-        return PushStatusJob(about, status=self.status, message=self.message)
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return [], [operation(address, self.operation_id)]
+        registration = Registration(self.operation_id, self.file_id, self.submission_id)
+        return PushStatusJob(registration, status=self.status, message=self.message)
 
 
-class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
-    """Report to Kaleidoscope what became of the records of a file or a submission.
+class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
+    """Report the results of a registered file or a submission to Kaleidoscope.
 
-    Everything is read once and checked before anything is sent. The API takes results in one request. If its response
+    All results are read once and checked before any is sent. The API takes them in one request. If its response
     is lost, the registration is read for up to two minutes, and the results are sent again only if they have not
     arrived.
 
     Returns `{"service", "state", "operation_id", "file_id", "submission_id", "reported", "registration_id", "records",
     "submitted_at", "ended_at", "seconds", "url"}`, where only files have a `registration_id`; with
-    `wait_for_completion=True` also `status`, Kaleidoscope's word for how the registration ended, and `rejected`.
+    `wait_for_completion=True` also `status`, Kaleidoscope's status of the registration, and `rejected`.
     Outlets get the same as their event's extra.
 
     Rests on `submit_results` and `submit_submission_results` of the vendor's client (kalbio `registration.py`).
@@ -95,23 +83,21 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
     :param file_id: the registered file ... (templated)
     :param submission_id: ... or the submission (templated)
     :param records: results for single records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or
-        Parquet file; each with `record_id`, `status` (a word of your own), and if you like `error_message` and `data`,
+        Parquet file; each with `record_id`, `status` (a word of your own), and optionally `error_message` and `data`,
         a dict; other fields become the data (templated)
     :param key_field_names: names of the key fields in the data (templated)
     :param message: to show with the results (templated)
-    :param if_ended: what to do when the registration is over before results were sent: `fail`, or `send` them
-    :param wait_for_completion: wait until Kaleidoscope has worked the results in; else return when it has accepted them
+    :param if_ended: what to do if the registration is over before results were sent: `fail`, or `send` them
+    :param wait_for_completion: wait until Kaleidoscope has processed the results; else return when it has accepted them
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises Conflict: the registration has its results already
     :raises JobFailed: the registration failed though success was reported, with `wait_for_completion`
-    :raises OutcomeUnknown: the response was lost, and the file was registered again meanwhile
+    :raises OutcomeUnknown: the response was lost, and the file has been registered again since
     """
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = (
         "operation_id",
         "status",
@@ -151,40 +137,11 @@ class KaleidoscopeSubmitRegistrationResultsOperator(RemoteJobOperator):
         self.if_ended = if_ended
 
     def job(self) -> SubmitResultsJob:
-        about = Registration(self.operation_id, self.file_id, self.submission_id)
         return SubmitResultsJob(
-            about,
-            None if self.records is None else RowsOnce(self.records, _each_once()),
+            Registration(self.operation_id, self.file_id, self.submission_id),
+            self.records,
             status=self.status,
             message=self.message,
             key_field_names=self.key_field_names,
             if_ended=self.if_ended,
         )
-
-    def datasets(self, address: str) -> tuple[list[Name], list[Name]]:
-        return read_from(self.records), [operation(address, self.operation_id)]
-
-
-def _each_once() -> Check:
-    """Results as the API wants them, one for each record."""
-    places: dict[str, str] = {}
-
-    def check(place: str, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        result = result_record(_with_data(record))
-        before = places.setdefault(result["record_id"], place)
-        if before != place:
-            raise InvalidInput(f"and {before} are both for record {result['record_id']!r}")
-        return result
-
-    return check
-
-
-def _with_data(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """In a file of columns, data may be the text of a JSON object."""
-    data = record.get("data")
-    if not isinstance(data, str):
-        return record
-    try:
-        return {**record, "data": json.loads(data)}
-    except ValueError:
-        raise InvalidInput(f"has a field 'data' that is not a JSON object: {data!r:.60}") from None

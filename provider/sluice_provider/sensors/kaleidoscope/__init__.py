@@ -1,4 +1,4 @@
-"""Sensors for Kaleidoscope. This is where they are imported from, whichever module they are written in."""
+"""Sensors for Kaleidoscope. Import them from here, not from the modules that define them."""
 
 from __future__ import annotations
 

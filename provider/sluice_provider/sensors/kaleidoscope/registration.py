@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sluice_provider.apis.kaleidoscope.drafts import get_draft_ids
+from sluice_provider.apis.kaleidoscope.drafts import DraftSelection, get_draft_ids
+from sluice_provider.apis.kaleidoscope.registrar_jobs import Registration
 from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
-from sluice_provider.apis.validation import check_choice, check_exactly_one, check_id, check_ids
+from sluice_provider.apis.validation import check_choice, check_id, check_ids
 from sluice_provider.errors import SluiceError
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import JobGroup, JobRef, check_rejections
@@ -16,14 +17,13 @@ from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
 
-VALID = "the others are valid"
-"""What became of all records that were not rejected."""
+OTHER_ROWS = "all other records are valid"
 
 
 class KaleidoscopeRegistrationSensor(RemoteJobSensor):
     """Wait until a registration in Kaleidoscope is over: of a file, or of a submission of drafts.
 
-    A file that is not registered yet, and a submission that is not there yet, are waited for. Of a file that was
+    A file that is not registered yet, or a submission that does not exist yet, is waited for. Of a file that was
     registered several times, the last registration counts. A registration that failed fails the sensor; where it was a
     dry run and rejected drafts, `on_rejected_rows` says what that means.
 
@@ -64,7 +64,8 @@ class KaleidoscopeRegistrationSensor(RemoteJobSensor):
         self.on_rejected_rows = on_rejected_rows
 
     def job(self) -> WatchedJob:
-        return _Registration(self.operation_id, self.file_id, self.submission_id, self.on_rejected_rows)
+        registration = Registration(self.operation_id, self.file_id, self.submission_id)
+        return _WatchedRegistration(registration, self.on_rejected_rows)
 
 
 class KaleidoscopeDraftsSensor(RemoteJobSensor):
@@ -107,49 +108,36 @@ class KaleidoscopeDraftsSensor(RemoteJobSensor):
         self.on_rejected_rows = on_rejected_rows
 
     def job(self) -> WatchedJob:
-        return _Drafts(self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows)
+        return _WatchedDrafts(self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows)
 
 
 class _WatchedRegistration(WatchedJob):
-    """What both have in common: rejected rows are judged, and the result has the service's own status."""
+    """Of a file, or of a submission of drafts."""
 
     service = "kaleidoscope"
-    on_rejected_rows: str
+
+    def __init__(self, registration: Registration, on_rejected_rows: str) -> None:
+        self.registration = registration
+        self.on_rejected_rows = on_rejected_rows
+
+    def validate(self) -> None:
+        self.registration.validate()
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
+
+    def reference(self) -> JobRef:
+        job_type = "registered_file" if self.registration.submission_id is None else "awaited_submission"
+        locator = {"operation_id": self.registration.operation_id}
+        return JobRef(self.service, job_type, (self.registration.id,), locator)
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         del phase
-        check_rejections(work, self.on_rejected_rows, self.log, VALID)
+        check_rejections(work, self.on_rejected_rows, self.log, OTHER_ROWS)
 
     def result(self, work: JobGroup) -> dict[str, Any]:
         return {**super().result(work), "status": work.jobs[0].service_status}
 
 
-class _Registration(_WatchedRegistration):
-    """Of a file, or of a submission of drafts."""
-
-    def __init__(
-        self, operation_id: str, file_id: str | None, submission_id: str | None, on_rejected_rows: str
-    ) -> None:
-        self.operation_id = operation_id
-        self.file_id = file_id
-        self.submission_id = submission_id
-        self.on_rejected_rows = on_rejected_rows
-
-    def validate(self) -> None:
-        check_id("operation_id", self.operation_id)
-        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
-        check_exactly_one(file_id=self.file_id, submission_id=self.submission_id)
-        check_id("file_id", self.file_id, optional=True)
-        check_id("submission_id", self.submission_id, optional=True)
-
-    def reference(self) -> JobRef:
-        locator = {"operation_id": self.operation_id}
-        if self.file_id is not None:
-            return JobRef(self.service, "registered_file", (self.file_id,), locator)
-        return JobRef(self.service, "awaited_submission", (str(self.submission_id),), locator)
-
-
-class _Drafts(_WatchedRegistration):
+class _WatchedDrafts(_WatchedRegistration):
     """All drafts of an operation, or some of them."""
 
     def __init__(
@@ -162,23 +150,26 @@ class _Drafts(_WatchedRegistration):
 
     def validate(self) -> None:
         check_id("operation_id", self.operation_id)
-        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
         check_ids("record_ids", self.record_ids)
+        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
 
     def reference(self) -> JobRef:
-        locator = {"operation_id": self.operation_id}
-        if self.record_ids is not None:
-            locator["record_ids"] = " ".join(self.record_ids)
-        if self.validate_only:
-            locator["validation"] = "yes"
+        selection = DraftSelection(tuple(self.record_ids or ()), validation=bool(self.validate_only))
+        locator = {"operation_id": self.operation_id, **selection.to_locator()}
         return JobRef(self.service, "drafts", (self.operation_id,), locator)
 
     def initial_locator(self) -> Flow[Mapping[str, str]]:
-        """Which drafts are there when the wait begins: they leave the table when they are registered."""
+        """The drafts that are there when the wait begins: they leave the operation when they are registered."""
         if self.record_ids is not None:
             return NOTHING
         try:
-            return {"seen": " ".join((yield from get_draft_ids(self.operation_id)))}
+            present = yield from get_draft_ids(self.operation_id)
         except SluiceError as error:
-            self.log.warning("Which drafts are there could not be seen; the status checks will tell: %s", error)
+            self.log.warning(
+                "The drafts of operation %s could not be listed before the wait, so drafts that are registered before "
+                "the first status check are not waited for: %s",
+                self.operation_id,
+                error,
+            )
             return NOTHING
+        return DraftSelection(present=present).to_locator()

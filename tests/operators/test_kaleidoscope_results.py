@@ -8,7 +8,7 @@ import pytest
 
 from sluice_provider.errors import Conflict, InvalidInput, JobFailed, NotFound, OutcomeUnknown, Unreachable
 from tests.operators.airflow_harness import SECRET
-from tests.operators.registration_life import RESULTS
+from tests.operators.kaleidoscope_registrations import RESULTS
 
 pytestmark = pytest.mark.airflow
 
@@ -18,17 +18,17 @@ FLOWS = pytest.mark.parametrize("flow", ["file", "submission", "validation"])
 
 
 @pytest.fixture
-def case(desk):
+def case(workspace):
     """Something to answer: makes it, and gives the arguments and a look at it."""
 
     def make(flow):
         if flow == "file":
-            desk.register()
-            return {}, RESULTS, lambda: desk.registrations[-1]
-        ids = desk.stage()
-        submission_id = desk.submit(validation=flow == "validation")
+            workspace.register_file()
+            return {}, RESULTS, lambda: workspace.registrations[-1]
+        ids = workspace.stage_drafts()
+        submission_id = workspace.submit_drafts(validation=flow == "validation")
         records = [{**result, "record_id": each} for result, each in zip(RESULTS, ids, strict=True)]
-        return {"file_id": None, "submission_id": submission_id}, records, lambda: desk.submissions[-1]
+        return {"file_id": None, "submission_id": submission_id}, records, lambda: workspace.submissions[-1]
 
     return make
 
@@ -38,10 +38,10 @@ def case(desk):
 
 @FLOWS
 @pytest.mark.parametrize("status", ["success", "error"])
-def test_results_arrive(report, case, desk, flow, status):
+def test_submit_results(submit_results, case, workspace, flow, status):
     """For a file and for a submission; the task does not wait unless it is told to."""
     ids, records, look = case(flow)
-    life = report(**ids, status=status, records=records, message="see", key_field_names=["id"]).go()
+    life = submit_results(**ids, status=status, records=records, message="see", key_field_names=["id"]).go()
     ends = {"success": "completed", "error": "failed"}
     ends = {"success": "validated", "error": "validation_failed"} if flow == "validation" else ends
     kept = look()
@@ -53,7 +53,7 @@ def test_results_arrive(report, case, desk, flow, status):
         1,
     )
     assert (life.result["reported"], life.result["records"]) == (status, 2)
-    assert life.result["operation_id"] == desk.operation_id
+    assert life.result["operation_id"] == workspace.operation_id
     if flow == "file":
         assert life.result["registration_id"] == kept["id"]
     else:
@@ -61,44 +61,44 @@ def test_results_arrive(report, case, desk, flow, status):
 
 
 @WAYS
-def test_it_may_wait_until_they_are_worked_in(report, case, desk, deferrable):
+def test_wait_until_results_are_processed(submit_results, case, workspace, deferrable):
     """Then the result says how the registration ended."""
     _, _, look = case("file")
-    desk.sandbox.settings(results_processing_seconds=20)
-    life = report(wait_for_completion=True, deferrable=deferrable).go()
+    workspace.sandbox.settings(results_processing_seconds=20)
+    life = submit_results(wait_for_completion=True, deferrable=deferrable).go()
     assert (life.state, life.result["status"], look()["status"]) == ("success", "completed", "completed")
     assert life.result["seconds"] >= 20
 
 
-def test_a_reported_error_is_meant_to_end_badly(report, case, desk):
+def test_an_error_result_with_a_failed_registration_succeeds(submit_results, case, workspace):
     """The registration fails, and the task that reported so has done its work."""
     case("file")
-    desk.sandbox.settings(results_processing_seconds=20)
-    life = report(wait_for_completion=True, status="error", message="no good").go()
+    workspace.sandbox.settings(results_processing_seconds=20)
+    life = submit_results(wait_for_completion=True, status="error", message="no good").go()
     assert (life.state, life.result["status"]) == ("success", "failed")
 
 
-def test_success_that_ends_badly(report, case, desk):
+def test_a_success_result_with_a_failed_registration_fails(submit_results, case, workspace):
     """The remote could not work the results in: they are not sent again."""
     case("file")
-    desk.sandbox.settings(results_processing_seconds=20)
-    life = report(wait_for_completion=True, deferrable=True).defer()
-    desk.sandbox.advance(60)
-    listed = [{**desk.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
-    desk.sandbox.faults([{"method": "GET", "path": "registrations", "times": 99, "status": 200, "body": listed}])
+    workspace.sandbox.settings(results_processing_seconds=20)
+    life = submit_results(wait_for_completion=True, deferrable=True).defer()
+    workspace.sandbox.advance(60)
+    listed = [{**workspace.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
+    workspace.sandbox.faults([{"method": "GET", "path": "registrations", "times": 99, "status": 200, "body": listed}])
     life.fire().leg()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
     assert "no such field" in str(life.error)
-    assert len(desk.asked("/results")) == 1
+    assert len(workspace.request_bodies("/results")) == 1
 
 
 @FLOWS
 @WAYS
 @pytest.mark.parametrize("moment", DEATHS)
-def test_whoever_dies_reports_once(report, case, moment, flow, deferrable):
+def test_results_are_sent_once_despite_process_death(submit_results, case, moment, flow, deferrable):
     """The second try sends results only if the first did not."""
     ids, records, look = case(flow)
-    life = report(**ids, records=records, deferrable=deferrable)
+    life = submit_results(**ids, records=records, deferrable=deferrable)
     with life.death(moment):
         life.go()
     life.retry()
@@ -109,94 +109,96 @@ def test_whoever_dies_reports_once(report, case, moment, flow, deferrable):
 @FLOWS
 @pytest.mark.parametrize("seconds", [0, 20], ids=["at once", "worked in slowly"])
 @pytest.mark.parametrize("drop", ["before", "after"])
-def test_a_lost_answer_is_looked_into(report, case, desk, flow, drop, seconds):
+def test_a_lost_response_is_reconciled(submit_results, case, workspace, flow, drop, seconds):
     """The registration is read; results are sent again only if it has not taken them."""
     ids, records, look = case(flow)
-    desk.sandbox.settings(results_processing_seconds=seconds)
-    desk.sandbox.advance(5)
-    desk.trouble("/results", drop=drop)
-    life = report(**ids, records=records).go()
+    workspace.sandbox.settings(results_processing_seconds=seconds)
+    workspace.sandbox.advance(5)
+    workspace.inject_fault("/results", drop=drop)
+    life = submit_results(**ids, records=records).go()
     assert (life.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
 
 
-def test_a_failing_remote_is_looked_into(report, case, desk):
+def test_a_server_error_is_reconciled(submit_results, case, workspace):
     """A 503 may come from something that stands in front of it: then nothing was done."""
     _, _, look = case("file")
-    desk.trouble("/results", status=503)
-    life = report().go()
+    workspace.inject_fault("/results", status=503)
+    life = submit_results().go()
     assert (life.state, look()["results_received"]) == ("success", 1)
 
 
-def test_a_status_pushed_meanwhile_is_no_sign(report, case, desk, clock):
+def test_a_status_pushed_by_others_is_not_mistaken_for_results(submit_results, case, workspace, clock):
     """Somebody else says how far it is while our results are lost: they are sent again, not taken for arrived."""
     _, _, look = case("file")
-    desk.trouble("/results", drop="before")
-    life = report()
-    clock.on_nap = lambda: desk.hook.push_status(desk.operation_id, desk.file_id, "validated", "half way")
+    workspace.inject_fault("/results", drop="before")
+    life = submit_results()
+    clock.on_nap = lambda: workspace.hook.push_status(
+        workspace.operation_id, workspace.file_id, "validated", "half way"
+    )
     life.go()
     assert (life.state, look()["results_received"], look()["status"]) == ("success", 1, "completed")
 
 
-def test_doubt_outlives_a_look_that_fails(report, case, desk):
+def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, workspace):
     """The next try looks first."""
     _, _, look = case("file")
-    desk.sandbox.faults(
+    workspace.sandbox.faults(
         [
             {"method": "POST", "path": "/results", "drop": "after"},
             {"method": "GET", "path": "/registrations", "skip": 1, "times": 50, "status": 503},
         ]
     )
-    life = report().go()
+    life = submit_results().go()
     assert life.state == "up_for_retry"
-    desk.sandbox.faults([])
+    workspace.sandbox.faults([])
     life.retry()
     assert (life.state, look()["results_received"]) == ("success", 1)
 
 
-def test_a_file_that_was_registered_again_meanwhile(report, desk):
+def test_a_file_registered_again_before_reconciling(submit_results, workspace):
     """Whose results are lost cannot be told by the new registration: a person is told what to look at."""
-    first = desk.register()
-    life = report()
+    first = workspace.register_file()
+    life = submit_results()
     with life.death("after submitting"):
         life.go()
-    desk.sandbox.advance(1)
-    desk.register()
+    workspace.sandbox.advance(1)
+    workspace.register_file()
     life.retry()
     assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
     assert first in str(life.error)
-    assert [each["results_received"] for each in desk.registrations] == [1, 0]
+    assert [each["results_received"] for each in workspace.registrations] == [1, 0]
     life.clear().go()
     assert life.state == "success", life.error
-    assert [each["results_received"] for each in desk.registrations] == [1, 1]
+    assert [each["results_received"] for each in workspace.registrations] == [1, 1]
 
 
-def test_a_registration_that_is_over(report, desk):
+def test_results_for_a_registration_that_is_over(submit_results, workspace):
     """It has its results: nothing is sent, unless the author wants it."""
-    desk.register()
-    desk.answer("error", message="by hand")
-    life = report().go()
+    workspace.register_file()
+    workspace.submit_results("error", message="by hand")
+    life = submit_results().go()
     assert (life.state, type(life.error)) == ("failed", Conflict)
-    assert "it has its results; if_ended='send'" in str(life.error)
-    assert desk.registrations[0]["results_received"] == 1
-    desk.sandbox.settings(accept_repeated_results=True)
-    assert report(if_ended="send").go().state == "success"
-    assert desk.registrations[0]["status"] == "completed"
+    assert "it has results already; set if_ended='send'" in str(life.error)
+    assert workspace.registrations[0]["results_received"] == 1
+    workspace.sandbox.settings(accept_repeated_results=True)
+    assert submit_results(if_ended="send").go().state == "success"
+    assert workspace.registrations[0]["status"] == "completed"
 
 
-def test_a_cleared_task_does_not_send_twice(report, case, desk):
+def test_a_cleared_task_does_not_send_twice(submit_results, case, workspace):
     """The registration is over by then."""
     _, _, look = case("file")
-    life = report().go()
+    life = submit_results().go()
     life.clear().go()
     assert isinstance(life.error, Conflict)
     assert look()["results_received"] == 1
 
 
-def test_results_of_nothing(report, desk):
+def test_results_for_an_unknown_registration(submit_results, workspace):
     """There is no such registration."""
-    life = report().go()
+    life = submit_results().go()
     assert (life.state, type(life.error)) == ("failed", NotFound)
-    assert desk.asked("/results") == []
+    assert workspace.request_bodies("/results") == []
 
 
 @pytest.mark.parametrize(
@@ -213,15 +215,15 @@ def test_results_of_nothing(report, desk):
     ],
     ids=["jsonl", "json", "csv", "csv with data", "tsv"],
 )
-def test_results_in_files(report, case, tmp_path, name, content):
+def test_results_in_files(submit_results, case, tmp_path, name, content):
     """Whatever the file, the same results; cells without a name of their own are the data."""
     _, _, look = case("file")
     (tmp_path / name).write_text(content)
-    assert report(records=str(tmp_path / name)).go().state == "success"
+    assert submit_results(records=str(tmp_path / name)).go().state == "success"
     assert look()["results"] == RESULTS
 
 
-def test_results_in_parquet(report, case, tmp_path):
+def test_results_in_parquet(submit_results, case, tmp_path):
     """Likewise."""
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
@@ -230,14 +232,14 @@ def test_results_in_parquet(report, case, tmp_path):
     parquet.write_table(
         pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet"
     )
-    assert report(records=f"file://{tmp_path}/r.parquet").go().state == "success"
+    assert submit_results(records=f"file://{tmp_path}/r.parquet").go().state == "success"
     assert look()["results"] == RESULTS
 
 
-def test_results_without_records(report, case):
+def test_results_without_records(submit_results, case):
     """A verdict on the whole alone."""
     _, _, look = case("file")
-    assert report(records=None, status="error", message="unreadable").go().state == "success"
+    assert submit_results(records=None, status="error", message="unreadable").go().state == "success"
     assert (look()["status"], look()["results"]) == ("failed", [])
 
 
@@ -263,22 +265,22 @@ def test_results_without_records(report, case):
         ({"records": "results.docx"}, "unsupported file extension"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_sent(report, desk, args, words):
+def test_invalid_arguments_are_rejected_before_sending(submit_results, workspace, args, words):
     """Each line, in words that name the argument or the record; no retry would help."""
-    life = report(**args).go()
+    life = submit_results(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
 # --- how far it is
 
 
 @FLOWS
-def test_a_status_is_told(tell, case, desk, flow):
+def test_push_status(push_status, case, workspace, flow):
     """For a file and for a submission, once."""
     ids, _, look = case(flow)
-    life = tell(**ids, message="half way", status="validated").go()
+    life = push_status(**ids, message="half way", status="validated").go()
     assert (life.state, life.result["reported"]) == ("success", "validated")
     assert [each["status"] for each in look()["history"]][1:] == ["validated"]
     assert look()["message"] == "half way"
@@ -286,10 +288,10 @@ def test_a_status_is_told(tell, case, desk, flow):
 
 @WAYS
 @pytest.mark.parametrize("moment", [*DEATHS, "end written"])
-def test_whoever_dies_tells_it_once(tell, case, moment, deferrable):
+def test_status_is_pushed_once_despite_process_death(push_status, case, moment, deferrable):
     """The second try looks whether it was heard."""
     _, _, look = case("file")
-    life = tell(deferrable=deferrable)
+    life = push_status(deferrable=deferrable)
     with life.death(moment):
         life.go()
     life.retry()
@@ -297,29 +299,29 @@ def test_whoever_dies_tells_it_once(tell, case, moment, deferrable):
     assert [each["status"] for each in look()["history"]] == ["pending", "validated"]
 
 
-def test_an_old_status_does_not_undo_an_end(tell, case, desk):
+def test_a_late_status_does_not_reopen_a_registration(push_status, case, workspace):
     """What was lost and is found late is not said any more when the registration is over."""
     _, _, look = case("file")
-    life = tell()
+    life = push_status()
     with life.death("before submitting"):
         life.go()
-    desk.answer("success")
+    workspace.submit_results("success")
     life.retry()
     assert (life.state, look()["status"]) == ("success", "completed")
-    assert life.said("WARNING", "is over (completed)")
-    assert len(desk.asked("/registration_files/")) == 0
+    assert life.said("WARNING", "is over (status completed)")
+    assert len(workspace.request_bodies("/registration_files/")) == 0
 
 
-def test_a_status_that_nobody_takes(tell, desk):
+def test_a_status_for_an_unknown_registration(push_status, workspace):
     """Repeated for as long as that may help, looked for and repeated once more, and left to the next try."""
-    desk.register()
-    desk.trouble("/registration_files/", times=99, status=503)
-    life = tell().go()
+    workspace.register_file()
+    workspace.inject_fault("/registration_files/", times=99, status=503)
+    life = push_status().go()
     assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
     assert life.said("WARNING", "The outcome of a request is unknown", "503")
-    desk.sandbox.faults([])
+    workspace.sandbox.faults([])
     life.retry()
-    assert (life.state, desk.registrations[0]["status"]) == ("success", "validated")
+    assert (life.state, workspace.registrations[0]["status"]) == ("success", "validated")
 
 
 @pytest.mark.parametrize(
@@ -331,18 +333,18 @@ def test_a_status_that_nobody_takes(tell, desk):
         ({"message": ""}, "message must be a non-empty string or None"),
     ],
 )
-def test_a_status_that_cannot_be_told(tell, desk, args, words):
+def test_invalid_status_arguments(push_status, workspace, args, words):
     """Before anything is sent."""
-    life = tell(**args).go()
+    life = push_status(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput)
     assert words in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
-def test_no_secret_is_told(report, tell, desk):
+def test_no_secret_is_logged_or_returned(submit_results, push_status, workspace):
     """Neither in logs nor in results, also where everything goes wrong."""
-    desk.register()
-    desk.trouble("operations", drop="after", times=1)
-    lives = [tell().go(), report(wait_for_completion=True, deferrable=True).go()]
+    workspace.register_file()
+    workspace.inject_fault("operations", drop="after", times=1)
+    lives = [push_status().go(), submit_results(wait_for_completion=True, deferrable=True).go()]
     told = [str((life.log, life.xcom(), life.head, life.record, life.error)) for life in lives]
     assert all(SECRET not in text and "Bearer" not in text for text in told)

@@ -57,7 +57,7 @@ def pushes(sandbox):
         (422, ClientError),
     ],
 )
-def test_refusals(run, sluice_sandbox, status, kind):
+def test_client_errors_are_not_retried(run, sluice_sandbox, status, kind):
     """The remote's words and code, nothing tried again, nothing done."""
     body = {"code": "WHY", "message": "because"}
     sluice_sandbox.faults([{"path": PUSH, "status": status, "body": body}])
@@ -77,7 +77,7 @@ def test_a_body_too_large(run, sluice_sandbox):
     assert len(logged_requests(sluice_sandbox)) == 1
 
 
-def test_a_login_page_in_front(run, sluice_sandbox):
+def test_redirect_to_a_login_page(run, sluice_sandbox):
     """A redirect is not followed, and never with our token."""
     sluice_sandbox.faults([{"path": "programs", "status": 302, "headers": {"Location": f"{sluice_sandbox.url}/"}}])
     with pytest.raises(ClientError, match="302, a redirect"):
@@ -90,7 +90,7 @@ def test_a_login_page_in_front(run, sluice_sandbox):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.parametrize("flow", [get_programs, push])
-def test_passing_troubles(run, sluice_sandbox, status, flow):
+def test_transient_errors_are_retried(run, sluice_sandbox, status, flow):
     """Twice bad, then good; what was done is done once."""
     sluice_sandbox.faults([{"path": f"{PUSH}|programs", "times": 2, "status": status, "body": "<html>"}])
     assert run(flow())
@@ -100,7 +100,7 @@ def test_passing_troubles(run, sluice_sandbox, status, flow):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, ServerError), (503, ServerError)])
-def test_troubles_that_do_not_pass(run, sluice_sandbox, status, kind):
+def test_persistent_errors(run, sluice_sandbox, status, kind):
     """Five attempts, then an error that is retryable: Airflow may try again later."""
     sluice_sandbox.faults([{"path": PUSH, "times": 99, "status": status}])
     with pytest.raises(kind) as error:
@@ -144,7 +144,7 @@ def test_a_real_rate_limit(run, sluice_sandbox):
 # --- lost
 
 
-def test_lost_before_the_work(run, sluice_sandbox):
+def test_connection_lost_before_the_request_was_processed(run, sluice_sandbox):
     """The connection closed and nothing was done: it is sent again and done once."""
     sluice_sandbox.faults([{"path": PUSH, "drop": "before"}])
     run(push())
@@ -152,7 +152,7 @@ def test_lost_before_the_work(run, sluice_sandbox):
     assert pushes(sluice_sandbox) == {"H": 1, "He": 1}
 
 
-def test_lost_after_the_work(run, sluice_sandbox):
+def test_connection_lost_after_the_request_was_processed(run, sluice_sandbox):
     """The answer was lost: it is sent again, arrives twice and is there once, because records are keyed."""
     sluice_sandbox.faults([{"path": PUSH, "drop": "after"}])
     import_id = run(push())
@@ -163,7 +163,7 @@ def test_lost_after_the_work(run, sluice_sandbox):
 
 
 @pytest.mark.parametrize(("drop", "landed"), [("before", 0), ("after", 1)])
-def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
+def test_lost_response_of_a_request_that_is_not_idempotent(run, sluice_sandbox, drop, landed):
     """From here both look the same, so nobody guesses: it is sent once, and in doubt."""
     sluice_sandbox.faults([{"path": PUSH, "drop": drop}])
     with pytest.raises(OutcomeUnknown):
@@ -173,7 +173,7 @@ def test_an_order_that_is_lost(run, sluice_sandbox, drop, landed):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_an_order_that_fails_there(run, sluice_sandbox, status):
+def test_server_error_of_a_request_that_is_not_idempotent(run, sluice_sandbox, status):
     """A gateway's 504 says nothing of what is behind it."""
     sluice_sandbox.faults([{"path": PUSH, "status": status}])
     with pytest.raises(OutcomeUnknown, match=f"returned {status}"):
@@ -181,14 +181,14 @@ def test_an_order_that_fails_there(run, sluice_sandbox, status):
     assert len(logged_requests(sluice_sandbox)) == 1
 
 
-def test_an_order_that_is_throttled(run, sluice_sandbox):
+def test_rate_limit_of_a_request_that_is_not_idempotent(run, sluice_sandbox):
     """Was not done, so it is made again."""
     sluice_sandbox.faults([{"path": PUSH, "times": 2, "status": 429}])
     run(order())
     assert pushes(sluice_sandbox) == {"H": 1, "He": 1}
 
 
-def test_a_remote_that_hangs_up_for_good(run, sluice_sandbox):
+def test_a_service_that_drops_all_connections(run, sluice_sandbox):
     """Five attempts; whether they arrived is on the error."""
     sluice_sandbox.faults([{"path": PUSH, "times": 99, "drop": "before"}])
     with pytest.raises(Unreachable, match=r"POST push/imports: (RemoteProtocolError|ReadError)") as error:
@@ -211,7 +211,7 @@ def test_a_remote_that_hangs_up_for_good(run, sluice_sandbox):
         (get_imports, {"data": []}),
     ],
 )
-def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
+def test_success_with_an_unexpected_body(run, sluice_sandbox, flow, body):
     """Said at once, with the beginning of what came; trying again would not change it."""
     fault = {"path": f"{PUSH}|programs|imports", "times": 9, "status": 200, "body": body}
     sluice_sandbox.faults([fault])
@@ -220,7 +220,7 @@ def test_good_statuses_with_something_else(run, sluice_sandbox, flow, body):
     assert (len(logged_requests(sluice_sandbox)), run.pauses) == (1, [])
 
 
-def test_an_import_that_is_gone(run, sluice_sandbox):
+def test_unknown_import(run, sluice_sandbox):
     """One look says so; how long that means "not yet" is the business of whoever watches."""
     import_id = run(push())
     sluice_sandbox.settings(imports_not_found=True)

@@ -1,4 +1,4 @@
-"""Registrations in Kaleidoscope for the tests of tasks: both sides of the desk, and what a test sees of them."""
+"""Registrations in the sandbox's Kaleidoscope, for the tests of operators and sensors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RESULTS = [
 ]
 
 
-class Desk:
-    """The sandbox's Kaleidoscope, as user, registrar and onlooker."""
+class Workspace:
+    """The sandbox's Kaleidoscope: what other users and the registrar do there, and what a test sees of it."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
         self.sandbox = sandbox
@@ -32,7 +32,7 @@ class Desk:
 
     @property
     def hook(self) -> Any:
-        """Another client of the same remote."""
+        """A hook with the same connection as the tasks."""
         from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 
         self._hook = self._hook or KaleidoscopeHook()
@@ -45,7 +45,7 @@ class Desk:
 
     @property
     def registrations(self) -> list[dict[str, Any]]:
-        """Of files, oldest first, with all that became of them."""
+        """Of files, oldest first."""
         found: list[dict[str, Any]] = self.state["registrations"]
         return found
 
@@ -57,91 +57,91 @@ class Desk:
 
     @property
     def drafts(self) -> dict[str, str]:
-        """Why each draft left the table, by its name; "" for one that is there."""
+        """By its name, why each draft was archived; "" if it was not."""
         return {each["key"]["name"]: each["archived"] for each in self.state["drafts"]}
 
     @property
     def draft_ids(self) -> list[str]:
         return [each["id"] for each in self.state["drafts"] if not each["archived"]]
 
-    def register(self) -> str:
-        """Somebody registers the file."""
+    def register_file(self) -> str:
+        """Another user registers the file."""
         return str(self.hook.register_file(self.operation_id, self.file_id)["id"])
 
-    def stage(self, rows: list[dict[str, Any]] = ROWS) -> list[str]:
-        """Somebody stages drafts."""
+    def stage_drafts(self, rows: list[dict[str, Any]] = ROWS) -> list[str]:
+        """Another user stages drafts."""
         staging = self.hook.get_staging(self.operation_id)
         import_id = self.hook.create_draft_import(self.operation_id, rows)
         self.hook.run_draft_import(import_id, ["name"], ["smiles"], staging)
         self.sandbox.advance(10)
         return self.draft_ids
 
-    def submit(self, *, validation: bool = False) -> str:
-        """Somebody submits all drafts."""
+    def submit_drafts(self, *, validation: bool = False) -> str:
+        """Another user submits all drafts."""
         submit = self.hook.validate_drafts if validation else self.hook.submit_drafts
         return str(submit(self.operation_id)["id"])
 
-    def answer(self, status: str = "success", submission_id: str | None = None, **more: Any) -> None:
-        """The registrar sends results."""
+    def submit_results(self, status: str = "success", submission_id: str | None = None, **more: Any) -> None:
+        """The registrar reports results."""
         if submission_id:
             self.hook.submit_submission_results(self.operation_id, submission_id, status, **more)
         else:
             self.hook.submit_results(self.operation_id, self.file_id, status, **more)
 
-    def trouble(self, path: str, *, times: int = 1, **fault: Any) -> None:
-        """For the next requests of this kind."""
+    def inject_fault(self, path: str, *, times: int = 1, **fault: Any) -> None:
+        """Let the next POST requests to a path fail."""
         self.sandbox.faults([{"method": "POST", "path": path, "times": times, **fault}])
 
-    def asked(self, path: str) -> list[Any]:
-        """Bodies of the requests of this kind, also of those that were refused or dropped."""
+    def request_bodies(self, path: str) -> list[Any]:
+        """Bodies of the POST requests to a path, also of those that were rejected or dropped."""
         posts = [each for each in self.sandbox.requests() if each["method"] == "POST"]
         return [each["json"] for each in posts if path in each["path"]]
 
 
 @pytest.fixture
-def desk(sluice_sandbox: SandboxClient, sluice_connections: dict[str, str]) -> Desk:
-    """Both sides."""
-    return Desk(sluice_sandbox)
+def workspace(sluice_sandbox: SandboxClient, sluice_connections: dict[str, str]) -> Workspace:
+    """The sandbox's Kaleidoscope."""
+    return Workspace(sluice_sandbox)
 
 
-def _beginner(airflow: Airflow, desk: Desk, name: str, **defaults: Any) -> Callable[..., TaskHarness]:
-    def begin(**args: Any) -> TaskHarness:
+def _task_factory(airflow: Airflow, workspace: Workspace, name: str, **defaults: Any) -> Callable[..., TaskHarness]:
+    def make_task(**args: Any) -> TaskHarness:
         dag = args.pop("dag", None)
         operator = getattr(operators, name)
-        args = {"operation_id": desk.operation_id, "retries": 3, **defaults, **args}
+        args = {"operation_id": workspace.operation_id, "retries": 3, **defaults, **args}
         return airflow.life(operator, task_id=args.pop("task_id", "task"), dag=dag, **args)
 
-    return begin
+    return make_task
 
 
 @pytest.fixture
-def register(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
-    """Registers the file."""
-    return _beginner(airflow, desk, "KaleidoscopeRegisterFileOperator", file_id=desk.file_id)
+def register_file(airflow: Airflow, workspace: Workspace) -> Callable[..., TaskHarness]:
+    """A task that registers the file."""
+    return _task_factory(airflow, workspace, "KaleidoscopeRegisterFileOperator", file_id=workspace.file_id)
 
 
 @pytest.fixture
-def report(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
-    """Reports results for the file."""
-    more = {"file_id": desk.file_id, "status": "success", "records": RESULTS}
-    return _beginner(airflow, desk, "KaleidoscopeSubmitRegistrationResultsOperator", **more)
+def submit_results(airflow: Airflow, workspace: Workspace) -> Callable[..., TaskHarness]:
+    """A task that reports results of the file."""
+    more = {"file_id": workspace.file_id, "status": "success", "records": RESULTS}
+    return _task_factory(airflow, workspace, "KaleidoscopeSubmitRegistrationResultsOperator", **more)
 
 
 @pytest.fixture
-def tell(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
-    """Says that the file is validated."""
-    more = {"file_id": desk.file_id, "status": "validated"}
-    return _beginner(airflow, desk, "KaleidoscopePushRegistrationStatusOperator", **more)
+def push_status(airflow: Airflow, workspace: Workspace) -> Callable[..., TaskHarness]:
+    """A task that reports that the file is validated."""
+    more = {"file_id": workspace.file_id, "status": "validated"}
+    return _task_factory(airflow, workspace, "KaleidoscopePushRegistrationStatusOperator", **more)
 
 
 @pytest.fixture
-def stage(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
-    """Stages two drafts."""
+def stage_drafts(airflow: Airflow, workspace: Workspace) -> Callable[..., TaskHarness]:
+    """A task that stages two drafts."""
     more = {"records": ROWS, "key_field_names": ["name"]}
-    return _beginner(airflow, desk, "KaleidoscopeStageDraftsOperator", **more)
+    return _task_factory(airflow, workspace, "KaleidoscopeStageDraftsOperator", **more)
 
 
 @pytest.fixture
-def submit(airflow: Airflow, desk: Desk) -> Callable[..., TaskHarness]:
-    """Submits all drafts."""
-    return _beginner(airflow, desk, "KaleidoscopeSubmitDraftsOperator")
+def submit_drafts(airflow: Airflow, workspace: Workspace) -> Callable[..., TaskHarness]:
+    """A task that submits all drafts."""
+    return _task_factory(airflow, workspace, "KaleidoscopeSubmitDraftsOperator")

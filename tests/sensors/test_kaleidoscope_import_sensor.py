@@ -35,7 +35,7 @@ def wait(airflow):
 
 
 @EVERY_MODE
-def test_it_waits_and_tells_how_it_ended(asked, wait, remote, mode):
+def test_wait_for_an_import(asked, wait, remote, mode):
     """Id, state and counts are the result; the sensor itself asks for nothing."""
     import_id = asked()
     life = wait(import_id, **mode).go()
@@ -48,7 +48,7 @@ def test_it_waits_and_tells_how_it_ended(asked, wait, remote, mode):
 
 
 @EVERY_MODE
-def test_an_import_that_is_over_takes_one_look(asked, wait, remote, clock, mode):
+def test_one_status_check_for_an_import_that_is_over(asked, wait, remote, clock, mode):
     """Nothing is deferred, nothing sleeps."""
     import_id = asked()
     clock.move(60)
@@ -59,7 +59,7 @@ def test_an_import_that_is_over_takes_one_look(asked, wait, remote, clock, mode)
 @EVERY_MODE
 @SOFTLY
 @pytest.mark.parametrize("seconds", [0, 10], ids=["at once", "later"])
-def test_a_failed_import_is_not_tried_again(asked, wait, remote, mode, soft_fail, state, seconds):
+def test_a_failed_import_is_not_retried(asked, wait, remote, mode, soft_fail, state, seconds):
     """Another look would find the same; with `soft_fail` the task is skipped, in every mode and at every moment."""
     remote.settings(fail_imports=1, job_seconds=seconds)
     life = wait(asked(), soft_fail=soft_fail, **mode).go()
@@ -80,7 +80,7 @@ def test_rejected_rows_fail(asked, wait, remote, mode, soft_fail, state):
 
 
 @EVERY_MODE
-def test_rejected_rows_may_pass(asked, wait, remote, mode):
+def test_rejected_rows_can_be_accepted(asked, wait, remote, mode):
     """As the author says."""
     remote.settings(rejected_rows=1)
     life = wait(asked(), on_rejected_rows="warn", **mode).go()
@@ -89,7 +89,7 @@ def test_rejected_rows_may_pass(asked, wait, remote, mode):
 
 @EVERY_MODE
 @SOFTLY
-def test_it_does_not_wait_for_ever(asked, wait, remote, mode, soft_fail, state):
+def test_timeout(asked, wait, remote, mode, soft_fail, state):
     """A sensor's own timeout, in every mode."""
     remote.settings(job_seconds=10_000)
     # The time between two reschedules is Airflow's own, not that of our clock.
@@ -100,7 +100,7 @@ def test_it_does_not_wait_for_ever(asked, wait, remote, mode, soft_fail, state):
 
 
 @EVERY_MODE
-def test_looks_that_fail_in_passing_are_not_news(asked, wait, remote, mode):
+def test_transient_status_check_failures(asked, wait, remote, mode):
     """The remote is away for some time, and the sensor does not notice."""
     import_id = asked()
     remote.trouble("GET", "imports/", status=503, times=12)
@@ -109,7 +109,7 @@ def test_looks_that_fail_in_passing_are_not_news(asked, wait, remote, mode):
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
-def test_the_patience_has_an_end(asked, wait, remote, mode, monkeypatch):
+def test_too_many_status_check_failures(asked, wait, remote, mode, monkeypatch):
     """A remote that stays away fails the try, which is no verdict on the import: `soft_fail` does not hide it."""
     monkeypatch.setattr(lifecycle, "MAX_TRIGGER_RESTARTS", 1)
     import_id = asked()
@@ -122,7 +122,7 @@ def test_the_patience_has_an_end(asked, wait, remote, mode, monkeypatch):
 
 
 @EVERY_MODE
-def test_an_unknown_import_is_given_time_and_then_fails(wait, remote, clock, mode):
+def test_an_unknown_import_fails_after_the_grace_period(wait, remote, clock, mode):
     """A replica may lag for two minutes; after that the id is wrong."""
     life = wait(UNKNOWN, poke_interval=30, **mode).go()
     assert life.state == "failed"
@@ -133,7 +133,7 @@ def test_an_unknown_import_is_given_time_and_then_fails(wait, remote, clock, mod
 
 @pytest.mark.parametrize("import_id", ["", " ", "..", "{{ '' }}"])
 @EVERY_MODE
-def test_an_id_that_is_none_is_refused(wait, remote, mode, import_id):
+def test_invalid_import_id(wait, remote, mode, import_id):
     """Before the remote is asked, and not tried again."""
     life = wait(import_id, **mode).go()
     assert (life.state, remote.looks) == ("failed", 0)
@@ -150,7 +150,7 @@ def test_a_trigger_that_crashed_is_replaced(asked, wait):
     assert life.fire().leg().state == "success"
 
 
-def test_a_trigger_that_hung_until_airflow_ended_it(asked, wait, clock):
+def test_a_trigger_that_timed_out_is_replaced(asked, wait, clock):
     """One look from the worker finds the end."""
     life = wait(asked(), deferrable=True).defer()
     clock.move(60)
@@ -165,7 +165,7 @@ def test_an_unknown_event_is_an_error_while_the_import_runs(asked, wait, remote,
     assert life.state == "up_for_retry"
 
 
-def test_an_event_that_calls_a_running_import_over_is_not_believed(asked, wait, remote):
+def test_a_wrong_event_is_checked_against_the_service(asked, wait, remote):
     """The remote is asked."""
     remote.settings(job_seconds=1000)
     life = wait(asked(), deferrable=True).defer()
@@ -186,14 +186,14 @@ def test_the_timeout_spans_retries(asked, wait, remote, clock):
     assert sum(clock.naps[naps:]) > 100
 
 
-def test_the_poke_interval_is_the_longest_pause_of_the_triggerer(asked, wait, remote, clock):
+def test_poke_interval_limits_the_poll_interval(asked, wait, remote, clock):
     """Unless a poll interval is given."""
     remote.settings(job_seconds=200)
     wait(asked(), deferrable=True, poke_interval=4).go()
     assert 3.5 < max(clock.naps) <= 4
 
 
-def test_mapped_over_what_a_push_asked_for(airflow, push, remote):
+def test_mapped_over_the_imports_of_a_push(airflow, push, remote):
     """One sensor an import."""
     ids = push(batch_size=1, wait_for_completion=False).go().result["import_ids"]
     run = airflow.run(lambda: KaleidoscopeImportSensor.partial(task_id="wait", deferrable=True).expand(import_id=ids))

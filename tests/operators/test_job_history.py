@@ -22,7 +22,7 @@ def kinds(life):
     return [event.what for event in life.record.history]
 
 
-def test_a_finished_job(push, remote):
+def test_history_of_a_finished_job(push, remote):
     """Its summary says how it ended and what was counted; its history goes from the intent to the end."""
     life = push().go()
     card = life.summary
@@ -43,7 +43,7 @@ def test_a_finished_job(push, remote):
     assert set(history[2:-1]) == {"status"}
 
 
-def test_a_deferred_job_tells_how_it_goes_on(push, remote):
+def test_a_deferred_job_posts_progress(push, remote):
     """The trigger has no record: it leaves its news in an XCom, and the task that resumes takes them over."""
     remote.settings(job_seconds=30)
     life = push(**DEFERRED).defer()
@@ -63,7 +63,7 @@ def test_a_deferred_job_tells_how_it_goes_on(push, remote):
     assert kinds(life)[-1] == "ended"
 
 
-def test_a_trigger_that_died_is_not_forgotten(push, remote):
+def test_a_dead_trigger_is_in_the_history(push, remote):
     """The one that takes its place goes on with what was written down."""
     remote.settings(job_seconds=30)
     life = push(**DEFERRED).defer()
@@ -83,7 +83,7 @@ def test_a_trigger_that_died_is_not_forgotten(push, remote):
     assert "completed" in after[-1][2]
 
 
-def test_trouble_with_progress_is_no_trouble(push, remote, monkeypatch):
+def test_progress_failures_do_not_fail_the_task(push, remote, monkeypatch):
     """Whatever becomes of the news, the wait goes on."""
     from airflow.sdk.execution_time.xcom import XCom
 
@@ -102,7 +102,7 @@ def test_a_task_that_does_not_wait(push, remote):
     assert (card["state"], card["ids"], card["ended_at"]) == ("submitted", remote.imports, None)
 
 
-def test_a_failed_job_tells_why(push, remote):
+def test_a_failed_job_has_its_message(push, remote):
     """In the service's own words, and in what the task made of them."""
     remote.settings(fail_imports=1)
     life = push().go()
@@ -112,7 +112,7 @@ def test_a_failed_job_tells_why(push, remote):
     assert kinds(life)[-2:] == ["ended", "error"]
 
 
-def test_rejected_rows_are_told(push, remote):
+def test_rejected_rows_are_in_the_summary(push, remote):
     """Row by row, up to a limit."""
     remote.settings(rejected_rows=2)
     life = push().go()
@@ -122,7 +122,7 @@ def test_rejected_rows_are_told(push, remote):
     assert life.summary["state"] == "failed"
 
 
-def test_a_refusal_is_a_failure_without_an_id(push, remote):
+def test_a_rejected_request_is_a_failure_without_an_id(push, remote):
     """Nothing runs there, and the summary does not say that it does."""
     remote.trouble("POST", "/push/imports", status=422, body={"message": "no such view"})
     life = push().go()
@@ -131,7 +131,7 @@ def test_a_refusal_is_a_failure_without_an_id(push, remote):
     assert "no such view" in card["message"]
 
 
-def test_a_lost_answer_is_told(push, remote):
+def test_a_lost_response_is_in_the_history(push, remote):
     """The summary of a task that gave up says that the outcome is unknown; the next try goes on from there."""
     remote.trouble("POST", "/push/imports", drop="after", times=99)
     life = push().go()
@@ -142,7 +142,7 @@ def test_a_lost_answer_is_told(push, remote):
     assert life.summary["state"] == "succeeded"
 
 
-def test_a_retry_tells_that_it_came_back(push, remote):
+def test_a_retry_is_in_the_history(push, remote):
     """And that the first try died is not in its way."""
     life = push()
     with life.death("publishing"):
@@ -159,13 +159,13 @@ def test_a_cleared_task_keeps_its_history(push, remote):
     assert kinds(life).count("submitted") == 2
 
 
-def test_a_new_trigger_is_told(push, remote):
+def test_a_new_trigger_is_in_the_history(push, remote):
     """With the reason."""
     life = push(**DEFERRED).defer().crash().leg()
     assert "trigger_restarted" in kinds(life)
 
 
-def test_a_history_has_an_end():
+def test_the_history_is_bounded():
     """The first lines stay, and the latest."""
     stored, record = {}, JobRecord("f", seed="s")
     storage = RecordStorage(SimpleNamespace(get=stored.get, set=stored.__setitem__))

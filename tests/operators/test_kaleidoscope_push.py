@@ -30,7 +30,7 @@ BY_ID = {"key_field_names": None, "key_field_ids": [SYMBOL], "records": [{SYMBOL
 
 
 @pytest.mark.parametrize(("size", "batches"), [(1, 3), (2, 2), (3, 1), (1000, 1)])
-def test_batches_by_rows(push, remote, size, batches):
+def test_batch_size_limits_rows(push, remote, size, batches):
     """So many records in one request, and all of them in one result."""
     life = push(batch_size=size).go()
     assert len(remote.pushes) == len(remote.imports) == batches
@@ -39,7 +39,7 @@ def test_batches_by_rows(push, remote, size, batches):
     assert (life.result["pushed"], life.result["created"]) == (3, 3)
 
 
-def test_batches_by_bytes(push, remote):
+def test_max_bytes_limits_batches(push, remote):
     """No request is larger than `max_bytes`."""
     records = [{"symbol": f"S{number}", "name": "x" * 3000} for number in range(10)]
     life = push(records=records, max_bytes=12_000).go()
@@ -48,7 +48,7 @@ def test_batches_by_bytes(push, remote):
     assert (len(sizes), life.result["created"]) == (5, 10)
 
 
-def test_a_remote_that_takes_less_gets_halves(push, remote):
+def test_a_request_that_is_too_large_is_halved(push, remote):
     """413 halves a batch until it fits, in order, and accepted halves are in the record."""
     remote.settings(max_body_bytes=600)
     records = [{"symbol": f"S{number}", "name": "x" * 200} for number in range(8)]
@@ -111,7 +111,7 @@ def members(push):
     ],
     ids=["by name", "by source", "target", "newer view", "older views", "by field id", "by field id, views"],
 )
-def test_only_what_was_given_is_sent(push, remote, args, path, body):
+def test_only_given_arguments_are_sent(push, remote, args, path, body):
     """The members of the JSON body, exactly, and the path."""
     life = push(**args).go()
     [request] = [each for each in remote.requests() if "push/imports" in each["path"]]
@@ -120,7 +120,7 @@ def test_only_what_was_given_is_sent(push, remote, args, path, body):
     assert life.state == "success"
 
 
-def test_the_older_generation_is_warned_of(push):
+def test_record_view_ids_without_effect_are_warned_about(push):
     """`record_view_ids` by name does nothing on current servers."""
     assert push(record_view_ids=[VIEW]).go().said("WARNING", "record_view_ids has no effect")
 
@@ -188,7 +188,7 @@ def way(name, life):
 
 
 @pytest.mark.parametrize("name", ["plain", "deferred", "retried", "crashed"])
-def test_the_result_is_the_same_in_every_way(push, remote, name):
+def test_the_result_does_not_depend_on_how_the_task_waits(push, remote, name):
     """The manifest has the same members and the same counts, however the task came to its end."""
     life = way(name, push(deferrable=name in ("deferred", "crashed")))
     assert set(life.result) == NAMES
@@ -198,7 +198,7 @@ def test_the_result_is_the_same_in_every_way(push, remote, name):
     assert 2.5 < life.result["seconds"] < 9
 
 
-def test_without_waiting_the_result_says_so(push, remote, clock):
+def test_result_without_waiting(push, remote, clock):
     """Accepted is enough; the ids are for a sensor."""
     life = push(wait_for_completion=False).go()
     assert (life.state, clock.naps, remote.looks) == ("success", [], 0)
@@ -239,18 +239,18 @@ def test_many_rejected_rows_are_counted(push, remote):
 # --- bad arguments
 
 BAD = {
-    "no records": ({"records": []}, "there are no records"),
+    "no records": ({"records": []}, "has no records to push"),
     "text of a list": ({"records": "[{'symbol': 'H'}]"}, "the text of a list"),
     "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
     "not dicts": ({"records": ["H"]}, "record 1 is a str"),
     "empty path": ({"records": " "}, "records is empty"),
     "unknown file": ({"records": "elements.xlsx"}, "unsupported file extension"),
     "no file": ({"records": "nowhere/elements.csv"}, "no such file"),
-    "no key": ({"records": [{"symbol": "H"}, {"name": "Helium"}]}, "record 2 has no symbol"),
-    "null key": ({"records": [{"symbol": None}]}, "record 1 has no symbol"),
+    "no key": ({"records": [{"symbol": "H"}, {"name": "Helium"}]}, "record 2 has no value for the key field symbol"),
+    "null key": ({"records": [{"symbol": None}]}, "record 1 has no value for the key field symbol"),
     "nameless field": ({"records": [{"symbol": "H", "": 1}]}, "a field without a name"),
     "not JSON": ({"records": [{"symbol": "H", "at": object()}]}, "record 1"),
-    "large record": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "more than max_bytes"),
+    "large record": ({"records": [{"symbol": "H", "name": "x" * 9000}], "max_bytes": 12_000}, "max_bytes=12000 allows"),
     "no key fields": ({"key_field_names": None}, "key_field_names"),
     "both key fields": ({"key_field_ids": ["x"]}, "key_field_ids"),
     "key fields as text": ({"key_field_names": "symbol"}, "key_field_names must be a list of strings"),
@@ -286,7 +286,7 @@ class Store(dict):
     set = dict.__setitem__
 
 
-def test_what_json_cannot_say_is_found_before_anything_is_sent(push, remote, tmp_path):
+def test_values_without_a_json_form_are_rejected_before_sending(push, remote, tmp_path):
     """All records are read once before the first is sent."""
     path = tmp_path / "elements.jsonl"
     path.write_text('{"symbol": "H"}\n{"symbol": "He", "weight": NaN}\n')
@@ -316,7 +316,7 @@ def on_request(monkeypatch):
 
 
 @pytest.mark.parametrize("then", ["symbol,name\nH,Deuterium\n,Nothing\nHe,x\nLi,x\n", None], ids=["others", "gone"])
-def test_a_source_that_changes_meanwhile(push, remote, tmp_path, then):
+def test_a_source_that_changes_while_it_is_pushed(push, remote, tmp_path, then):
     """Rows that were never checked are not sent, and those that were are sent as they were."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\nLi,Lithium\n")
@@ -350,7 +350,7 @@ def temporary(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
 @pytest.mark.parametrize("death", [None, "after submitting"], ids=["success", "death"])
-def test_the_copy_of_the_rows_leaves_no_file(push, temporary, on_request, deferrable, death):
+def test_the_spool_leaves_no_file(push, temporary, on_request, deferrable, death):
     """Neither while it is open nor afterwards, however the process ends."""
     seen = []
     on_request(lambda _: seen.append(list(temporary.iterdir())))
@@ -365,7 +365,7 @@ def test_the_copy_of_the_rows_leaves_no_file(push, temporary, on_request, deferr
     assert list(temporary.iterdir()) == []
 
 
-def test_no_room_for_the_copy_of_the_rows(push, remote, temporary, monkeypatch):
+def test_no_disk_space_for_the_spool(push, remote, temporary, monkeypatch):
     """Is found out before anything is sent, and another try may find some."""
     monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
     life = push().go()
@@ -373,7 +373,7 @@ def test_no_room_for_the_copy_of_the_rows(push, remote, temporary, monkeypatch):
     assert f"{temporary}: No space left on device" in str(life.error)
 
 
-def test_a_source_that_is_gone_is_needed_again(push, remote, tmp_path):
+def test_a_retry_needs_the_source(push, remote, tmp_path):
     """All of it was submitted, and the import failed: to submit it again, the source is needed."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\n")
@@ -417,7 +417,7 @@ def test_many_batches_cost_few_writes(push, remote, monkeypatch):
     assert max(written) < 16_000
 
 
-def test_a_death_within_a_group(push, remote, monkeypatch):
+def test_process_death_between_grouped_writes(push, remote, monkeypatch):
     """What was not written down yet is pushed again, which updates the same records."""
     monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
     life = push(batch_size=1)
@@ -451,7 +451,7 @@ def test_bad_durations(name, value):
         KaleidoscopePushOperator(task_id="push", records=ELEMENTS, key_field_names=["symbol"], **{name: value})
 
 
-def test_unknown_ids_are_the_services_to_refuse(push, remote):
+def test_unknown_ids_are_rejected_by_the_service(push, remote):
     """The service's own words reach the user, and the task is not tried again."""
     life = push(operation_id=UNKNOWN).go()
     assert (life.state, remote.imports) == ("failed", [])

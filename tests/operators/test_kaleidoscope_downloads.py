@@ -20,11 +20,11 @@ pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture
-def download(airflow, desk, tmp_path):
+def download(airflow, workspace, tmp_path):
     """Brings the file home into a folder of its own."""
 
     def begin(**args):
-        args = {"file_id": desk.file_id, "retries": 3, **args}
+        args = {"file_id": workspace.file_id, "retries": 3, **args}
         if "path" not in args:
             args.setdefault("destination", f"{tmp_path}/in")
         return airflow.life(KaleidoscopeDownloadFileOperator, task_id="task", **args)
@@ -33,9 +33,9 @@ def download(airflow, desk, tmp_path):
 
 
 @pytest.fixture
-def upload(desk):
+def upload(workspace):
     """Somebody uploads a file; gives its id."""
-    return lambda content, name="big.csv": desk.sandbox.register_file(name, content, register=False)["file_id"]
+    return lambda content, name="big.csv": workspace.sandbox.register_file(name, content, register=False)["file_id"]
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_file_comes_home(download, upload, desk, tmp_path):
+def test_download_a_file(download, upload, workspace, tmp_path):
     """Below its id and by its own name; the result tells where, how much, and a checksum."""
     content = "name\n" + "Aspirin\n" * 100_000
     file_id = upload(content)
-    life = download(file_id=file_id, file_name="My compounds.csv", operation_id=desk.operation_id).go()
+    life = download(file_id=file_id, file_name="My compounds.csv", operation_id=workspace.operation_id).go()
     assert life.state == "success", life.error
     result = dict(life.result)
     for name in ("submitted_at", "ended_at", "seconds"):
@@ -66,7 +66,7 @@ def test_a_file_comes_home(download, upload, desk, tmp_path):
     assert result == {
         "service": "kaleidoscope",
         "state": "succeeded",
-        "operation_id": desk.operation_id,
+        "operation_id": workspace.operation_id,
         "file_id": file_id,
         "file_name": "My compounds.csv",
         "path": f"{tmp_path}/in/{file_id}/My compounds.csv",
@@ -75,22 +75,23 @@ def test_a_file_comes_home(download, upload, desk, tmp_path):
         "content_type": "text/csv",
         "url": life.xcom("_link_KaleidoscopeLink"),
     }
-    assert result["url"].endswith(f"/operations/{desk.operation_id}")
+    assert result["url"].endswith(f"/operations/{workspace.operation_id}")
     assert files_in(tmp_path) == [f"in/{file_id}/My compounds.csv"]
     assert any(
-        each["path"].endswith(f"/activities/{desk.operation_id}/file/{file_id}") for each in desk.sandbox.requests()
+        each["path"].endswith(f"/activities/{workspace.operation_id}/file/{file_id}")
+        for each in workspace.sandbox.requests()
     )
     with local_copy(result) as path:
         assert path.read_text() == content
 
 
 @pytest.mark.parametrize("destination", ["memory://bucket/in", "memory://bucket/in/"])
-def test_a_file_goes_far_away(download, far_away, desk, destination):
+def test_download_to_object_storage(download, far_away, workspace, destination):
     """To any folder that ObjectStoragePath reaches."""
     life = download(destination=destination, file_name="a.csv").go()
     assert life.state == "success", life.error
-    assert life.result["path"] == f"memory://bucket/in/{desk.file_id}/a.csv"
-    folder = ObjectStoragePath(f"memory://bucket/in/{desk.file_id}")
+    assert life.result["path"] == f"memory://bucket/in/{workspace.file_id}/a.csv"
+    folder = ObjectStoragePath(f"memory://bucket/in/{workspace.file_id}")
     assert [each.name for each in folder.iterdir()] == ["a.csv"]
     with local_copy(life.result) as path:
         assert path.name == "a.csv"
@@ -98,7 +99,7 @@ def test_a_file_goes_far_away(download, far_away, desk, destination):
 
 
 @pytest.mark.parametrize("form", [str, ObjectStoragePath, lambda path: f"file://{path}"], ids=["text", "path", "url"])
-def test_the_very_path(download, tmp_path, form):
+def test_download_to_a_given_path(download, tmp_path, form):
     """Which the author chose, and is taken as it is."""
     life = download(path=form(f"{tmp_path}/x/chosen.csv")).go()
     assert life.state == "success", life.error
@@ -118,15 +119,15 @@ def test_the_very_path(download, tmp_path, form):
         ("NUL", "_NUL"),
     ],
 )
-def test_what_it_is_called_there_leads_nowhere(download, desk, tmp_path, told, name):
+def test_unsafe_file_names_are_sanitized(download, workspace, tmp_path, told, name):
     """The last part at most, cleaned, in the file's own folder; and the log says so."""
     life = download(file_name=told).go()
     assert life.state == "success", life.error
-    assert files_in(tmp_path) == [f"in/{desk.file_id}/{name or desk.file_id}"]
-    assert life.said("WARNING", "The file is called", "here")
+    assert files_in(tmp_path) == [f"in/{workspace.file_id}/{name or workspace.file_id}"]
+    assert life.said("WARNING", "is saved as", "unsafe characters")
 
 
-def test_two_files_of_one_name(download, upload, tmp_path):
+def test_files_of_the_same_name_do_not_collide(download, upload, tmp_path):
     """Do not replace each other."""
     ids = [upload(content) for content in ("one", "two")]
     paths = [download(file_id=each, file_name="data.csv").go().result["path"] for each in ids]
@@ -143,36 +144,36 @@ def test_a_second_download_replaces_the_first(download, tmp_path):
     assert len(files_in(tmp_path)) == 1
 
 
-def test_a_file_that_is_not_there(download, tmp_path):
+def test_unknown_file(download, tmp_path):
     """No second try, and nothing is left."""
     life = download(file_id=UNKNOWN).go()
     assert (life.state, type(life.error)) == ("failed", NotFound)
     assert files_in(tmp_path) == []
 
 
-def breaks_off(desk, path, times):
+def breaks_off(workspace, path, times):
     """The next answers end in the middle."""
-    desk.sandbox.faults([{"method": "GET", "path": path, "drop": "middle", "times": times}])
+    workspace.sandbox.faults([{"method": "GET", "path": path, "drop": "middle", "times": times}])
 
 
-def test_a_download_that_breaks_off_is_begun_anew(download, upload, desk, tmp_path):
+def test_an_interrupted_download_is_repeated(download, upload, workspace, tmp_path):
     """It is never taken for whole."""
     file_id = upload("x" * 100_000)
-    breaks_off(desk, "/files/", 2)
+    breaks_off(workspace, "/files/", 2)
     life = download(file_id=file_id, file_name="a.csv").go()
     assert (life.state, life.result["bytes"]) == ("success", 100_000)
-    assert sum("/files/" in each["path"] for each in desk.sandbox.requests()) == 3
+    assert sum("/files/" in each["path"] for each in workspace.sandbox.requests()) == 3
 
 
-def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, tmp_path):
+def test_an_incomplete_download_leaves_no_file(download, upload, workspace, tmp_path):
     """Neither under its own name nor under another; what was there before stays."""
     (tmp_path / "a.csv").write_text("before")
-    breaks_off(desk, "/files/", 99)
+    breaks_off(workspace, "/files/", 99)
     life = download(file_id=upload("x" * 100_000), path=f"{tmp_path}/a.csv").go()
     assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
     assert files_in(tmp_path) == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "before"
-    desk.sandbox.faults([])
+    workspace.sandbox.faults([])
     life.retry()
     assert (tmp_path / "a.csv").read_text() == "x" * 100_000
 
@@ -194,15 +195,15 @@ def test_a_download_that_never_is_whole_leaves_nothing(download, upload, desk, t
         ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_asked(download, desk, args, words):
+def test_invalid_arguments_are_rejected_before_any_request(download, workspace, args, words):
     """Each line, in words that name the argument."""
     life = download(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput), life.error
     assert words in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
-def test_a_folder_that_is_a_file(download, tmp_path):
+def test_destination_is_a_file(download, tmp_path):
     """It is said which."""
     (tmp_path / "in").write_text("a file")
     life = download().go()
@@ -210,11 +211,11 @@ def test_a_folder_that_is_a_file(download, tmp_path):
     assert f"{tmp_path}/in/" in str(life.error)
 
 
-def test_no_secret_is_told(download, desk):
+def test_no_secret_is_logged_or_returned(download, workspace):
     """In the log, the result, or where something went wrong."""
-    desk.sandbox.faults([{"method": "GET", "path": "/files/", "times": 99, "status": 503}])
+    workspace.sandbox.faults([{"method": "GET", "path": "/files/", "times": 99, "status": 503}])
     failed = download().go()
-    desk.sandbox.faults([])
+    workspace.sandbox.faults([])
     told = [str((life.log, life.xcom(), life.error)) for life in (failed, download().go())]
     assert all(SECRET not in text and "Bearer" not in text for text in told)
 
@@ -223,21 +224,21 @@ def test_no_secret_is_told(download, desk):
 
 
 @pytest.fixture
-def export(airflow, desk, tmp_path):
+def export(airflow, workspace, tmp_path):
     """Exports the elements to a file."""
-    elements = desk.state["ids"]["entity_slices"]["Element"]
+    elements = workspace.state["ids"]["entity_slices"]["Element"]
 
     def begin(**args):
         args = {"entity_slice_id": elements, "path": f"{tmp_path}/out/records.csv", "retries": 3, **args}
         return airflow.life(KaleidoscopeExportRecordsOperator, task_id="task", **args)
 
-    desk.hook.push_by_field_name(["symbol"], ELEMENTS, operation_id=desk.operation_id)
-    desk.sandbox.advance(10)
-    desk.sandbox.requests(clear=True)
+    workspace.hook.push_by_field_name(["symbol"], ELEMENTS, operation_id=workspace.operation_id)
+    workspace.sandbox.advance(10)
+    workspace.sandbox.requests(clear=True)
     return begin
 
 
-def test_records_come_home_as_csv(export, desk, tmp_path):
+def test_export_records_as_csv(export, workspace, tmp_path):
     """All of them, or some, at a path that the author chose."""
     life = export().go()
     assert life.state == "success", life.error
@@ -246,14 +247,14 @@ def test_records_come_home_as_csv(export, desk, tmp_path):
     assert "Hydrogen" in text
     assert (life.result["bytes"], life.result["content_type"]) == (len(text), "text/csv")
     assert life.result["sha256"] == hashlib.sha256(text.encode()).hexdigest()
-    more = export(operation_id=desk.operation_id, search_text="he").go()
-    assert more.result["url"].endswith(f"/operations/{desk.operation_id}")
+    more = export(operation_id=workspace.operation_id, search_text="he").go()
+    assert more.result["url"].endswith(f"/operations/{workspace.operation_id}")
     assert len((tmp_path / "out" / "records.csv").read_text().splitlines()) == 2
 
 
-def test_records_go_far_away_sorted_and_filtered(export, desk, far_away):
+def test_export_sorted_and_filtered_to_object_storage(export, workspace, far_away):
     """Lists of ids and filters arrive as the remote wants them."""
-    fields = {each["field_name"]: each["id"] for each in desk.hook.get_data_fields()}
+    fields = {each["field_name"]: each["id"] for each in workspace.hook.get_data_fields()}
     sorts = [{"field_id": fields["atomic_number"], "descending": True}]
     life = export(
         path="memory://bucket/records.csv",
@@ -265,19 +266,19 @@ def test_records_go_far_away_sorted_and_filtered(export, desk, far_away):
     assert [line.split(",")[1] for line in lines[1:]] == ["3", "2", "1"]
 
 
-def test_an_export_that_breaks_off(export, desk, tmp_path):
+def test_an_interrupted_export_is_repeated(export, workspace, tmp_path):
     """Is begun anew, or leaves nothing."""
-    breaks_off(desk, "export/csv", 1)
+    breaks_off(workspace, "export/csv", 1)
     life = export().go()
     assert life.state == "success"
     (tmp_path / "out" / "records.csv").unlink()
-    breaks_off(desk, "export/csv", 99)
+    breaks_off(workspace, "export/csv", 99)
     life.clear().go()
     assert life.state == "up_for_retry"
     assert files_in(tmp_path) == []
 
 
-def test_an_export_that_is_refused(export):
+def test_a_rejected_export(export):
     """In the remote's own words, once."""
     life = export(entity_slice_id="other").go()
     assert life.state == "failed"
@@ -297,23 +298,23 @@ def test_an_export_that_is_refused(export):
         ({"search_text": " "}, "search_text must be a non-empty string"),
     ],
 )
-def test_an_export_that_cannot_be_asked_for(export, desk, args, words):
+def test_invalid_export_arguments(export, workspace, args, words):
     """Each line, in words that name the argument."""
     life = export(**args).go()
     assert (life.state, type(life.error)) == ("failed", InvalidInput), life.error
     assert words in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
 # --- lineage
 
 
-def test_openlineage_is_told(download, export, desk, tmp_path):
+def test_openlineage_datasets(download, export, workspace, tmp_path):
     """What was read, by the URI of its asset, and the file that was written."""
     pytest.importorskip("airflow.providers.openlineage")
     for life, name in (
-        (download(file_name="a.csv"), f"files/{desk.file_id}"),
-        (export(operation_id=desk.operation_id), f"operations/{desk.operation_id}"),
+        (download(file_name="a.csv"), f"files/{workspace.file_id}"),
+        (export(operation_id=workspace.operation_id), f"operations/{workspace.operation_id}"),
         (export(), "records"),
     ):
         facets = life.go().operator.get_openlineage_facets_on_complete(None)

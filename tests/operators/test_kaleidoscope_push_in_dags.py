@@ -19,7 +19,7 @@ OPERATION, SOURCE, VIEW = stable_id("operation"), stable_id("source"), stable_id
 # --- templates and upstream tasks
 
 
-def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
+def test_templates_are_rendered_before_validation(push, remote, tmp_path):
     """Path, ids, names and connection id may be templates."""
     (tmp_path / "h.csv").write_text("symbol\nH\n")
     life = push(
@@ -39,7 +39,7 @@ def test_templates_are_rendered_before_they_are_judged(push, remote, tmp_path):
     assert life.result["url"].endswith(f"/operations/{OPERATION}")
 
 
-def test_a_template_that_renders_to_nothing_is_refused(push, remote):
+def test_a_template_that_renders_to_an_empty_string_is_rejected(push, remote):
     """Before anything is sent."""
     life = push(operation_id="{{ '' }}").go()
     assert "operation_id must be a non-empty id" in str(life.error)
@@ -59,7 +59,7 @@ def test_the_output_of_an_upstream_task_is_pushed(airflow, remote):
     assert run.life("push").go().result["created"] == 3
 
 
-def test_a_rendered_list_is_explained(airflow, remote):
+def test_error_for_a_list_rendered_to_a_string(airflow, remote):
     """The usual mistake: a template makes text of it."""
     life = airflow.life(
         KaleidoscopePushOperator,
@@ -117,7 +117,7 @@ def test_an_outlet_gets_the_result(push, deferrable):
 # --- links
 
 
-def test_the_link_is_there_on_every_leg(push, remote):
+def test_the_link_is_set_whenever_the_task_defers_or_ends(push, remote):
     """While deferred, when done, and on the try after a failure."""
     remote.settings(fail_imports=1)
     life = push(deferrable=True).defer()
@@ -128,7 +128,7 @@ def test_the_link_is_there_on_every_leg(push, remote):
     assert life.xcom("_link_KaleidoscopeLink").endswith(f"/imports/{remote.imports[1]}")
 
 
-def test_without_a_web_address_there_is_no_link(push, remote, sluice_connections, monkeypatch):
+def test_no_link_without_web_url(push, remote, sluice_connections, monkeypatch):
     """The API names none, so the connection must."""
     connection = json.loads(sluice_connections["kaleidoscope_default"])
     monkeypatch.setenv("AIRFLOW_CONN_KALEIDOSCOPE_DEFAULT", json.dumps({**connection, "extra": {}}))
@@ -140,7 +140,7 @@ def test_without_a_web_address_there_is_no_link(push, remote, sluice_connections
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
-def test_openlineage_is_told(push, remote, tmp_path, sluice_sandbox, deferrable):
+def test_openlineage_datasets(push, remote, tmp_path, sluice_sandbox, deferrable):
     """The remote's ids, the file that was read, and what was written to; also by the operator that was resumed."""
     path = tmp_path / "h.csv"
     path.write_text("symbol\nH\nHe\n")
@@ -177,7 +177,7 @@ def everything(life):
     return "\n".join([*map(str, kept), *life.log, repr(life.error), str(vars(life.operator))])
 
 
-def test_nothing_secret_is_kept_or_told(push, remote, sluice_sandbox):
+def test_no_secret_is_stored_logged_or_returned(push, remote, sluice_sandbox):
     """Client secret and tokens are in no XCom, record, trigger, event, rendered field, error or log."""
     life = push(deferrable=True).defer()
     event = life.event()

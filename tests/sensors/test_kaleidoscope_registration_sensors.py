@@ -15,22 +15,22 @@ EVERY_MODE = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
 
 @pytest.fixture
-def wait(airflow, desk):
+def wait(airflow, workspace):
     """A sensor for a registration, alone in its run."""
 
     def begin(**args):
-        args = {"operation_id": desk.operation_id, "poke_interval": 2, "retries": 3, **args}
+        args = {"operation_id": workspace.operation_id, "poke_interval": 2, "retries": 3, **args}
         return airflow.life(KaleidoscopeRegistrationSensor, task_id="wait", **args)
 
     return begin
 
 
 @pytest.fixture
-def wait_for_drafts(airflow, desk):
+def wait_for_drafts(airflow, workspace):
     """A sensor for drafts, alone in its run."""
 
     def begin(**args):
-        args = {"operation_id": desk.operation_id, "poke_interval": 2, "retries": 3, **args}
+        args = {"operation_id": workspace.operation_id, "poke_interval": 2, "retries": 3, **args}
         return airflow.life(KaleidoscopeDraftsSensor, task_id="wait", **args)
 
     return begin
@@ -40,26 +40,26 @@ def wait_for_drafts(airflow, desk):
 
 
 @EVERY_MODE
-def test_a_file_is_waited_for(wait, desk, mode):
+def test_wait_for_a_file(wait, workspace, mode):
     """Until its registration is over; the sensor itself asks for nothing."""
-    desk.sandbox.settings(registrar="completes", job_seconds=20)
-    made = desk.register()
-    life = wait(file_id=desk.file_id, **mode).go()
+    workspace.sandbox.settings(registrar="completes", job_seconds=20)
+    made = workspace.register_file()
+    life = wait(file_id=workspace.file_id, **mode).go()
     assert life.state == "success", life.error
     assert life.result == {"ids": [made], "state": "succeeded", "status": "completed", "rejected": 0}
-    assert life.xcom("_link_KaleidoscopeLink").endswith(desk.operation_id)
-    assert len(desk.asked("operations")) == 1
+    assert life.xcom("_link_KaleidoscopeLink").endswith(workspace.operation_id)
+    assert len(workspace.request_bodies("operations")) == 1
 
 
 @EVERY_MODE
-def test_a_file_that_is_not_registered_yet(wait, desk, clock, mode):
+def test_a_file_that_is_not_registered_yet(wait, workspace, clock, mode):
     """Somebody may still be about to: an hour, if it must be."""
-    life = wait(file_id=desk.file_id, **mode)
+    life = wait(file_id=workspace.file_id, **mode)
 
     def somebody():
-        if clock.ahead > 3600 and not desk.registrations:
-            desk.register()
-            desk.answer()
+        if clock.ahead > 3600 and not workspace.registrations:
+            workspace.register_file()
+            workspace.submit_results()
 
     clock.on_nap = somebody
     life.args["poke_interval"] = 300
@@ -72,22 +72,22 @@ def test_a_file_that_is_not_registered_yet(wait, desk, clock, mode):
 
 
 @EVERY_MODE
-def test_the_last_registration_of_a_file_counts(wait, desk, mode):
+def test_the_last_registration_of_a_file_counts(wait, workspace, mode):
     """An earlier one failed."""
-    desk.register()
-    desk.answer("error")
-    desk.sandbox.advance(5)
-    desk.sandbox.settings(registrar="completes", job_seconds=20)
-    desk.register()
-    assert wait(file_id=desk.file_id, **mode).go().result["status"] == "completed"
+    workspace.register_file()
+    workspace.submit_results("error")
+    workspace.sandbox.advance(5)
+    workspace.sandbox.settings(registrar="completes", job_seconds=20)
+    workspace.register_file()
+    assert wait(file_id=workspace.file_id, **mode).go().result["status"] == "completed"
 
 
 @EVERY_MODE
-def test_a_submission_is_waited_for(wait, desk, mode):
+def test_wait_for_a_submission(wait, workspace, mode):
     """With a count of its drafts."""
-    desk.stage()
-    desk.sandbox.settings(registrar="completes", job_seconds=20)
-    submission_id = desk.submit()
+    workspace.stage_drafts()
+    workspace.sandbox.settings(registrar="completes", job_seconds=20)
+    submission_id = workspace.submit_drafts()
     life = wait(submission_id=submission_id, **mode).go()
     assert life.result == {
         "ids": [submission_id],
@@ -100,11 +100,13 @@ def test_a_submission_is_waited_for(wait, desk, mode):
 
 @EVERY_MODE
 @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")], ids=["hard", "soft"])
-def test_a_registration_that_failed(wait, desk, mode, soft_fail, state):
+def test_a_registration_that_failed(wait, workspace, mode, soft_fail, state):
     """With the registrar's words on single records, in the log and in the error, and no second try."""
-    desk.register()
-    desk.answer("error", message="bad file", records=[{"record_id": "r1", "status": "error", "error_message": "why"}])
-    life = wait(file_id=desk.file_id, soft_fail=soft_fail, **mode).go()
+    workspace.register_file()
+    workspace.submit_results(
+        "error", message="bad file", records=[{"record_id": "r1", "status": "error", "error_message": "why"}]
+    )
+    life = wait(file_id=workspace.file_id, soft_fail=soft_fail, **mode).go()
     assert life.state == state
     assert life.said("WARNING", "Rejected: row r1: status=error: why")
     if not soft_fail:
@@ -114,12 +116,12 @@ def test_a_registration_that_failed(wait, desk, mode, soft_fail, state):
 
 @EVERY_MODE
 @pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
-def test_a_dry_run_that_turned_drafts_away(wait, desk, mode, policy, state):
+def test_a_validation_that_rejected_drafts(wait, workspace, mode, policy, state):
     """Its verdict is the author's to judge."""
-    ids = desk.stage()
-    submission_id = desk.submit(validation=True)
+    ids = workspace.stage_drafts()
+    submission_id = workspace.submit_drafts(validation=True)
     bad = {"record_id": ids[0], "status": "error", "error_message": "why"}
-    desk.answer("error", submission_id, records=[bad])
+    workspace.submit_results("error", submission_id, records=[bad])
     life = wait(submission_id=submission_id, on_rejected_rows=policy, **mode).go()
     assert life.state == state
     assert life.said("Rejected: row", "why") is (policy != "ignore")
@@ -127,7 +129,7 @@ def test_a_dry_run_that_turned_drafts_away(wait, desk, mode, policy, state):
         assert (life.result["status"], life.result["rejected"]) == ("validation_failed", 1)
 
 
-def test_an_operation_that_is_not_there(wait, clock):
+def test_unknown_operation(wait, clock):
     """Is not waited for forever, though the file may come."""
     life = wait(operation_id=UNKNOWN, file_id="f", deferrable=True, timeout=86_400).go()
     assert life.state == "failed"
@@ -135,10 +137,10 @@ def test_an_operation_that_is_not_there(wait, clock):
     assert clock.ahead < 3600
 
 
-def test_it_ends_at_its_timeout(wait, desk):
+def test_registration_sensor_timeout(wait, workspace):
     """As every sensor does."""
-    desk.register()
-    life = wait(file_id=desk.file_id, deferrable=True, timeout=600, retries=0).go()
+    workspace.register_file()
+    life = wait(file_id=workspace.file_id, deferrable=True, timeout=600, retries=0).go()
     assert isinstance(life.error, AirflowSensorTimeout)
 
 
@@ -153,36 +155,36 @@ def test_it_ends_at_its_timeout(wait, desk):
         ({"file_id": "f", "on_rejected_rows": "x"}, "on_rejected_rows must be"),
     ],
 )
-def test_bad_input(wait, desk, args, words):
+def test_bad_input(wait, workspace, args, words):
     """Before anything is asked."""
     life = wait(**args).go()
     assert life.state == "failed"
     assert words in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
 # --- drafts
 
 
 @EVERY_MODE
-def test_all_drafts_are_waited_for(wait_for_drafts, desk, mode):
+def test_wait_for_all_drafts(wait_for_drafts, workspace, mode):
     """Until each has a verdict; those that are registered leave the table, and are still told of."""
-    ids = desk.stage()
-    desk.sandbox.settings(registrar="completes", job_seconds=20)
-    desk.submit()
+    ids = workspace.stage_drafts()
+    workspace.sandbox.settings(registrar="completes", job_seconds=20)
+    workspace.submit_drafts()
     life = wait_for_drafts(record_ids=ids, **mode).go()
     assert life.state == "success", life.error
     told = {name: life.result[name] for name in ("ids", "drafts", "rejected", "completed")}
-    assert told == {"ids": [desk.operation_id], "drafts": 2, "rejected": 0, "completed": 2}
+    assert told == {"ids": [workspace.operation_id], "drafts": 2, "rejected": 0, "completed": 2}
 
 
-def test_all_drafts_are_registered_between_two_looks(wait_for_drafts, desk):
+def test_all_drafts_are_registered_between_two_status_checks(wait_for_drafts, workspace):
     """Then none is left on the table, and their submission tells of them; one that was cleared is not waited for."""
-    first, *_ = desk.stage([{"name": "A"}, {"name": "B"}, {"name": "C"}])
+    first, *_ = workspace.stage_drafts([{"name": "A"}, {"name": "B"}, {"name": "C"}])
     life = wait_for_drafts(deferrable=True, timeout=600).defer()
-    desk.hook.clear_drafts(desk.operation_id, [first])
-    desk.answer("success", desk.submit())
-    desk.sandbox.advance(60)
+    workspace.hook.clear_drafts(workspace.operation_id, [first])
+    workspace.submit_results("success", workspace.submit_drafts())
+    workspace.sandbox.advance(60)
     life.fire().leg()
     assert life.state == "success", life.error
     assert (life.result["drafts"], life.result["completed"]) == (2, 2)
@@ -190,12 +192,12 @@ def test_all_drafts_are_registered_between_two_looks(wait_for_drafts, desk):
 
 @EVERY_MODE
 @pytest.mark.parametrize("some", [False, True], ids=["all", "some"])
-def test_the_verdicts_of_a_dry_run(wait_for_drafts, desk, mode, some):
+def test_validation_results(wait_for_drafts, workspace, mode, some):
     """Draft by draft."""
-    ids = desk.stage()
-    submission_id = desk.submit(validation=True)
+    ids = workspace.stage_drafts()
+    submission_id = workspace.submit_drafts(validation=True)
     bad = {"record_id": ids[1], "status": "error", "error_message": "why"}
-    desk.answer("error", submission_id, records=[{"record_id": ids[0], "status": "ok"}, bad])
+    workspace.submit_results("error", submission_id, records=[{"record_id": ids[0], "status": "ok"}, bad])
     args = {"record_ids": ids[:1] if some else None, "validate_only": True, **mode}
     life = wait_for_drafts(**args).go()
     assert life.state == ("success" if some else "failed")
@@ -204,16 +206,16 @@ def test_the_verdicts_of_a_dry_run(wait_for_drafts, desk, mode, some):
         assert wait_for_drafts(**args, on_rejected_rows="warn").go().result["validation_failed"] == 1
 
 
-def test_a_draft_without_a_verdict_is_waited_for(wait_for_drafts, desk, clock):
+def test_a_draft_without_a_result_is_waited_for(wait_for_drafts, workspace, clock):
     """Also when the others have theirs."""
-    ids = desk.stage()
-    first = desk.hook.submit_drafts(desk.operation_id, ids[:1])["id"]
-    desk.answer("error", first)
+    ids = workspace.stage_drafts()
+    first = workspace.hook.submit_drafts(workspace.operation_id, ids[:1])["id"]
+    workspace.submit_results("error", first)
 
     def later():
-        if clock.ahead > 300 and len(desk.submissions) == 1:
-            second = desk.hook.submit_drafts(desk.operation_id, ids[1:])["id"]
-            desk.answer("success", second)
+        if clock.ahead > 300 and len(workspace.submissions) == 1:
+            second = workspace.hook.submit_drafts(workspace.operation_id, ids[1:])["id"]
+            workspace.submit_results("success", second)
 
     clock.on_nap = later
     life = wait_for_drafts(record_ids=ids, deferrable=True, on_rejected_rows="warn").go()
@@ -223,16 +225,16 @@ def test_a_draft_without_a_verdict_is_waited_for(wait_for_drafts, desk, clock):
 
 
 @pytest.mark.parametrize("ids", [[], "abc", ["a b"], [""], [7]], ids=repr)
-def test_drafts_that_cannot_be_waited_for(wait_for_drafts, desk, ids):
+def test_invalid_record_ids(wait_for_drafts, workspace, ids):
     """Before anything is asked."""
     life = wait_for_drafts(record_ids=ids).go()
     assert life.state == "failed"
     assert "record_ids" in str(life.error)
-    assert desk.sandbox.requests() == []
+    assert workspace.sandbox.requests() == []
 
 
-def test_no_secret_is_told(wait, desk):
+def test_no_secret_is_logged_or_returned(wait, workspace):
     """Not even in what a trigger is given."""
-    desk.register()
-    life = wait(file_id=desk.file_id, deferrable=True).defer()
+    workspace.register_file()
+    life = wait(file_id=workspace.file_id, deferrable=True).defer()
     assert SECRET not in str((life.log, life.trigger().serialize(), life.head, life.record))

@@ -29,7 +29,7 @@ def far_away():
 
 
 @task
-def error_from(download: dict, out: str) -> str:
+def match_compounds(download: dict, out: str) -> str:
     """What a chemist would write."""
     with local_copy(download) as path, results_writer(out) as results, path.open() as file:
         for row in csv.DictReader(file):
@@ -46,7 +46,7 @@ def registrar(operation_id, file_id):
         download = operators.KaleidoscopeDownloadFileOperator(
             task_id="download", destination="memory://bucket/{{ run_id }}", file_name="../compounds.csv", **where
         )
-        results = error_from(download.output, "memory://bucket/{{ run_id }}/results.jsonl")
+        results = match_compounds(download.output, "memory://bucket/{{ run_id }}/results.jsonl")
         operators.KaleidoscopeSubmitRegistrationResultsOperator(
             task_id="report", status="success", records=results, wait_for_completion=True, deferrable=True, **where
         )
@@ -54,17 +54,17 @@ def registrar(operation_id, file_id):
     return make
 
 
-def test_a_file_is_worked_on_and_answered(airflow, desk, far_away):
+def test_download_process_and_report(airflow, workspace, far_away):
     """In order, each task in a process of its own as far as it knows."""
-    desk.sandbox.settings(results_processing_seconds=20)
-    file_id = desk.sandbox.register_file("compounds.csv", CONTENT)["file_id"]
-    run = airflow.run(registrar(desk.operation_id, file_id))
-    lives = [run.life(task_id).go() for task_id in ("download", "judge", "report")]
+    workspace.sandbox.settings(results_processing_seconds=20)
+    file_id = workspace.sandbox.register_file("compounds.csv", CONTENT)["file_id"]
+    run = airflow.run(registrar(workspace.operation_id, file_id))
+    lives = [run.life(task_id).go() for task_id in ("download", "match_compounds", "report")]
     assert [life.state for life in lives] == ["success"] * 3, [life.error for life in lives]
     assert lives[0].result["path"] == f"memory://bucket/run/{file_id}/compounds.csv"
     assert lives[1].xcom() == "memory://bucket/run/results.jsonl"
     assert (lives[2].result["records"], lives[2].result["status"]) == (2, "completed")
-    [made] = desk.registrations
+    [made] = workspace.registrations
     assert made["results"] == [
         {"record_id": "r1", "status": "matched"},
         {"record_id": "r2", "status": "error", "error_message": "no SMILES"},
@@ -76,7 +76,7 @@ def test_a_file_is_worked_on_and_answered(airflow, desk, far_away):
     assert "signature=" not in told
 
 
-def test_operators_are_known_by_their_public_path():
+def test_operators_have_their_public_path():
     """To pickle, to Airflow's database, and to settings that name them."""
     for name in operators.__all__:
         operator = getattr(operators, name)
@@ -84,7 +84,7 @@ def test_operators_are_known_by_their_public_path():
         assert f"{operator.__module__}.{operator.__name__}" == f"sluice_provider.operators.kaleidoscope.{name}"
 
 
-def test_a_serialized_dag_names_the_public_path(desk):
+def test_a_serialized_dag_names_the_public_path(workspace):
     """As the scheduler and the API server read it."""
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization
