@@ -15,6 +15,7 @@ import logging
 import math
 import struct
 import zlib
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, ObjectStoragePath, task
@@ -73,6 +74,7 @@ def show(synchronised: dict[str, Any]) -> None:
 with DAG(
     "kili_sync_on_new_files",
     schedule=None,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={"project_id": "c55ef2691040a576eb242dddd", "integration_id": "cc7b352db655d5e0ebe924feb"},
     tags=["sluice", "demo", "kili"],
     doc_md=__doc__,

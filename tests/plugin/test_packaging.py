@@ -20,6 +20,7 @@ def loaded_by(*lines, after):
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 def test_the_plugin_imports_little():
     """Every task, triggerer and DAG processor imports it: no web framework, no models, no application."""
     plugins = (
@@ -39,6 +40,7 @@ def test_the_plugin_imports_little():
     assert {name for name in more if name.startswith("airflow.")} <= {"airflow.sdk.bases.operatorlink"}
 
 
+@pytest.mark.slow
 def test_loaded_by_sees_imports():
     """So the test above can fail."""
     more = loaded_by("import sluice_provider.plugin.jobs_view", "import fastapi", after="pass")
