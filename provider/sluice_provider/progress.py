@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
 
 KEY = "sluice_progress"
-WORKER_RUN_KEY = "sluice_leg_started"
+WORKER_RUN_KEY = "sluice_worker_run_started"
 """XCom key of when the latest leg of this try began: a trigger of an earlier leg has nothing to cancel any more."""
 EVERY = 15.0
 """Seconds between two writings when nothing but counts has changed."""

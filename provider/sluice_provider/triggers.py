@@ -95,7 +95,11 @@ class JobTrigger(BaseTrigger):
         try:
             return await self._wait(ref)
         except AuthenticationFailed as error:
-            self.log.warning("Looking the connection %s up again, its credentials may be new: %s", self.conn_id, error)
+            self.log.warning(
+                "Authentication failed; reading connection %s again, as its credentials may have changed: %s",
+                self.conn_id,
+                error,
+            )
             return await self._wait(ref)
 
     async def _wait(self, ref: JobRef) -> JobGroup:
@@ -128,7 +132,7 @@ class JobTrigger(BaseTrigger):
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({work}, timeout=deadline - loop.time())
         if not work.done():
-            self.log.warning("Giving up cancelling %s: %s s were not enough", self.job, LONGEST_KILL)
+            self.log.warning("Cancelling %s took longer than %s s, so it may still be running", self.job, LONGEST_KILL)
             work.cancel()
             return
         work.result()
@@ -139,13 +143,18 @@ class JobTrigger(BaseTrigger):
         job_type = hook.job_type(ref.job_type)
         named = f"{job_type.noun} {', '.join(ref.ids[:20])}"
         if job_type.cancel is None:
-            self.log.info("%s goes on: %s cannot cancel it", named, self.service)
+            self.log.info("%s continues: %s cannot cancel it", named, self.service)
             return
         found = await asyncio.to_thread(self._evidence)
         if not found.user_ended:
             self.log.info("Not cancelling %s: %s", named, found.why)
             return
-        await hook.arun(cancel(job_type, ref))
+        try:
+            await hook.arun(cancel(job_type, ref))
+        except SluiceError as error:
+            then = "Cancel it there if it is not wanted"
+            self.log.warning("%s did not cancel %s, which continues: %s. %s", self.service, named, error, then)
+            return
         self.log.info("%s: asked %s to cancel %s", found.why, self.service, named)
         await self._see_cancelled(hook, ref)
 
@@ -155,18 +164,18 @@ class JobTrigger(BaseTrigger):
         try:
             leg = compat.base_xcom().get_one(key=WORKER_RUN_KEY, **place_of(ti))
         except Exception as error:  # noqa: BLE001 - whatever it is, we do not know, and so do not cancel
-            return Evidence(False, f"Airflow could not be asked whether the task went on since: {error!r}")
+            return Evidence(False, f"Airflow did not say whether the task has resumed since: {error!r}")
         return of_deferral(task_state(ti), leg, self.deferred_at)
 
     async def _see_cancelled(self, hook: SluiceHook, ref: JobRef) -> None:
         """One status check, for whoever opens the page: the task is over and nobody will poll again."""
         publisher = self._progress(ref)
-        publisher.add("cancel", "asked for")
+        publisher.add("cancel", "requested")
         poller = JobPoller(hook.job_type(ref.job_type), ref, Elapsed(self.submitted_at))
         try:
             StatusObserver(self.log, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:
-            self.log.warning("The job was asked to cancel, but its status could not be checked: %s", error)
+            self.log.warning("The job is being cancelled, but its status could not be checked: %s", error)
         await publisher.flush()
 
 

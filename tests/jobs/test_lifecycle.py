@@ -298,7 +298,7 @@ OTHER_PHASE = EchoJob(EchoPhase("another"))
     "event", [STARTED._replace(now=300.0), on.Resumed(300.0), CLEARED], ids=["retry", "back", "clear"]
 )
 def test_an_open_phase_that_is_no_part_of_the_work_any_more(after, event):
-    """The author has changed an argument, or a newer version has made it: it is left alone, and the work goes on."""
+    """The author has changed an argument, or a newer version has made it: it is not touched, and the work goes on."""
     life = submitted()
     if after == "intent":
         life = Life()
@@ -445,7 +445,7 @@ def test_a_wait_has_an_end():
     life = submitted(timeout=50.0)
     assert life(on.Polled(200.0, work("running"))) == ["Save", "Fail"]
     assert isinstance(life.error, TimedOut)
-    assert "goes on" in str(life.error)
+    assert "continues in the service" in str(life.error)
 
 
 def test_a_status_check_that_fails_says_nothing_of_the_job():

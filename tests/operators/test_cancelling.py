@@ -151,7 +151,7 @@ def test_kaleidoscope_cannot_cancel(push, remote, clock):
     clock.on_nap = marked(life, "failed")
     life.go()
     [import_id] = remote.imports
-    assert life.said("WARNING", import_id, "goes on in the service, which cannot cancel it")
+    assert life.said("WARNING", import_id, "continues in the service, which cannot")
 
 
 # --- the deferred task is ended
@@ -184,7 +184,7 @@ def test_every_other_state_is_no_users_act(shout, echo, state):
 
 
 def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
-    """The task has gone on since, and failed by itself; a copy of its trigger is told to stop only now."""
+    """The task has resumed since, and failed by itself; a copy of its trigger is told to stop only now."""
     life = shout(deferrable=True).defer()
     trigger = life.trigger()
     life.fire({"status": "timed_out", "job": trigger.job, "message": "late"}).leg()
@@ -192,7 +192,7 @@ def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
         row.state = "failed"
     life.in_triggerer(lambda each: each.on_kill(), trigger)
     assert echo.states == ["running"]
-    assert life.said("INFO", "Not cancelling", "has gone on since")
+    assert life.said("INFO", "Not cancelling", "has resumed since")
 
 
 def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock):

@@ -138,7 +138,7 @@ def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
     assert life.state == "success", life.error
     [made] = connections(kili)
     assert (life.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
-    assert life.said("WARNING", "The request took effect: continuing with", made["id"])
+    assert life.said("WARNING", "The service accepted the request: continuing with", made["id"])
 
 
 @WAYS
@@ -195,7 +195,7 @@ def test_a_computation_that_is_no_longer_requested_is_ignored(add, kili):
     life.retry(compute_differences=False)
     assert life.state == "success", life.error
     assert kili.mutations.count("addDataConnection") == 1
-    assert life.said("WARNING", "compute differences", "is left alone")
+    assert life.said("WARNING", "compute differences", "is neither polled nor cancelled")
 
 
 def test_a_clear_between_adding_and_computing_continues(add, kili):

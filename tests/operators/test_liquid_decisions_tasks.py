@@ -531,7 +531,7 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
     life.go()
     assert isinstance(life.error, ProcessDied)
     assert liquid.asked("batch/cancel") == 0
-    assert life.said("WARNING", "goes on in the service, and the next try reconnects")
+    assert life.said("WARNING", "continues in the service, and the next try reconnects")
     clock.on_nap = lambda: None
     assert life.retry().state == "success"
     assert set(liquid.contacts.values()) == {1}

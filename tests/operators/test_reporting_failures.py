@@ -262,3 +262,20 @@ def test_nothing_to_do_is_a_success(sync, kili):
     card = sync().go().summary
     assert (card["state"], card["job_type"]) == ("succeeded", "computation")
     assert card["submitted_at"] <= card["ended_at"]
+
+
+def test_ids_that_cannot_be_written_to_xcom_do_not_fail_the_task(push, monkeypatch):
+    """They are for people while the job runs; the record and the result have them too."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    original = RuntimeTaskInstance.xcom_push
+
+    def without_ids(self, key, value):
+        if key == "job_ids":
+            raise OSError("no XComs today")
+        original(self, key, value)
+
+    monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", without_ids)
+    life = push().go()
+    assert (life.state, life.xcom("job_ids")) == ("success", None), life.error
+    assert life.said("WARNING", "could not be written to XCom", "no XComs today")

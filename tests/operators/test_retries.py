@@ -149,7 +149,7 @@ def test_after_an_unknown_outcome_the_records_are_sent_again(push, remote):
     assert life.state == "success"
     assert len(remote.imports) == 2
     assert len(remote.records) == 3
-    assert life.said("WARNING", "The outcome of a request of an earlier try is unknown: push, 1 to 3")
+    assert life.said("WARNING", "its outcome is unknown: push, 1 to 3")
     assert life.said("WARNING", "Submitting again: Kaleidoscope keeps records by their key fields", "none is doubled")
 
 
@@ -299,7 +299,7 @@ def test_input_that_is_gone_is_not_needed_any_more(push, remote, tmp_path):
     path.unlink()
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
-    assert life.said("WARNING", "cannot be read any more")
+    assert life.said("WARNING", "can no longer be read")
 
 
 def test_input_that_is_gone_too_early_is_an_error(push, remote, tmp_path):

@@ -72,7 +72,7 @@ def test_the_first_poll_may_fail_too(push, remote, deferrable):
     remote.trouble("GET", "imports/", drop="before", times=7)
     life = push(deferrable=deferrable, retries=0).go()
     assert (life.state, len(remote.imports)) == ("success", 1)
-    assert life.said("WARNING", "says nothing of the job")
+    assert life.said("WARNING", "polling continues")
 
 
 @WAYS
@@ -101,7 +101,7 @@ def test_new_credentials_are_picked_up_while_deferred(push, remote, sluice_sandb
     remote.trouble("GET", "imports/", status=401, times=2)
     event = life.event()
     assert event["status"] == "over"
-    assert life.said("WARNING", "Looking the connection kaleidoscope_default up again")
+    assert life.said("WARNING", "reading connection kaleidoscope_default again")
 
 
 # --- the deadline
@@ -117,7 +117,7 @@ def test_the_deadline_counts_from_the_submission(push, remote, clock, deferrable
     clock.move(90)
     life.retry()
     assert isinstance(life.error, TimedOut)
-    assert "The job goes on in the service" in str(life.error)
+    assert "The job continues in the service" in str(life.error)
     assert 8 < sum(clock.naps) < 11
     naps = len(clock.naps)
     life.retry()
@@ -145,7 +145,7 @@ def test_an_unknown_event_is_an_error_while_the_job_runs(push, remote, event):
     """It says nothing, so the try fails, and the next one reconnects."""
     life = push(deferrable=True).defer().fire(event).leg()
     assert isinstance(life.error, UnexpectedResponse)
-    assert "The job goes on in the service" in str(life.error)
+    assert "The job continues in the service" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
@@ -188,7 +188,7 @@ def test_without_its_record_the_task_goes_by_what_was_watched(push, remote):
     life = push(deferrable=True).defer().forget().fire().leg()
     assert (life.state, len(remote.imports)) == ("success", 1)
     assert life.result["import_ids"] == remote.imports
-    assert life.said("WARNING", "The record of this task is gone")
+    assert life.said("WARNING", "The record of this task was deleted")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from tests.simulation.world import LOST_AFTER, LOST_BEFORE, OK, REFUSED, START, 
 
 Process = Generator[float, None, None]
 
-WORKER_RUN_KEY = "sluice_leg_started"
+WORKER_RUN_KEY = "sluice_worker_run_started"
 MOST_STEPS = 4_000
 LONGEST = 10 * 86400.0
 """Seconds of virtual time after which a task must have ended."""

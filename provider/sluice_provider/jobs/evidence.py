@@ -46,5 +46,5 @@ def of_deferral(state: str | None, leg_started_at: object, deferred_at: float) -
     if not found.user_ended:
         return found
     if not isinstance(leg_started_at, (int, float)) or leg_started_at > deferred_at:
-        return Evidence(False, "the task has gone on since it deferred to this trigger")
+        return Evidence(False, "the task has resumed since it deferred to this trigger")
     return found

@@ -107,7 +107,7 @@ class Lifecycle:
         if event.input_error is not None:
             if old is None or not _all_submitted(old):
                 raise event.input_error
-            line = f"The input cannot be read any more, but all of it was submitted before: {event.input_error}"
+            line = f"The input can no longer be read, but all of it was already submitted: {event.input_error}"
             actions.append(on.Log("warning", line))
             event = event._replace(fingerprint=old.fingerprint)
         if old is None:
@@ -130,7 +130,8 @@ class Lifecycle:
         current = self._current(record)
         actions = [*actions, *(on.Log("warning", _left_alone(each)) for each in _others(record, current))]
         if current is not None and current.intent is not None:
-            line = f"The outcome of a request of an earlier try is unknown: {_share(current.name, current.intent)}"
+            share = _share(current.name, current.intent)
+            line = f"An earlier try got no response to a request, so its outcome is unknown: {share}"
             record = record.with_event(now, "outcome_unknown", line)
             return record, [*actions, on.Log("warning", line), on.Count("job.outcome_unknown"), on.Reconcile()]
         if current is not None and current.submissions:
@@ -147,8 +148,8 @@ class Lifecycle:
         current = current._replace(trigger_restarts=current.trigger_restarts + 1)
         record = record.with_phase(current).with_event(event.now, "trigger_restarted", event.restart)
         if current.trigger_restarts > MAX_TRIGGER_RESTARTS:
-            words = f"the trigger stopped watching {MAX_TRIGGER_RESTARTS} times ({event.restart})"
-            error = Unreachable(f"{words}: can the triggerer reach the service?")
+            words = f"the trigger ended before the job {MAX_TRIGGER_RESTARTS} times, last: {event.restart}"
+            error = Unreachable(f"{words}. Check whether the triggerer can reach {self._service}, and its log")
             record = record._replace(transient=TransientState(error=error))
         return record, [on.Save(), on.Publish(), on.Poll()]
 
@@ -179,9 +180,9 @@ class Lifecycle:
         if record.fingerprint != record.rerun.fingerprint:
             return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
         record = record._replace(rerun=None, clears=record.rerun.clears)
-        line = "The task was cleared in the middle of its work: continuing with the next phase"
+        line = "The task was cleared between two of its jobs: continuing with the next one"
         if self._current(record) is not None:
-            line = "The task was cleared while its job went on: reconnecting to that job"
+            line = "The task was cleared while its job was running: reconnecting to that job"
         return self._reconnect(record, now, [*actions, on.Log("info", line), on.Save()])
 
     def _polled_before_rerun(self, record: JobRecord, rerun: PendingRerun, work: JobGroup, now: float) -> Step:
@@ -315,7 +316,7 @@ class Lifecycle:
         current, error = record.phase(phase.name), event.error
         if error.maybe_applied and not phase.grouped:
             record = record.with_event(event.now, "outcome_unknown", str(error))
-            line = f"The outcome of a request is unknown: {error}"
+            line = f"The outcome of a request is unknown, checking whether {self._service} accepted it: {error}"
             return record, [on.Log("warning", line), on.Count("job.outcome_unknown"), on.Save(), on.Reconcile()]
         again = isinstance(error, phase.prepare_again_on) and record.transient.submissions < MAX_SUBMISSIONS
         record = record.with_phase(_withdrawn(current, error, record.transient))
@@ -331,7 +332,7 @@ class Lifecycle:
         intent, effect = current.intent, event.effect
         assert intent is not None, "nothing else is reconciled"  # noqa: S101 - a broken shell, not bad input
         if isinstance(effect, Found):
-            line = f"The request took effect: continuing with {effect.id}"
+            line = f"The service accepted the request: continuing with {effect.id}"
             submission = Submission(effect.id, intent.start, intent.size)
             record, actions = self._answered(record.with_event(event.now, "outcome_unknown", line), phase, submission,
                                              event.now)  # fmt: skip
@@ -369,7 +370,7 @@ class Lifecycle:
         if self._options.watch_only:
             step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
             return step, [on.Publish(), *more]
-        line = f"Reconnecting to {_some(record.phase(phase.name).ids)}: {work}"
+        line = f"Reconnecting to {_some(record.phase(phase.name).ids)} of an earlier try: {work}"
         record = record.with_event(now, "reconnected", str(work))
         record, actions = self._without_failed(record, phase, work, now)
         actions = [on.Count("job.reconnected"), on.Log("info", line), *actions]
@@ -395,10 +396,10 @@ class Lifecycle:
         error, transient = event.error, record.transient
         undecided = transient.reconnecting and (record.rerun or not self._open(record)[1].complete)
         if event.final and isinstance(error, TimedOut):
-            error = TimedOut(f"{error}. The job goes on in the service; the next try reconnects to it")
+            error = TimedOut(f"{error}. The job continues in the service; the next try reconnects to it")
         if event.final or not error.retryable or transient.error or undecided:
             return self._fail(record, error, event.now)
-        line = f"A status check failed, which says nothing of the job: {error}"
+        line = f"A status check failed; the job may still be running, so polling continues: {error}"
         record, actions = self._wait(record._replace(transient=TransientState()), None, event.now)
         return record, [on.Log("warning", line), *([on.Publish()] if transient.reconnecting else []), *actions]
 
@@ -408,10 +409,11 @@ class Lifecycle:
             return self._submitted_is_enough(record)
         error = record.transient.error
         if error is None and now - current.submitted_at >= self._options.timeout:
-            error = TimedOut(f"not over {self._options.timeout:.0f} s after it was submitted")
+            after = f"{self._options.timeout:.0f} s after it was submitted"
+            error = TimedOut(f"{phase.job_type} {_some(current.ids)} had not ended {after}")
         if error is not None:
             seen = f" ({work})" if work else ""
-            words = f"{error}. The job goes on in the service{seen}; the next try reconnects to it"
+            words = f"{error}. The job continues in the service{seen}; the next try reconnects to it"
             return self._fail(record, type(error)(words), now)
         if self._options.deferrable:
             return record.with_event(now, "deferred"), [on.Save(), on.Defer()]
@@ -469,7 +471,7 @@ class Lifecycle:
         """Cancel on evidence that a user ended this very try; else the next try reconnects."""
         current = self._current(record)
         if current is not None and current.intent is not None and event.user_ended:
-            line = f"{event.why} while a request was not answered: its outcome is unknown"
+            line = f"{event.why} while a request to {self._service} had no response yet: its outcome is unknown"
             record = record.with_event(event.now, "outcome_unknown", line).with_summary(
                 event.now, state="outcome_unknown"
             )
@@ -479,10 +481,12 @@ class Lifecycle:
         phase, _ = self._open(record)
         jobs = f"{phase.job_type} {_some(current.ids)}"
         if not event.user_ended:
-            line = f"Told to stop ({event.why}): {jobs} goes on in the service, and the next try reconnects to it"
+            line = f"Stopped ({event.why}): {jobs} continues in the service, and the next try reconnects to it"
             return record, [on.Log("warning", line)]
         if not self._cancellable(phase.job_type):
-            line = f"{event.why}: {jobs} goes on in the service, which cannot cancel it, or is not to (cancel_on_kill)"
+            line = (
+                f"{event.why}: {jobs} continues in the service, which cannot or should not (cancel_on_kill) cancel it"
+            )
             return record, [on.Log("warning", line)]
         record = record.with_event(event.now, "cancel", event.why).with_summary(event.now, state="cancelling")
         return record, [on.Log("info", f"{event.why}: cancelling {jobs}"), on.Save(), on.Cancel()]
@@ -567,7 +571,8 @@ def _others(record: JobRecord, current: PhaseRecord | None) -> list[PhaseRecord]
 
 def _left_alone(phase: PhaseRecord) -> str:
     request = " and a request whose outcome is unknown" if phase.intent else ""
-    return f"{phase.name!r} is no part of this work any more: {_some(phase.ids) or 'nothing'}{request} is left alone"
+    jobs = f"{_some(phase.ids) or 'nothing'}{request}"
+    return f"{phase.name!r} is no longer part of this task: {jobs} is neither polled nor cancelled"
 
 
 def _noted(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> PhaseRecord:

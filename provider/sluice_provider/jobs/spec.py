@@ -154,19 +154,18 @@ def reconcile_by_search(
     return NoEffect() if found is None else Found(found)
 
 
-def unknown_outcome(service: str, what: str, where_to_look: str, intent: Intent) -> Unknown:
+def unknown_outcome(service: str, what: str, search_for: str, intent: Intent) -> Unknown:
     """What `reconcile` ends with where the service cannot be asked, and to submit again could do the work twice.
 
     :param service: its name for people
     :param what: was submitted
-    :param where_to_look: for what, as in "a job whose name is 'x'"
+    :param search_for: in the service, as in "a job whose name is 'x'"
     """
     return Unknown(
         OutcomeUnknown(
-            f"{what} was submitted at {iso(intent.at)} and no answer came, so it may or may not have been accepted, "
-            f"and {service} cannot be asked for it. Nothing was repeated, and nothing happens by itself. Look in "
-            f"{service} for {where_to_look}: if it is there, mark this task as success; if it is not there, clear this "
-            "task to submit again"
+            f"{what} was submitted at {iso(intent.at)} without a response: {service} may or may not have accepted it, "
+            f"and has no request that would tell. It was not submitted again. Look in {service} for {search_for}: if "
+            "it is there, mark this task as success; if it is not there, clear this task to submit again"
         )
     )
 

@@ -90,18 +90,18 @@ class RemoteJobOperator(RemoteJobTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
-        with self.__leg(context) as run:
+        with self.__worker_run(context) as run:
             planned = run.spec.dry_run_result()
             return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Back from the triggerer, which says why in `event`."""
-        with self.__leg(context) as run:
+        with self.__worker_run(context) as run:
             return self.__end(context, run.resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
         """Back from the triggerer, which did not live to say anything."""
-        with self.__leg(context) as run:
+        with self.__worker_run(context) as run:
             return self.__end(context, run.resume_after_trigger_death(reason))
 
     def on_kill(self) -> None:
@@ -115,11 +115,11 @@ class RemoteJobOperator(RemoteJobTask):
         address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
         return lineage(self.service, address, self.__ids, self.datasets())
 
-    # --- one leg
+    # --- one worker run
 
     @contextmanager
-    def __leg(self, context: Context) -> Iterator[JobRun]:
-        """However it ends, files are let go of."""
+    def __worker_run(self, context: Context) -> Iterator[JobRun]:
+        """However it ends, the input's temporary files are closed."""
         options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
         with fail_for_good(not HAVE_RETRY_POLICY):
             self.__run = JobRun(self, self.job(), context, options)

@@ -37,7 +37,7 @@ class SluiceRetryPolicy:
             return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
         if exception.retry_after is not None:
             delay = timedelta(seconds=exception.retry_after)
-            return RetryDecision.retry(delay, f"the remote asked to be called again in {delay}")
+            return RetryDecision.retry(delay, f"the service wants the next request in {delay}")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

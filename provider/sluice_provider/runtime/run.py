@@ -1,4 +1,4 @@
-"""One leg of a task in Airflow: executes the lifecycle of its job, blocking.
+"""One worker run of a task: executes the lifecycle of its job, blocking. A try that defers has several worker runs.
 
 It gives the execution what it asks for: calls and pauses by the hook, the record by the task state store, links and ids
 by XComs, and the triggerer by deferring.
@@ -118,7 +118,7 @@ class JobRun:
         """A try begins."""
         self.spec.validate()
         self._check_trigger()
-        self._note_leg()
+        self._note_worker_run()
         record = self._records.load()
         fingerprint, error = "", None
         try:
@@ -139,7 +139,9 @@ class JobRun:
 
     def resume_after_trigger_death(self, reason: str) -> JobRecord:
         """Back from the triggerer, which did not live to say anything: poll the job, and never submit again."""
-        self.log.warning("The trigger ended without an event (%s); checking the status of the job from here", reason)
+        self.log.warning(
+            "The trigger ended without an event (%s); checking the status of the job in the worker", reason
+        )
         record = self._resumed_record(None)
         if "timeout" in reason.casefold():
             error = TimedOut(f"the triggerer did not come back within {self._options.timeout:.0f} s")
@@ -215,12 +217,15 @@ class JobRun:
             )
 
     def _publish(self, effect: PublishJob) -> None:
-        """Make the ids and the link visible while the job runs."""
-        ti = self._context["ti"]
+        """Make the ids and the link visible while the job runs. They are for people, and the record has them as well,
+        so a job that was accepted does not fail for them."""
         self._task.job_url = str(effect.record.summary.get("url") or "")
-        ti.xcom_push(key=IDS_KEY, value=list(effect.ref.ids))
-        for link in self._task.operator_extra_links:
-            ti.xcom_push(key=link.xcom_key, value=self._task.job_url)
+        values: dict[str, Any] = {link.xcom_key: self._task.job_url for link in self._task.operator_extra_links}
+        try:
+            for key, value in {IDS_KEY: list(effect.ref.ids), **values}.items():
+                self._context["ti"].xcom_push(key=key, value=value)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job is not affected
+            self.log.warning("The job's ids and link could not be written to XCom, the job is not affected: %r", error)
 
     def _count(self, effect: CountMetric) -> None:
         action = effect.action
@@ -230,6 +235,11 @@ class JobRun:
             metrics.count(action.name, effect.ref)
 
     def _defer(self, effect: DeferTask) -> NoReturn:
+        """Wait in the triggerer.
+
+        If a user marks the task in the very second in which it defers, nobody cancels its job: this process has no
+        signal to expect any more, and Airflow never starts the trigger. The page shows the job as orphaned then.
+        """
         left = max(0.0, self._options.timeout - max(0.0, time.time() - effect.submitted_at))
         self._task.hook.close()
         self.spec.close()
@@ -275,13 +285,13 @@ class JobRun:
         if self._options.deferrable:
             json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.locator), 0.0).serialize())
 
-    def _note_leg(self) -> None:
+    def _note_worker_run(self) -> None:
         cancellable = any(job_type.cancel is not None for job_type in self._task.hook.job_types.values())
         if self._options.deferrable and self._task.cancel_on_kill and cancellable:
             self._context["ti"].xcom_push(key=WORKER_RUN_KEY, value=time.time())
 
     def _resumed_record(self, outcome: WaitResult | None) -> JobRecord:
-        self._note_leg()
+        self._note_worker_run()
         record = self._records.load()
         if record is None:
             record = self._recovered(outcome)
@@ -294,10 +304,11 @@ class JobRun:
         phase = self.spec.next_phase(record)
         if outcome is None or phase is None or not phase.last or phase.job_type != outcome.job.job_type:
             raise UnexpectedResponse(
-                "the record of this task is gone, and the trigger does not tell what was submitted: look in the "
-                "service whether the job is there, then mark this task success, or clear it to submit again"
+                f"the record of this task was deleted, and the trigger does not say what was submitted to "
+                f"{self.spec.service}. Look there for the job: if it is there, mark this task as success; if not, "
+                "clear this task to submit again"
             )
-        self.log.warning("The record of this task is gone; going on with what the trigger watched")
+        self.log.warning("The record of this task was deleted; continuing with the job that the trigger polled")
         submissions = tuple(Submission(job_id) for job_id in outcome.job.ids)
         known = PhaseRecord(phase.name, time.time(), submissions=submissions, complete=True)
         return record.with_phase(known._replace(locator=dict(outcome.job.locator)))
