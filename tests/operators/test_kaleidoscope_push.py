@@ -240,7 +240,7 @@ def test_many_rejected_rows_are_counted(push, remote):
 
 BAD = {
     "no records": ({"records": []}, "has no records to push"),
-    "text of a list": ({"records": "[{'symbol': 'H'}]"}, "the text of a list"),
+    "text of a list": ({"records": "[{'symbol': 'H'}]"}, "records is a string that contains a list"),
     "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
     "not dicts": ({"records": ["H"]}, "record 1 is a str"),
     "empty path": ({"records": " "}, "records is empty"),
