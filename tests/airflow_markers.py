@@ -73,7 +73,7 @@ def worker_group(item: pytest.Item) -> str:
     """
     if has_marker(item, *PROCESSES):
         return "end-to-end" if PurePath(item.path).parent.name == "e2e" else "servers"
-    return item.nodeid if has_marker(item, "slow") else str(item.path)
+    return item.nodeid if has_marker(item, "slow") else item.nodeid.partition("::")[0]
 
 
 def start_order(item: pytest.Item) -> int:
