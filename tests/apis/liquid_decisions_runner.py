@@ -36,7 +36,7 @@ class FlowRunner:
         state: dict[str, Any] = self._sandbox.state()["liquid_decisions"]
         return state
 
-    def asked(self, path: str) -> int:
+    def request_count(self, path: str) -> int:
         """How many requests arrived for a path."""
         return sum(path in each["path"] for each in self._sandbox.requests())
 

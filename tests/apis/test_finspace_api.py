@@ -301,10 +301,10 @@ def test_a_token_used_for_other_changes(kdb):
 @pytest.mark.parametrize("name", ["worker", "triggerer"])
 def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
     """One request, the service's own words, and no secret in them."""
-    face = FlowRunner(name, finspace_options(sluice_sandbox, **keys))
+    runner = FlowRunner(name, finspace_options(sluice_sandbox, **keys))
     sluice_sandbox.settings(**settings)
     with pytest.raises(AuthenticationFailed, match=words) as error:
-        face(fin.list_environments())
+        runner(fin.list_environments())
     assert len(sluice_sandbox.requests()) == 1
     assert "canary" not in f"{error.value!r}{vars(error.value)}"
 

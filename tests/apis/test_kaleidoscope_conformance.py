@@ -64,11 +64,11 @@ def theirs(sandbox, state):
 def recorded(sandbox):
     """Method, path, query and body of each request; ids that the remote made are named by the order of their coming."""
     known, told = {}, []
-    asked = [
+    requests = [
         each for each in sandbox.requests(clear=True) if "oauth" not in each["path"] and "/control/" not in each["path"]
     ]
     stable = json.dumps(sandbox.state()["kaleidoscope"]["ids"])
-    for each in asked:
+    for each in requests:
         text = json.dumps([each["method"], each["path"], each["query"], each["json"]], sort_keys=True)
         for found in _uuids(text):
             if found not in stable:

@@ -80,8 +80,8 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
     made = [run(kili.add_connection(ids["project_id"], ids["azure_id"], [])) for _ in range(kili.PAGE)]
     sluice_sandbox.requests(clear=True)
     assert [each["id"] for each in run(kili.list_connections(ids["project_id"]))] == [ids["connection_id"], *made]
-    asked = [request["json"]["variables"] for request in sluice_sandbox.requests()]
-    assert [(each["first"], each["skip"]) for each in asked] == [(5, 0), (5, 5)]
+    pages = [request["json"]["variables"] for request in sluice_sandbox.requests()]
+    assert [(each["first"], each["skip"]) for each in pages] == [(5, 0), (5, 5)]
     assert not any("countDataIntegrations" in request["json"]["query"] for request in sluice_sandbox.requests())
     by_integration = run(kili.list_connections(integration_id=ids["integration_id"]))
     assert [each["id"] for each in by_integration] == [ids["connection_id"]]

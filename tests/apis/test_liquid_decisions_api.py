@@ -266,7 +266,7 @@ def test_rejected_immediately(run):
     ) as error:
         run(importing(content=b""))
     assert not error.value.retryable
-    assert run.asked("batch/import") == 1
+    assert run.request_count("batch/import") == 1
 
 
 def test_rejected_immediately_without_an_id():
@@ -289,7 +289,7 @@ def test_an_unexpected_response_is_an_unknown_outcome(run, sluice_sandbox, body)
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
     with pytest.raises(OutcomeUnknown, match=r"accepted the job, its jobName is 'Nightly \[1a2b\]'"):
         run(importing())
-    assert run.asked("batch/import") == 1
+    assert run.request_count("batch/import") == 1
 
 
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "before"}, {"status": 500}, {"status": 503}], ids=str)
@@ -299,7 +299,7 @@ def test_no_response_is_an_unknown_outcome(run, sluice_sandbox, order, path, fau
     sluice_sandbox.faults([{"path": path, "times": 9, **fault}])
     with pytest.raises(OutcomeUnknown, match="its jobName is"):
         run(order())
-    assert (run.asked(path.rstrip("$")), run.pauses) == (1, [])
+    assert (run.request_count(path.rstrip("$")), run.pauses) == (1, [])
     assert len(run.state["jobs"]) == (fault == {"drop": "after"})
 
 
@@ -313,7 +313,7 @@ def test_a_rejected_submission(run, sluice_sandbox, code, kind):
     sluice_sandbox.faults([{"path": IMPORT, "times": 9, "status": code, "body": body}])
     with pytest.raises(kind, match=f"returned {code}: because"):
         run(importing())
-    assert run.asked("batch/import") == (2 if code == 401 else 1)
+    assert run.request_count("batch/import") == (2 if code == 401 else 1)
 
 
 def test_a_file_too_large(run, sluice_sandbox):
@@ -336,7 +336,7 @@ def test_an_expired_token(run, sluice_sandbox):
     run(ld.get_token_info())
     sluice_sandbox.advance(3601 * 24)
     run(importing())
-    assert (run.asked("oauth2/token$".rstrip("$")) >= 2, len(run.state["jobs"])) == (True, 1)
+    assert (run.request_count("oauth2/token$".rstrip("$")) >= 2, len(run.state["jobs"])) == (True, 1)
 
 
 # --- looking, cancelling
@@ -363,7 +363,7 @@ def test_status_checks_that_keep_failing(run, sluice_sandbox, fault, kind):
     sluice_sandbox.faults([{"path": STATUS, "times": 99, **fault}])
     with pytest.raises(kind):
         run(ld.get_job("x"))
-    assert run.asked("batch/status") == 5
+    assert run.request_count("batch/status") == 5
 
 
 def test_an_unknown_job(run):

@@ -1,8 +1,8 @@
 """Tasks in the real Airflow, one leg at a time, in this process: Airflow's own task runner, API and database.
 
     life = airflow.life(KaleidoscopePushOperator, task_id="push", records=[...], key_field_names=["symbol"])
-    life.go()            until the try is over, through the triggerer if it defers
-    life.clear().go()    as a user does
+    life.run()            until the try is over, through the triggerer if it defers
+    life.clear().run()    as a user does
 
 Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
 """
@@ -85,19 +85,19 @@ class Airflow:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
-    def run(self, make: Callable[[], object], **settings: Any) -> Run:
+    def dag_run(self, make: Callable[[], object], **settings: Any) -> DagRunHarness:
         """A new run of the DAG whose tasks `make` makes, again for every leg."""
-        return Run(self.clock, f"dag_{next(self._numbers)}", make, settings)
+        return DagRunHarness(self.clock, f"dag_{next(self._numbers)}", make, settings)
 
-    def life(
+    def task(
         self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any
     ) -> TaskHarness:
         """A task that is alone in its run; `args` can be changed between two legs."""
-        run = self.run(lambda: operator(task_id=task_id, **args), **(dag or {}))
-        return run.life(task_id, args=args)
+        dag_run = self.dag_run(lambda: operator(task_id=task_id, **args), **(dag or {}))
+        return dag_run.task(task_id, args=args)
 
 
-class Run:
+class DagRunHarness:
     """A DAG run."""
 
     def __init__(self, clock: Clock, dag_id: str, make: Callable[[], object], settings: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ class Run:
             self._make()
         return dag
 
-    def life(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> TaskHarness:
+    def task(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> TaskHarness:
         """One of its task instances."""
         return TaskHarness(self, task_id, map_index, args or {})
 
@@ -145,8 +145,8 @@ class Run:
 class TaskHarness:
     """One task instance, from its first try on."""
 
-    def __init__(self, run: Run, task_id: str, map_index: int, args: dict[str, Any]) -> None:
-        self.run = run
+    def __init__(self, dag_run: DagRunHarness, task_id: str, map_index: int, args: dict[str, Any]) -> None:
+        self.dag_run = dag_run
         self.task_id = task_id
         self.map_index = map_index
         self.args = args
@@ -159,7 +159,7 @@ class TaskHarness:
     @property
     def _name(self) -> dict[str, Any]:
         return {
-            "dag_id": self.run.dag_id,
+            "dag_id": self.dag_run.dag_id,
             "run_id": "run",
             "task_id": self.task_id,
             "map_index": self.map_index,
@@ -216,7 +216,7 @@ class TaskHarness:
         return self.stored("sluice_record") or {}
 
     @property
-    def written(self) -> list[str]:
+    def stored_values(self) -> list[str]:
         """All values in its task state store, as they are written."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
@@ -256,17 +256,17 @@ class TaskHarness:
         with create_session() as session:
             return session.scalar(select(model.value).filter_by(key=key, **self._name))
 
-    def said(self, *words: str) -> bool:
+    def logged(self, *words: str) -> bool:
         """Whether one line of its log holds all of these words."""
         return any(all(word in line for word in words) for line in self.log)
 
     # -- what happens to it
 
-    def leg(self) -> TaskHarness:
+    def worker_run(self) -> TaskHarness:
         """From being queued until it defers or ends."""
         from airflow.sdk.execution_time.supervisor import run_task_in_process
 
-        dag = self.run.dag()
+        dag = self.dag_run.dag()
         with structlog.testing.capture_logs() as lines:
             outcome = run_task_in_process(ti=self._queue(), task=dag.task_dict[self.task_id])
         self._note(lines)
@@ -293,27 +293,27 @@ class TaskHarness:
     def _note(self, lines: list[Any]) -> None:
         self.log += [f"{line['log_level'].upper()} {line['event']} {line.get('exc_info', '')}" for line in lines]
 
-    def go(self) -> TaskHarness:
+    def run(self) -> TaskHarness:
         """Until the try is over, through the triggerer as often as it defers."""
-        self.leg()
+        self.worker_run()
         while self.state in ("deferred", "up_for_reschedule"):
             if self.state == "deferred":
                 self.fire()
             else:
-                self.run.clock.move(self.operator.poke_interval)
-            self.leg()
+                self.dag_run.clock.move(self.operator.poke_interval)
+            self.worker_run()
         return self
 
     def defer(self) -> TaskHarness:
         """Its first leg, which must end in the triggerer."""
-        assert self.leg().state == "deferred", self.error
+        assert self.worker_run().state == "deferred", self.error
         return self
 
     def retry(self, **changes: Any) -> TaskHarness:
         """The next try after a failed one, perhaps of a DAG that was changed meanwhile."""
         assert self.state == "up_for_retry", (self.state, self.error)
         self.args.update(changes)
-        return self.go()
+        return self.run()
 
     def clear(self) -> TaskHarness:
         """As a user does."""
@@ -324,7 +324,7 @@ class TaskHarness:
             clear_task_instances([self._row(session)], session)
         return self
 
-    def forget(self) -> TaskHarness:
+    def delete_state(self) -> TaskHarness:
         """A user deletes the task's state store."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
@@ -337,7 +337,7 @@ class TaskHarness:
     @contextmanager
     def death(self, moment: str, nth: int = 1) -> Iterator[None]:
         """The process dies at the nth such moment of this block."""
-        with dying(moment, nth):
+        with process_death_at(moment, nth):
             yield
         assert isinstance(self.error, ProcessDied), self.error
 
@@ -403,7 +403,7 @@ class TaskHarness:
             Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=object_session(row))
         return self
 
-    def crash(self) -> TaskHarness:
+    def fail_trigger(self) -> TaskHarness:
         """The trigger raises something that nobody expected."""
         from airflow.models.trigger import Trigger
         from sqlalchemy.orm import object_session
@@ -412,7 +412,7 @@ class TaskHarness:
             Trigger.submit_failure(row.trigger_id, ValueError("no such module"), session=object_session(row))
         return self
 
-    def overdue(self) -> TaskHarness:
+    def time_out_trigger(self) -> TaskHarness:
         """The trigger hangs until Airflow's own timeout ends it."""
         from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
         from airflow.utils.state import TaskInstanceState
@@ -428,7 +428,7 @@ class TaskHarness:
 
 
 @contextmanager
-def dying(moment: str, nth: int = 1) -> Iterator[None]:
+def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
     """Die at the nth moment of this kind: a place in httpx or in Airflow, never in the package."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -493,8 +493,8 @@ class Clock:
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
         self.ahead = 0.0
-        self.naps: list[float] = []
-        self.on_nap: Callable[[], object] = lambda: None
+        self.sleeps: list[float] = []
+        self.on_sleep: Callable[[], object] = lambda: None
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -508,16 +508,16 @@ class Clock:
         self._sandbox.advance(seconds)
 
     def sleep(self, seconds: float) -> None:
-        assert len(self.naps) < 1000, "this wait never ends"
-        self.naps.append(seconds)
-        self.on_nap()
+        assert len(self.sleeps) < 1000, "this wait never ends"
+        self.sleeps.append(seconds)
+        self.on_sleep()
         self.move(seconds)
 
     async def async_sleep(self, seconds: float) -> None:
         self.sleep(seconds)
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
+    def patched(self) -> Iterator[None]:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
 
@@ -565,7 +565,7 @@ class _Asyncio:
 
 
 @contextmanager
-def changing(path: Path, then: str | None) -> Iterator[None]:
+def file_changes(path: Path, then: str | None) -> Iterator[None]:
     """As soon as it was read once, a file has other content, or is gone."""
     from sluice_provider.sources.readers import FileSource
 
@@ -582,7 +582,7 @@ def changing(path: Path, then: str | None) -> Iterator[None]:
 # --- the remote
 
 
-class Remote:
+class KaleidoscopeSandbox:
     """What a test wants to see of the sandbox's Kaleidoscope."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
@@ -611,11 +611,11 @@ class Remote:
         return [[record["symbol"] for record in push["data"]] for push in self.pushes]
 
     @property
-    def looks(self) -> int:
+    def polls(self) -> int:
         """How often an import was looked at."""
         return sum("kaleidoscope/imports/" in each["path"] for each in self._sandbox.requests())
 
-    def trouble(self, method: str, path: str, **fault: Any) -> None:
+    def inject_fault(self, method: str, path: str, **fault: Any) -> None:
         """Trouble for every request of this kind, unless `times` says less."""
         self._sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
 
@@ -624,16 +624,16 @@ class Remote:
 
 
 @pytest.fixture
-def remote(sluice_sandbox: SandboxClient) -> Remote:
+def service(sluice_sandbox: SandboxClient) -> KaleidoscopeSandbox:
     """The sandbox's Kaleidoscope."""
-    return Remote(sluice_sandbox)
+    return KaleidoscopeSandbox(sluice_sandbox)
 
 
 @pytest.fixture
 def clock(sluice_sandbox: SandboxClient) -> Iterator[Clock]:
     """The clock in force."""
     clock = Clock(sluice_sandbox)
-    with clock.in_force():
+    with clock.patched():
         yield clock
 
 
@@ -650,9 +650,9 @@ def push(airflow: Airflow) -> Callable[..., TaskHarness]:
     """A push of a few elements, with three retries; arguments as for the operator."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
-    def begin(**args: Any) -> TaskHarness:
+    def make_task(**args: Any) -> TaskHarness:
         dag = args.pop("dag", None)
         args = {"records": ELEMENTS, "key_field_names": ["symbol"], "retries": 3, **args}
-        return airflow.life(KaleidoscopePushOperator, dag=dag, **args)
+        return airflow.task(KaleidoscopePushOperator, dag=dag, **args)
 
-    return begin
+    return make_task

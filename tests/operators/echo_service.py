@@ -134,26 +134,26 @@ class Echo:
         self.mute = False
         self.slow = 0.0
         self._numbers = count(1)
-        remote = self
+        service = self
 
         class Handler(BaseHTTPRequestHandler):
             """One request."""
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                job_id = str(next(remote._numbers))
-                remote.jobs[job_id] = {"id": job_id, "state": "running", **body}
-                if remote.mute:
+                job_id = str(next(service._numbers))
+                service.jobs[job_id] = {"id": job_id, "state": "running", **body}
+                if service.mute:
                     self.close_connection = True
                 else:
-                    self._answer(remote.jobs[job_id])
+                    self._answer(service.jobs[job_id])
 
             def do_GET(self) -> None:
-                self._answer(remote.jobs[self.path.rpartition("/")[2]])
+                self._answer(service.jobs[self.path.rpartition("/")[2]])
 
             def do_DELETE(self) -> None:
-                time.sleep(remote.slow)
-                job = remote.jobs[self.path.rpartition("/")[2]]
+                time.sleep(service.slow)
+                job = service.jobs[self.path.rpartition("/")[2]]
                 job["state"] = "cancelled"
                 self._answer(job)
 

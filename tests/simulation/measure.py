@@ -109,17 +109,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=SCHEDULES)
     parser.add_argument("--runs", type=int, default=500)
-    asked: Any = parser.parse_args()
+    options: Any = parser.parse_args()
     logging.disable(logging.INFO)
     with World.clock_in_force():
-        if not asked.profile:
+        if not options.profile:
             for service in SCHEDULES:
-                sys.stdout.write(measure(service, asked.runs) + "\n")
+                sys.stdout.write(measure(service, options.runs) + "\n")
             return
-        schedule(asked.profile, 0)
+        schedule(options.profile, 0)
         with cProfile.Profile() as profile:
-            for seed in range(asked.runs):
-                schedule(asked.profile, seed)
+            for seed in range(options.runs):
+                schedule(options.profile, seed)
         pstats.Stats(profile).sort_stats("tottime").print_stats(35)
 
 

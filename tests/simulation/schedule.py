@@ -107,7 +107,7 @@ class Simulation:
         self.choices = Choices(seed, replay)
         self.world = World(scenario.service, seed, **scenario.settings)
         self.ti = TaskInstance(retries=2)
-        self.story: list[str] = []
+        self.trace: list[str] = []
         self.wrong: list[str] = []
         self.result: dict[str, Any] | None = None
         self.record: JobRecord | None = None
@@ -155,7 +155,7 @@ class Simulation:
         heapq.heappush(self._queue, (self.world.now + seconds, number, process))
 
     def tell(self, text: str) -> None:
-        self.story.append(f"{self.world.now - START:9.1f} s  {text}")
+        self.trace.append(f"{self.world.now - START:9.1f} s  {text}")
 
     # --- Airflow's part
 
@@ -289,8 +289,8 @@ class Simulation:
             yield f"cancelled though no user ended the task: {', '.join(cancelled)}"
 
     @property
-    def asked(self) -> int:
-        """How often a user has asked for the work."""
+    def requested(self) -> int:
+        """How often a user requested the work: the first run and each clear."""
         return 1 + self.ti.clears
 
     @property
@@ -548,8 +548,8 @@ class Worker(Acting):
         sim = self.sim
         if self.execution.record is not None:
             self.stopping = True
-            asked = sim.choices.opportunity(("airflow cannot be asked",))
-            user_ended, why = evidence.of_try(None if asked else sim.ti.state)
+            unreachable = sim.choices.opportunity(("airflow is unreachable",))
+            user_ended, why = evidence.of_try(None if unreachable else sim.ti.state)
             try:
                 yield from self._effects(self.execution.terminate(user_ended, why))
             except (SluiceError, Rejected) as error:
@@ -644,8 +644,8 @@ class Trigger(Acting):
         job_type = sim.world.hook.job_type(self.ref.job_type)
         if job_type.cancel is None or not sim.scenario.cancel_on_kill:
             return
-        asked = sim.choices.opportunity(("airflow cannot be asked",))
-        state = None if asked else sim.ti.state
+        unreachable = sim.choices.opportunity(("airflow is unreachable",))
+        state = None if unreachable else sim.ti.state
         found = evidence.of_deferral(state, sim.ti.xcoms.get(WORKER_RUN_KEY), self.deferred_at)
         sim.tell(f"trigger told to stop: {found.why}")
         if found.user_ended:

@@ -16,7 +16,7 @@ SCHEDULES, FEW_SCHEDULES = 1_500, 200
 EVERYTHING = {
     *("dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared", "clock"),
     *("refused", "lost before", "lost after", "late", "502 after", "503 before", "429", "api away", "rolled back"),
-    *("triggerer dies", "breaks", "moves", "held twice", "airflow cannot be asked", "cleared afterwards"),
+    *("triggerer dies", "breaks", "moves", "held twice", "airflow is unreachable", "cleared afterwards"),
 }
 
 
@@ -47,5 +47,5 @@ def test_a_schedule_can_be_repeated(service):
             first = Simulation(scenario, seed)
             first.run()
             again = replayed(scenario, seed, dict(first.choices.taken))
-            assert set(first.story) <= set(again.story)
-            assert len(first.world.log) == len(again.story) - len(first.story)
+            assert set(first.trace) <= set(again.trace)
+            assert len(first.world.log) == len(again.trace) - len(first.trace)

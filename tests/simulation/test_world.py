@@ -346,10 +346,10 @@ def test_the_answers_are_those_of_the_whole_application(service):
         del world._place.service.answer
     clock = [START]
     context = Context(lambda: clock[0])
-    remote = SERVICES[service](context)
+    mock_service = SERVICES[service](context)
     context.ids.seed(5)
-    remote.reset()
-    app = create_app(context, [remote], lambda _scope: None)
+    mock_service.reset()
+    app = create_app(context, [mock_service], lambda _scope: None)
     for at, arrival, answer in seen:
         clock[0] = at
         assert asyncio.run(whole(app, arrival)) == answer
