@@ -112,7 +112,7 @@ def test_requests_equal_botocores(both, operation, driver):
 
 
 def test_the_client_token_is_sent(both):
-    """Page two is asked for with the token as it was given, in both."""
+    """Both request page two with the token unchanged."""
     _, theirs, ours = both
     for requests in (theirs, *ours.values()):
         tokens = [dict(parse_qsl("&".join(query))).get("nextToken") for _, _, query, *_ in requests]

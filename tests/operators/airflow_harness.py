@@ -1,10 +1,11 @@
-"""Tasks in the real Airflow, one leg at a time, in this process: Airflow's own task runner, API and database.
+"""Tasks in the real Airflow, one worker run at a time, in this process, with Airflow's task runner, API and database.
 
-    life = airflow.life(KaleidoscopePushOperator, task_id="push", records=[...], key_field_names=["symbol"])
-    life.run()            until the try is over, through the triggerer if it defers
-    life.clear().run()    as a user does
+    task = airflow.task(KaleidoscopePushOperator, task_id="push", records=[...], key_field_names=["symbol"])
+    task.run()            until the try is over, through the triggerer if it defers
+    task.clear().run()    clears the task and runs it again
 
-Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
+Every worker run gets a new operator, as in a new process. Sleeps take no time: they advance the test's clock and the
+sandbox's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 class ProcessDied(BaseException):
-    """Stands for the death of the process: nothing in it that catches errors may catch this."""
+    """Simulates the death of the process: no error handler in it may catch this."""
 
 
 # --- Airflow
@@ -86,13 +87,13 @@ class Airflow:
         self.clock = clock
 
     def dag_run(self, make: Callable[[], object], **settings: Any) -> DagRunHarness:
-        """A new run of the DAG whose tasks `make` makes, again for every leg."""
+        """A new run of the DAG whose tasks `make` makes, again for every worker run."""
         return DagRunHarness(self.clock, f"dag_{next(self._numbers)}", make, settings)
 
     def task(
         self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any
     ) -> TaskHarness:
-        """A task that is alone in its run; `args` can be changed between two legs."""
+        """A task that is alone in its run; `args` can be changed between two worker runs."""
         dag_run = self.dag_run(lambda: operator(task_id=task_id, **args), **(dag or {}))
         return dag_run.task(task_id, args=args)
 
@@ -154,7 +155,7 @@ class TaskHarness:
         self.error: BaseException | None = None
         self.operator: Any = None
 
-    # -- what it is
+    # -- its state
 
     @property
     def _name(self) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class TaskHarness:
 
     @contextmanager
     def row(self) -> Iterator[Any]:
-        """Its row in the database, to look at and to change."""
+        """Its row in the database, to read and to change."""
         from airflow.utils.session import create_session
 
         with create_session() as session:
@@ -193,7 +194,7 @@ class TaskHarness:
             return float((row.next_retry_datetime() - row.end_date).total_seconds())
 
     def xcom(self, key: str = "return_value") -> Any:
-        """What it left under a key."""
+        """Its XCom under a key."""
         from airflow.models.xcom import XComModel
 
         return self._value(XComModel, key)
@@ -227,7 +228,7 @@ class TaskHarness:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the page shows of it."""
+        """What the Jobs page shows of it."""
         return self.head.get("summary") or {}
 
     @property
@@ -260,7 +261,7 @@ class TaskHarness:
         """Whether one line of its log holds all of these words."""
         return any(all(word in line for word in words) for line in self.log)
 
-    # -- what happens to it
+    # -- events
 
     def worker_run(self) -> TaskHarness:
         """From being queued until it defers or ends."""
@@ -274,7 +275,7 @@ class TaskHarness:
         return self
 
     def _queue(self) -> Any:
-        """As the scheduler does: a resumed or rescheduled task goes on with its try, any other begins a new one."""
+        """As the scheduler does: a resumed or rescheduled task continues its try, any other starts a new one."""
         from airflow.utils.state import TaskInstanceState
 
         with self.row() as row:
@@ -305,12 +306,12 @@ class TaskHarness:
         return self
 
     def defer(self) -> TaskHarness:
-        """Its first leg, which must end in the triggerer."""
+        """Its first worker run, which must defer."""
         assert self.worker_run().state == "deferred", self.error
         return self
 
     def retry(self, **changes: Any) -> TaskHarness:
-        """The next try after a failed one, perhaps of a DAG that was changed meanwhile."""
+        """The next try after a failed one, with changed arguments of the operator if any."""
         assert self.state == "up_for_retry", (self.state, self.error)
         self.args.update(changes)
         return self.run()
@@ -336,7 +337,7 @@ class TaskHarness:
 
     @contextmanager
     def death(self, moment: str, nth: int = 1) -> Iterator[None]:
-        """The process dies at the nth such moment of this block."""
+        """The process dies at the nth moment of this kind within the block."""
         with process_death_at(moment, nth):
             yield
         assert isinstance(self.error, ProcessDied), self.error
@@ -385,7 +386,7 @@ class TaskHarness:
         return outcome
 
     def event(self) -> Any:
-        """What the trigger has to say, once it has come to the end of its wait."""
+        """The event that the trigger yields when its wait is over."""
 
         async def first(trigger: Any) -> Any:
             return (await anext(trigger.run())).payload
@@ -393,7 +394,7 @@ class TaskHarness:
         return json.loads(json.dumps(self.in_triggerer(first)))
 
     def fire(self, event: Any = ...) -> TaskHarness:
-        """The trigger's event, or another one, on its way back into the task."""
+        """Resume the task with the trigger's event, or with another one."""
         from airflow.models.trigger import Trigger
         from airflow.triggers.base import TriggerEvent
         from sqlalchemy.orm import object_session
@@ -404,7 +405,7 @@ class TaskHarness:
         return self
 
     def fail_trigger(self) -> TaskHarness:
-        """The trigger raises something that nobody expected."""
+        """The trigger raises an unexpected error."""
         from airflow.models.trigger import Trigger
         from sqlalchemy.orm import object_session
 
@@ -424,12 +425,12 @@ class TaskHarness:
         return self
 
 
-# --- deaths
+# --- process deaths
 
 
 @contextmanager
 def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
-    """Die at the nth moment of this kind: a place in httpx or in Airflow, never in the package."""
+    """Die at the nth moment of this kind, which is a call of httpx or Airflow, never of the package."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -566,7 +567,7 @@ class _Asyncio:
 
 @contextmanager
 def file_changes(path: Path, then: str | None) -> Iterator[None]:
-    """As soon as it was read once, a file has other content, or is gone."""
+    """After it was read once, a file has other content, or is deleted."""
     from sluice_provider.sources.readers import FileSource
 
     original = FileSource.__iter__
@@ -579,11 +580,11 @@ def file_changes(path: Path, then: str | None) -> Iterator[None]:
         yield
 
 
-# --- the remote
+# --- the service
 
 
 class KaleidoscopeSandbox:
-    """What a test wants to see of the sandbox's Kaleidoscope."""
+    """The sandbox's Kaleidoscope as tests see it."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
@@ -591,7 +592,7 @@ class KaleidoscopeSandbox:
 
     @property
     def imports(self) -> list[str]:
-        """Ids of the imports it was asked for, oldest first."""
+        """Ids of its imports, oldest first."""
         return [each["id"] for each in self._sandbox.state()["kaleidoscope"]["imports"]]
 
     @property
@@ -612,11 +613,11 @@ class KaleidoscopeSandbox:
 
     @property
     def polls(self) -> int:
-        """How often an import was looked at."""
+        """The number of status checks of imports."""
         return sum("kaleidoscope/imports/" in each["path"] for each in self._sandbox.requests())
 
     def inject_fault(self, method: str, path: str, **fault: Any) -> None:
-        """Trouble for every request of this kind, unless `times` says less."""
+        """Let requests of this kind fail: all, unless `times` limits them."""
         self._sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
 
 

@@ -49,7 +49,7 @@ class Kili:
 
     @property
     def operations(self) -> list[str]:
-        """What Kili was told to do and began: CHECK, ADD, REMOVE."""
+        """The operations that Kili has started: CHECK, ADD, REMOVE."""
         return self.connection()["tasks"]
 
     @property

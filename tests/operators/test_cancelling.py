@@ -1,4 +1,4 @@
-"""The life of a job, point 7: cancelling, shown by a fifth system, from outside the package, whose jobs can be."""
+"""Cancelling, with a fifth service from outside the package, whose jobs can be cancelled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.airflow
 
 @pytest.fixture
 def echo(monkeypatch):
-    """Echo, known to the package by one line in its list of systems."""
+    """Echo, known to the package by one line in its list of services."""
     service = Echo()
     monkeypatch.setattr(services, "SERVICES", (*services.SERVICES, SERVICE))
     monkeypatch.setitem(services.BY_NAME, SERVICE.name, SERVICE)
@@ -37,7 +37,7 @@ def echo(monkeypatch):
 
 @pytest.fixture
 def shout(airflow, echo):
-    """A task of the fifth system, with retries."""
+    """A task of the fifth service, with retries."""
     return lambda **args: airflow.task(EchoOperator, task_id="echo", words="hello", retries=3, **args)
 
 
@@ -47,32 +47,32 @@ def ends(echo):
 
 
 def killed():
-    """What happens to a worker that is told to stop."""
+    """Stops the worker."""
     get_current_context()["ti"].task.on_kill()
     raise ProcessDied
 
 
-# --- a fifth system
+# --- a fifth service
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
-def test_a_fifth_system_fits_in(shout, echo, clock, deferrable):
-    """It is asked, waited for, deferred and finished by code that has never heard of it."""
+def test_a_fifth_service_works(shout, echo, clock, deferrable):
+    """Generic code submits, waits, defers and finishes."""
     clock.on_sleep = ends(echo)
     task = shout(deferrable=deferrable).run()
     assert (task.state, task.result, echo.states) == ("success", {"ids": ["1"]}, ["succeeded"])
 
 
-def test_in_doubt_a_remote_that_cannot_be_asked_is_left_alone(shout, echo):
-    """The answer was lost and asking again would do the work twice: no retry, and a way out in words."""
+def test_unknown_outcome_is_not_retried_without_a_search(shout, echo):
+    """The response was lost and submitting again would do the work twice: no retry, and the error says what to do."""
     echo.mute = True
     task = shout().run()
     assert isinstance(task.error, OutcomeUnknown)
     assert (task.state, len(echo.jobs)) == ("failed", 1)
 
 
-def test_a_death_while_asking_leaves_the_task_in_doubt(shout, echo, monkeypatch):
-    """The next try reads the intent, does not ask again, and names the key."""
+def test_a_death_while_submitting_leaves_the_outcome_unknown(shout, echo, monkeypatch):
+    """The next try reads the intent, does not submit again, and names the key."""
     task = shout()
     with task.death("intent written"):
         task.run()
@@ -95,11 +95,11 @@ def test_keys_are_kept_by_retries_and_changed_by_failures(shout, echo, clock):
     assert echo.jobs["1"]["key"] != echo.jobs["2"]["key"]
 
 
-# --- the worker is told to stop
+# --- the worker is stopped
 
 
 def marked(task, state):
-    """A user marks the task, and Airflow tells its process to stop."""
+    """A user marks the task, and Airflow stops its process."""
 
     def stop():
         with task.row() as row:
@@ -130,8 +130,8 @@ def test_a_worker_that_is_stopped_leaves_its_job_alone(shout, echo, clock):
     assert task.retry().result == {"ids": ["1"]}
 
 
-def test_a_killed_worker_leaves_the_job_if_told_so(shout, echo, clock):
-    """`cancel_on_kill=False`, whoever ended the task."""
+def test_a_killed_worker_leaves_the_job_without_cancel_on_kill(shout, echo, clock):
+    """`cancel_on_kill=False`, even if a user ended the task."""
     task = shout(cancel_on_kill=False)
     clock.on_sleep = marked(task, "failed")
     task.run()
@@ -139,7 +139,7 @@ def test_a_killed_worker_leaves_the_job_if_told_so(shout, echo, clock):
     assert task.logged("WARNING", "cancel_on_kill")
 
 
-def test_a_worker_killed_before_asking_cancels_nothing(shout, echo):
+def test_a_worker_killed_before_submitting_cancels_nothing(shout, echo):
     """There is nothing to cancel."""
     EchoOperator(task_id="echo", words="hello").on_kill()
     assert echo.jobs == {}
@@ -158,7 +158,7 @@ def test_kaleidoscope_cannot_cancel(push, service, clock):
 
 
 def end(task, state):
-    """Airflow tells the trigger, once the task is in this state."""
+    """Airflow cancels the trigger once the task is in this state."""
     trigger = task.trigger()
     with task.row() as row:
         row.state = state
@@ -184,7 +184,7 @@ def test_every_other_state_is_no_users_act(shout, echo, state):
 
 
 def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
-    """The task has resumed since, and failed by itself; a copy of its trigger is told to stop only now."""
+    """The task has resumed since, and failed by itself; a copy of its trigger is cancelled only now."""
     task = shout(deferrable=True).defer()
     trigger = task.trigger()
     task.fire({"status": "timed_out", "job": trigger.job, "message": "late"}).worker_run()
@@ -196,7 +196,7 @@ def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
 
 
 def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock):
-    """What it writes when it is killed does not take the place of what it told while it waited."""
+    """What it writes when it is killed does not replace the history of its wait."""
     task = shout(deferrable=True).defer()
     trigger = task.trigger()
     with task.row() as row:
@@ -235,8 +235,8 @@ def test_cancelling_survives_an_impatient_airflow(shout, echo):
     assert echo.states == ["cancelled"]
 
 
-def test_a_trigger_that_cannot_ask_cancels_nothing(shout, echo):
-    """In doubt the job goes on."""
+def test_a_trigger_without_the_task_state_cancels_nothing(shout, echo):
+    """If the task's state is unknown, the job continues."""
     task = shout(deferrable=True).defer()
     trigger = task.trigger()
     trigger.task_instance = trigger.task_instance.model_copy(update={"run_id": "another"})
@@ -244,15 +244,15 @@ def test_a_trigger_that_cannot_ask_cancels_nothing(shout, echo):
     assert echo.states == ["running"]
 
 
-def test_a_deferred_job_is_left_if_told_so(shout, echo):
+def test_a_deferred_job_is_left_without_cancel_on_kill(shout, echo):
     """`cancel_on_kill=False` reaches the trigger."""
     task = shout(deferrable=True, cancel_on_kill=False).defer()
     end(task, "failed")
     assert echo.states == ["running"]
 
 
-def test_a_mapped_task_is_asked_for_by_its_index(airflow, echo):
-    """Its neighbours' states say nothing of it."""
+def test_the_state_of_a_mapped_task_is_read_by_its_index(airflow, echo):
+    """The states of the other mapped tasks do not matter."""
     dag_run = airflow.dag_run(
         lambda: EchoOperator.partial(task_id="echo", deferrable=True).expand(words=["one", "two"])
     )

@@ -30,7 +30,7 @@ SYMS = [put(f"{BUCKET}/sym", f"/a{number}/") for number in range(5)]
 
 
 class Kdb:
-    """What a test wants to see of the sandbox's FinSpace."""
+    """The sandbox's FinSpace as tests see it."""
 
     def __init__(self, sandbox):
         self.sandbox = sandbox
@@ -90,7 +90,7 @@ def change(airflow):
 
 
 def killed():
-    """What happens to a worker that is told to stop."""
+    """Stops the worker."""
     get_current_context()["ti"].task.on_kill()
     raise ProcessDied
 
@@ -101,7 +101,7 @@ def killed():
 @WAYS
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
 def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
-    """Submitted once, under way by any name, and the result tells what it changed."""
+    """Submitted once, waited for in any running state; the result lists its changes."""
     kdb.sandbox.settings(job_seconds=20, running_changeset_status=word)
     task = change(deferrable=deferrable).run()
     assert task.state == "success", task.error
@@ -261,7 +261,7 @@ def test_the_token_is_recorded_before_it_is_used(change, kdb):
 
 @WAYS
 def test_an_unknown_outcome_is_resolved_by_the_same_token(change, kdb, clock, deferrable):
-    """Dead between request and answer: within the token's life the same request gives the same changeset."""
+    """The process died between request and response: while the token is valid, a repeat gives the same changeset."""
     task = change(deferrable=deferrable)
     with task.death("after submitting"):
         task.run()
@@ -295,7 +295,7 @@ def test_after_ten_minutes_the_changeset_is_searched(change, kdb, clock, deferra
 
 
 def test_after_ten_minutes_a_missing_changeset_is_submitted(change, kdb, clock):
-    """Dead before submitting, and the same changes made by somebody else long ago: neither keeps it from being done."""
+    """Dead before submitting, and the same changes made by another user long ago: the changeset is still submitted."""
     change().run()
     clock.move(100)
     task = change()
@@ -368,7 +368,7 @@ def test_another_limit_does_not_matter(change, kdb):
 
 
 def test_other_changes_are_another_job(change, kdb):
-    """An edited list begins anew."""
+    """An edited list starts a new job."""
     task = change()
     with task.death("job written"):
         task.run()
@@ -385,7 +385,7 @@ def test_not_waiting_awaits_all_but_the_last(change, kdb):
 
 
 def test_a_rejection_does_not_resolve_an_older_request(change, kdb, clock):
-    """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
+    """The response was lost, and the next try was rejected: the one after that still searches for the changeset."""
     task = change()
     with task.death("after submitting"):
         task.run()
@@ -494,7 +494,7 @@ def test_a_suspended_process_sends_nothing(change, kdb, clock, seconds):
 
 
 def test_a_suspended_repetition_sends_nothing(change, kdb, clock):
-    """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is looked for instead."""
+    """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is searched for instead."""
     task = change()
     with task.death("after submitting"):
         task.run()
@@ -581,7 +581,7 @@ def test_a_failed_changeset(change, kdb, kind, state):
     kdb.sandbox.settings(fail_changesets=1, changeset_error_type=kind)
     task = change().run()
     assert (task.state, type(task.error)) == (state, JobFailed)
-    assert f"{kind} The sandbox was told" in str(task.error)
+    assert f"{kind} Failed by the sandbox setting" in str(task.error)
     if state == "up_for_retry":
         task.retry()
         assert (task.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
@@ -599,7 +599,7 @@ def test_sources_that_cannot_be_read(change, kdb, settings, kind):
     assert kind in str(task.error)
 
 
-# --- weather
+# --- transient faults
 
 
 @WAYS
@@ -628,7 +628,7 @@ def test_lasting_faults_are_retried_with_the_same_token(change, kdb):
 
 
 def test_a_rejection_after_a_lost_response_resolves_nothing(change, kdb, clock):
-    """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
+    """The first attempt may have succeeded, whatever the second returns: the next try searches for the changeset."""
     kdb.sandbox.faults(
         [
             {"method": "POST", "path": "/changesets", "drop": "after"},
@@ -664,7 +664,7 @@ def test_a_changeset_that_is_late(change, kdb):
 
 @pytest.mark.parametrize("settings", [{"signature_clock_skew": 600}, {"signature_clock_skew": 900}])
 def test_a_skewed_clock(change, kdb, settings):
-    """The remote's own words say that it is the time; no retry, nothing done."""
+    """The service's message names the clock as the cause; no retry, nothing changed."""
     kdb.sandbox.settings(**settings)
     task = change().run()
     assert (task.state, type(task.error)) == ("failed", AuthenticationFailed)

@@ -1,4 +1,4 @@
-"""What is told of a job for people: the summary, the history, and the progress that the trigger writes down."""
+"""What users see of a job: its summary, its history, and the progress that the trigger writes."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def test_history_of_a_finished_job(push, service):
 
 
 def test_a_deferred_job_posts_progress(push, service):
-    """The trigger has no record: it leaves its news in an XCom, and the task that resumes takes them over."""
+    """The trigger has no record: it writes its progress to an XCom, and the resumed task merges it."""
     service.settings(job_seconds=30)
     task = push(**DEFERRED).defer()
     assert task.summary["state"] == "running"
     assert kinds(task)[-1] == "deferred"
     event = task.event()
-    told = task.xcom(KEY)
-    assert (told["state"], told["service_status"], told["counts"]["created"]) == (
+    progress = task.xcom(KEY)
+    assert (progress["state"], progress["service_status"], progress["counts"]["created"]) == (
         "succeeded",
         "completed",
         len(ELEMENTS),
     )
-    assert told["ids"] == service.imports
-    assert [text.split()[1].strip(",") for _, _, text in told["history"]] == ["created", "processing", "completed"]
+    assert progress["ids"] == service.imports
+    assert [text.split()[1].strip(",") for _, _, text in progress["history"]] == ["created", "processing", "completed"]
     task.fire(event).worker_run()
-    assert task.history("status") == [text for _, _, text in told["history"]]
+    assert task.history("status") == [text for _, _, text in progress["history"]]
     assert kinds(task)[-1] == "ended"
 
 
@@ -70,7 +70,7 @@ def test_a_dead_trigger_is_in_the_history(push, service):
 
     async def some_looks(trigger):
         flow = asyncio.ensure_future(anext(trigger.run()))
-        while not any("processing" in text for _, _, text in (task.xcom(KEY) or {"history": []})["history"]):  # noqa: ASYNC110 - a database tells nobody
+        while not any("processing" in text for _, _, text in (task.xcom(KEY) or {"history": []})["history"]):  # noqa: ASYNC110 - a database sends no notification
             await asyncio.sleep(0.01)
         flow.cancel()
 
@@ -84,7 +84,7 @@ def test_a_dead_trigger_is_in_the_history(push, service):
 
 
 def test_progress_failures_do_not_fail_the_task(push, service, monkeypatch):
-    """Whatever becomes of the news, the wait goes on."""
+    """The wait continues if progress cannot be written."""
     from airflow.sdk.execution_time.xcom import XCom
 
     async def broken(*_args, **_kwargs):
@@ -116,9 +116,9 @@ def test_rejected_rows_are_in_the_summary(push, service):
     """Row by row, up to a limit."""
     service.settings(rejected_rows=2)
     task = push().run()
-    told = task.history("rejected")
-    assert len(told) == 2
-    assert all("invalid_format" in text for text in told)
+    texts = task.history("rejected")
+    assert len(texts) == 2
+    assert all("invalid_format" in text for text in texts)
     assert task.summary["state"] == "failed"
 
 

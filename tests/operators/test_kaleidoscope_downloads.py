@@ -1,4 +1,4 @@
-"""Files that are brought home: whole or not at all, where they were meant to go, whatever they are called far away."""
+"""Downloads: complete or not at all, at their destination, whatever the file is named in the service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def download(airflow, workspace, tmp_path):
 
 @pytest.fixture
 def upload(workspace):
-    """Somebody uploads a file; gives its id."""
+    """Another user uploads a file; returns its id."""
     return lambda content, name="big.csv": workspace.sandbox.register_file(name, content, register=False)["file_id"]
 
 
@@ -55,7 +55,7 @@ def files_in(folder):
 
 
 def test_download_a_file(download, upload, workspace, tmp_path):
-    """Below its id and by its own name; the result tells where, how much, and a checksum."""
+    """Below its id and by its own name; the result has path, size and checksum."""
     content = "name\n" + "Aspirin\n" * 100_000
     file_id = upload(content)
     task = download(file_id=file_id, file_name="My compounds.csv", operation_id=workspace.operation_id).run()
@@ -107,7 +107,7 @@ def test_download_to_a_given_path(download, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("file_name", "name"),
     [
         ("../../../etc/passwd", "passwd"),
         ("/etc/passwd", "passwd"),
@@ -119,9 +119,9 @@ def test_download_to_a_given_path(download, tmp_path, form):
         ("NUL", "_NUL"),
     ],
 )
-def test_unsafe_file_names_are_sanitized(download, workspace, tmp_path, told, name):
+def test_unsafe_file_names_are_sanitized(download, workspace, tmp_path, file_name, name):
     """The last part at most, cleaned, in the file's own folder; and the log says so."""
-    task = download(file_name=told).run()
+    task = download(file_name=file_name).run()
     assert task.state == "success", task.error
     assert files_in(tmp_path) == [f"in/{workspace.file_id}/{name or workspace.file_id}"]
     assert task.logged("WARNING", "is saved as", "unsafe characters")
@@ -216,8 +216,8 @@ def test_no_secret_is_logged_or_returned(download, workspace):
     workspace.sandbox.faults([{"method": "GET", "path": "/files/", "times": 99, "status": 503}])
     failed = download().run()
     workspace.sandbox.faults([])
-    told = [str((task.log, task.xcom(), task.error)) for task in (failed, download().run())]
-    assert all(SECRET not in text and "Bearer" not in text for text in told)
+    texts = [str((task.log, task.xcom(), task.error)) for task in (failed, download().run())]
+    assert all(SECRET not in text and "Bearer" not in text for text in texts)
 
 
 # --- exports
@@ -253,7 +253,7 @@ def test_export_records_as_csv(export, workspace, tmp_path):
 
 
 def test_export_sorted_and_filtered_to_object_storage(export, workspace, far_away):
-    """Lists of ids and filters arrive as the remote wants them."""
+    """Lists of ids and filters arrive in the service's format."""
     fields = {each["field_name"]: each["id"] for each in workspace.hook.get_data_fields()}
     sorts = [{"field_id": fields["atomic_number"], "descending": True}]
     task = export(
@@ -279,7 +279,7 @@ def test_an_interrupted_export_is_repeated(export, workspace, tmp_path):
 
 
 def test_a_rejected_export(export):
-    """In the remote's own words, once."""
+    """With the service's message, once."""
     task = export(entity_slice_id="other").run()
     assert task.state == "failed"
     assert isinstance(task.error, ClientError)

@@ -217,10 +217,10 @@ def test_rejected_rows(push, service, policy, state):
     task = push(on_rejected_rows=policy, deferrable=True).run()
     assert task.state == state
     assert list(service.records) == ["Li"]
-    told = [line for line in task.log if "Rejected:" in line]
-    assert len(told) == (0 if policy == "ignore" else 2)
-    if told:
-        assert "row H: name='Hydrogen': invalid_format" in told[0]
+    lines = [line for line in task.log if "Rejected:" in line]
+    assert len(lines) == (0 if policy == "ignore" else 2)
+    if lines:
+        assert "row H: name='Hydrogen': invalid_format" in lines[0]
     if policy == "fail":
         assert isinstance(task.error, RowsRejected)
         assert "2 rows were rejected" in str(task.error)

@@ -47,7 +47,7 @@ def test_a_template_that_renders_to_an_empty_string_is_rejected(push, service):
 
 
 def test_the_output_of_an_upstream_task_is_pushed(airflow, service):
-    """A list of dicts, handed over by XCom."""
+    """A list of dicts, passed by XCom."""
     from airflow.sdk import task
 
     @task
@@ -143,18 +143,18 @@ def test_no_link_without_web_url(push, service, sluice_connections, monkeypatch)
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "deferrable"])
 def test_openlineage_datasets(push, service, tmp_path, sluice_sandbox, deferrable):
-    """The remote's ids, the file that was read, and what was written to; also by the operator that was resumed."""
+    """The job ids, the input file and the output; also from the resumed operator."""
     path = tmp_path / "h.csv"
     path.write_text("symbol\nH\nHe\n")
     task = push(records=str(path), operation_id=OPERATION, batch_size=1, deferrable=deferrable).run()
-    told = task.operator.get_openlineage_facets_on_complete(None)
+    facets = task.operator.get_openlineage_facets_on_complete(None)
     host = sluice_sandbox.url.removeprefix("http://")
-    assert [(each.namespace, each.name) for each in told.inputs] == [("file", str(path))]
-    assert [(each.namespace, each.name) for each in told.outputs] == [
+    assert [(each.namespace, each.name) for each in facets.inputs] == [("file", str(path))]
+    assert [(each.namespace, each.name) for each in facets.outputs] == [
         (f"kaleidoscope://{host}", f"operations/{OPERATION}")
     ]
-    assert told.run_facets["externalQuery"].externalQueryId == ",".join(service.imports)
-    assert told.run_facets["externalQuery"].source == f"{sluice_sandbox.url}/kaleidoscope"
+    assert facets.run_facets["externalQuery"].externalQueryId == ",".join(service.imports)
+    assert facets.run_facets["externalQuery"].source == f"{sluice_sandbox.url}/kaleidoscope"
 
 
 # --- nothing secret

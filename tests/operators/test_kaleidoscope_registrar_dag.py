@@ -1,4 +1,4 @@
-"""The registrar's whole DAG: a file comes home, plain Python works on it, results go back; only a path travels."""
+"""The registrar's whole DAG: download a file, process it in Python, submit results; tasks pass only a path."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_download_process_and_report(airflow, workspace, far_away):
     ]
     assert made["results_received"] == 1
     assert ObjectStoragePath("memory://bucket/run/results.jsonl").exists()
-    told = str([(task.log, task.xcom()) for task in tasks])
-    assert SECRET not in told
-    assert "signature=" not in told
+    text = str([(task.log, task.xcom()) for task in tasks])
+    assert SECRET not in text
+    assert "signature=" not in text
 
 
 def test_operators_have_their_public_path():

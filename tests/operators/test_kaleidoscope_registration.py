@@ -1,4 +1,4 @@
-"""The user's side of a registration as tasks: asked for once, waited for, judged; whoever dies, whatever is lost."""
+"""The user's side of a registration as tasks: submitted once and waited for, after any death or lost response."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_file_is_registered_once_despite_process_death(register_file, workspac
 
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_response_is_searched_for(register_file, workspace, drop):
-    """The same try finds what it made, or asks again when nothing came of it."""
+    """The same try finds its job, or submits again when the request had no effect."""
     workspace.sandbox.settings(registrar="completes")
     workspace.inject_fault("/register/", drop=drop)
     task = register_file().run()
@@ -79,7 +79,7 @@ def test_a_lost_response_is_searched_for(register_file, workspace, drop):
 
 
 def test_a_registration_that_becomes_visible_late_is_found(register_file, workspace, clock):
-    """A listing may lag behind: it is looked at for two minutes before anything is asked for again."""
+    """A listing may lag behind: it is polled for two minutes before submitting again."""
     task = register_file(wait_for_completion=False)
     with task.death("after submitting"):
         task.run()
@@ -90,7 +90,7 @@ def test_a_registration_that_becomes_visible_late_is_found(register_file, worksp
 
 
 def test_two_lost_requests_are_left_to_the_next_try(register_file, workspace):
-    """One try asks twice at the most."""
+    """One try submits at most twice."""
     workspace.inject_fault("/register/", drop="before", times=2)
     task = register_file(wait_for_completion=False).run()
     assert isinstance(task.error, Unreachable)
@@ -125,7 +125,7 @@ def test_if_registered(register_file, workspace, before, choice, state, count):
 
 
 def test_another_user_registers_at_the_same_moment(register_file, workspace):
-    """Between our look and our asking: the refusal is looked into."""
+    """Between the check and the request: the cause of the rejection is found."""
     there = workspace.register_file()
     workspace.sandbox.faults([{"method": "GET", "path": "registrations", "status": 200, "body": []}])
     task = register_file(wait_for_completion=False).run()
@@ -178,7 +178,7 @@ def test_a_reused_registration_that_failed_is_registered_again(register_file, wo
 
 
 def test_unknown_file(register_file, workspace):
-    """The remote's own words, and no second try."""
+    """With the service's message, and no retry."""
     task = register_file(file_id="other").run()
     assert (task.state, type(task.error)) == ("failed", NotFound)
     assert "File other not found" in str(task.error)
@@ -193,8 +193,8 @@ def test_stage_drafts(stage_drafts, workspace, deferrable):
     task = stage_drafts(deferrable=deferrable).run()
     assert task.state == "success"
     assert workspace.drafts == {"Aspirin": "", "Caffeine": ""}
-    told = {name: task.result[name] for name in ("staged", "replaced", "created", "rejected", "operation_id")}
-    assert told == {"staged": 2, "replaced": 0, "created": 2, "rejected": 0, "operation_id": workspace.operation_id}
+    result = {name: task.result[name] for name in ("staged", "replaced", "created", "rejected", "operation_id")}
+    assert result == {"staged": 2, "replaced": 0, "created": 2, "rejected": 0, "operation_id": workspace.operation_id}
     assert task.result["import_ids"] == [each["id"] for each in workspace.state["imports"]]
 
 
@@ -398,7 +398,7 @@ def test_rejected_rows_when_staging(stage_drafts, workspace):
     ],
 )
 def test_invalid_rows_when_staging(stage_drafts, workspace, tmp_path, records, words):
-    """Each is named, and nothing was sent but looks."""
+    """Each is named, and only read requests were sent."""
     if isinstance(records, str) and "\n" in records:
         (tmp_path / "rows.jsonl").write_text(records)
         records = str(tmp_path / "rows.jsonl")
@@ -429,8 +429,8 @@ def test_submit_drafts(submit_drafts, workspace, deferrable):
     task = submit_drafts(deferrable=deferrable).run()
     [made] = workspace.submissions
     assert task.state == "success"
-    told = {name: task.result[name] for name in ("submission_id", "status", "records", "rejected", "validate_only")}
-    assert told == {
+    result = {name: task.result[name] for name in ("submission_id", "status", "records", "rejected", "validate_only")}
+    assert result == {
         "submission_id": made["id"],
         "status": "completed",
         "records": 2,
@@ -444,7 +444,7 @@ def test_submit_drafts(submit_drafts, workspace, deferrable):
 @pytest.mark.parametrize("validate_only", [False, True])
 @pytest.mark.parametrize("moment", DEATHS)
 def test_drafts_are_submitted_once_despite_process_death(submit_drafts, workspace, moment, validate_only, deferrable):
-    """Each asking would be another submission."""
+    """Each request would create another submission."""
     workspace.stage_drafts()
     workspace.sandbox.settings(registrar="completes")
     task = submit_drafts(deferrable=deferrable, validate_only=validate_only)
@@ -469,7 +469,7 @@ def test_a_lost_response_does_not_duplicate_the_submission(submit_drafts, worksp
 
 
 def test_ambiguous_submissions_after_a_lost_response(submit_drafts, workspace):
-    """Then a person must look, and is told where."""
+    """A person must check, and the error says where."""
     workspace.stage_drafts()
     task = submit_drafts(wait_for_completion=False)
     with task.death("after submitting"):
@@ -484,7 +484,7 @@ def test_ambiguous_submissions_after_a_lost_response(submit_drafts, workspace):
 
 @pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
 def test_a_validation_that_rejects_drafts(submit_drafts, workspace, policy, state):
-    """It did its work; what the verdict means is the author's choice."""
+    """The job succeeded; the DAG's author decides what its outcome means."""
     workspace.stage_drafts()
     workspace.sandbox.settings(registrar="fails")
     task = submit_drafts(validate_only=True, on_rejected_rows=policy).run()
@@ -553,9 +553,9 @@ def test_no_secret_is_logged_or_returned(register_file, stage_drafts, submit_dra
     workspace.inject_fault("operations|run", drop="after", times=2)
     factories = (register_file, stage_drafts, submit_drafts)
     tasks = [make_task(deferrable=True, wait_for_completion=False).run() for make_task in factories]
-    told = [str((task.log, task.xcom(), task.head, task.record, task.error)) for task in tasks]
-    assert all(SECRET not in text and "Bearer" not in text for text in told)
-    assert all("signature=" not in text for text in told)
+    texts = [str((task.log, task.xcom(), task.head, task.record, task.error)) for task in tasks]
+    assert all(SECRET not in text and "Bearer" not in text for text in texts)
+    assert all("signature=" not in text for text in texts)
 
 
 def test_a_cleared_task_submits_again(submit_drafts, workspace):

@@ -1,4 +1,4 @@
-"""The registrar's side of a registration as tasks: results arrive once, whoever dies and whatever is lost."""
+"""The registrar's side of a registration as tasks: results arrive once, after any death or lost response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOWS = pytest.mark.parametrize("flow", ["file", "submission", "validation"])
 
 @pytest.fixture
 def case(workspace):
-    """Something to answer: makes it, and gives the arguments and a look at it."""
+    """Makes something to report on; returns arguments and a function that reads it."""
 
     def make(flow):
         if flow == "file":
@@ -39,7 +39,7 @@ def case(workspace):
 @FLOWS
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_submit_results(submit_results, case, workspace, flow, status):
-    """For a file and for a submission; the task does not wait unless it is told to."""
+    """For a file and for a submission; the task does not wait by default."""
     ids, records, look = case(flow)
     task = submit_results(**ids, status=status, records=records, message="see", key_field_names=["id"]).run()
     ends = {"success": "completed", "error": "failed"}
@@ -79,7 +79,7 @@ def test_an_error_result_with_a_failed_registration_succeeds(submit_results, cas
 
 
 def test_a_success_result_with_a_failed_registration_fails(submit_results, case, workspace):
-    """The remote could not work the results in: they are not sent again."""
+    """The service could not process the results: they are not sent again."""
     case("file")
     workspace.sandbox.settings(results_processing_seconds=20)
     task = submit_results(wait_for_completion=True, deferrable=True).defer()
@@ -128,7 +128,7 @@ def test_a_server_error_is_reconciled(submit_results, case, workspace):
 
 
 def test_a_status_pushed_by_others_is_not_mistaken_for_results(submit_results, case, workspace, clock):
-    """Somebody else says how far it is while our results are lost: they are sent again, not taken for arrived."""
+    """Another user pushes a status while our results are lost: they are sent again, not assumed to have arrived."""
     _, _, look = case("file")
     workspace.inject_fault("/results", drop="before")
     task = submit_results()
@@ -140,7 +140,7 @@ def test_a_status_pushed_by_others_is_not_mistaken_for_results(submit_results, c
 
 
 def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, workspace):
-    """The next try looks first."""
+    """The next try checks first."""
     _, _, look = case("file")
     workspace.sandbox.faults(
         [
@@ -156,7 +156,7 @@ def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, works
 
 
 def test_a_file_registered_again_before_reconciling(submit_results, workspace):
-    """Whose results are lost cannot be told by the new registration: a person is told what to look at."""
+    """The new registration does not show whether the results were lost: the error says what to check."""
     first = workspace.register_file()
     task = submit_results()
     with task.death("after submitting"):
@@ -237,7 +237,7 @@ def test_results_in_parquet(submit_results, case, tmp_path):
 
 
 def test_results_without_records(submit_results, case):
-    """A verdict on the whole alone."""
+    """Only a status for the whole file."""
     _, _, look = case("file")
     assert submit_results(records=None, status="error", message="unreadable").run().state == "success"
     assert (look()["status"], look()["results"]) == ("failed", [])
@@ -289,7 +289,7 @@ def test_push_status(push_status, case, workspace, flow):
 @WAYS
 @pytest.mark.parametrize("moment", [*DEATHS, "end written"])
 def test_status_is_pushed_once_despite_process_death(push_status, case, moment, deferrable):
-    """The second try looks whether it was heard."""
+    """The second try checks whether the status arrived."""
     _, _, look = case("file")
     task = push_status(deferrable=deferrable)
     with task.death(moment):
@@ -313,7 +313,7 @@ def test_a_late_status_does_not_reopen_a_registration(push_status, case, workspa
 
 
 def test_a_status_for_an_unknown_registration(push_status, workspace):
-    """Repeated for as long as that may help, looked for and repeated once more, and left to the next try."""
+    """Retried while that may help, searched for, sent once more, and left to the next try."""
     workspace.register_file()
     workspace.inject_fault("/registration_files/", times=99, status=503)
     task = push_status().run()
@@ -346,5 +346,5 @@ def test_no_secret_is_logged_or_returned(submit_results, push_status, workspace)
     workspace.register_file()
     workspace.inject_fault("operations", drop="after", times=1)
     tasks = [push_status().run(), submit_results(wait_for_completion=True, deferrable=True).run()]
-    told = [str((task.log, task.xcom(), task.head, task.record, task.error)) for task in tasks]
-    assert all(SECRET not in text and "Bearer" not in text for text in told)
+    texts = [str((task.log, task.xcom(), task.head, task.record, task.error)) for task in tasks]
+    assert all(SECRET not in text and "Bearer" not in text for text in texts)

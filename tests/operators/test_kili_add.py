@@ -131,7 +131,7 @@ def test_a_lost_response_adds_one(add, kili, clock, deferrable, drop):
 
 @pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"status": 200, "body": b"<html>"}], ids=str)
 def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
-    """A gateway may fail on the way back: the task looks, finds the connection, and succeeds."""
+    """A gateway may fail on the way back: the task searches, finds the connection, and succeeds."""
     task = add(retries=0)
     with replaced_response(ADD, **fault):
         task.run()
@@ -168,7 +168,7 @@ def test_a_suspended_process_sends_nothing(add, kili, clock):
 
 
 def test_retry_after_is_respected(add, kili):
-    """For longer than an intent is good for: the try ends at once, and Airflow is told when to try again."""
+    """For longer than an intent is valid: the try fails at once, and Airflow gets the time of the next try."""
     task = add()
     with fault_on(kili, ADD, status=429, headers={"Retry-After": "50"}):
         task.run()
@@ -199,7 +199,7 @@ def test_a_computation_that_is_no_longer_requested_is_ignored(add, kili):
 
 
 def test_a_clear_between_adding_and_computing_continues(add, kili):
-    """With `if_exists="add"`, to begin anew would add a second one."""
+    """With `if_exists="add"`, starting again would add a second one."""
     task = add(if_exists="add")
     with task.death("end written"):
         task.run()
@@ -247,7 +247,7 @@ def test_add_and_synchronise(add, sync, kili):
 
 
 def test_another_connection_is_another_job(add, kili, sluice_connections, monkeypatch):
-    """What was added by one Airflow connection is looked for anew by another."""
+    """What was added by one Airflow connection is searched for again by another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     task = add()
     with task.death("end written", nth=1):

@@ -20,7 +20,7 @@ CHECK, APPLY = "computeDifferences", "validateDataDifferences"
 
 @WAYS
 def test_late_busy_flags(sync, kili, deferrable):
-    """`isChecking` and `isApplying...` are raised 30 s after the request; until then, an old summary tells nothing."""
+    """`isChecking` and `isApplying...` are raised 30 s after the request; until then, an old summary means nothing."""
     sync().run()
     kili.put("new.png")
     kili.settings(busy_flag_delay=30, job_seconds=5)
@@ -70,7 +70,7 @@ def test_long_computations_and_applications(sync, kili, clock, deferrable):
 
 @WAYS
 def test_assets_of_other_imports_are_not_counted(sync, kili, deferrable):
-    """The project's assets are more each time somebody counts them; the connection's own are what counts."""
+    """The project's assets are more each time they are counted; the connection's own are what counts."""
     kili.settings(other_assets_per_count=5, other_assets=100)
     task = sync(deferrable=deferrable).run()
     assert (task.state, task.result["added"], task.result["assets_after"]) == ("success", 3, 3)
@@ -84,7 +84,7 @@ def test_another_import_of_the_same_size_does_not_end_the_wait(sync, kili, clock
     assert (task.state, kili.assets) == ("success", PICTURES)
 
 
-# --- W4: nobody knows whether it was done
+# --- W4: unknown outcomes
 
 
 @WAYS
@@ -104,7 +104,7 @@ def test_a_lost_response_is_polled_and_not_resubmitted(sync, kili, deferrable, k
 
 @WAYS
 def test_a_lost_request_is_repeated_after_computing_again(sync, kili, clock, deferrable):
-    """No trace of it for two minutes; what there is to add is looked at again before submitting."""
+    """No trace of it for two minutes; the differences are computed again before submitting."""
     task = sync(deferrable=deferrable)
     with lost_response(kili, APPLY, drop="before"):
         task.run()
@@ -116,7 +116,7 @@ def test_a_lost_request_is_repeated_after_computing_again(sync, kili, clock, def
 
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_computation_is_resubmitted_only_after_a_status_check(sync, kili, drop):
-    """Whether it began can be seen."""
+    """The service shows whether it started."""
     kili.settings(job_seconds=60)
     task = sync()
     with lost_response(kili, CHECK, drop=drop):
@@ -126,7 +126,7 @@ def test_a_computation_is_resubmitted_only_after_a_status_check(sync, kili, drop
 
 
 def test_a_computation_without_any_response_fails(sync, kili):
-    """Twice submitted, twice waited for, and nothing came of it: a retry may have better weather."""
+    """Twice submitted, twice waited for, without effect: a retry may succeed."""
     task = sync()
     with lost_response(kili, CHECK, drop="before", times=9):
         task.run()
@@ -156,7 +156,7 @@ def test_a_delayed_application_is_done_once(sync, kili, clock, deferrable):
 
 
 def test_a_suspended_process_sends_nothing(sync, kili, clock):
-    """Not even after a minute: somebody else may have done it meanwhile."""
+    """Not even after a minute: another user may have done it meanwhile."""
     task = sync()
     with suspended(clock, 60):
         task.run()
@@ -251,7 +251,7 @@ def test_a_death_between_adding_and_removing(sync, kili, deferrable):
     assert kili.assets == ["cats/one.png", "cats/two.png", "new.png"]
 
 
-# --- Kili does less than it was told to
+# --- Kili does less than requested
 
 
 def test_remaining_differences_are_applied_in_another_round(sync, kili):
@@ -314,7 +314,7 @@ def test_differences_applied_by_another_client_are_not_applied_again(sync, kili)
 
 @WAYS
 def test_a_busy_connection_is_waited_for(sync, kili, deferrable):
-    """Somebody else's check is not taken for ours."""
+    """Another user's check is not mistaken for ours."""
     kili.settings(job_seconds=120, reject_concurrent_checks=True)
     first = sync(deferrable=True).defer()
     kili.put("new.png")
@@ -332,7 +332,7 @@ def test_a_server_without_the_newer_fields(sync, kili):
     assert (task.state, kili.assets) == ("success", PICTURES)
 
 
-# --- weather
+# --- transient faults
 
 
 @WAYS
@@ -391,6 +391,6 @@ def test_no_secret_is_shown(sync, kili, deferrable, sluice_sandbox):
     bad = sync(deferrable=deferrable).run()
     for each in (task, bad):
         stored = [each.stored(f"sluice_record{part}") for part in ("", "_log_0", "_history_0")]
-        told = [*each.log, repr(each.error), str(stored), str(each.xcom())]
-        assert not [line for line in told if key in line]
+        texts = [*each.log, repr(each.error), str(stored), str(each.xcom())]
+        assert not [line for line in texts if key in line]
     assert key not in str(kili.requests())

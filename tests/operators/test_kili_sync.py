@@ -41,7 +41,7 @@ def test_no_new_files_means_no_additions(sync, kili, deferrable):
 
 @WAYS
 def test_deleted_files_are_removed_only_on_request(sync, kili, deferrable):
-    """Files that vanished stay as assets and are counted as left, until deletion is asked for."""
+    """Deleted files stay as assets and are counted as left, unless deletion is requested."""
     sync().run()
     (kili.bucket / "cats" / "one.png").unlink()
     kili.put("cats/three.png")
@@ -66,7 +66,7 @@ def test_adding_comes_before_removing(sync, kili):
 
 @WAYS
 def test_a_dry_run_changes_nothing(sync, kili, deferrable):
-    """It tells what there is to do."""
+    """The result lists the differences."""
     task = sync(dry_run=True, delete_extraneous_files=True, deferrable=deferrable).run()
     assert task.state == "success"
     assert (kili.assets, kili.operations) == ([], ["CHECK"])
@@ -114,7 +114,7 @@ def test_within_the_limit_is_removed(sync, kili, limit):
 
 
 def test_the_limit_counts_again_right_before_removing(sync, kili, clock):
-    """Somebody empties the bucket and computes anew while files are being added."""
+    """Another user empties the bucket and computes differences while files are being added."""
     sync().run()
     (kili.bucket / "dogs" / "one.png").unlink()
     kili.put("new.png")
@@ -130,7 +130,7 @@ def test_the_limit_counts_again_right_before_removing(sync, kili, clock):
 
 
 def test_a_dry_run_over_the_limit_warns(sync, kili):
-    """It only looks."""
+    """It only reads."""
     sync().run()
     kili.empty()
     task = sync(delete_extraneous_files=True, max_removed=1, dry_run=True).run()
@@ -172,7 +172,7 @@ def test_project_and_integration_with_two_connections(sync, add, kili):
     ids=["connection", "pair"],
 )
 def test_an_unknown_connection_fails_immediately(sync, kili, args):
-    """No retry, and Kili is not asked for anything."""
+    """No retry, and no request to Kili."""
     task = sync(**args).run()
     assert (task.state, type(task.error)) == ("failed", NotFound)
     assert "nobody" in str(task.error)
@@ -237,7 +237,7 @@ def test_a_clear_while_files_are_being_added_continues(sync, kili):
 
 
 def test_a_clear_after_the_end_computes_again(sync, kili):
-    """What is new since is added, and the result tells of the work before."""
+    """What is new since is added, and the result includes the work before."""
     task = sync().run()
     kili.put("new.png")
     task.clear().run()
@@ -269,7 +269,7 @@ def test_airflow_knows_the_link():
 
 
 def test_another_connection_is_another_job(sync, kili, sluice_connections, monkeypatch):
-    """What one Airflow connection's Kili was told says nothing of another's."""
+    """The record of one Airflow connection does not apply to another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
     task = sync()
     with task.death("end written", nth=2):  # find, check
@@ -291,6 +291,6 @@ def test_lineage(sync, kili, sluice_sandbox):
 
 
 def test_progress(sync, kili):
-    """Kili tells how many assets there are, and how many are to come: the summary has both."""
+    """Kili reports how many assets there are and how many are pending: the summary has both."""
     summary = sync().run().summary
     assert (summary["done"], summary["total"]) == (3, 3)

@@ -99,7 +99,7 @@ def cancelling(airflow):
 
 
 def killed():
-    """What happens to a worker that is told to stop."""
+    """Stops the worker."""
     get_current_context()["ti"].task.on_kill()
     raise ProcessDied
 
@@ -112,7 +112,7 @@ both = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 
 @both
 def test_an_import(importing, liquid, deferrable):
-    """Asked for once, waited for, and told in a few words that are the same in both modes."""
+    """Submitted once, waited for, and logged in the same few lines in both modes."""
     task = importing(deferrable=deferrable).run()
     (job,) = liquid.jobs
     assert task.state == "success", task.error
@@ -141,8 +141,8 @@ def test_the_request(importing, liquid, tmp_path):
         "headerRow": "True",
         "notificationEmail": "ada@example.com",
     }
-    told = {name: (part["filename"], part["headers"]["content-type"]) for name, part in job["files"].items()}
-    assert told == {"file": ("contacts.csv", "plain/text"), "template": ("template.json", "application/json")}
+    parts = {name: (part["filename"], part["headers"]["content-type"]) for name, part in job["files"].items()}
+    assert parts == {"file": ("contacts.csv", "plain/text"), "template": ("template.json", "application/json")}
 
 
 def test_content_type_of_json(importing, liquid, tmp_path):
@@ -192,7 +192,7 @@ def test_a_folder(importing, liquid, tmp_path):
 
 
 def test_rejected_immediately(importing, liquid, contacts):
-    """The job's name and the remote's reason; no retry of what would end the same way."""
+    """With the job's name and the service's reason; not retried, as it would fail again."""
     contacts.write_text("id,name\n1\n")
     task = importing().run()
     assert (task.state, type(task.error), len(liquid.jobs)) == ("failed", JobFailed, 1)
@@ -201,9 +201,9 @@ def test_rejected_immediately(importing, liquid, contacts):
 
 
 def test_failed_immediately(importing, liquid, sluice_sandbox):
-    """An answer is an answer: the next try is in no doubt and asks again, under another mark."""
-    told = {"jobId": "7", "status": "Failed", "reason": "busy"}
-    sluice_sandbox.faults([{"path": "batch/import", "status": 200, "body": told}])
+    """The rejection is a known outcome: the next try submits again, under another job name."""
+    response = {"jobId": "7", "status": "Failed", "reason": "busy"}
+    sluice_sandbox.faults([{"path": "batch/import", "status": 200, "body": response}])
     task = importing().run()
     assert (task.state, type(task.error)) == ("up_for_retry", JobFailed)
     first = str(task.error)
@@ -215,8 +215,8 @@ def test_failed_immediately(importing, liquid, sluice_sandbox):
 def test_rejected_later(importing, liquid):
     """Likewise, when it is found out while the job is watched."""
     task = importing(deferrable=True).defer()
-    told = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
-    liquid.inject_fault("batch/status", status=200, body=told)
+    response = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
+    liquid.inject_fault("batch/status", status=200, body=response)
     task.fire().worker_run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)
     assert "Rejected (no such type); a retry would end the same way" in str(task.error)
@@ -248,7 +248,7 @@ def test_the_reason_is_logged_on_every_change(importing, liquid):
     assert task.logged("INFO", "Completed (The job has been completed)")
 
 
-# --- deaths and doubt
+# --- deaths and unknown outcomes
 
 
 @pytest.mark.parametrize("moment", ["job written", "all written", "publishing", "end written"])
@@ -276,7 +276,7 @@ def test_an_unknown_outcome_fails_and_names_the_job(importing, liquid, moment):
 
 
 def test_cleared_before_the_unknown_outcome_was_found(importing, liquid):
-    """The file may have arrived, and nobody was told: that comes first, and only then a second clearing asks again."""
+    """The file may have arrived: the first clear reports that, and only the second one submits again."""
     task = importing()
     with task.death("after submitting"):
         task.run()
@@ -287,7 +287,7 @@ def test_cleared_before_the_unknown_outcome_was_found(importing, liquid):
 
 
 def test_cleared_after_an_unknown_outcome(importing, liquid):
-    """A person looked, and wants it asked for again."""
+    """A person has checked, and wants it submitted again."""
     task = importing()
     with task.death("before submitting"):
         task.run()
@@ -316,7 +316,7 @@ def test_a_lost_response(importing, liquid):
 
 
 def test_a_lost_response_with_resubmit(importing, liquid, sluice_sandbox):
-    """It is submitted again at once, and the result tells of the first one."""
+    """It is submitted again at once, and the result names the first one."""
     sluice_sandbox.faults([{"path": "batch/import", "drop": "after"}])
     task = importing(on_unknown_outcome="resubmit").run()
     assert (task.state, len(set(liquid.names))) == ("success", 2)
@@ -324,7 +324,7 @@ def test_a_lost_response_with_resubmit(importing, liquid, sluice_sandbox):
 
 
 def test_a_response_without_a_status(importing, liquid):
-    """Malformed JSON after the file was taken: doubt, and named."""
+    """Malformed JSON after the upload: the outcome is unknown, and the job is named."""
     liquid.inject_fault("batch/import", status=200, body="<html>")
     task = importing().run()
     assert (task.state, type(task.error), liquid.request_count("batch/import")) == ("failed", OutcomeUnknown, 1)
@@ -359,7 +359,7 @@ def test_another_file_is_another_import(importing, liquid, contacts):
 
 @both
 def test_an_export(exporting, liquid, tmp_path, deferrable):
-    """Its files are in the folder, and the result tells where."""
+    """Its files are in the folder, and the result has their paths."""
     liquid.settings(export_rows_per_file=1)
     task = exporting(deferrable=deferrable).run()
     assert task.state == "success", task.error
@@ -415,14 +415,14 @@ def test_bad_input_of_an_export(exporting, liquid, args, words):
 
 
 def test_prefer_query(exporting, liquid):
-    """The remote disregards the filters."""
+    """The service ignores the filters."""
     query = "SELECT name FROM Account"
     task = exporting(sql_query=query, filters={"city": "Oslo"}, prefer_query=True).run()
     assert task.result["processed"] == 2
 
 
 def test_an_invalid_query(exporting, liquid):
-    """The remote's own words."""
+    """With the service's message."""
     task = exporting(sql_query="SELEKT").run()
     assert (task.state, "The query cannot be run" in str(task.error)) == ("failed", True)
 
@@ -446,11 +446,11 @@ def test_no_destination(exporting, liquid):
 
 @pytest.mark.parametrize("where", ["links", "reason", "other_host"])
 def test_no_link_in_any_log(exporting, liquid, where):
-    """Whoever has one may be let in; nor is a credential anywhere."""
+    """A link may grant access, so it is not logged; nor is any credential."""
     liquid.settings(export_links=where)
     task = exporting(deferrable=True).run()
-    told = liquid.jobs[0]["response"]
-    link = (told.get("links") or [told["reason"]])[0].rpartition("http://")[2]
+    response = liquid.jobs[0]["response"]
+    link = (response.get("links") or [response["reason"]])[0].rpartition("http://")[2]
     token = link.split("/export.")[0].rpartition("/")[2]
     words = "\n".join([*task.log, json.dumps(task.result), json.dumps(task.stored_values)])
     assert task.state == "success"
@@ -471,7 +471,7 @@ def test_the_signature_of_a_link_is_masked(exporting, liquid):
 
 
 def test_a_failed_download_leaves_nothing_and_is_retried(exporting, liquid, sluice_sandbox, tmp_path):
-    """The next try asks for no other export: it fetches what is there."""
+    """The next try submits no other export: it downloads the existing one."""
     sluice_sandbox.faults([{"method": "GET", "path": "download", "status": 503, "times": 5}])
     task = exporting().run()
     assert task.state == "up_for_retry"
@@ -566,7 +566,7 @@ def test_a_superseded_try_cancels_nothing(importing, liquid, clock):
 
 
 def test_cleared_while_it_ran(importing, liquid):
-    """The next try cancels the job, sees it cancelled, and submits again; the result tells of both."""
+    """The next try cancels the job, sees it cancelled, and submits again; the result names both."""
     liquid.settings(job_seconds=100)
     task = importing()
     with task.death("all written"):
@@ -609,7 +609,7 @@ def test_a_killed_deferred_task_cancels_its_job(importing, liquid):
     assert task.logged("INFO", "the task was marked failed: asked liquid_decisions to cancel import")
 
 
-def test_a_job_that_somebody_cancelled(importing, liquid, sluice_sandbox):
+def test_a_job_cancelled_by_another_user(importing, liquid, sluice_sandbox):
     """Ended badly, in its own words."""
     task = importing(deferrable=True).defer()
     sluice_sandbox.advance(1)
@@ -620,7 +620,7 @@ def test_a_job_that_somebody_cancelled(importing, liquid, sluice_sandbox):
 
 
 def liquid_cancel(sandbox, job_id):
-    """Somebody else cancels a job."""
+    """Another user cancels a job."""
     from sluice_provider.hooks.liquid_decisions import LiquidDecisionsHook
 
     LiquidDecisionsHook().cancel_job(job_id)
@@ -628,7 +628,7 @@ def liquid_cancel(sandbox, job_id):
 
 @both
 def test_a_cancellation(importing, cancelling, liquid, deferrable):
-    """Asks, and waits until the job is over."""
+    """Cancels, and waits until the job is over."""
     liquid.settings(job_seconds=100)
     importing(wait_for_completion=False).run()
     job_id = liquid.jobs[0]["id"]
@@ -640,7 +640,7 @@ def test_a_cancellation(importing, cancelling, liquid, deferrable):
 
 @pytest.mark.parametrize("at", [90, 200], ids=["in its last slice", "after its end"])
 def test_a_cancellation_that_came_too_late(importing, cancelling, liquid, clock, at):
-    """Is told as what it is."""
+    """It is reported as such."""
     liquid.settings(job_seconds=100)
     importing(wait_for_completion=False).run()
     clock.move(at)
@@ -656,7 +656,7 @@ def test_cancelling_an_unknown_job(cancelling, liquid):
     assert type(cancelling("").run().error) is InvalidInput
 
 
-# --- what OpenLineage is told
+# --- OpenLineage
 
 
 def test_lineage(importing, exporting, liquid):

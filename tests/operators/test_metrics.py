@@ -1,4 +1,4 @@
-"""Metrics of remote jobs arrive in Airflow's own, by the names and with the tags that are documented."""
+"""Job metrics reach Airflow's metrics backend with the documented names and tags."""
 
 from __future__ import annotations
 

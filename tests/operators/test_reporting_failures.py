@@ -1,4 +1,4 @@
-"""What is told of a job changes nothing of its fate: whatever breaks in the telling, and whatever is left of it."""
+"""Failures of progress reporting do not affect the job."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stored():
 
 @pytest.mark.parametrize("args", [{}, DEFERRED], ids=["here", "deferred"])
 def test_metrics_that_raise(push, service, broken_metrics, args):
-    """The job is asked for once, its id is kept, and it is waited for to its end."""
+    """The job is submitted once, its id is kept, and the task waits until it is over."""
     service.settings(job_seconds=20)
     service.inject_fault("POST", "/push/imports", status=429, times=1)
     task = push(**args).run()
@@ -65,7 +65,7 @@ def test_metrics_that_raise(push, service, broken_metrics, args):
     ids=str,
 )
 def test_a_summary_and_a_history_that_cannot_be_read(push, service, stored, summary, history):
-    """Somebody edited them, or another version wrote them: what decides is elsewhere."""
+    """A user edited them, or another version wrote them: decisions depend on other values."""
     task = push()
     with task.death("publishing"):
         task.run()
@@ -76,7 +76,7 @@ def test_a_summary_and_a_history_that_cannot_be_read(push, service, stored, summ
     assert task.summary["state"] == "succeeded"
 
 
-def test_news_that_cannot_be_written(push, service, monkeypatch):
+def test_progress_that_cannot_be_written(push, service, monkeypatch):
     """While a job is waited for here, Airflow's API may be away for a while: the wait goes on."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
@@ -189,7 +189,7 @@ def test_half_submitted(push, service):
     assert (card["state"], card["ids"]) == ("running", service.imports)
 
 
-def test_a_sensor_tells_each_state_once(airflow, service, clock):
+def test_a_sensor_logs_each_state_once(airflow, service, clock):
     """However often it comes back to poll."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
     from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
@@ -200,8 +200,8 @@ def test_a_sensor_tells_each_state_once(airflow, service, clock):
     wait = {"import_id": service.imports[0], "mode": "reschedule", "poke_interval": 60.0}
     task = airflow.task(KaleidoscopeImportSensor, task_id="wait", **wait).run()
     assert task.state == "success", task.error
-    told = task.history("status")
-    assert len(told) == len(set(told))
+    texts = task.history("status")
+    assert len(texts) == len(set(texts))
 
 
 def test_a_sensor_whose_poll_fails_says_nothing_of_the_job(airflow, service):
@@ -214,7 +214,7 @@ def test_a_sensor_whose_poll_fails_says_nothing_of_the_job(airflow, service):
     assert task.summary["state"] == "running"
 
 
-def test_a_mapped_task_has_news_of_its_own(airflow, service):
+def test_a_mapped_task_has_its_own_history(airflow, service):
     """What its trigger writes down, it takes over itself, and no other one does."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
@@ -228,10 +228,10 @@ def test_a_mapped_task_has_news_of_its_own(airflow, service):
     dag_run = airflow.dag_run(make)
     with_index = dag_run.task("push", 0)
     event = with_index.defer().event()
-    told = with_index.xcom(KEY)["history"]
+    history = with_index.xcom(KEY)["history"]
     with_index.fire(event).worker_run()
-    assert told
-    assert {text for _, _, text in told} <= set(with_index.history("status"))
+    assert history
+    assert {text for _, _, text in history} <= set(with_index.history("status"))
     assert dag_run.task("push", 1).xcom(KEY) is None
 
 

@@ -1,4 +1,4 @@
-"""The life of a job, points 1 to 3: what is written down, and what the next try makes of it."""
+"""What a try records, and how the next try continues from it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_job_that_ended_meanwhile_is_finished(push, service, clock, deferrable
 
 @WAYS
 def test_a_job_that_failed_is_submitted_again(push, service, deferrable):
-    """The first try fails in the service's own words, and the next one begins another import under another key."""
+    """The first try fails in the service's own words, and the next one starts another import under another key."""
     service.settings(fail_imports=1)
     task = push(deferrable=deferrable).run()
     assert isinstance(task.error, JobFailed)
@@ -153,8 +153,8 @@ def test_after_an_unknown_outcome_the_records_are_sent_again(push, service):
     assert task.logged("WARNING", "Submitting again: Kaleidoscope keeps records by their key fields", "none is doubled")
 
 
-def test_a_lost_answer_is_asked_for_again(push, service):
-    """The call may be repeated, so it is, within the same try."""
+def test_a_request_whose_response_was_lost_is_repeated(push, service):
+    """The request is idempotent, so it is repeated within the same try."""
     service.faults([{"method": "POST", "path": "push/imports", "drop": "after"}])
     task = push().run()
     assert task.state == "success"
@@ -303,7 +303,7 @@ def test_input_that_is_gone_is_not_needed_any_more(push, service, tmp_path):
 
 
 def test_input_that_is_gone_too_early_is_an_error(push, service, tmp_path):
-    """Half of it was submitted, and nobody knows the other half."""
+    """Half of it was submitted, and the other half is unknown."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
     task = push(records=str(path), batch_size=1)
@@ -320,7 +320,7 @@ def test_input_that_is_gone_too_early_is_an_error(push, service, tmp_path):
 
 
 def test_a_job_that_is_over_at_once_needs_no_triggerer(push, service):
-    """One status check before deferring, and the task is done in its first leg."""
+    """One status check before deferring, and the task finishes in its first worker run."""
     service.settings(job_seconds=0)
     task = push(deferrable=True).worker_run()
     assert (task.state, service.polls, task.result["created"]) == ("success", 1, 3)

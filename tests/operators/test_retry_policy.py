@@ -71,7 +71,7 @@ def test_a_service_that_is_away_is_tried_again(push, service):
 
 
 def test_retry_after_becomes_the_delay_of_the_next_try(push, service):
-    """A service that asks for more patience than a request has gets it from Airflow."""
+    """If `Retry-After` exceeds what a request may wait, Airflow waits instead."""
     service.inject_fault("POST", "push/imports", status=429, headers={"Retry-After": "1234"})
     task = push().run()
     assert (task.state, task.retry_seconds) == ("up_for_retry", 1234.0)

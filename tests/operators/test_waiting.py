@@ -1,4 +1,4 @@
-"""The life of a job, points 4 to 6: the wait, what comes back from it, and what happens when it breaks."""
+"""Waiting for a job: polling, the trigger's event, and failures of the wait."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_polls_grow_rarer_with_the_age_of_the_job(push, service, clock, deferrab
     task = push(deferrable=deferrable).run()
     assert task.state == "success"
     age = 0.0
-    for nap in clock.sleeps:
-        assert max(1.0, age / 10) * 0.85 < nap < max(1.0, age / 10) * 1.15 + 0.3, (age, nap)
-        age += nap
+    for sleep in clock.sleeps:
+        assert max(1.0, age / 10) * 0.85 < sleep < max(1.0, age / 10) * 1.15 + 0.3, (age, sleep)
+        age += sleep
     assert len(clock.sleeps) < 60
     assert age < 200 * 1.15
 
@@ -38,12 +38,12 @@ def test_the_poll_interval_is_the_longest_pause(push, service, clock, deferrable
     assert max(clock.sleeps) == 2.5
 
 
-def test_only_news_is_told(push, service):
-    """A change of the state is one INFO line; a status check without news is none."""
+def test_only_changes_are_logged(push, service):
+    """A change of the state is one INFO line; a status check without a change is none."""
     service.settings(job_seconds=30)
     task = push().run()
-    told = [line.split(" ", 4)[-1].strip() for line in task.log if "INFO kaleidoscope import" in line]
-    assert told == ["created", "processing", "completed, created 3"]
+    lines = [line.split(" ", 4)[-1].strip() for line in task.log if "INFO kaleidoscope import" in line]
+    assert lines == ["created", "processing", "completed, created 3"]
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e13], ids=["for ever", "longer than any calendar"])
@@ -58,7 +58,7 @@ def test_a_wait_without_an_end(push, service, deferrable, timeout):
 
 
 @WAYS
-def test_a_poll_that_fails_in_passing_is_not_news(push, service, deferrable):
+def test_transient_poll_failures_are_tolerated(push, service, deferrable):
     """The service is away for many requests in the middle of the wait, and the task does not notice."""
     service.settings(job_seconds=20)
     service.inject_fault("GET", "imports/", status=503, times=20, skip=3)
@@ -96,7 +96,7 @@ def test_the_service_says_when_to_poll_again(push, service, clock):
 
 
 def test_new_credentials_are_picked_up_while_deferred(push, service, sluice_sandbox, monkeypatch):
-    """The trigger looks the connection up again before it gives up."""
+    """The trigger reads the connection again before it fails."""
     task = push(deferrable=True).defer()
     service.inject_fault("GET", "imports/", status=401, times=2)
     event = task.event()
@@ -175,8 +175,8 @@ def test_an_event_of_another_job_is_not_believed(push, service, clock):
     assert task.trigger().job["ids"] == service.imports
 
 
-def test_how_a_job_failed_is_told_by_the_service(push, service):
-    """The event says that it is over; how it ended is asked."""
+def test_the_reason_of_a_failure_comes_from_the_service(push, service):
+    """The event says that it is over; the worker requests the outcome."""
     service.settings(fail_imports=1)
     task = push(deferrable=True).defer().fire().worker_run()
     assert isinstance(task.error, JobFailed)
@@ -200,7 +200,7 @@ def test_without_its_record_the_task_goes_by_what_was_watched(push, service):
     ids=["garbage", "other kind"],
 )
 def test_without_its_record_and_a_good_event_the_task_fails(push, service, event):
-    """Nothing is left to go by, and nothing is pushed on the off chance."""
+    """Nothing shows what was submitted, so nothing is pushed."""
     task = push(deferrable=True).defer().delete_state().fire(event).worker_run()
     assert isinstance(task.error, UnexpectedResponse)
     assert len(service.imports) == 1
@@ -270,7 +270,7 @@ def test_the_backstop_is_behind_the_deadline(push):
 
 
 def test_a_broken_trigger_without_a_record_fails(push, service):
-    """Nothing is left to go by, and nothing is pushed on the off chance."""
+    """Nothing shows what was submitted, so nothing is pushed."""
     task = push(deferrable=True).defer().delete_state().fail_trigger().worker_run()
     assert isinstance(task.error, UnexpectedResponse)
     assert len(service.imports) == 1

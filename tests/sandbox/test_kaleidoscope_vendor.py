@@ -70,14 +70,14 @@ def _check_pushes(version, report, sluice_sandbox):
 
 
 def _check_reads(version, report):
-    looked = report["looked"]
-    one = looked["one"]
+    reads = report["reads"]
+    one = reads["one"]
     assert (one["import_status"], one["is_complete"], one["import_result"]["records_created"]) == ("completed", True, 1)
     if version == NEWEST:
         (error,) = one["import_result"]["validation_result"]["errors"]
         assert (error["field_name"], error["incoming_record_identifier"]) == ("atomic_number", "X")
-    assert looked["listed"] == len(report["pushed"])
-    assert looked.get("pages", [2, 1]) == [2, 1]
+    assert reads["listed"] == len(report["pushed"])
+    assert reads.get("pages", [2, 1]) == [2, 1]
 
 
 def _check_tokens(version, report, sluice_sandbox):

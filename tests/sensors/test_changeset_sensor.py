@@ -1,4 +1,4 @@
-"""Waiting for a changeset that somebody else submitted: three modes, one behaviour."""
+"""Waiting for a changeset that another user submitted: three modes, one behaviour."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYM = {"changeType": "PUT", "s3Path": "s3://sluice-market-data/hdb/sym", "dbPath
 
 @pytest.fixture
 def fin(sluice_sandbox):
-    """Somebody else, who submits changesets."""
+    """Another user, who submits changesets."""
     return Client(sluice_sandbox)
 
 
@@ -37,7 +37,7 @@ def wait(airflow, fin):
 
 @EVERY_MODE
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
-def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
+def test_wait_for_a_changeset(fin, wait, sluice_sandbox, mode, word):
     """Through every word that is not an end; the sensor itself submits nothing."""
     sluice_sandbox.settings(job_seconds=20, running_changeset_status=word)
     changeset_id = fin.change(SYM).json()["changesetId"]
@@ -68,12 +68,12 @@ def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error)
     sluice_sandbox.settings(fail_changesets=1, changeset_error_type=kind, job_seconds=5)
     task = wait(fin.change(SYM).json()["changesetId"], **mode).run()
     assert (task.state, type(task.error)) == (state, error)
-    assert f"{kind} The sandbox was told to let this changeset fail" in str(task.error)
+    assert f"{kind} Failed by the sandbox setting fail_changesets" in str(task.error)
 
 
 @EVERY_MODE
-def test_bad_weather(fin, wait, sluice_sandbox, mode):
-    """A status check that fails in passing is not news."""
+def test_transient_status_check_failures(fin, wait, sluice_sandbox, mode):
+    """A transient failure of a status check is tolerated."""
     changeset_id = fin.change(SYM).json()["changesetId"]
     sluice_sandbox.faults([{"method": "GET", "path": "changesets/", "status": 503, "times": 12}])
     assert wait(changeset_id, **mode).run().state == "success"

@@ -1,4 +1,4 @@
-"""Waiting for a job of Liquid Decisions that somebody else submitted."""
+"""Waiting for a job of Liquid Decisions that another user submitted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export():
 
 
 @EVERY_MODE
-def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
+def test_wait_for_a_job(wait, sluice_sandbox, mode):
     """Id, state and counts are the result; the sensor itself submits nothing."""
     job_id = export()
     task = wait(job_id, **mode).run()

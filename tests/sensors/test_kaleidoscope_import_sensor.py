@@ -1,4 +1,4 @@
-"""Waiting for an import that somebody else asked for: three modes, one behaviour."""
+"""Waiting for an import that another user started: three modes, one behaviour."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wait(airflow):
 
 @EVERY_MODE
 def test_wait_for_an_import(start_import, wait, service, mode):
-    """Id, state and counts are the result; the sensor itself asks for nothing."""
+    """Id, state and counts are the result; the sensor itself submits nothing."""
     import_id = start_import()
     task = wait(import_id, **mode).run()
     counts = {"created": 3, "updated": 0, "skipped": 0, "rejected": 0}
@@ -60,7 +60,7 @@ def test_one_status_check_for_an_import_that_is_over(start_import, wait, service
 @SOFTLY
 @pytest.mark.parametrize("seconds", [0, 10], ids=["at once", "later"])
 def test_a_failed_import_is_not_retried(start_import, wait, service, mode, soft_fail, state, seconds):
-    """Another look would find the same; with `soft_fail` the task is skipped, in every mode and at every moment."""
+    """Another status check would find the same; with `soft_fail` the task is skipped, in every mode, at any time."""
     service.settings(fail_imports=1, job_seconds=seconds)
     task = wait(start_import(), soft_fail=soft_fail, **mode).run()
     assert task.state == state
@@ -101,7 +101,7 @@ def test_timeout(start_import, wait, service, mode, soft_fail, state):
 
 @EVERY_MODE
 def test_transient_status_check_failures(start_import, wait, service, mode):
-    """The remote is away for some time, and the sensor does not notice."""
+    """The service is unavailable for some time, and the sensor continues."""
     import_id = start_import()
     service.inject_fault("GET", "imports/", status=503, times=12)
     task = wait(import_id, retries=0, **mode).run()
@@ -110,7 +110,7 @@ def test_transient_status_check_failures(start_import, wait, service, mode):
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_too_many_status_check_failures(start_import, wait, service, mode, monkeypatch):
-    """A remote that stays away fails the try, which is no verdict on the import: `soft_fail` does not hide it."""
+    """A service that stays unavailable fails the try, not the import: `soft_fail` does not hide it."""
     monkeypatch.setattr(lifecycle, "MAX_TRIGGER_RESTARTS", 1)
     import_id = start_import()
     service.inject_fault("GET", "imports/", status=503)
@@ -134,7 +134,7 @@ def test_an_unknown_import_fails_after_the_grace_period(wait, service, clock, mo
 @pytest.mark.parametrize("import_id", ["", " ", "..", "{{ '' }}"])
 @EVERY_MODE
 def test_invalid_import_id(wait, service, mode, import_id):
-    """Before the remote is asked, and not tried again."""
+    """Before any request, and not retried."""
     task = wait(import_id, **mode).run()
     assert (task.state, service.polls) == ("failed", 0)
     assert "import_id" in str(task.error)
@@ -151,7 +151,7 @@ def test_a_trigger_that_crashed_is_replaced(start_import, wait):
 
 
 def test_a_trigger_that_timed_out_is_replaced(start_import, wait, clock):
-    """One look from the worker finds the end."""
+    """One status check by the worker finds the end."""
     task = wait(start_import(), deferrable=True).defer()
     clock.move(60)
     assert task.time_out_trigger().worker_run().state == "success"
@@ -159,14 +159,14 @@ def test_a_trigger_that_timed_out_is_replaced(start_import, wait, clock):
 
 @pytest.mark.parametrize("event", [None, "over", {"status": "over"}], ids=repr)
 def test_an_unknown_event_is_an_error_while_the_import_runs(start_import, wait, service, event):
-    """It is no verdict on the import."""
+    """It says nothing about the import."""
     service.settings(job_seconds=1000)
     task = wait(start_import(), deferrable=True, soft_fail=True).defer().fire(event).worker_run()
     assert task.state == "up_for_retry"
 
 
 def test_a_wrong_event_is_checked_against_the_service(start_import, wait, service):
-    """The remote is asked."""
+    """The worker polls the service."""
     service.settings(job_seconds=1000)
     task = wait(start_import(), deferrable=True).defer()
     event = {"status": "over", "job": task.trigger().job, "message": ""}
@@ -174,7 +174,7 @@ def test_a_wrong_event_is_checked_against_the_service(start_import, wait, servic
 
 
 def test_the_timeout_spans_retries(start_import, wait, service, clock):
-    """It counts from the first look, and from a new one only when the task is cleared."""
+    """It counts from the first poll, and anew only when the task is cleared."""
     service.settings(job_seconds=10_000)
     task = wait(start_import(), deferrable=True, timeout=100).defer().fire("gibberish").worker_run()
     clock.move(90)

@@ -1,4 +1,4 @@
-"""Waiting for registrations that somebody else asked for: three modes, one behaviour."""
+"""Waiting for registrations that another user started: three modes, one behaviour."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wait_for_drafts(airflow, workspace):
 
 @EVERY_MODE
 def test_wait_for_a_file(wait, workspace, mode):
-    """Until its registration is over; the sensor itself asks for nothing."""
+    """Until its registration is over; the sensor itself submits nothing."""
     workspace.sandbox.settings(registrar="completes", job_seconds=20)
     made = workspace.register_file()
     task = wait(file_id=workspace.file_id, **mode).run()
@@ -53,20 +53,20 @@ def test_wait_for_a_file(wait, workspace, mode):
 
 @EVERY_MODE
 def test_a_file_that_is_not_registered_yet(wait, workspace, clock, mode):
-    """Somebody may still be about to: an hour, if it must be."""
+    """Another user may still register it: the sensor waits an hour if necessary."""
     task = wait(file_id=workspace.file_id, **mode)
 
-    def somebody():
+    def register():
         if clock.ahead > 3600 and not workspace.registrations:
             workspace.register_file()
             workspace.submit_results()
 
-    clock.on_sleep = somebody
+    clock.on_sleep = register
     task.args["poke_interval"] = 300
     if mode.get("mode") == "reschedule":
         task.worker_run()
         clock.move(3601)
-        somebody()
+        register()
     task.run()
     assert (task.state, task.result["status"]) == ("success", "completed"), task.error
 
@@ -117,7 +117,7 @@ def test_a_registration_that_failed(wait, workspace, mode, soft_fail, state):
 @EVERY_MODE
 @pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
 def test_a_validation_that_rejected_drafts(wait, workspace, mode, policy, state):
-    """Its verdict is the author's to judge."""
+    """The DAG's author decides what its outcome means."""
     ids = workspace.stage_drafts()
     submission_id = workspace.submit_drafts(validation=True)
     bad = {"record_id": ids[0], "status": "error", "error_message": "why"}
@@ -156,7 +156,7 @@ def test_registration_sensor_timeout(wait, workspace):
     ],
 )
 def test_bad_input(wait, workspace, args, words):
-    """Before anything is asked."""
+    """Before any request."""
     task = wait(**args).run()
     assert task.state == "failed"
     assert words in str(task.error)
@@ -168,7 +168,7 @@ def test_bad_input(wait, workspace, args, words):
 
 @EVERY_MODE
 def test_wait_for_all_drafts(wait_for_drafts, workspace, mode):
-    """Until each has a verdict; those that are registered leave the table, and are still told of."""
+    """Until each has a status; those that are registered leave the table, and are still reported."""
     ids = workspace.stage_drafts()
     workspace.sandbox.settings(registrar="completes", job_seconds=20)
     workspace.submit_drafts()
@@ -179,7 +179,7 @@ def test_wait_for_all_drafts(wait_for_drafts, workspace, mode):
 
 
 def test_all_drafts_are_registered_between_two_status_checks(wait_for_drafts, workspace):
-    """Then none is left on the table, and their submission tells of them; one that was cleared is not waited for."""
+    """Then none is left on the table, and their submission lists them; one that was cleared is not waited for."""
     first, *_ = workspace.stage_drafts([{"name": "A"}, {"name": "B"}, {"name": "C"}])
     task = wait_for_drafts(deferrable=True, timeout=600).defer()
     workspace.hook.clear_drafts(workspace.operation_id, [first])
@@ -226,7 +226,7 @@ def test_a_draft_without_a_result_is_waited_for(wait_for_drafts, workspace, cloc
 
 @pytest.mark.parametrize("ids", [[], "abc", ["a b"], [""], [7]], ids=repr)
 def test_invalid_record_ids(wait_for_drafts, workspace, ids):
-    """Before anything is asked."""
+    """Before any request."""
     task = wait_for_drafts(record_ids=ids).run()
     assert task.state == "failed"
     assert "record_ids" in str(task.error)

@@ -50,7 +50,7 @@ def test_an_integration_that_comes_later(sensor, kili, clock, way):
 
 
 def test_an_integration_that_comes_while_poking(sensor, kili, clock):
-    """Within one leg."""
+    """Within one worker run."""
     kili.settings(integration_status="DISCONNECTED")
     clock.on_sleep = lambda *_: kili.settings(integration_status="" if len(clock.sleeps) > 3 else "DISCONNECTED")
     task = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration).run()
@@ -145,7 +145,7 @@ def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, k
 
 
 def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
-    """While somebody else computes Kili may refuse, and an answer may be lost."""
+    """While another user computes differences, Kili may reject the request, and a response may be lost."""
     kili.settings(job_seconds=30, busy_flag_delay=15, reject_concurrent_checks=True)
     kili.inject_fault(drop="after", skip=4, times=1)
     task = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).run()

@@ -76,7 +76,7 @@ def _shrunk(scenario: Scenario, seed: int, decisions: dict[int, str]) -> Failure
 
 
 def replayed(scenario: Scenario, seed: int, decisions: dict[int, str]) -> Failure:
-    """The same schedule once more, with its story."""
+    """The same schedule once more, with its trace."""
     simulation = Simulation(scenario, seed, decisions)
     wrong = simulation.run()
     requests = [str(exchange) for exchange in simulation.world.log]

@@ -23,7 +23,7 @@ class ServiceJob(NamedTuple):
     :param id: of the job; Kili's work has no id of its own, so there it is the connection's
     :param kind: `import`, `draft import`, `file`, `registration`, `validation`, `check`, `add`, `remove`, `export`,
         `changeset`
-    :param mark: by which it can be told from others: set name, job name, client token, file id
+    :param mark: by which it is distinguished from others: set name, job name, client token, file id
     :param state: in the service's words
     :param over: nothing more will happen to it
     :param started_at: when it was submitted; seconds since 1970
@@ -61,7 +61,7 @@ class ServiceRegistration(NamedTuple):
 
 
 class ServiceDraft(NamedTuple):
-    """A draft; `archived` tells why it is not in the staging table any more: registered, cleared or replaced."""
+    """A draft; `archived` says why it has left the staging table: registered, cleared or replaced."""
 
     id: str
     key: tuple[str, ...]

@@ -43,7 +43,7 @@ def push(world: World) -> None:
 
 
 def synchronise(world: World) -> None:
-    """Compute, look, apply, look."""
+    """Compute, poll, apply, poll."""
     for change in (kili.compute_differences(CONNECTION), kili.validate_differences(CONNECTION, "ADD")):
         world.run(change)
         for _ in range(4):
@@ -52,7 +52,7 @@ def synchronise(world: World) -> None:
 
 
 def load(world: World) -> None:
-    """Import a file, look, cancel."""
+    """Import a file, poll, cancel."""
     file = FilePart("file", "a.json", "application/json", lambda: io.BytesIO(ITEMS), len(ITEMS), "a.json")
     job_id = world.run(liquid_decisions.import_file(file, "Account", "one", "application/json"))
     for _ in range(8):
@@ -62,7 +62,7 @@ def load(world: World) -> None:
 
 
 def change(world: World) -> None:
-    """A changeset, looks at it, and a search for it."""
+    """A changeset, polls, and a search for it."""
     made = world.run(finspace.create_changeset(ENVIRONMENT, "markets", CHANGES, client_token="token"))
     for _ in range(7):
         world.advance(0.5)
@@ -79,7 +79,7 @@ SCHEDULES: dict[str, Callable[[World], None]] = {
 
 
 def schedule(service: str, seed: int) -> World:
-    """One of about ten requests, with a look into the ledger."""
+    """One of about ten requests, with a read of the ledger."""
     world = World(service, seed)
     SCHEDULES[service](world)
     world.jobs()

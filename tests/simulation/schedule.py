@@ -5,7 +5,7 @@ process everything else may happen: other processes go on, time passes, late req
 something may go wrong or be done by a user, as `Choices` decide:
 
 - the process dies, before or after what it does; or stands still for minutes, while Airflow gives up on it and a newer
-  try begins; or is told to stop by the platform
+  try begins; or is stopped by the platform
 - a request is refused, lost before or after it was applied, lands late, or is answered with 5xx or 429
 - Airflow's API does not take a write
 - the wall clock is set, back or forward
@@ -55,7 +55,7 @@ IN_A_PROCESS = (
     "dies",
     "dies after",
     "stands still",
-    "told to stop",
+    "stopped by the platform",
     "marked failed",
     "marked success",
     "cleared",
@@ -202,7 +202,7 @@ class Simulation:
     # --- a user's part
 
     def user(self, act: str) -> bool:
-        """What a user does now; False if nobody would."""
+        """What a user does now; False if nothing."""
         if not self._user_acts or self.ti.state not in ("running", "deferred"):
             return False
         self._user_acts -= 1
@@ -226,7 +226,7 @@ class Simulation:
 
     def defer(self, ti_id: int, ref: JobRef, submitted_at: float) -> None:
         if not self.ti.defer(ti_id):
-            # Marked in the very moment in which it deferred: Airflow lets the process end and tells nobody to stop.
+            # Marked in the very moment in which it deferred: Airflow lets the process end and stops nothing.
             self.unstoppable = True
             self.ended(ti_id, "failed", why="it could not defer")
             return
@@ -249,7 +249,7 @@ class Simulation:
     # --- invariants of all services
 
     def _check_running(self) -> Iterator[str]:
-        """No job is left running unseen: whoever opens the page of a task that is over finds it there, and a task that
+        """No job is left running unseen: the page of a task that is over shows it, and a task that
         has succeeded has none but those whose place was taken."""
         submitted = [job for job in self.world.jobs() if job.state != "not run" and job.id not in self._before]
         going_on = [job for job in submitted if not job.over]
@@ -354,7 +354,7 @@ class Acting:
 
 
 class Worker(Acting):
-    """One leg of a try, as `runtime.run.JobRun` runs it."""
+    """One worker run of a try, as `runtime.run.JobRun` runs it."""
 
     def __init__(self, sim: Simulation, ti_id: int) -> None:
         super().__init__(sim, ti_id)
@@ -418,7 +418,7 @@ class Worker(Acting):
         except Rejected as error:
             sim.tell(f"the try fails: {error}")
             sim.ended(self.ti_id, "failed")
-        except Exception as error:  # noqa: BLE001 - whatever nobody foresaw
+        except Exception as error:  # noqa: BLE001 - any unforeseen error
             sim.wrong.append(f"the try fails with {error!r}")
             sim.ended(self.ti_id, "failed")
         else:
@@ -505,18 +505,18 @@ class Worker(Acting):
                 sim._spawn(self._given_up(), 300.0)
             yield seconds
         elif name == "clock":
-            # More than this no age can be told by: a late request lands within 90 s and is waited for for 120; a client
-            # token that FinSpace knows for 600 s is used for 510.
+            # A larger error would break comparisons of age: a late request lands within 90 s, and is awaited for 120 s;
+            # a client token that FinSpace keeps for 600 s is used for 510 s.
             sim.world.wall_error = sim.choices.either("clock jumps", -80.0, -30.0, 20.0)
             sim.tell(f"the wall clock jumps: it is wrong by {sim.world.wall_error:.0f} s")
-        elif name == "told to stop":
+        elif name == "stopped by the platform":
             sim.tell("the platform tells the process to stop")
             yield from self._terminate()
         elif name and sim.user(name):
             self.stop_at = sim.world.now + sim.choices.either("heartbeat", 0.0, 5.0)
 
     def _given_up(self) -> Process:
-        """No heartbeats any more: a newer try begins, whatever the process does later."""
+        """No heartbeats any more: a newer try starts, whatever the process does later."""
         self.sim.ended(self.ti_id, "failed", why="no heartbeat")
         return
         yield
@@ -559,14 +559,14 @@ class Worker(Acting):
     def _die(self, how: str, *, noticed: bool = False) -> None:
         self.sim.tell(f"the process {how}")
         if noticed:
-            self.sim.ended(self.ti_id, "failed", why="told to stop")
+            self.sim.ended(self.ti_id, "failed", why="stopped by the platform")
         else:
             self.sim._spawn(self.sim.missed(self.ti_id))
         raise ProcessDied
 
 
 class Deferred(Exception):
-    """The leg has ended in the triggerer."""
+    """The worker run has deferred."""
 
 
 class Trigger(Acting):
@@ -596,7 +596,7 @@ class Trigger(Acting):
             return
         sim.event(self.number, outcome.to_event())
         if sim.choices.opportunity(("stopped late",)):
-            # A copy in another triggerer is told to stop when the task has gone on long ago.
+            # A copy in another triggerer is cancelled long after the task has resumed.
             yield sim.choices.either("stopped late", 2.0, 400.0)
             yield from self.on_kill()
 
@@ -647,7 +647,7 @@ class Trigger(Acting):
         unreachable = sim.choices.opportunity(("airflow is unreachable",))
         state = None if unreachable else sim.ti.state
         found = evidence.of_deferral(state, sim.ti.xcoms.get(WORKER_RUN_KEY), self.deferred_at)
-        sim.tell(f"trigger told to stop: {found.why}")
+        sim.tell(f"trigger cancelled: {found.why}")
         if found.user_ended:
             try:
                 yield from self.run_flow(cancel(job_type, self.ref))
@@ -656,7 +656,7 @@ class Trigger(Acting):
 
 
 class _Silent:
-    """A log that nobody reads."""
+    """A log that discards its lines."""
 
     def __getattr__(self, _level: str) -> Callable[..., None]:
         return lambda *_args: None

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START = 1_780_000_000.0
-"""When every world begins: 2026-05-28 20:26:40 UTC."""
+"""When every world starts: 2026-05-28 20:26:40 UTC."""
 
 SERVICES: dict[str, Callable[[Context], MockService]] = {
     "kaleidoscope": Kaleidoscope,
@@ -218,7 +218,7 @@ class World:
             return end.value  # type: ignore[no-any-return]
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        """The network. A request for a token is never in trouble."""
+        """The network. Requests for tokens never fail."""
         if drive.TOKEN_REQUEST in request.extensions:
             return _response(self._place.service.answer(arrival_of(request)))
         fate, name = self._fate, str(self._call or f"{request.method} {request.url.path}")
@@ -317,7 +317,7 @@ class _Place:
         named = (connection.get(name) for name in ("host", "port", "login", "password"))
         self.fields = ConnectionFields(conn_id, *named, connection.get("extra", {}))
         self.hook = hook_for(service, conn_id)
-        # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
+        # Airflow searches every log line for each secret it masks, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked, create=True):
             place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
@@ -350,7 +350,7 @@ def _place(service: str) -> _Place:
 _current: World | None = None
 _in_force = False
 _BUT = ("sluice_sandbox", "sluice_provider.hooks.finspace")
-"""The sandbox has a clock of its own; AWS credentials are looked up again every minute, which takes long."""
+"""The sandbox has a clock of its own; AWS credentials are read again every minute, which takes long."""
 
 
 def _world() -> World:

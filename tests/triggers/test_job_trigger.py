@@ -45,8 +45,8 @@ def test_arguments_of_an_earlier_version_are_enough():
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
-def test_the_event_is_small_and_tells_why(push, service):
-    """A verdict, the job, and one line."""
+def test_the_event_is_small_and_has_a_reason(push, service):
+    """A status, the job, and one line."""
     task = push(deferrable=True).defer()
     event = task.event()
     assert set(event) == {"status", "job", "message"}
@@ -63,7 +63,7 @@ def test_it_holds_no_secret(push):
 
 
 def test_it_says_when_the_time_is_up(push, service):
-    """As a verdict, not as an error."""
+    """As a status, not as an error."""
     service.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
     assert event["status"] == "timed_out"
@@ -99,7 +99,7 @@ def test_what_it_does_not_know_it_says(push, change):
 
 
 def test_several_jobs_are_polled_until_each_ends(push, service):
-    """A job that has ended is not asked for again."""
+    """A job that has ended is not polled again."""
     task = push(batch_size=1, deferrable=True).defer()
     service.requests(clear=True)
     service.inject_fault("GET", f"imports/{service.imports[0]}", status=503, times=3)
@@ -109,7 +109,7 @@ def test_several_jobs_are_polled_until_each_ends(push, service):
 
 
 @pytest.mark.parametrize("status", list(WaitStatus))
-def test_every_verdict_survives_the_way_back(status):
+def test_every_status_survives_serialization(status):
     """Through JSON."""
     outcome = WaitResult.from_event({"status": status.value, "job": JOB, "message": "so"})
     assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
