@@ -139,7 +139,10 @@ class Simulation:
         if not self.ti.over:
             return [f"the task did not end: it is {self.ti.state} and nothing goes on"]
         self._land()
-        wrong = [*self.wrong, *self._check_running(), *self._check_cancelled()]
+        try:
+            wrong = [*self.wrong, *self._check_running(), *self._check_cancelled()]
+        except TypeError as error:
+            return [f"the record cannot be read: {error}"]
         self.world.advance(3600.0)  # the service finishes what it was given
         return [*wrong, *self.scenario.check(self)]
 

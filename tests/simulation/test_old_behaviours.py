@@ -57,12 +57,12 @@ def fails_without_a_search():
 
 @contextmanager
 def lost_export_is_final():
-    """An export whose answer was lost fails the task, though an export changes nothing."""
+    """An export whose response was lost fails the task, though an export changes nothing."""
 
-    def unknown(_self, intent):
-        return Unknown(OutcomeUnknown(f"{intent.key} was submitted and no answer came"))
+    def effect_of(_self, intent):
+        return Unknown(OutcomeUnknown(f"{intent.key} was submitted and no response came"))
 
-    with mock.patch.object(liquid_decisions_jobs.ExportJob, "unknown", unknown):
+    with mock.patch.object(liquid_decisions_jobs.ExportJob, "effect_of", effect_of):
         yield
 
 
