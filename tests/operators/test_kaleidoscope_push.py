@@ -370,7 +370,7 @@ def test_no_disk_space_for_the_spool(push, service, temporary, monkeypatch):
     monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
     task = push().run()
     assert (task.state, type(task.error), service.requests()) == ("up_for_retry", InvalidInput, [])
-    assert f"{temporary}: No space left on device" in str(task.error)
+    assert f"temporary file in {temporary} before any is sent: No space left on device" in str(task.error)
 
 
 def test_a_retry_needs_the_source(push, service, tmp_path):

@@ -232,7 +232,7 @@ def test_triggers_that_keep_crashing_are_not_replaced_for_ever(push, service, mo
     assert (task.state, len(service.imports)) == ("success", 1)
 
 
-@pytest.mark.parametrize("breaks", ["crash", "overdue"])
+@pytest.mark.parametrize("breaks", ["fail_trigger", "time_out_trigger"])
 def test_a_trigger_that_broke_after_the_job_had_ended_does_not_matter(push, service, clock, breaks):
     """One status check from the worker finds the end."""
     task = push(deferrable=True).defer()
@@ -241,7 +241,7 @@ def test_a_trigger_that_broke_after_the_job_had_ended_does_not_matter(push, serv
     assert (task.state, task.result["created"], len(service.imports)) == ("success", 3, 1)
 
 
-@pytest.mark.parametrize("breaks", ["crash", "overdue"])
+@pytest.mark.parametrize("breaks", ["fail_trigger", "time_out_trigger"])
 def test_a_trigger_that_broke_while_the_job_failed(push, service, clock, breaks):
     """One status check from the worker finds the failure, in the service's words."""
     service.settings(fail_imports=1)

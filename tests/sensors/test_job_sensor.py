@@ -51,4 +51,4 @@ def test_a_job_that_ended_badly(wait, sluice_sandbox, mode):
 def test_no_job(wait, mode):
     """An id that came out of nothing is named before anything is sent."""
     task = wait("None", **mode).run()
-    assert (task.state, "must be the id of a job" in str(task.error)) == ("failed", True)
+    assert (task.state, "must be a non-empty id" in str(task.error)) == ("failed", True)
