@@ -38,6 +38,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) + 2
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this Airflow cannot run; group what must run in one worker, and start with the slowest."""
     version = importlib.metadata.version("apache-airflow-core")
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group(worker_group(item)))
     items.sort(key=start_order)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ungrouped tests would start an Airflow each: a pytest that pytest-xdist cannot group in must not go unnoticed."""
+    if session.config.getoption("loadgroup", False) and any("@" not in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist did not group the tests: install the pytest of constraints.txt")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
