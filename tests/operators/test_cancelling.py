@@ -151,7 +151,7 @@ def test_kaleidoscope_cannot_cancel(push, remote, clock):
     clock.on_nap = marked(life, "failed")
     life.go()
     [import_id] = remote.imports
-    assert life.said("WARNING", import_id, "continues in the service, which cannot")
+    assert life.said("WARNING", import_id, "continues in Kaleidoscope, as it cannot be cancelled there")
 
 
 # --- the deferred task is ended

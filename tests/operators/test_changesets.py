@@ -291,7 +291,7 @@ def test_after_ten_minutes_the_changeset_is_searched(change, kdb, clock, deferra
     assert life.result["changeset_ids"] == mine
     assert len(kdb.changesets) == 2
     assert len(kdb.listings()) == 1
-    assert life.said("WARNING", "The service accepted the request: continuing with", mine[0])
+    assert life.said("WARNING", "Amazon FinSpace accepted the request: continuing with", mine[0])
 
 
 def test_after_ten_minutes_a_missing_changeset_is_submitted(change, kdb, clock):
@@ -641,7 +641,7 @@ def test_a_rejection_after_a_lost_response_resolves_nothing(change, kdb, clock):
     clock.move(700)
     life.retry()
     assert (life.state, len(kdb.changesets)) == ("success", 1)
-    assert life.said("WARNING", "The service accepted the request: continuing with", kdb.changesets[0])
+    assert life.said("WARNING", "Amazon FinSpace accepted the request: continuing with", kdb.changesets[0])
 
 
 def test_an_exceeded_quota_is_waited_for(change, kdb):
@@ -677,7 +677,9 @@ def test_it_cannot_be_cancelled(change, kdb, clock):
     clock.on_nap = killed
     life = change().go()
     [changeset_id] = kdb.changesets
-    assert life.said("WARNING", f"changeset {changeset_id} continues in the service, and the next try reconnects to it")
+    assert life.said(
+        "WARNING", f"changeset {changeset_id} continues in Amazon FinSpace, and the next try reconnects to it"
+    )
     clock.on_nap = lambda: None
     life.retry()
     assert (life.state, kdb.changesets) == ("success", [changeset_id])

@@ -409,7 +409,7 @@ class Written(list):
 def test_many_batches_cost_few_writes(push, remote, monkeypatch):
     """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
     written = Written(monkeypatch)
-    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     records = [{"symbol": f"S{number}"} for number in range(100)]
     life = push(records=records, batch_size=1).go()
     assert (life.state, len(remote.imports), len(life.result["import_ids"])) == ("success", 100, 100)
@@ -419,7 +419,7 @@ def test_many_batches_cost_few_writes(push, remote, monkeypatch):
 
 def test_process_death_between_grouped_writes(push, remote, monkeypatch):
     """What was not written down yet is pushed again, which updates the same records."""
-    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     life = push(batch_size=1)
     with life.death("after submitting", nth=2):
         life.go()

@@ -138,7 +138,7 @@ def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
     assert life.state == "success", life.error
     [made] = connections(kili)
     assert (life.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
-    assert life.said("WARNING", "The service accepted the request: continuing with", made["id"])
+    assert life.said("WARNING", "Kili accepted the request: continuing with", made["id"])
 
 
 @WAYS

@@ -219,7 +219,7 @@ def test_rejected_later(importing, liquid):
     liquid.trouble("batch/status", status=200, body=told)
     life.fire().leg()
     assert (life.state, type(life.error)) == ("failed", JobFailed)
-    assert "Rejected (no such type); a retry would end the same way" in str(life.error)
+    assert "Rejected (no such type); a retry would fail the same way" in str(life.error)
 
 
 def test_a_failed_job_is_resubmitted_by_a_retry(importing, liquid):
@@ -531,7 +531,7 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
     life.go()
     assert isinstance(life.error, ProcessDied)
     assert liquid.asked("batch/cancel") == 0
-    assert life.said("WARNING", "continues in the service, and the next try reconnects")
+    assert life.said("WARNING", "continues in Liquid Decisions, and the next try reconnects")
     clock.on_nap = lambda: None
     assert life.retry().state == "success"
     assert set(liquid.contacts.values()) == {1}

@@ -123,7 +123,7 @@ def test_progress_that_hangs(push, remote, monkeypatch):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(BaseXCom, "aset", hang)
-    monkeypatch.setattr(progress, "LONGEST_FLUSH", 0.05)
+    monkeypatch.setattr(progress, "MAX_FLUSH_SECONDS", 0.05)
     remote.settings(job_seconds=30)
     life = push(**DEFERRED).go()
     assert (life.state, len(remote.imports)) == ("success", 1), life.error

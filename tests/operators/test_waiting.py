@@ -117,7 +117,7 @@ def test_the_deadline_counts_from_the_submission(push, remote, clock, deferrable
     clock.move(90)
     life.retry()
     assert isinstance(life.error, TimedOut)
-    assert "The job continues in the service" in str(life.error)
+    assert "The job continues in Kaleidoscope" in str(life.error)
     assert 8 < sum(clock.naps) < 11
     naps = len(clock.naps)
     life.retry()
@@ -145,7 +145,7 @@ def test_an_unknown_event_is_an_error_while_the_job_runs(push, remote, event):
     """It says nothing, so the try fails, and the next one reconnects."""
     life = push(deferrable=True).defer().fire(event).leg()
     assert isinstance(life.error, UnexpectedResponse)
-    assert "The job continues in the service" in str(life.error)
+    assert "The job continues in Kaleidoscope" in str(life.error)
     life.retry()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
