@@ -38,6 +38,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) + 2
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this Airflow cannot run; say what runs in one worker, and begin with what takes longest."""
     version = importlib.metadata.version("apache-airflow-core")

@@ -81,7 +81,7 @@ def test_a_reference_comes_back():
         assert JobRef.from_json(json.loads(json.dumps(ref.to_json()))) == ref
 
 
-GARBAGE = [None, 7, "text", [], {}, [1, 2], {"service": "kaleidoscope"}, object()]
+GARBAGE = [None, 7, "text", [], {}, [1, 2], {"service": "kaleidoscope"}, pytest.param(object(), id="an object")]
 GOOD = REF.to_json()
 
 

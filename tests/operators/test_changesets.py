@@ -214,9 +214,12 @@ WRONG = {
     "no requests": ({"change_requests": []}, "empty"),
     "a text": ({"change_requests": "s3://x/y"}, "list of dicts"),
     "not a dict": ({"change_requests": [CHANGES[0], "x"]}, r"change_requests\[1\]"),
-    "unknown member": ({"change_requests": [{**CHANGES[0], "path": "/"}]}, r"change_requests\[0\] has 'path'"),
+    "unknown member": (
+        {"change_requests": [{**CHANGES[0], "path": "/"}]},
+        r"change_requests\[0\] has the unknown member 'path'",
+    ),
     "unknown type": ({"change_requests": [CHANGES[0], {"changeType": "MOVE", "dbPath": "/"}]}, r"\[1\]: changeType"),
-    "PUT of nothing": ({"change_requests": [{"changeType": "PUT", "dbPath": "/"}]}, r"\[0\]: a PUT needs an s3Path"),
+    "PUT of nothing": ({"change_requests": [{"changeType": "PUT", "dbPath": "/"}]}, r"\[0\]: a PUT requires an s3Path"),
     "relative": ({"change_requests": [delete("2026.01.01/")]}, r"\[0\]: dbPath"),
     "no slash at the end": ({"change_requests": [delete("/2026.01.01")]}, r"\[0\]: dbPath must start and end"),
     "too deep": ({"change_requests": [delete("/a/b/c/")]}, r"\[0\]: dbPath"),
@@ -581,7 +584,7 @@ def test_a_failed_changeset(change, kdb, kind, state):
     kdb.sandbox.settings(fail_changesets=1, changeset_error_type=kind)
     life = change().go()
     assert (life.state, type(life.error)) == (state, JobFailed)
-    assert f"{kind} The sandbox was told" in str(life.error)
+    assert f"{kind} Failed by the sandbox setting" in str(life.error)
     if state == "up_for_retry":
         life.retry()
         assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)

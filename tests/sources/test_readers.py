@@ -255,7 +255,7 @@ def test_object_storage_paths(file):
         (None, "records is None: the XCom"),
         (7, "not a int"),
         ({1, 2}, "not a set"),
-        (iter([]), "not a list_iterator"),
+        pytest.param(iter([]), "not a list_iterator", id="an iterator"),
     ],
     ids=str,
 )
