@@ -51,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=start_order)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ungrouped tests would start an Airflow each: a pytest that pytest-xdist cannot group in must not go unnoticed."""
+    if session.config.getoption("loadgroup", False) and any("@" not in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist did not group the tests: install the pytest of constraints.txt")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note which markers the running test has."""
     note_markers(item)
