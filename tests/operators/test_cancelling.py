@@ -151,7 +151,7 @@ def test_kaleidoscope_cannot_cancel(push, service, clock):
     clock.on_sleep = marked(task, "failed")
     task.run()
     [import_id] = service.imports
-    assert task.logged("WARNING", import_id, "continues in the service, which cannot")
+    assert task.logged("WARNING", import_id, "continues in Kaleidoscope, as it cannot be cancelled there")
 
 
 # --- the deferred task is ended

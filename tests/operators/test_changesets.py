@@ -294,7 +294,7 @@ def test_after_ten_minutes_the_changeset_is_searched(change, kdb, clock, deferra
     assert task.result["changeset_ids"] == mine
     assert len(kdb.changesets) == 2
     assert len(kdb.listings()) == 1
-    assert task.logged("WARNING", "The service accepted the request: continuing with", mine[0])
+    assert task.logged("WARNING", "Amazon FinSpace accepted the request: continuing with", mine[0])
 
 
 def test_after_ten_minutes_a_missing_changeset_is_submitted(change, kdb, clock):
@@ -644,7 +644,7 @@ def test_a_rejection_after_a_lost_response_resolves_nothing(change, kdb, clock):
     clock.move(700)
     task.retry()
     assert (task.state, len(kdb.changesets)) == ("success", 1)
-    assert task.logged("WARNING", "The service accepted the request: continuing with", kdb.changesets[0])
+    assert task.logged("WARNING", "Amazon FinSpace accepted the request: continuing with", kdb.changesets[0])
 
 
 def test_an_exceeded_quota_is_waited_for(change, kdb):
@@ -681,7 +681,7 @@ def test_it_cannot_be_cancelled(change, kdb, clock):
     task = change().run()
     [changeset_id] = kdb.changesets
     assert task.logged(
-        "WARNING", f"changeset {changeset_id} continues in the service, and the next try reconnects to it"
+        "WARNING", f"changeset {changeset_id} continues in Amazon FinSpace, and the next try reconnects to it"
     )
     clock.on_sleep = lambda: None
     task.retry()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sluice_provider.jobs.record import JobRecord
-from sluice_provider.jobs.storage import HISTORY_PIECES, RecordStorage
+from sluice_provider.jobs.storage import MAX_HISTORY_PIECES, RecordStorage
 from sluice_provider.progress import KEY
 from tests.operators.airflow_harness import ELEMENTS
 
@@ -174,6 +174,6 @@ def test_the_history_is_bounded():
         storage.save(record)
     pieces = [value for key, value in stored.items() if "history" in key]
     texts = [int(text.split()[0]) for piece in pieces for _, _, text in piece]
-    assert len(pieces) == HISTORY_PIECES
+    assert len(pieces) == MAX_HISTORY_PIECES
     assert (min(texts), max(texts)) == (0, 2999)
     assert len(texts) < 1000

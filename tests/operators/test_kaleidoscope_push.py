@@ -370,7 +370,9 @@ def test_no_disk_space_for_the_spool(push, service, temporary, monkeypatch):
     monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
     task = push().run()
     assert (task.state, type(task.error), service.requests()) == ("up_for_retry", InvalidInput, [])
-    assert f"temporary file in {temporary} before any is sent: No space left on device" in str(task.error)
+    assert f"temporary file in {temporary}, which is done before any is sent: No space left on device" in str(
+        task.error
+    )
 
 
 def test_a_retry_needs_the_source(push, service, tmp_path):
@@ -408,8 +410,8 @@ class ValuesRecorder(list):
 
 def test_many_batches_cost_few_writes(push, service, monkeypatch):
     """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
-    values = ValuesRecorder(monkeypatch)
-    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    written = Written(monkeypatch)
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     records = [{"symbol": f"S{number}"} for number in range(100)]
     task = push(records=records, batch_size=1).run()
     assert (task.state, len(service.imports), len(task.result["import_ids"])) == ("success", 100, 100)
@@ -419,7 +421,7 @@ def test_many_batches_cost_few_writes(push, service, monkeypatch):
 
 def test_process_death_between_grouped_writes(push, service, monkeypatch):
     """What was not written down yet is pushed again, which updates the same records."""
-    monkeypatch.setattr(execution, "GROUP_SECONDS", 60.0)
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     task = push(batch_size=1)
     with task.death("after submitting", nth=2):
         task.run()

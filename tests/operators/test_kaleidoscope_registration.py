@@ -74,7 +74,7 @@ def test_a_lost_response_is_searched_for(register_file, workspace, drop):
     [made] = workspace.registrations
     assert (task.state, task.result["registration_id"]) == ("success", made["id"])
     assert task.logged("WARNING", "The outcome of a request is unknown")
-    line = "The service accepted the request" if drop == "after" else "Submitting again: the request had no effect"
+    line = "Kaleidoscope accepted the request" if drop == "after" else "Submitting again: the request had no effect"
     assert task.logged("WARNING", line)
 
 

@@ -138,7 +138,7 @@ def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
     assert task.state == "success", task.error
     [made] = connections(kili)
     assert (task.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
-    assert task.logged("WARNING", "The service accepted the request: continuing with", made["id"])
+    assert task.logged("WARNING", "Kili accepted the request: continuing with", made["id"])
 
 
 @WAYS

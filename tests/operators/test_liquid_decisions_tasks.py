@@ -215,11 +215,11 @@ def test_failed_immediately(importing, liquid, sluice_sandbox):
 def test_rejected_later(importing, liquid):
     """Likewise, when it is found out while the job is watched."""
     task = importing(deferrable=True).defer()
-    response = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
-    liquid.inject_fault("batch/status", status=200, body=response)
+    told = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
+    liquid.trouble("batch/status", status=200, body=told)
     task.fire().worker_run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)
-    assert "Rejected (no such type); a retry would end the same way" in str(task.error)
+    assert "Rejected (no such type); a retry would fail the same way" in str(task.error)
 
 
 def test_a_failed_job_is_resubmitted_by_a_retry(importing, liquid):
@@ -530,8 +530,8 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
     clock.on_sleep = stopped
     task.run()
     assert isinstance(task.error, ProcessDied)
-    assert liquid.request_count("batch/cancel") == 0
-    assert task.logged("WARNING", "continues in the service, and the next try reconnects")
+    assert liquid.asked("batch/cancel") == 0
+    assert task.logged("WARNING", "continues in Liquid Decisions, and the next try reconnects")
     clock.on_sleep = lambda: None
     assert task.retry().state == "success"
     assert set(liquid.contacts.values()) == {1}

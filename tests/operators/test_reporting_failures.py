@@ -123,7 +123,7 @@ def test_progress_that_hangs(push, service, monkeypatch):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(BaseXCom, "aset", hang)
-    monkeypatch.setattr(progress, "LONGEST_FLUSH", 0.05)
+    monkeypatch.setattr(progress, "MAX_FLUSH_SECONDS", 0.05)
     service.settings(job_seconds=30)
     task = push(**DEFERRED).run()
     assert (task.state, len(service.imports)) == ("success", 1), task.error

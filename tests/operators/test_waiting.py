@@ -117,12 +117,12 @@ def test_the_deadline_counts_from_the_submission(push, service, clock, deferrabl
     clock.move(90)
     task.retry()
     assert isinstance(task.error, TimedOut)
-    assert "The job continues in the service" in str(task.error)
-    assert 8 < sum(clock.sleeps) < 11
-    sleeps = len(clock.sleeps)
+    assert "The job continues in Kaleidoscope" in str(task.error)
+    assert 8 < sum(clock.naps) < 11
+    naps = len(clock.naps)
     task.retry()
     assert isinstance(task.error, TimedOut)
-    assert len(clock.sleeps) == sleeps
+    assert len(clock.naps) == naps
     clock.move(1000)
     task.retry()
     assert (task.state, len(service.imports)) == ("success", 1)
@@ -145,7 +145,7 @@ def test_an_unknown_event_is_an_error_while_the_job_runs(push, service, event):
     """It says nothing, so the try fails, and the next one reconnects."""
     task = push(deferrable=True).defer().fire(event).worker_run()
     assert isinstance(task.error, UnexpectedResponse)
-    assert "The job continues in the service" in str(task.error)
+    assert "The job continues in Kaleidoscope" in str(task.error)
     task.retry()
     assert (task.state, len(service.imports)) == ("success", 1)
 

@@ -32,7 +32,7 @@ from sluice_provider.jobs.execution import (
     PublishJob,
     SaveRecord,
     WaitHere,
-    watch,
+    poll_job,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import JobRef, WaitResult, WaitStatus, read_event
@@ -587,7 +587,7 @@ class Trigger(Acting):
         sim = self.sim
         job_type = sim.world.hook.job_type(self.ref.job_type)
         timeout = sim.scenario.options.timeout
-        flow = min_duration(watch(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
+        flow = min_duration(poll_job(job_type, self.ref, self.submitted_at, timeout, 60.0, lambda _work: None), 6.0)
         try:
             work = yield from self._watch(flow)
             outcome = WaitResult(WaitStatus.OVER, self.ref, str(work))

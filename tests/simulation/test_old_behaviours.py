@@ -96,13 +96,13 @@ def unknown_fields_are_errors():
 def completeness_is_read_from_the_head_only():
     """A death after the log says that a failed part is to be submitted again, and before the head says so, ends the
     phase without that part."""
-    fold = storage._Folded.record
+    fold = storage._LogReplay.record
 
     def without_attempts(self, head):
         self._attempts.clear()
         return fold(self, head)
 
-    with mock.patch.object(storage._Folded, "record", without_attempts):
+    with mock.patch.object(storage._LogReplay, "record", without_attempts):
         yield
 
 
