@@ -410,7 +410,7 @@ class ValuesRecorder(list):
 
 def test_many_batches_cost_few_writes(push, service, monkeypatch):
     """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
-    written = Written(monkeypatch)
+    values = ValuesRecorder(monkeypatch)
     monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     records = [{"symbol": f"S{number}"} for number in range(100)]
     task = push(records=records, batch_size=1).run()
