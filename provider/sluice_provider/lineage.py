@@ -1,4 +1,4 @@
-"""The OpenLineage metadata of a finished task. OpenLineage is imported only when it asks for them."""
+"""The OpenLineage metadata of a finished task. The `openlineage` packages are imported only when they are used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ServiceDataset(NamedTuple):
     segments: tuple[str, ...]
 
     def name(self, service: str, address: str) -> tuple[str, str]:
-        """The same as that of its asset."""
+        """The same name as its asset."""
         return dataset_of(uri(service.replace("_", "-"), address, *self.segments))
 
 
@@ -40,7 +40,7 @@ Dataset = FileDataset | ServiceDataset
 
 
 class Datasets(NamedTuple):
-    """What a task read and wrote."""
+    """The datasets that a task read and wrote."""
 
     inputs: Sequence[Dataset] = ()
     outputs: Sequence[Dataset] = ()

@@ -17,12 +17,12 @@ class JobLink(BaseOperatorLink):
 
 
 class KaleidoscopeLink(JobLink):
-    """To the operation, or else the import, in Kaleidoscope's web UI. It appears when the import is accepted."""
+    """A link to the operation, or else the import, in Kaleidoscope's web UI. It appears when the import is accepted."""
 
     name = "Kaleidoscope"
 
 
 class KiliLink(JobLink):
-    """To the project in Kili's web UI. It appears when the project is known."""
+    """A link to the project in Kili's web UI. It appears when the project is known."""
 
     name = "Kili"

@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def count(name: str, ref: JobRef, **tags: str) -> None:
-    """Count one, from a task."""
+    """Increment a counter, from a task."""
     _send(compat.task_stats, "incr", f"sluice.{name}", tags=_tags(ref, tags))
 
 
 def finished(ref: JobRef, state: str, seconds: float) -> None:
-    """A job has ended, so many seconds after its submission."""
+    """A job has ended, `seconds` after its submission."""
     count("job.finished", ref, state=state)
     took = timedelta(seconds=max(0.0, seconds))
     _send(compat.task_stats, "timing", "sluice.job.duration", took, tags=_tags(ref, {"state": state}))

@@ -1,8 +1,7 @@
-"""How a job goes on while its task is deferred: written by the trigger, for the page and for the task that resumes.
+"""The progress of a job while its task is deferred: written by the trigger, for the jobs page and the resumed task.
 
-A trigger has no task state store. It may write XComs of its task, which end with the try that they belong to; that
-suits progress, and whoever resumes takes over what it says. Nothing is ever decided by it, and no trouble with it
-touches the wait.
+A trigger has no task state store. It can write XComs of its task, which are deleted with the next try; the resumed task
+merges them into its record. No decision depends on them, and an error here never affects the wait.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 from sluice_provider import compat, metrics
 from sluice_provider.jobs import JobGroup
 from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json, summary_to_json
-from sluice_provider.jobs.storage import LONGEST_TEXT
+from sluice_provider.jobs.storage import MAX_TEXT_LENGTH
 
 if TYPE_CHECKING:
     from sluice_provider.jobs import JobRef
 
 KEY = "sluice_progress"
 WORKER_RUN_KEY = "sluice_worker_run_started"
-"""XCom key of when the latest leg of this try began: a trigger of an earlier leg has nothing to cancel any more."""
-EVERY = 15.0
-"""Seconds between two writings when nothing but counts has changed."""
-LINES = 50
-LONGEST_FLUSH = 10.0
-"""Seconds that the end of a wait is held up at the most, for news that do not get through."""
+"""XCom key of when the latest worker run of this try started: a trigger of an earlier one must not cancel."""
+WRITE_INTERVAL_SECONDS = 15.0
+"""Seconds between two writes while only counts change."""
+MAX_HISTORY_EVENTS = 50
+MAX_FLUSH_SECONDS = 10.0
+"""Seconds that the end of a wait may be delayed by the last write."""
 
 
 class ProgressPublisher:
-    """Writes down the latest news beside the wait, one writing at a time.
+    """Writes the latest status in the background, one write at a time.
 
-    :param ti: the deferred task's instance, as the trigger knows it; without one (in `dag.test()`) nothing is written
-    :param log: is told when that fails
+    :param ti: the deferred task instance, as the trigger has it; without one (in `dag.test()`) nothing is written
+    :param log: for errors of writing
     """
 
     def __init__(self, ti: Any, ref: JobRef, log: Any) -> None:
@@ -43,85 +42,92 @@ class ProgressPublisher:
         self._log = log
         self._history: list[HistoryEvent] = []
         self._latest: dict[str, Any] = {}
-        self._posted: dict[str, Any] = {}
-        self._at = 0.0
+        self._written: dict[str, Any] = {}
+        self._written_at = 0.0
         self._writing: asyncio.Task[None] | None = None
         self._recalled = False
-        """Whether what a trigger before this one wrote, perhaps in a triggerer that died, is in the history."""
+        """Whether the history of an earlier trigger, which may have died with its triggerer, was read."""
 
-    def __call__(self, work: JobGroup, news: str) -> None:
-        """Called with every look, on the event loop."""
+    def __call__(self, work: JobGroup, change: str) -> None:
+        """Called with every status check, on the event loop."""
         metrics.status_checked(self._ref)
-        told = work.to_json()
-        self._latest = {**told, "service_status": fit(told["service_status"]), "message": fit(told["message"])}
-        if news:
-            self.add("status", news)
-        if news or (self._latest != self._posted and time.time() - self._at >= EVERY):
+        value = work.to_json()
+        self._latest = {
+            **value,
+            "service_status": redact_and_truncate(value["service_status"]),
+            "message": redact_and_truncate(value["message"]),
+        }
+        if change:
+            self.add("status", change)
+        if change or (self._latest != self._written and time.time() - self._written_at >= WRITE_INTERVAL_SECONDS):
             self._write()
 
     def add(self, what: str, text: str) -> None:
-        """A line of history, written with the next news."""
-        self._history = [*self._history[-LINES + 1 :], HistoryEvent(round(time.time(), 3), what, fit(text))]
+        """Add an event to the history, to be written with the next update."""
+        self._history = [
+            *self._history[-MAX_HISTORY_EVENTS + 1 :],
+            HistoryEvent(round(time.time(), 3), what, redact_and_truncate(text)),
+        ]
 
     async def flush(self) -> None:
-        """Write what is not written yet, and wait until it is, but not for long."""
+        """Write what is not written yet, and wait for that, at most `MAX_FLUSH_SECONDS`."""
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._write_the_rest(), LONGEST_FLUSH)
+            await asyncio.wait_for(self._write_remaining(), MAX_FLUSH_SECONDS)
 
-    async def _write_the_rest(self) -> None:
+    async def _write_remaining(self) -> None:
         if self._writing is not None:
             await self._writing
         if self._ti is not None and self._latest:
-            await self._post()
+            await self._write_now()
 
     def _write(self) -> None:
         if self._ti is not None and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.get_running_loop().create_task(self._post())
+            self._writing = asyncio.get_running_loop().create_task(self._write_now())
 
-    async def _post(self) -> None:
-        self._posted, self._at = self._latest, time.time()
+    async def _write_now(self) -> None:
+        self._written, self._written_at = self._latest, time.time()
         try:
-            # Not by the author's own XCom backend: that may block the event loop, and the page reads the database.
+            # Not with a custom XCom backend: that may block the event loop, and the jobs page reads the database.
             xcom = compat.base_xcom()
             if not self._recalled:
-                told = await xcom.aget_one(key=KEY, **place_of(self._ti))
-                self._history = [*history_of(told), *self._history][-LINES:]
+                value = await xcom.aget_one(key=KEY, **task_instance_key(self._ti))
+                self._history = [*read_history(value), *self._history][-MAX_HISTORY_EVENTS:]
                 self._recalled = True
-            await xcom.aset(KEY, self._value(), **place_of(self._ti))
-        except Exception as error:  # noqa: BLE001 - the wait goes on whatever becomes of its news
-            self._posted = {}
-            self._log.debug("Progress could not be written down: %r", error)
+            await xcom.aset(KEY, self._value(), **task_instance_key(self._ti))
+        except Exception as error:  # noqa: BLE001 - no error here affects the wait
+            self._written = {}
+            self._log.debug("The progress of the job could not be written to XCom: %r", error)
 
     def _value(self) -> dict[str, Any]:
         history = [list(line) for line in self._history]
         latest = summary_to_json({**self._latest, "ids": self._ref.ids})
-        return {"updated_at": round(self._at, 3), **latest, "history": history}
+        return {"updated_at": round(self._written_at, 3), **latest, "history": history}
 
 
-def place_of(ti: Any) -> dict[str, Any]:
-    """Where XComs of this task instance are."""
+def task_instance_key(ti: Any) -> dict[str, Any]:
+    """The arguments by which XComs of this task instance are read and written."""
     return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
 
 
-def history_of(told: Any) -> list[HistoryEvent]:
-    """The lines in what a trigger wrote down."""
-    return events_from_json(told.get("history") if isinstance(told, dict) else None)
+def read_history(value: Any) -> list[HistoryEvent]:
+    """The history in what a trigger wrote."""
+    return events_from_json(value.get("history") if isinstance(value, dict) else None)
 
 
 def merge_trigger_events(record: JobRecord, ti: Any, log: Any) -> JobRecord:
     """The record with what the trigger wrote since the task deferred."""
     try:
-        told = compat.base_xcom().get_one(key=KEY, **place_of(ti))
-    except Exception as error:  # noqa: BLE001 - the job goes on whatever became of its news
-        log.debug("What the trigger wrote could not be read: %r", error)
+        value = compat.base_xcom().get_one(key=KEY, **task_instance_key(ti))
+    except Exception as error:  # noqa: BLE001 - no error here affects the job
+        log.debug("The progress that the trigger wrote could not be read from XCom: %r", error)
         return record
     known = {event.at for event in record.history}
-    for event in history_of(told):
+    for event in read_history(value):
         if event.at not in known:
             record = record.with_event(event.at, event.what, event.text)
     return record
 
 
-def fit(text: str) -> str:
-    """As much of a service's words as is kept, without secrets."""
-    return compat.redact(text)[:LONGEST_TEXT]
+def redact_and_truncate(text: str) -> str:
+    """A service's message as it is kept: without secrets, and truncated."""
+    return compat.redact(text)[:MAX_TEXT_LENGTH]

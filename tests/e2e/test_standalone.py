@@ -197,7 +197,7 @@ def test_a_killed_worker_does_not_push_twice(airflow, sandbox):
 
 
 def batch_jobs(sandbox, name):
-    """The jobs of Liquid Decisions whose name begins so, oldest first."""
+    """The jobs of Liquid Decisions with this name prefix, oldest first."""
     jobs = sandbox.state()["liquid_decisions"]["jobs"]
     return [job for job in jobs if job["fields"]["jobName"].startswith(name)]
 
@@ -235,7 +235,7 @@ def test_a_worker_stopped_by_the_platform_leaves_its_job_running(airflow, sandbo
     os.kill(pid, signal.SIGTERM)
 
     def left_alone():
-        return "continues in the service" in airflow.logs("stopped", run, "push") or None
+        return "continues in Kaleidoscope" in airflow.logs("stopped", run, "push") or None
 
     airflow.wait("the log to say that the job goes on", left_alone)
     os.kill(pid, signal.SIGKILL)

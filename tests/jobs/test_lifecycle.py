@@ -445,7 +445,7 @@ def test_a_wait_has_an_end():
     life = submitted(timeout=50.0)
     assert life(on.Polled(200.0, work("running"))) == ["Save", "Fail"]
     assert isinstance(life.error, TimedOut)
-    assert "continues in the service" in str(life.error)
+    assert "continues in echo" in str(life.error)
 
 
 def test_a_status_check_that_fails_says_nothing_of_the_job():

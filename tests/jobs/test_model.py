@@ -68,8 +68,8 @@ def test_what_people_read():
     """One job in its remote's words; several in numbers, with the first that ended badly."""
     assert str(Job("i1", RUNNING)) == "i1 running"
     assert str(JobGroup((Job("i1", BAD, "failed", "no such field"),))) == "i1 failed (no such field)"
-    assert str(work(OK, RUNNING)) == "1 of 2 parts ended"
-    assert str(work(OK, BAD, *[BAD] * 5)) == "7 of 7 parts ended, badly: 1 failed; 2 failed; 3 failed"
+    assert str(work(OK, RUNNING)) == "1 of 2 jobs ended"
+    assert str(work(OK, BAD, *[BAD] * 5)) == "7 of 7 jobs ended, not successful: 1 failed; 2 failed; 3 failed"
 
 
 # --- references

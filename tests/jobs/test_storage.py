@@ -20,7 +20,7 @@ from sluice_provider.jobs.record import (
     ReplacedJob,
     Submission,
 )
-from sluice_provider.jobs.storage import HISTORY_PIECES, KEY, LOG_KEY, STATE_KEY, RecordStorage
+from sluice_provider.jobs.storage import KEY, LOG_KEY, MAX_HISTORY_PIECES, STATE_KEY, RecordStorage
 
 SAMPLES = Path(__file__).parent / "records"
 MOST_OF_A_WRITE = 16 * 1024
@@ -335,7 +335,7 @@ def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
     storage.save(record)
     assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
     assert RecordStorage(store).load().phase("two").facts == record.phase("two").facts
-    assert len([key for key in store.kept if "history" in key]) <= HISTORY_PIECES
+    assert len([key for key in store.kept if "history" in key]) <= MAX_HISTORY_PIECES
 
 
 @pytest.mark.parametrize("character", ["x", "\0", "\N{PILE OF POO}", '"', "\ud800"], ids=ascii)

@@ -23,17 +23,17 @@ def test_importing_it_loads_nothing_of_airflow(module):
 
 
 @pytest.mark.airflow
-@pytest.mark.parametrize(("module", "name"), [(module, name) for module in MODULES for name in module.PLACES])
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in MODULES for name in module.LAZY_IMPORTS])
 def test_what_it_names_is_there(module, name):
     """In the newest Airflow. Older ones lack some, which only code for newer ones asks for."""
-    assert getattr(module, name) is getattr(import_module(module.PLACES[name]), name)
+    assert getattr(module, name) is getattr(import_module(module.LAZY_IMPORTS[name]), name)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_named_can_be_imported_by_that_name(module):
     """The list for type checkers and the one for Python agree."""
-    assert set(module.PLACES) <= set(module.__all__)
-    assert set(module.__all__) - set(module.PLACES) - {"HAVE_RETRY_POLICY"} <= set(vars(module))
+    assert set(module.LAZY_IMPORTS) <= set(module.__all__)
+    assert set(module.__all__) - set(module.LAZY_IMPORTS) - {"HAVE_RETRY_POLICY"} <= set(vars(module))
     with pytest.raises(AttributeError, match=rf"module '{module.__name__}' has no attribute 'Nothing'"):
         _ = module.Nothing
 

@@ -45,12 +45,12 @@ def test_arguments_of_an_earlier_version_are_enough():
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
-def test_the_event_is_small_and_tells_why(push, remote):
-    """A verdict, the job, and one line."""
-    life = push(deferrable=True).defer()
-    event = life.event()
+def test_the_event_is_small_and_has_a_reason(push, service):
+    """A status, the job, and one line."""
+    task = push(deferrable=True).defer()
+    event = task.event()
     assert set(event) == {"status", "job", "message"}
-    assert (event["status"], event["job"]) == ("over", life.trigger().job)
+    assert (event["status"], event["job"]) == ("over", task.trigger().job)
     assert "completed" in event["message"]
     assert len(json.dumps(event)) < 500
 
@@ -62,20 +62,20 @@ def test_it_holds_no_secret(push):
     assert SECRET not in str(trigger.serialize())
 
 
-def test_it_says_when_the_time_is_up(push, remote):
-    """As a verdict, not as an error."""
-    remote.settings(job_seconds=1000)
+def test_it_says_when_the_time_is_up(push, service):
+    """As a status, not as an error."""
+    service.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
     assert event["status"] == "timed_out"
     assert "the timeout is 20 s" in event["message"]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])
-def test_it_says_when_it_gives_up(push, remote, status, kind):
+def test_it_says_when_it_gives_up(push, service, status, kind):
     """In the service's words."""
-    life = push(deferrable=True).defer()
-    remote.trouble("GET", "imports/", status=status)
-    event = life.event()
+    task = push(deferrable=True).defer()
+    service.inject_fault("GET", "imports/", status=status)
+    event = task.event()
     assert event["status"] == "gave_up"
     assert kind in event["message"]
 
@@ -87,29 +87,29 @@ def test_it_says_when_it_gives_up(push, remote, status, kind):
 )
 def test_what_it_does_not_know_it_says(push, change):
     """A service or a type of job of another version."""
-    life = push(deferrable=True).defer()
+    task = push(deferrable=True).defer()
     trigger = JobTrigger(**{**ARGUMENTS, **change})
-    trigger.task_instance = life.trigger().task_instance
+    trigger.task_instance = task.trigger().task_instance
 
     async def first(trigger):
         return (await anext(trigger.run())).payload
 
-    event = life.in_triggerer(first, trigger)
+    event = task.in_triggerer(first, trigger)
     assert event["status"] == "gave_up"
 
 
-def test_several_jobs_are_polled_until_each_ends(push, remote):
-    """A job that has ended is not asked for again."""
-    life = push(batch_size=1, deferrable=True).defer()
-    remote.requests(clear=True)
-    remote.trouble("GET", f"imports/{remote.imports[0]}", status=503, times=3)
-    life.event()
-    paths = [each["path"] for each in remote.requests() if each["status"] == 200 and "imports/" in each["path"]]
-    assert {path.rpartition("/")[2] for path in paths} == set(remote.imports)
+def test_several_jobs_are_polled_until_each_ends(push, service):
+    """A job that has ended is not polled again."""
+    task = push(batch_size=1, deferrable=True).defer()
+    service.requests(clear=True)
+    service.inject_fault("GET", f"imports/{service.imports[0]}", status=503, times=3)
+    task.event()
+    paths = [each["path"] for each in service.requests() if each["status"] == 200 and "imports/" in each["path"]]
+    assert {path.rpartition("/")[2] for path in paths} == set(service.imports)
 
 
 @pytest.mark.parametrize("status", list(WaitStatus))
-def test_every_verdict_survives_the_way_back(status):
+def test_every_status_survives_serialization(status):
     """Through JSON."""
     outcome = WaitResult.from_event({"status": status.value, "job": JOB, "message": "so"})
     assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome

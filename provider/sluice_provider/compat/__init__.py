@@ -1,11 +1,11 @@
-"""What a task or a trigger needs from Airflow and Airflow does not promise, and everything that depends on its version.
+"""What tasks and triggers use of Airflow beyond its public interface, and everything that depends on its version.
 
-Airflow promises the names in `airflow.sdk`. All others are imported here and in `server.py`, and nowhere else, so a
-new version of Airflow changes these two modules. Importing this one loads nothing of Airflow: each name is imported
-when somebody asks for it. Supported are Airflow 3.1 and newer.
+The public interface is `airflow.sdk`. All other names are imported here and in `server.py`, and nowhere else, so only
+these two modules have to follow new versions of Airflow. Importing this one loads nothing of Airflow: each name is
+imported when it is first used. Supported are Airflow 3.1 and newer.
 
-Where a module imports a name of `PLACES` at its top, it is loaded with that module: base classes are, others should be
-imported inside functions.
+A name of `LAZY_IMPORTS` that a module imports at its top is loaded with that module: that is needed for base classes;
+import others inside functions.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 
 _SDK = "airflow.providers.common.compat.sdk"
 
-PLACES: Mapping[str, str] = {
+LAZY_IMPORTS: Mapping[str, str] = {
     "AdvanceItem": "airflow.triggers.shared_stream",  # Airflow 3.3
     "AirflowException": _SDK,
     "AirflowFailException": _SDK,
@@ -79,15 +79,16 @@ PLACES: Mapping[str, str] = {
     "SharedStreamProducer": "airflow.triggers.shared_stream",  # Airflow 3.3
     "TriggerEvent": "airflow.triggers.base",
 }
-"""Names that are importable from here, with the module that has them."""
+"""Names that can be imported from here, with the module that defines them."""
 
 HAVE_RETRY_POLICY: bool
-"""Whether operators take a `retry_policy` (Airflow 3.3). Where not, only the type of an exception ends all tries."""
+"""Whether operators take a `retry_policy` (Airflow 3.3). Before 3.3, only the type of an exception can prevent
+retries."""
 
-_lazy = lazy(__name__, PLACES)
+_lazy = lazy(__name__, LAZY_IMPORTS)
 
 
-if not TYPE_CHECKING:  # else every name would be one of any type
+if not TYPE_CHECKING:  # else type checkers would give every name the type Any
 
     def __getattr__(name: str) -> Any:
         return _have_retry_policy() if name == "HAVE_RETRY_POLICY" else _lazy(name)
@@ -108,12 +109,12 @@ def conf() -> Any:
 
 
 def default_deferrable() -> bool:
-    """Whether operators that can defer do so unless told otherwise (`[operators] default_deferrable`)."""
+    """Whether operators that can defer do so by default (`[operators] default_deferrable`)."""
     return bool(conf().getboolean("operators", "default_deferrable", fallback=False))
 
 
 def min_heartbeat_interval() -> int:
-    """Seconds between two heartbeats of a task at the least (`[workers] min_heartbeat_interval`)."""
+    """Minimum seconds between two heartbeats of a task (`[workers] min_heartbeat_interval`)."""
     return int(conf().getint("workers", "min_heartbeat_interval", fallback=5))
 
 
@@ -128,15 +129,15 @@ def mask_secret(secret: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Return the text without the secrets that were masked in this process."""
+    """The text without the secrets that were masked in this process."""
     return str(import_module(_SDK).redact(text))
 
 
-# --- what is stored
+# --- XComs, stores and states
 
 
 def base_xcom() -> type[BaseXCom]:
-    """XComs as Airflow's database keeps them, whatever XCom backend is configured."""
+    """XComs in Airflow's database, whatever XCom backend is configured."""
     from airflow.sdk.bases.xcom import BaseXCom
 
     return BaseXCom
@@ -150,7 +151,7 @@ def asset_state_store(trigger: BaseEventTrigger) -> Any:
 def get_task_states(
     *, dag_id: str, task_ids: Sequence[str], run_ids: Sequence[str], map_index: int = -1
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Ask Airflow for the states of task instances, from a task or a trigger. Blocks.
+    """The states of task instances, for a task or a trigger. Blocks.
 
     :return: states by run id and task id; a mapped instance's task id is followed by `_<map_index>`
     """
@@ -166,12 +167,12 @@ def get_task_states(
 
 
 def task_stats() -> Any:
-    """Where a task counts."""
+    """Metrics of a task."""
     return import_module(_SDK).Stats
 
 
 def server_stats() -> Any:
-    """Where the triggerer and the API server count: they have a copy of their own, and only that is set up there."""
+    """Metrics of the triggerer and the API server: only their own copy of the module is configured there."""
     try:
         return import_module("airflow.observability.stats").Stats
     except ImportError:  # before Airflow 3.2

@@ -1,4 +1,4 @@
-"""Names of a module that are imported when somebody asks for them."""
+"""Names of a module that are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy(module: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """A `__getattr__` for this module.
 
-    :param places: by the name, the module that has it
+    :param modules: the module that defines each name
     """
 
     def find(name: str) -> Any:
-        if name not in places:
+        if name not in modules:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(import_module(places[name]), name)
+        return getattr(import_module(modules[name]), name)
 
     return find

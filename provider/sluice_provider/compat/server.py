@@ -1,4 +1,4 @@
-"""What the API server's part of this package needs from Airflow and Airflow does not promise."""
+"""What the plugin in the API server uses of Airflow beyond its public interface."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ __all__ = [
     "trigger_dag",
 ]
 
-PLACES = {
+LAZY_IMPORTS = {
     "AssetEvent": "airflow.models.asset",
     "AssetModel": "airflow.models.asset",
     "DagAccessEntity": "airflow.api_fastapi.auth.managers.models.resource_details",
@@ -71,10 +71,10 @@ PLACES = {
     "requires_access_dag": "airflow.api_fastapi.core_api.security",
     "trigger_dag": "airflow.api.common.trigger_dag",
 }
-"""Names that are importable from here, with the module that has them."""
+"""Names that can be imported from here, with the module that defines them."""
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy(__name__, PLACES)
+    __getattr__ = lazy(__name__, LAZY_IMPORTS)
 
 
 def task_state_store_model() -> Any:
@@ -87,7 +87,7 @@ def task_state_store_model() -> Any:
 
 
 def secrets_backends() -> Sequence[Any]:
-    """The places where this Airflow keeps connections, in the order in which they are searched. Blocks."""
+    """The backends in which Airflow looks up connections, in the order of the search. Blocks."""
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
     return ensure_secrets_backend_loaded()

@@ -1,12 +1,12 @@
-"""What all services have in common: a job that was submitted, has an id, and ends. No Airflow, no service in here.
+"""What all services have in common: jobs that are submitted, have an id, and end. No Airflow, no service-specific code.
 
 model.py       plain data: a job, its state, a reference to it
-polling.py     job types; looking at several jobs as one piece of work
-record.py      what a task keeps of its work: the schema and its encoding
+polling.py     job types; polling several jobs together
+record.py      what a task stores about its jobs: the schema and its encoding
 storage.py     the record as keys and values of bounded size
 lifecycle.py   what happens next: pure, without clock or I/O
-spec.py        what a service's job is; composed into an operator
-execution.py   runs the lifecycle: a generator that yields what it wants done
+spec.py        what a service's job is; an operator has one
+execution.py   runs the lifecycle: a generator that yields requests and other effects
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The events and the actions of the lifecycle: what happened, and what to do then. Plain data."""
+"""The events and actions of the lifecycle: what happened, and what to do next. Plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Started(NamedTuple):
     """A try begins.
 
     :param clears: as in `JobRecord`
-    :param input_error: the input cannot be read any more
+    :param input_error: why the input can no longer be read
     """
 
     now: float
@@ -30,8 +30,8 @@ class Started(NamedTuple):
 class Resumed(NamedTuple):
     """Back from the triggerer.
 
-    :param error: why the wait ended, if not because the work is over
-    :param restart: why the trigger stopped watching, if it should not have
+    :param error: why the wait ended, if not because the jobs are over
+    :param restart: why the trigger stopped polling, if it should not have
     """
 
     now: float
@@ -40,7 +40,7 @@ class Resumed(NamedTuple):
 
 
 class UnitPrepared(NamedTuple):
-    """What comes next can be submitted."""
+    """The next unit can be submitted."""
 
     now: float
     start: int = 0
@@ -51,7 +51,7 @@ class UnitPrepared(NamedTuple):
 
 
 class UnitFound(NamedTuple):
-    """What comes next is there already."""
+    """The job of the next unit exists already."""
 
     now: float
     id: str
@@ -65,8 +65,8 @@ class AllSubmitted(NamedTuple):
 
 class Submitted(NamedTuple):
     """
-    :param submissions: one, or what of a grouped phase was submitted since the last time
-    :param complete: of a grouped phase: everything
+    :param submissions: one; of a grouped phase, those since the last event
+    :param complete: of a grouped phase: everything was submitted
     """
 
     now: float
@@ -96,7 +96,7 @@ class Polled(NamedTuple):
 
 class PollFailed(NamedTuple):
     """
-    :param final: the wait has ended with this; else it was a single status check
+    :param final: this error ended the wait; else it was a single status check
     """
 
     now: float
@@ -109,7 +109,7 @@ class CancelRequested(NamedTuple):
 
 
 class CancelFailed(NamedTuple):
-    """The service did not take the request to cancel, so the jobs go on."""
+    """The service rejected the request to cancel, so the jobs continue."""
 
     now: float
     error: SluiceError
@@ -129,18 +129,18 @@ class StepFailed(NamedTuple):
 
 
 class StatusSeen(NamedTuple):
-    """A status check while waiting, for the page. `news` is the log line, if the status has changed."""
+    """A status check while waiting, for the jobs page. `change` is the log line, if the status has changed."""
 
     now: float
     work: JobGroup
-    news: str
+    change: str
 
 
 class Terminated(NamedTuple):
-    """The process is told to stop.
+    """The process was sent a signal to stop.
 
     :param user_ended: Airflow says that a user ended this very try
-    :param why: what is known, for the log
+    :param why: the evidence, for the log
     """
 
     now: float
@@ -167,13 +167,13 @@ Event = (
     | Terminated
 )
 
-# --- what to do
+# --- what to do next
 
 
 class Save(NamedTuple):
     """Write the record.
 
-    :param must: nothing may be done before it is written
+    :param must: it must be saved before anything else is done
     :param only: "intent" or "answer": what is needed to know of one request, once before it and once after it; what is
         for people is written with the next whole record
     """
@@ -188,7 +188,7 @@ class Log(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Count one among the metrics.
+    """Increment a metric.
 
     :param state: how a job ended, `seconds` after it was submitted
     """
@@ -203,7 +203,7 @@ class Publish(NamedTuple):
 
 
 class Prepare(NamedTuple):
-    """Find out what comes next in the open phase: `UnitPrepared`, `UnitFound`, `AllSubmitted` or `StepFailed`."""
+    """Determine the next unit of the open phase: `UnitPrepared`, `UnitFound`, `AllSubmitted` or `StepFailed`."""
 
 
 class Submit(NamedTuple):
@@ -211,7 +211,7 @@ class Submit(NamedTuple):
 
 
 class Reconcile(NamedTuple):
-    """Find out what became of the open phase's intent: `Reconciled` or `StepFailed`."""
+    """Find out whether the request of the open phase's intent was applied: `Reconciled` or `StepFailed`."""
 
 
 class Poll(NamedTuple):
@@ -219,11 +219,11 @@ class Poll(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Poll here until it is over: `Polled` or `PollFailed`."""
+    """Poll in this process until the jobs are over: `Polled` or `PollFailed`."""
 
 
 class Defer(NamedTuple):
-    """Wait in the triggerer. The run of this process ends."""
+    """Wait in the triggerer. This worker run ends."""
 
 
 class Cancel(NamedTuple):
@@ -231,13 +231,13 @@ class Cancel(NamedTuple):
 
 
 class FetchOutputs(NamedTuple):
-    """Judge the work, and fetch what it made: `OutputsFetched` or `StepFailed`."""
+    """Check the results and fetch the outputs: `OutputsFetched` or `StepFailed`."""
 
     work: JobGroup
 
 
 class Explain(NamedTuple):
-    """Log what the service says of single rows of work that failed."""
+    """Log what the service reports about single rows of failed jobs."""
 
     work: JobGroup
 

@@ -1,9 +1,9 @@
-"""Who ended a task? A job is cancelled only if a *user* ended the very try that works for it.
+"""Who ended a task? A job is cancelled only if a *user* ended the try that waits for it.
 
-Airflow tells processes to stop for many reasons: a pod is evicted, a deployment replaces workers, three heartbeats
-were lost, a newer try exists, the execution timeout is over, a trigger moves to another triggerer. Then the job is left
-alone, and the next try reconnects. What Airflow says of the task instance is the evidence: failed, succeeded, skipped
-or removed while a process still works for it means that a user marked it so. A clear is recognised by the next try.
+Airflow stops processes for many reasons: a pod is evicted, a deployment replaces workers, three heartbeats were lost, a
+newer try exists, the execution timeout is over, a trigger moves to another triggerer. Then the job continues, and the
+next try reconnects. The state of the task instance is the evidence: failed, success, skipped or removed while its
+process still runs means that a user marked it so. A clear is recognised by the next try.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Evidence(NamedTuple):
 
 def of_try(state: str | None) -> Evidence:
     """
-    :param state: of the task instance, as Airflow says; None if it could not be asked
+    :param state: of the task instance; None if Airflow could not be queried
     """
     if state is None:
-        return Evidence(False, "Airflow could not be asked for the state of the task")
+        return Evidence(False, "the state of the task could not be read from Airflow")
     if state in ENDED_BY_USER:
         return Evidence(True, ENDED_BY_USER[state])
     return Evidence(False, f"the state of the task is {state}, so no user ended it")
 
 
-def of_deferral(state: str | None, leg_started_at: object, deferred_at: float) -> Evidence:
+def of_deferral(state: str | None, worker_run_started_at: object, deferred_at: float) -> Evidence:
     """For a trigger, which may be a copy that outlived its deferral.
 
-    :param leg_started_at: when the latest leg of the task began, as the task has noted
+    :param worker_run_started_at: when the latest worker run of the task started, as the task recorded it
     :param deferred_at: when the task deferred to this trigger
     """
     found = of_try(state)
     if not found.user_ended:
         return found
-    if not isinstance(leg_started_at, (int, float)) or leg_started_at > deferred_at:
+    if not isinstance(worker_run_started_at, (int, float)) or worker_run_started_at > deferred_at:
         return Evidence(False, "the task has resumed since it deferred to this trigger")
     return found

@@ -1,8 +1,8 @@
-"""Runs the lifecycle: executes its actions, in order, and feeds back what came of them.
+"""Runs the lifecycle: executes its actions in order, and feeds the resulting events back.
 
-It is a generator, as flows are: it yields the calls and pauses of the service's flows, and what else it wants done
-(`SaveRecord`, `PublishJob`, `WaitHere`, `DeferTask`), so a worker, a test and a simulation run the very same code. It
-knows no Airflow.
+It is a generator, as flows are: it yields the requests and sleeps of the service's flows, and other effects
+(`SaveRecord`, `PublishJob`, `WaitHere`, `DeferTask`), so a worker, a test and a simulation run the same code. It does
+not depend on Airflow.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sluice_provider.jobs.polling import JobPoller, JobType, cancel
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission, checked_id
 from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
-GROUP_SECONDS = 1.0
-"""So often what was submitted of a grouped phase is written down."""
+GROUP_SAVE_INTERVAL_SECONDS = 1.0
+"""Seconds between two saves while a grouped phase is submitted."""
 
 
 class SaveRecord(NamedTuple):
-    """Write the record. What only tells people (`must` is False) may fail."""
+    """Save the record. It may fail if it is only for people (`must` is False)."""
 
     record: JobRecord
     must: bool
@@ -42,21 +42,21 @@ class PublishJob(NamedTuple):
 
 
 class CountMetric(NamedTuple):
-    """Count one among the metrics."""
+    """Increment a metric."""
 
     ref: JobRef
     action: on.Count
 
 
 class WaitHere(NamedTuple):
-    """Wait in this process, by running this flow or otherwise; answered with the work, or an error."""
+    """Wait in this process, by running this flow or otherwise. The result is the jobs, or an error."""
 
     ref: JobRef
     flow: Flow[JobGroup]
 
 
 class DeferTask(NamedTuple):
-    """Wait in the triggerer: ends this run."""
+    """Wait in the triggerer: ends this worker run."""
 
     ref: JobRef
     submitted_at: float
@@ -69,12 +69,12 @@ Run = Generator[Effect, Any, JobRecord]
 
 
 class Execution:
-    """One try, or one leg of it, of one piece of work.
+    """One worker run of a task.
 
     :param job_type: the service's job types, by name
     :param poll_interval: seconds between two polls at the most
     :param timeout: seconds after the submission until the wait is given up
-    :param observe: is told of every status check, before anything is decided by it
+    :param observe: called after every status check, before the lifecycle handles it
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class Execution:
         self.record: JobRecord | None = None
         self._units: _Units | None = None
         self._unit = Unit()
-        self._failed: tuple[Unit, int] | None = None  # what was not answered, and how much was submitted before
+        self._failed: tuple[Unit, int] | None = None  # the unit, and the number of submissions before it
         self._prepared_at = 0.0
 
     # --- the loop
 
     def run(self, record: JobRecord | None, event: Event) -> Run:
-        """From an event to the end of the task, or of this leg.
+        """From an event to the end of the task, or of this worker run.
 
-        :returns: the record of finished work
+        :returns: the record of the finished task
         :raises SluiceError: the try has failed
         """
         self.record = record
@@ -118,9 +118,9 @@ class Execution:
             event = result
 
     def terminate(self, user_ended: bool, why: str) -> Run:
-        """Told to stop: what there is to do before the end of this process.
+        """Handle a signal to stop, before this process ends.
 
-        :raises SluiceError: the service could not be asked to cancel the job
+        :raises SluiceError: the request to cancel the job failed
         """
         for action in self._step(on.Terminated(time.time(), user_ended, why)):
             result = yield from self._perform(action)
@@ -130,7 +130,7 @@ class Execution:
         return self._known
 
     def note(self, event: on.StatusSeen) -> list[Action]:
-        """A status was seen while waiting: into the record."""
+        """Add a status check while waiting to the record."""
         return self._step(event)
 
     def _step(self, event: Event) -> list[Action]:
@@ -143,7 +143,7 @@ class Execution:
         return self.record
 
     def _perform(self, action: Action) -> Generator[Effect, Any, Event | None]:
-        """Execute one action. None for those that bring no event."""
+        """Execute one action. None for those that cause no event."""
         if isinstance(action, on.Fail):
             raise action.error
         return (yield from _PERFORM[type(action)](self, action))
@@ -181,7 +181,7 @@ class Execution:
             if unit is None:
                 return on.AllSubmitted(time.time())
             try:
-                prepared = _checked((yield from phase.prepare(unit, current)))
+                prepared = _checked_prepared((yield from phase.prepare(unit, current)))
             except TooLarge as error:
                 if not self._halved(unit, error):
                     return on.StepFailed(time.time(), error)
@@ -209,18 +209,18 @@ class Execution:
         intent = _intent(current)
         try:
             flow = phase.submit(self._unit, intent, current)
-            job_id = checked_id((yield from _sent_in_time(flow, self._prepared_at + phase.send_window)))
+            job_id = checked_id((yield from _with_send_deadline(flow, self._prepared_at + phase.send_window)))
         except SluiceError as error:
             self._failed = self._unit, len(current.submissions)
             return on.SubmissionFailed(time.time(), error)
         return on.Submitted(time.time(), (Submission(job_id, self._unit.start, self._unit.size),))
 
     def _submit_group(self, phase: Phase, current: PhaseRecord) -> Generator[Effect, Any, Event]:
-        """Unit after unit, for about a second."""
+        """Submit unit after unit, for `GROUP_SAVE_INTERVAL_SECONDS`."""
         assert self._units is not None  # noqa: S101 - prepared before
         done: list[Submission] = []
         unit: Unit | None = self._unit
-        until = time.time() + GROUP_SECONDS
+        until = time.time() + GROUP_SAVE_INTERVAL_SECONDS
         while unit is not None:
             try:
                 job_id = checked_id((yield from phase.submit(unit, _intent(current), current)))
@@ -238,7 +238,7 @@ class Execution:
         return on.Submitted(time.time(), tuple(done), complete=True)
 
     def _halved(self, unit: Unit, error: SluiceError) -> bool:
-        """Two halves instead of a unit that the service finds too large."""
+        """Replace a unit that is too large for the service by two halves."""
         if unit.halve is None or self._units is None:
             return False
         self._spec.log.warning("%s; submitting these %d rows in two halves", error, unit.size)
@@ -271,7 +271,7 @@ class Execution:
     def _wait(self, _action: on.Wait) -> Generator[Effect, Any, Event]:
         _, current = self._open
         ref = self.ref
-        flow = watch(self._job_type(ref.job_type), ref, current.submitted_at, self._timeout, self._poll_interval,
+        flow = poll_job(self._job_type(ref.job_type), ref, current.submitted_at, self._timeout, self._poll_interval,
                      lambda work: self._observe(ref, work))  # fmt: skip
         try:
             work = yield WaitHere(ref, flow)
@@ -281,7 +281,7 @@ class Execution:
 
     def _defer(self, _action: on.Defer) -> Generator[Effect, Any, Event]:
         yield DeferTask(self.ref, self._open[1].submitted_at)
-        raise AssertionError("a deferred task does not go on here")
+        raise AssertionError("a deferred task does not continue here")
 
     # --- the end
 
@@ -312,7 +312,7 @@ class Execution:
 
     @property
     def ref(self) -> JobRef:
-        """The jobs of the open phase; while there are none, whose they will be."""
+        """The jobs of the open phase; with a placeholder id before any was submitted."""
         phase = self._spec.next_phase(self._known)
         if phase is None:
             return JobRef(self._spec.service, "job", ("?",))
@@ -338,7 +338,7 @@ _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event 
 
 
 class _Units:
-    """What of a phase was not submitted yet, by this process."""
+    """The units of a phase that this process has not submitted yet."""
 
     def __init__(self, phase: Phase, current: PhaseRecord) -> None:
         self._name = phase.name
@@ -356,7 +356,7 @@ class _Units:
         self._first[:0] = units
 
 
-def _checked(prepared: Prepared) -> Prepared:
+def _checked_prepared(prepared: Prepared) -> Prepared:
     checked_id(prepared.found or "")
     checked_id(prepared.key)
     return prepared
@@ -367,39 +367,39 @@ def _intent(current: PhaseRecord) -> Intent:
     return current.intent
 
 
-def watch(
+def poll_job(
     job_type: JobType,
     ref: JobRef,
     submitted_at: float,
     timeout: float | None,
     poll_interval: float,
-    tell: Callable[[JobGroup], object],
+    on_status: Callable[[JobGroup], object],
 ) -> Flow[JobGroup]:
-    """Poll until the work is over: the one description of waiting, for worker and triggerer."""
+    """Poll until the jobs are over, in the worker or in the triggerer."""
     age = Elapsed(submitted_at)
     return poll_until(
         JobPoller(job_type, ref, age).poll,
         lambda work: work.over,
         elapsed=age,
         timeout=timeout,
-        schedule=job_type.cadence(poll_interval),
-        on_poll=tell,
+        schedule=job_type.poll_schedule(poll_interval),
+        on_poll=on_status,
     )
 
 
-def _sent_in_time(flow: Flow[str], until: float) -> Flow[str]:
-    """The flow, whose calls are not sent after this time. One that would pause for longer ends with the pause's cause,
-    so that a service's own words, and when it wants to be called again, are not lost."""
-    answer: Any = None
+def _with_send_deadline(flow: Flow[str], until: float) -> Flow[str]:
+    """The flow, without sending requests after this time. If it would sleep for longer, it ends with the error that
+    caused the sleep, so that the service's own message and its Retry-After are kept."""
+    result: Any = None
     while True:
         try:
-            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+            step = flow.throw(result) if isinstance(result, SluiceError) else flow.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         if isinstance(step, Sleep) and step.cause is not None and time.time() + step.seconds > until:
             flow.close()
             raise step.cause
         try:
-            answer = yield step._replace(send_before=until) if isinstance(step, Request) else step
+            result = yield step._replace(send_before=until) if isinstance(step, Request) else step
         except SluiceError as error:
-            answer = error
+            result = error

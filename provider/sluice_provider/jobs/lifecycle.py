@@ -1,16 +1,16 @@
 """What happens next, for every job of every service: `step(record, event) -> (record, actions)`.
 
-Pure: no Airflow, no clock, no I/O. Events carry the time. Whoever executes the actions (a worker, a test, a
-simulation) does so in order; the last action of a step brings the next event, or ends the run. A death at any point
-leaves a record from which `Started` or `Resumed` goes on.
+Pure: no Airflow, no clock, no I/O. Events carry the time. `Execution` performs the actions in order; the last action of
+a step causes the next event, or ends the run. A crash at any point leaves a record from which `Started` or `Resumed`
+continues.
 
 Rules that hold for all services:
 
-- A request that must not be repeated is sent only after an intent was written, and its answer is written right after.
-- An outcome that is unknown is settled the same way by the process that lost the answer and by the next try: find out
-  what became of the request, then go on with what was found, or submit.
-- A job is cancelled only if a user ended this very try; a clear is acted on by the next try, which knows for certain.
-- What an event of a trigger says is never trusted: the service is polled.
+- A request that is not idempotent is sent only after its intent was saved, and its response is saved right after.
+- An unknown outcome is reconciled the same way by the process that lost the response and by the next try: find out
+  whether the request was applied, then continue with the job, or submit again.
+- A job is cancelled only if a user ended this try; a clear is handled by the next try, which knows for certain.
+- A trigger's event is never trusted: the service is polled.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from sluice_provider.jobs.record import (
 from sluice_provider.jobs.spec import Found, NoEffect, Phase, RepeatRequest, Resubmit, Unknown
 
 MAX_SUBMISSIONS = 2
-"""So often one try submits the same thing, if it has no effect."""
+"""How often one try submits the same unit, if the requests have no effect."""
 
 MAX_TRIGGER_RESTARTS = 10
-"""So many triggers of one wait may die, or give up, before the task fails."""
+"""How many triggers of one phase may die, or give up, before the task fails."""
 
 MAX_REPLACED_JOBS = 50
-"""So many replaced jobs are remembered."""
+"""How many replaced jobs the record keeps."""
 
 Step = tuple[JobRecord, list[Action]]
 
 
 class Options(NamedTuple):
-    """What the DAG's author decided.
+    """The operator's arguments.
 
     :param timeout: seconds after the submission until the wait is given up
     :param durable: a retry reconnects to the job of the try before; else it submits again
-    :param watch_only: the jobs are somebody else's (sensors)
+    :param watch_only: the jobs were submitted elsewhere (sensors)
     """
 
     wait_for_completion: bool = True
@@ -65,11 +65,11 @@ class Options(NamedTuple):
 
 class Lifecycle:
     """
-    :param service: its name, for messages
-    :param next_phase: the spec's
+    :param service: its title, for messages
+    :param next_phase: `JobSpec.next_phase`
     :param cancellable: whether the service can cancel jobs of this type
-    :param describe: what the page has to know of a phase's jobs: `service`, `conn_id`, `noun`, `url`, ...
-    :param success_states: the ends that are good ones
+    :param describe: what the jobs page needs of a phase's jobs: `service`, `conn_id`, `noun`, `url`, ...
+    :param success_states: final states that count as success
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Lifecycle:
         next_phase: Callable[[JobRecord], Phase | None],
         options: Options,
         *,
-        cancellable: Callable[[str], bool] = lambda _kind: False,
+        cancellable: Callable[[str], bool] = lambda _job_type: False,
         describe: Callable[[Phase, PhaseRecord], Mapping[str, Any]] = lambda _phase, _record: {},
         success_states: frozenset[JobState] = frozenset({JobState.SUCCEEDED}),
     ) -> None:
@@ -90,16 +90,16 @@ class Lifecycle:
         self._success_states = success_states
 
     def step(self, record: JobRecord | None, event: Event) -> Step:
-        """The record after an event, and what to do then. The last action brings the next event.
+        """The record after an event, and what to do next. The last action causes the next event.
 
-        :raises SluiceError: the input cannot be read, and is needed
+        :raises SluiceError: the input cannot be read, and not all of it was submitted
         """
         if isinstance(event, on.Started):
             return self._started(record, event)
         assert record is not None, "only a beginning has no record"  # noqa: S101 - a broken shell, not bad input
         return _STEPS[type(event)](self, record, event)
 
-    # --- where to begin
+    # --- starting and resuming
 
     def _started(self, old: JobRecord | None, event: on.Started) -> Step:
         old = old._replace(transient=TransientState()) if old is not None and self._options.durable else None
@@ -122,15 +122,15 @@ class Lifecycle:
             return self._rerun(old._replace(rerun=rerun).with_event(event.now, "cleared"), event.now, actions)
         if old.fingerprint != event.fingerprint:
             rerun = PendingRerun("", event.fingerprint, event.clears, event.seed)
-            return self._begin_anew(old._replace(rerun=rerun), event.now, actions, "The input has changed")
+            return self._start_over(old._replace(rerun=rerun), event.now, actions, "The input has changed")
         return self._reconnect(old, event.now, actions)
 
     def _reconnect(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
-        """Go on with what an earlier try began."""
+        """Continue with the jobs of an earlier try."""
         current = self._current(record)
-        actions = [*actions, *(on.Log("warning", _left_alone(each)) for each in _others(record, current))]
+        actions = [*actions, *(on.Log("warning", _abandoned_message(each)) for each in _abandoned(record, current))]
         if current is not None and current.intent is not None:
-            share = _share(current.name, current.intent)
+            share = _describe_share(current.name, current.intent)
             line = f"An earlier try got no response to a request, so its outcome is unknown: {share}"
             record = record.with_event(now, "outcome_unknown", line)
             return record, [*actions, on.Log("warning", line), on.Count("job.outcome_unknown"), on.Reconcile()]
@@ -153,7 +153,7 @@ class Lifecycle:
             record = record._replace(transient=TransientState(error=error))
         return record, [on.Save(), on.Publish(), on.Poll()]
 
-    # --- a clear: the user wants it done again, and once
+    # --- a cleared task: run again, but never twice at the same time
 
     def _rerun(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
         assert record.rerun is not None  # noqa: S101 - a broken step, not bad input
@@ -161,24 +161,28 @@ class Lifecycle:
         failed = record.summary.get("state") == "failed"
         if current is None:
             between_phases = record.phases and not failed and self._next_phase(record) is not None
-            return self._keep(record, now, actions) if between_phases else self._begin_anew(record, now, actions, why)
+            return (
+                self._keep_running_job(record, now, actions)
+                if between_phases
+                else self._start_over(record, now, actions, why)
+            )
         if current.intent is not None and not self._open(record)[0].grouped:
             if current.intent.reported or record.fingerprint != record.rerun.fingerprint:
-                # A request with other input can neither be found by this input nor repeated with it.
-                return self._begin_anew(record, now, actions, why)
+                # A request with different input can neither be searched for nor repeated with this input.
+                return self._start_over(record, now, actions, why)
             return record, [*actions, on.Save(), on.Reconcile()]
         if current.submissions:
             transient = TransientState(reconnecting=True, failed=failed)
             return record._replace(transient=transient), [*actions, on.Save(), on.Poll()]
         if len(record.phases) > 1:
-            return self._keep(record, now, actions)
-        return self._begin_anew(record, now, actions, why)
+            return self._keep_running_job(record, now, actions)
+        return self._start_over(record, now, actions, why)
 
-    def _keep(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
-        """What goes on cannot be cancelled, so it is what the user gets."""
+    def _keep_running_job(self, record: JobRecord, now: float, actions: list[Action]) -> Step:
+        """The running job cannot be cancelled, so the cleared task reconnects to it."""
         assert record.rerun is not None  # noqa: S101 - a broken step, not bad input
         if record.fingerprint != record.rerun.fingerprint:
-            return self._begin_anew(record, now, actions, "The task was cleared, and its input has changed")
+            return self._start_over(record, now, actions, "The task was cleared, and its input has changed")
         record = record._replace(rerun=None, clears=record.rerun.clears)
         line = "The task was cleared between two of its jobs: continuing with the next one"
         if self._current(record) is not None:
@@ -188,7 +192,7 @@ class Lifecycle:
     def _polled_before_rerun(self, record: JobRecord, rerun: PendingRerun, work: JobGroup, now: float) -> Step:
         phase, current = self._open(record)
         transient, record = record.transient, record._replace(transient=TransientState())
-        not_good_enough = transient.failed and work.state in self._success_states
+        result_rejected = transient.failed and work.state in self._success_states
         if not current.complete:
             return record, [on.Save(), on.Prepare()]
         if work.over and rerun.state == "cancelling" and work.state is not JobState.CANCELLED:
@@ -196,20 +200,20 @@ class Lifecycle:
             record = record._replace(rerun=None, clears=rerun.clears)
             step, actions = self._over(record, phase, work, now)
             return step, [on.Log("warning", line), *actions]
-        if work.over and (phase.last or not_good_enough):
-            return self._begin_anew(record, now, [], f"The task was cleared ({work})", work)
+        if work.over and (phase.last or result_rejected):
+            return self._start_over(record, now, [], f"The task was cleared ({work})", work)
         if work.over or not self._cancellable(phase.job_type):
-            return self._keep(record, now, [])
+            return self._keep_running_job(record, now, [])
         if rerun.state == "cancelling" and not transient.reconnecting:
             return self._wait(record._replace(transient=transient), work, now)
         record = record._replace(rerun=rerun._replace(state="cancelling")).with_summary(now, state="cancelling")
-        line = f"The task was cleared while its job ran: cancelling {_some(current.ids)}, then submitting again"
+        line = f"The task was cleared while its job ran: cancelling {_format_ids(current.ids)}, then submitting again"
         return record.with_event(now, "cancel", line), [on.Log("info", line), on.Save(), on.Cancel()]
 
-    def _begin_anew(
+    def _start_over(
         self, old: JobRecord, now: float, actions: list[Action], why: str, work: JobGroup | None = None
     ) -> Step:
-        """Other work, or the same work once more. What was submitted before is told downstream, too."""
+        """With other input, or with the same input again. The result lists what was submitted before."""
         assert old.rerun is not None  # noqa: S101 - a broken step, not bad input
         line = f"{why}: submitting again; previously submitted: {old.submitted}"
         seen = {job.id: job for job in work.jobs} if work else {}
@@ -227,10 +231,10 @@ class Lifecycle:
     # --- submitting
 
     def _continue(self, record: JobRecord, actions: list[Action]) -> Step:
-        """From wherever the record stands to the next thing that has to be done."""
+        """The next action, by the state of the record."""
         phase = self._next_phase(record)
         if phase is None:
-            if record.summary.get("state") == "running":  # the phase before was not known to be the last one
+            if record.summary.get("state") == "running":  # the last phase did not know that it was the last
                 ended_at = (record.phases[-1].outcome or {}).get("at")
                 record = record._replace(summary={**record.summary, "state": "succeeded", "ended_at": ended_at})
                 actions = [*actions, on.Save(must=False)]
@@ -242,11 +246,11 @@ class Lifecycle:
     def _unit_prepared(self, record: JobRecord, event: on.UnitPrepared) -> Step:
         phase, current = self._open(record)
         key, before = event.key or self._key(record, current), current.intent
-        # A key lives from when it was first used: to repeat it does not make it younger.
+        # The service keeps a key from its first use: repeating it does not extend that.
         repeated = before is not None and before.key == key
         intent = Intent(key, before.at if before is not None and repeated else event.now, event.start, event.size)
-        current = _noted(current, event)._replace(intent=intent)
-        record = record.with_phase(current).with_event(event.now, "submitting", _share(phase.name, intent))
+        current = _with_facts(current, event)._replace(intent=intent)
+        record = record.with_phase(current).with_event(event.now, "submitting", _describe_share(phase.name, intent))
         state = "running" if any(each.submissions for each in record.phases) else "submitting"
         record = self._summary(record, phase, current, event.now, state=state, ended_at=None)
         transient = record.transient._replace(
@@ -256,13 +260,13 @@ class Lifecycle:
 
     def _unit_found(self, record: JobRecord, event: on.UnitFound) -> Step:
         phase, current = self._open(record)
-        record = record.with_phase(_noted(current, event))
-        return self._answered(record, phase, Submission(event.id), event.now)
+        record = record.with_phase(_with_facts(current, event))
+        return self._accepted(record, phase, Submission(event.id), event.now)
 
     def _submitted(self, record: JobRecord, event: on.Submitted) -> Step:
         phase, _ = self._open(record)
         if not phase.grouped:
-            record, actions = self._answered(record, phase, event.submissions[0], event.now)
+            record, actions = self._accepted(record, phase, event.submissions[0], event.now)
             return record, [on.Count("job.started"), *actions]
         record = self._with_submissions(record, phase, event.submissions, event.now)
         record = record.with_phase(_intent_for_the_rest(record.phase(phase.name)))
@@ -272,7 +276,7 @@ class Lifecycle:
             return step, [*actions, *more]
         return record, [*actions, on.Save(), on.Submit()]
 
-    def _answered(self, record: JobRecord, phase: Phase, submission: Submission, now: float) -> Step:
+    def _accepted(self, record: JobRecord, phase: Phase, submission: Submission, now: float) -> Step:
         record = self._with_submissions(record, phase, (submission,), now)
         record = record.with_phase(record.phase(phase.name)._replace(intent=None))
         return record._replace(transient=TransientState()), [on.Save(only="answer"), on.Prepare()]
@@ -285,7 +289,7 @@ class Lifecycle:
         current = record.phase(phase.name)
         current = current._replace(submissions=(*current.submissions, *submissions))
         first, last = submissions[0], submissions[-1]
-        text = f"{_share(phase.name, first)}: {first.id}"
+        text = f"{_describe_share(phase.name, first)}: {first.id}"
         if len(submissions) > 1:
             text = f"{phase.name}, {first.start + 1} to {last.start + last.size}: {len(submissions)} jobs"
         record = record.with_phase(current).with_event(now, "submitted", text)
@@ -298,15 +302,15 @@ class Lifecycle:
         return self._submitted_all(record, phase, [on.Save()])
 
     def _submitted_all(self, record: JobRecord, phase: Phase, actions: list[Action]) -> Step:
-        if self._enough(record, phase):
-            step, more = self._submitted_is_enough(record)
+        if self._ends_at_submission(record, phase):
+            step, more = self._finish_submitted(record)
             return step, [*actions, on.Publish(), *more]
         return record, [*actions, on.Publish(), on.Poll()]
 
-    def _enough(self, record: JobRecord, phase: Phase) -> bool:
+    def _ends_at_submission(self, record: JobRecord, phase: Phase) -> bool:
         return phase.last and not self._options.wait_for_completion and not record.rerun
 
-    def _submitted_is_enough(self, record: JobRecord) -> Step:
+    def _finish_submitted(self, record: JobRecord) -> Step:
         record = record._replace(summary={**record.summary, "state": "submitted"})
         return record, [on.Save(must=False), on.Finish()]
 
@@ -319,7 +323,7 @@ class Lifecycle:
             line = f"The outcome of a request is unknown, checking whether {self._service} accepted it: {error}"
             return record, [on.Log("warning", line), on.Count("job.outcome_unknown"), on.Save(), on.Reconcile()]
         again = isinstance(error, phase.prepare_again_on) and record.transient.submissions < MAX_SUBMISSIONS
-        record = record.with_phase(_withdrawn(current, error, record.transient))
+        record = record.with_phase(_after_rejection(current, error, record.transient))
         if again:
             line = f"{error}; checking whether it is there already"
             return record, [on.Log("warning", line), on.Save(), on.Prepare()]
@@ -330,11 +334,11 @@ class Lifecycle:
     def _reconciled(self, record: JobRecord, event: on.Reconciled) -> Step:
         phase, current = self._open(record)
         intent, effect = current.intent, event.effect
-        assert intent is not None, "nothing else is reconciled"  # noqa: S101 - a broken shell, not bad input
+        assert intent is not None, "only an intent is reconciled"  # noqa: S101 - a broken shell, not bad input
         if isinstance(effect, Found):
-            line = f"The service accepted the request: continuing with {effect.id}"
+            line = f"{self._service} accepted the request: continuing with {effect.id}"
             submission = Submission(effect.id, intent.start, intent.size)
-            record, actions = self._answered(record.with_event(event.now, "outcome_unknown", line), phase, submission,
+            record, actions = self._accepted(record.with_event(event.now, "outcome_unknown", line), phase, submission,
                                              event.now)  # fmt: skip
             return record, [on.Log("warning", line), *actions]
         if isinstance(effect, Unknown):
@@ -357,7 +361,7 @@ class Lifecycle:
     def _polled(self, record: JobRecord, event: on.Polled) -> Step:
         phase, _ = self._open(record)
         work = event.work
-        record = self._seen(record, work, event.now)
+        record = self._with_status(record, work, event.now)
         if record.rerun:
             return self._polled_before_rerun(record, record.rerun, work, event.now)
         if record.transient.reconnecting:
@@ -370,7 +374,7 @@ class Lifecycle:
         if self._options.watch_only:
             step, more = self._over(record, phase, work, now) if work.over else self._wait(record, work, now)
             return step, [on.Publish(), *more]
-        line = f"Reconnecting to {_some(record.phase(phase.name).ids)} of an earlier try: {work}"
+        line = f"Reconnecting to {_format_ids(record.phase(phase.name).ids)} of an earlier try: {work}"
         record = record.with_event(now, "reconnected", str(work))
         record, actions = self._without_failed(record, phase, work, now)
         actions = [on.Count("job.reconnected"), on.Log("info", line), *actions]
@@ -380,7 +384,7 @@ class Lifecycle:
         return step, [*actions, on.Publish(), *more]
 
     def _without_failed(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
-        """What failed is submitted again, everything else is kept."""
+        """Failed jobs are submitted again, all others are kept."""
         failed = {job.id: job for job in work.jobs if job.state.over and job.state not in self._success_states}
         if not failed:
             return record, []
@@ -388,7 +392,7 @@ class Lifecycle:
         kept = tuple(each for each in current.submissions if each.id not in failed)
         current = current._replace(submissions=kept, complete=False, attempt=current.attempt + 1)
         replaced = (*record.replaced, *map(_replaced_job, failed.values()))[-MAX_REPLACED_JOBS:]
-        line = f"Submitting again what failed: {_some(tuple(sorted(failed)))}"
+        line = f"Submitting again what failed: {_format_ids(tuple(sorted(failed)))}"
         record = record.with_phase(current)._replace(replaced=replaced).with_event(now, "replaced", line)
         return record, [on.Log("warning", line)]
 
@@ -396,7 +400,7 @@ class Lifecycle:
         error, transient = event.error, record.transient
         undecided = transient.reconnecting and (record.rerun or not self._open(record)[1].complete)
         if event.final and isinstance(error, TimedOut):
-            error = TimedOut(f"{error}. The job continues in the service; the next try reconnects to it")
+            error = TimedOut(f"{error}. The job continues in {self._service}; the next try reconnects to it")
         if event.final or not error.retryable or transient.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed; the job may still be running, so polling continues: {error}"
@@ -405,15 +409,15 @@ class Lifecycle:
 
     def _wait(self, record: JobRecord, work: JobGroup | None, now: float) -> Step:
         phase, current = self._open(record)
-        if self._enough(record, phase):
-            return self._submitted_is_enough(record)
+        if self._ends_at_submission(record, phase):
+            return self._finish_submitted(record)
         error = record.transient.error
         if error is None and now - current.submitted_at >= self._options.timeout:
             after = f"{self._options.timeout:.0f} s after it was submitted"
-            error = TimedOut(f"{phase.job_type} {_some(current.ids)} had not ended {after}")
+            error = TimedOut(f"{phase.job_type} {_format_ids(current.ids)} had not ended {after}")
         if error is not None:
             seen = f" ({work})" if work else ""
-            words = f"{error}. The job continues in the service{seen}; the next try reconnects to it"
+            words = f"{error}. The job continues in {self._service}{seen}; the next try reconnects to it"
             return self._fail(record, type(error)(words), now)
         if self._options.deferrable:
             return record.with_event(now, "deferred"), [on.Save(), on.Defer()]
@@ -422,7 +426,7 @@ class Lifecycle:
     def _over(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         for rejection in islice(work.rejections, MAX_LOGGED_REJECTIONS):
             record = record.with_event(now, "rejected", str(rejection))
-        record = self._seen(record.with_event(now, "ended", str(work)), work, now, ended_at=now)
+        record = self._with_status(record.with_event(now, "ended", str(work)), work, now, ended_at=now)
         finished = on.Count("job.finished", work.state.value, now - record.phase(phase.name).submitted_at)
         if work.state in self._success_states:
             return record, [finished, on.FetchOutputs(work)]
@@ -444,22 +448,22 @@ class Lifecycle:
         return self._continue(record, [on.Save()])
 
     def _status_seen(self, record: JobRecord, event: on.StatusSeen) -> Step:
-        record = self._seen(record, event.work, event.now)
-        if event.news:
-            record = record.with_event(event.now, "status", event.news)
+        record = self._with_status(record, event.work, event.now)
+        if event.change:
+            record = record.with_event(event.now, "status", event.change)
         return record, [on.Save(must=False)]
 
     # --- cancelling, and failing
 
     def _cancel_requested(self, record: JobRecord, event: on.CancelRequested) -> Step:
-        current = self._open(record)[1]._replace(submitted_at=event.now)  # the wait for the end begins now
+        current = self._open(record)[1]._replace(submitted_at=event.now)  # the timeout of the cancellation starts now
         return self._wait(record.with_phase(current), None, event.now)
 
     def _cancel_failed(self, record: JobRecord, event: on.CancelFailed) -> Step:
-        """The jobs go on, and the page must not show "cancelling" for ever. A cleared task fails: its next try cancels
-        again, and resubmits only after that."""
+        """The jobs continue, so the jobs page must not show "cancelling" forever. A cleared task fails: its next try
+        cancels again, and resubmits only after that."""
         phase, current = self._open(record)
-        jobs = f"{phase.job_type} {_some(current.ids)}"
+        jobs = f"{phase.job_type} {_format_ids(current.ids)}"
         line = f"{self._service} did not cancel {jobs}, which continues: {event.error}"
         record = record.with_event(event.now, "error", line).with_summary(event.now, state="running")
         if record.rerun is not None:
@@ -468,7 +472,7 @@ class Lifecycle:
         return record, [on.Log("warning", line), on.Save(must=False)]
 
     def _terminated(self, record: JobRecord, event: on.Terminated) -> Step:
-        """Cancel on evidence that a user ended this very try; else the next try reconnects."""
+        """Cancel on evidence that a user ended this try; else the next try reconnects."""
         current = self._current(record)
         if current is not None and current.intent is not None and event.user_ended:
             line = f"{event.why} while a request to {self._service} had no response yet: its outcome is unknown"
@@ -479,14 +483,13 @@ class Lifecycle:
         if current is None or not current.submissions:
             return record, []
         phase, _ = self._open(record)
-        jobs = f"{phase.job_type} {_some(current.ids)}"
+        jobs = f"{phase.job_type} {_format_ids(current.ids)}"
         if not event.user_ended:
-            line = f"Stopped ({event.why}): {jobs} continues in the service, and the next try reconnects to it"
+            line = f"Stopped ({event.why}): {jobs} continues in {self._service}, and the next try reconnects to it"
             return record, [on.Log("warning", line)]
         if not self._cancellable(phase.job_type):
-            line = (
-                f"{event.why}: {jobs} continues in the service, which cannot or should not (cancel_on_kill) cancel it"
-            )
+            reason = "it cannot be cancelled there, or cancel_on_kill is False"
+            line = f"{event.why}: {jobs} continues in {self._service}, as {reason}"
             return record, [on.Log("warning", line)]
         record = record.with_event(event.now, "cancel", event.why).with_summary(event.now, state="cancelling")
         return record, [on.Log("info", f"{event.why}: cancelling {jobs}"), on.Save(), on.Cancel()]
@@ -495,8 +498,8 @@ class Lifecycle:
         return self._fail(record, event.error, event.now)
 
     def _fail(self, record: JobRecord, error: SluiceError, now: float) -> Step:
-        """Work that was begun anew and has not got as far as submitting anything does not take the place of the work
-        before: the next try may want to go on with that."""
+        """If the task started over and has not submitted anything yet, the previous record is restored: the next try
+        may reconnect to its jobs."""
         if record.transient.before is not None:
             record = record.transient.before._replace(history=record.history)
         record = record.with_event(now, "error", f"{type(error).__name__}: {error}")
@@ -511,13 +514,13 @@ class Lifecycle:
         return phase, record.phase(phase.name)
 
     def _current(self, record: JobRecord) -> PhaseRecord | None:
-        """The phase that was begun and has not ended, of those that the work consists of. What a newer version began,
-        or this one with other arguments, is not polled and not cancelled here, and nothing waits for it."""
+        """The phase that has started and not ended, if it is still a phase of this job. Phases that a newer version, or
+        other arguments, have started are neither polled nor cancelled."""
         phase = self._next_phase(record)
         return next((each for each in _unended(record) if phase is not None and each.name == phase.name), None)
 
     def _key(self, record: JobRecord, current: PhaseRecord) -> str:
-        """The next submission's idempotency key: the same for a repeated one, another one after a job that failed."""
+        """The next submission's idempotency key: the same for a repeated request, a new one after a failed job."""
         return digest((record.seed, current.name, current.attempt, len(current.submissions)))[:32]
 
     def _summary(self, record: JobRecord, phase: Phase, current: PhaseRecord, now: float, **facts: Any) -> JobRecord:
@@ -526,8 +529,8 @@ class Lifecycle:
         submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
         return record.with_summary(now, **{**described, **submitted_at, **facts})
 
-    def _seen(self, record: JobRecord, work: JobGroup, now: float, **facts: Any) -> JobRecord:
-        """Counts of earlier phases stay in the summary. Who wrote the ids may have died before the head."""
+    def _with_status(self, record: JobRecord, work: JobGroup, now: float, **facts: Any) -> JobRecord:
+        """Counts of earlier phases stay in the summary. A crash may have saved the ids and not the summary."""
         seen = {**work.to_json(), "ids": tuple(job.id for job in work.jobs)}
         counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
         if record.summary.get("state") == "cancelling" and not work.over:
@@ -565,31 +568,31 @@ def _unended(record: JobRecord) -> list[PhaseRecord]:
     return [phase for phase in record.phases if phase.outcome is None]
 
 
-def _others(record: JobRecord, current: PhaseRecord | None) -> list[PhaseRecord]:
+def _abandoned(record: JobRecord, current: PhaseRecord | None) -> list[PhaseRecord]:
     return [phase for phase in _unended(record) if phase is not current]
 
 
-def _left_alone(phase: PhaseRecord) -> str:
+def _abandoned_message(phase: PhaseRecord) -> str:
     request = " and a request whose outcome is unknown" if phase.intent else ""
-    jobs = f"{_some(phase.ids) or 'nothing'}{request}"
+    jobs = f"{_format_ids(phase.ids) or 'nothing'}{request}"
     return f"{phase.name!r} is no longer part of this task: {jobs} is neither polled nor cancelled"
 
 
-def _noted(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> PhaseRecord:
+def _with_facts(current: PhaseRecord, event: on.UnitPrepared | on.UnitFound) -> PhaseRecord:
     facts, locator = {**current.facts, **event.facts}, {**current.locator, **event.locator}
     return current._replace(facts=facts, locator=locator)
 
 
-def _withdrawn(current: PhaseRecord, error: SluiceError, transient: TransientState) -> PhaseRecord:
-    """This request did nothing. That settles nothing about an earlier one with the same key, unless the job ended at
-    once, which has used the key up."""
+def _after_rejection(current: PhaseRecord, error: SluiceError, transient: TransientState) -> PhaseRecord:
+    """This request was not applied. An earlier one with the same key may have been, unless the job failed at once: then
+    the key is used up."""
     if isinstance(error, JobFailed):
         return current._replace(intent=None, attempt=current.attempt + 1)
     return current if error.maybe_applied or transient.repeated else current._replace(intent=None)
 
 
 def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:
-    """Of a grouped phase, which goes on submitting without another intent."""
+    """Of a grouped phase, which continues submitting without another intent."""
     if current.intent is None or not current.submissions:
         return current
     last = current.submissions[-1]
@@ -621,37 +624,37 @@ def _replaced_job(job: Job) -> ReplacedJob:
 
 
 def _job_failed(service: str, phase: Phase, work: JobGroup, *, watch_only: bool) -> JobFailed:
-    """A retry submits again, which is only worth it where the service does not say that it would end the same way."""
+    """A retry submits again, which only helps unless the service says that it would fail the same way."""
     retryable = work.retryable is True if watch_only else work.retryable is not False
     then = "the next try submits again what failed"
     if watch_only or not retryable:
-        then = "a retry would see the same" if watch_only else "a retry would end the same way"
+        then = "a retry would find the same state" if watch_only else "a retry would fail the same way"
     error = JobFailed(f"{service} {phase.job_type} failed: {work}; {then}")
     error.retryable = retryable
     return error
 
 
 def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str, Any]:
-    """What an error says of the job; most say nothing, as it goes on in the service."""
+    """What an error means for the job's state; most errors mean nothing, as the job continues in the service."""
     state, current = record.summary.get("state"), record.current
     if isinstance(error, OutcomeUnknown):
         return {"state": "outcome_unknown"}
     if isinstance(error, (JobFailed, SafetyLimitExceeded)) and state != "cancelled":
         return {"state": "failed", "ended_at": now}
-    if state == "succeeded":  # in the service, and what was to be done with it here was not
+    if state == "succeeded":  # in the service, but its outputs were not fetched
         return {"state": "failed"}
-    if state in (None, "submitting"):  # a refusal leaves no intent behind; anything else does
+    if state in (None, "submitting"):  # a rejected request leaves no intent; any other failure does
         if current is not None and current.intent is not None:
             return {"state": "outcome_unknown"}
         return {"state": "running" if current is not None and current.submissions else "failed"}
     return {}
 
 
-def _share(phase: str, part: Intent | Submission) -> str:
+def _describe_share(phase: str, part: Intent | Submission) -> str:
     if part.size:
         return f"{phase}, {part.start + 1} to {part.start + part.size}"
     return f"{phase}, {part.start + 1} and later ones" if part.start else phase
 
 
-def _some(ids: tuple[str, ...]) -> str:
+def _format_ids(ids: tuple[str, ...]) -> str:
     return ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")

@@ -1,4 +1,4 @@
-"""What all remotes have in common: a piece of work that was asked for, has an id, and ends. Plain data."""
+"""Jobs of any service, references to them, and the result of waiting for them. Plain data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sluice_provider.errors import RowsRejected, SluiceError, TimedOut, Unexpect
 
 
 class JobState(str, Enum):
-    """Where a job stands. Anything that a remote says and we do not know is `RUNNING`."""
+    """The state of a job. A status of the service that this version does not know counts as `RUNNING`."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     NOT_FOUND = "not_found"
-    """The remote does not know the id: not yet, or no longer."""
+    """The service does not know the id: not yet, or no longer."""
 
     @property
     def over(self) -> bool:
@@ -26,7 +26,7 @@ class JobState(str, Enum):
 
 
 class Rejection(NamedTuple):
-    """One row, or one value of a row, that the remote turned away."""
+    """One row, or one value of a row, that the service rejected."""
 
     row: str
     field: str
@@ -38,37 +38,37 @@ class Rejection(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A job as the remote last described it."""
+    """A job as of the last status check."""
 
     id: str
     state: JobState
     service_status: str = ""
-    """The remote's own word for the state."""
+    """The status in the service's own terms."""
     message: str = ""
-    """The remote's own explanation, if it gave one."""
+    """The service's own explanation, if it gave one."""
     counts: Mapping[str, int] = MappingProxyType({})
-    """What was done so far, by the remote's own names."""
+    """What was done so far, by the service's own names."""
     done: int | None = None
     total: int | None = None
-    """How far it is: `done` of `total`, where the remote tells a total."""
+    """Progress: `done` of `total`, where the service reports a total."""
     rejections: tuple[Rejection, ...] = ()
-    """The first rows that were turned away; `counts` tells how many there were."""
+    """The first rejected rows; `counts["rejected"]` is their number."""
     links: tuple[str, ...] = ()
-    """Where its results are. They may let anybody in who has them, so they are neither logged nor stored."""
+    """URLs of its results. They may grant access without authentication, so they are neither logged nor stored."""
     retryable: bool | None = None
-    """Of a job that ended badly: whether the same asked for again may end well, where the remote tells."""
+    """Of a failed job: whether the same job may succeed if submitted again; None where the service does not say."""
 
     def __str__(self) -> str:
         return f"{self.id} {self.service_status or self.state.value}" + (f" ({self.message})" if self.message else "")
 
 
 class JobRef(NamedTuple):
-    """How to find a piece of work again: small, JSON, and free of secrets.
+    """What identifies the jobs of one phase: small, JSON-serializable, without secrets.
 
-    :param system: a name in `systems.py`
-    :param kind: which of the system's kinds of job, a key of its API module's `JOB_TYPES`
-    :param ids: the remote's ids; several when one piece of work was asked for in several parts
-    :param where: what else the remote wants to know to find them (a project, an environment, ...)
+    :param service: a name in `services.py`
+    :param job_type: a key of the `JOB_TYPES` of the service's API module
+    :param ids: the service's ids; several when the input was submitted in several requests
+    :param locator: what the service needs beside the ids to find them (a project, an environment, ...)
     """
 
     service: str
@@ -83,23 +83,23 @@ class JobRef(NamedTuple):
     def from_json(cls, data: Any) -> JobRef:
         try:
             service, job_type, ids, locator = data["service"], data["job_type"], data["ids"], data["locator"]
-            right = isinstance(ids, (list, tuple)) and len(ids) > 0
-            right = right and all(isinstance(text, str) for text in (service, job_type, *ids, *locator.values()))
+            valid = isinstance(ids, (list, tuple)) and len(ids) > 0
+            valid = valid and all(isinstance(text, str) for text in (service, job_type, *ids, *locator.values()))
         except (KeyError, TypeError, AttributeError):
-            right = False
-        if not right:
-            raise UnexpectedResponse(f"not a reference to a remote job: {data!r:.200}")
+            valid = False
+        if not valid:
+            raise UnexpectedResponse(f"not a valid reference to a job of a service: {data!r:.200}")
         return cls(service, job_type, tuple(ids), dict(locator))
 
 
 class JobGroup(NamedTuple):
-    """The jobs that one piece of work consists of, looked at together."""
+    """The jobs of one phase, polled together."""
 
     jobs: tuple[Job, ...]
 
     @property
     def state(self) -> JobState:
-        """Running while any part runs; then the worst of the parts."""
+        """Running while any job runs; then the worst of their states."""
         states = {job.state for job in self.jobs}
         worst = (JobState.RUNNING, JobState.NOT_FOUND, JobState.FAILED, JobState.CANCELLED)
         return next((state for state in worst if state in states), JobState.SUCCEEDED)
@@ -110,13 +110,14 @@ class JobGroup(NamedTuple):
 
     @property
     def retryable(self) -> bool | None:
-        """Of work that ended badly: whether all that ended badly may end well when asked for again."""
-        told = {job.retryable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
-        return next((answer for answer in (False, None, True) if answer in told), None)
+        """Whether all failed jobs may succeed if submitted again; None where the service does not say of one of
+        them."""
+        answers = {job.retryable for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED}
+        return next((answer for answer in (False, None, True) if answer in answers), None)
 
     @property
     def counts(self) -> dict[str, int]:
-        """The parts' counts, summed."""
+        """The jobs' counts, summed."""
         total: dict[str, int] = {}
         for job in self.jobs:
             for name, number in job.counts.items():
@@ -125,7 +126,7 @@ class JobGroup(NamedTuple):
 
     @property
     def progress(self) -> tuple[int | None, int | None]:
-        """What is done, and of how much: by the remote's own numbers where it gives a total, else in parts."""
+        """`done` and `total`: the service's own numbers where it reports a total, else the number of jobs."""
         if all(job.total is not None for job in self.jobs):
             return sum(job.done or 0 for job in self.jobs), sum(job.total or 0 for job in self.jobs)
         if len(self.jobs) > 1:
@@ -133,7 +134,7 @@ class JobGroup(NamedTuple):
         return None, None
 
     def to_json(self) -> dict[str, Any]:
-        """What is shown of it while it goes on: small, and without links, ids and rows."""
+        """What is shown while the jobs run: small, and without links, ids and rows."""
         done, total = self.progress
         only = self.jobs[0] if len(self.jobs) == 1 else None
         return {
@@ -157,25 +158,27 @@ class JobGroup(NamedTuple):
         if len(self.jobs) == 1:
             return str(self.jobs[0])
         ended = sum(job.state.over for job in self.jobs)
-        bad = [job for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED]
-        return f"{ended} of {len(self.jobs)} parts ended" + (f", badly: {'; '.join(map(str, bad[:3]))}" if bad else "")
+        failed = [job for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED]
+        failures = f", not successful: {'; '.join(map(str, failed[:3]))}" if failed else ""
+        return f"{ended} of {len(self.jobs)} jobs ended{failures}"
 
 
 MAX_MESSAGE_LENGTH = 500
-"""So many letters of a remote's message are shown."""
+"""Characters of a service's message that are shown."""
 
 
 class WaitStatus(str, Enum):
-    """Why a trigger stopped watching."""
+    """Why a trigger stopped polling."""
 
     OVER = "over"
     TIMED_OUT = "timed_out"
     GAVE_UP = "gave_up"
-    """Looking failed too often in a row, or in a way that another look cannot cure."""
+    """Status checks failed too often in a row, or with an error that is not retryable."""
 
 
 class WaitResult(NamedTuple):
-    """What a trigger tells the task. It crosses a database and perhaps a version, so it is read with suspicion."""
+    """What a trigger reports to its task. Another version may have stored it in the database, so it is validated on
+    read."""
 
     status: WaitStatus
     job: JobRef
@@ -190,58 +193,58 @@ class WaitResult(NamedTuple):
             return cls(WaitStatus(event["status"]), JobRef.from_json(event["job"]), str(event.get("message", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnexpectedResponse(
-                f"the trigger sent an event that this version does not know: {event!r:.300}"
+                f"the trigger sent an event that this version of the provider does not know: {event!r:.300}"
             ) from error
 
 
 class StatusObserver:
-    """Tells a log how a piece of work goes on: a change of state is one INFO line, a look without news a DEBUG line.
+    """Logs status checks: at INFO when the status has changed, else at DEBUG.
 
-    :param tell: is told of every look, and whether it was news
+    :param on_status: called after every status check, with the log line if the status has changed, else with ""
     """
 
     def __init__(
-        self, log: Any, ref: JobRef, tell: Callable[[JobGroup, str], object] = lambda _work, _news: None
+        self, log: Any, ref: JobRef, on_status: Callable[[JobGroup, str], object] = lambda _work, _change: None
     ) -> None:
         self.ref = ref
         self._log = log
-        self._tell = tell
+        self._on_status = on_status
         self._name = f"{ref.service} {ref.job_type}"
         self._last = ""
 
     def __call__(self, work: JobGroup) -> None:
-        words = str(work)
-        news = words != self._last
-        self._last = words
-        line = f"{words}{_how_far(work)}"
-        write = self._log.info if news else self._log.debug
+        status = str(work)
+        changed = status != self._last
+        self._last = status
+        line = f"{status}{_progress_text(work)}"
+        write = self._log.info if changed else self._log.debug
         write("%s %s", self._name, line)
-        self._tell(work, line if news else "")
+        self._on_status(work, line if changed else "")
 
 
-def _how_far(work: JobGroup) -> str:
+def _progress_text(work: JobGroup) -> str:
     done, total = work.progress
-    told = [f"{done} of {total}"] if total and len(work.jobs) == 1 else []
-    told += [f"{name} {number}" for name, number in work.counts.items() if number]
-    return f", {', '.join(told)}" if told else ""
+    parts = [f"{done} of {total}"] if total and len(work.jobs) == 1 else []
+    parts += [f"{name} {number}" for name, number in work.counts.items() if number]
+    return f", {', '.join(parts)}" if parts else ""
 
 
 def read_event(event: Any) -> tuple[WaitResult | None, SluiceError | None]:
-    """What a trigger sent, and the error that it amounts to if the work should turn out not to be over."""
+    """The result in a trigger's event, and the error to raise if the jobs turn out not to be over."""
     try:
         outcome = WaitResult.from_event(event)
     except UnexpectedResponse as error:
         return None, error
-    troubles: dict[WaitStatus, SluiceError | None] = {
+    errors: dict[WaitStatus, SluiceError | None] = {
         WaitStatus.OVER: None,
         WaitStatus.TIMED_OUT: TimedOut(outcome.message),
         WaitStatus.GAVE_UP: Unreachable(outcome.message),
     }
-    return outcome, troubles[outcome.status]
+    return outcome, errors[outcome.status]
 
 
 MAX_LOGGED_REJECTIONS = 20
-"""So many rejected rows are written to the log one by one; the others are counted."""
+"""Rejected rows that are logged one by one; the others are counted."""
 
 
 FIX_AND_CLEAR = "Fix the rows and clear this task, or set on_rejected_rows to 'warn'"
@@ -250,11 +253,11 @@ FIX_AND_CLEAR = "Fix the rows and clear this task, or set on_rejected_rows to 'w
 def check_rejections(
     work: JobGroup, policy: str, log: Any, rest: str = "all other rows were imported", then: str = FIX_AND_CLEAR
 ) -> None:
-    """Rows that the remote turned away from work that succeeded otherwise: told, and judged by the author's policy.
+    """Log rows that the service rejected in jobs that succeeded otherwise, and fail if the policy says so.
 
-    :param policy: fail, warn or ignore
-    :param rest: what became of all else, for the error
-    :param then: what to do about it, likewise
+    :param policy: of the DAG's author: fail, warn or ignore
+    :param rest: what happened to the other rows, for the error message
+    :param then: what to do about it, for the error message
     :raises RowsRejected: when the policy is to fail
     """
     count = work.counts.get("rejected", 0)

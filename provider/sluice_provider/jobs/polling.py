@@ -1,4 +1,4 @@
-"""What an API module says of its types of job, and how several jobs are polled as one piece of work."""
+"""Job types, as an API module declares them, and how several jobs are polled together."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ T = TypeVar("T")
 Locator = Mapping[str, str]
 
 VISIBILITY_GRACE_SECONDS = 120.0
-"""Seconds after a submission during which no trace of it means "not yet": a request may still be on its way, and
+"""Seconds after a submission during which "not found" means "not visible yet": the request may still be in flight, and
 services answer from replicas that lag."""
 
 
 def mark_lost(job: Job) -> Job:
-    """A job that left no trace in all that time is lost."""
+    """The default `on_not_found`: the job counts as failed."""
     return job._replace(state=JobState.FAILED, service_status="lost")
 
 
 class JobType(NamedTuple):
     """One type of job of one service.
 
-    :param noun: what people call it
+    :param noun: its name for people
     :param get_status: a flow that asks for the status of one id once; `NotFound` from it means that the service does
-        not know the id, and a job that is `NOT_FOUND` that there is no trace yet of what was submitted
+        not know the id; a job in the state `NOT_FOUND` means that the submission is not visible yet
     :param cancel: a flow that asks the service to stop it, or None where the service cannot
-    :param on_not_found: what it means that there still is no trace of it after `VISIBILITY_GRACE_SECONDS` seconds
-    :param fixed_interval: a status check makes the service work, so also a young job is polled every `poll_interval`
+    :param on_not_found: what a job becomes that is still not found after `VISIBILITY_GRACE_SECONDS`
+    :param fixed_interval: a status check is costly for the service, so a young job is not polled more often
     """
 
     noun: str
@@ -41,7 +41,7 @@ class JobType(NamedTuple):
     on_not_found: Callable[[Job], Job] = mark_lost
     fixed_interval: bool = False
 
-    def cadence(self, poll_interval: float) -> PollSchedule:
+    def poll_schedule(self, poll_interval: float) -> PollSchedule:
         return (
             PollSchedule(poll_interval, min_interval=poll_interval)
             if self.fixed_interval
@@ -50,7 +50,7 @@ class JobType(NamedTuple):
 
 
 class JobPoller:
-    """Polls all jobs of a reference together. A job that has ended is not asked for again."""
+    """Polls all jobs of a reference together. A job that has ended is not polled again."""
 
     def __init__(self, job_type: JobType, ref: JobRef, age: Callable[[], float]) -> None:
         self._job_type = job_type
@@ -63,23 +63,23 @@ class JobPoller:
         for job_id in self._ref.ids:
             job = self._ended.get(job_id)
             if job is None:
-                job = yield from self._get_status(job_id)
+                job = yield from self._poll_job(job_id)
             if job.state.over:
                 self._ended[job_id] = job
             jobs.append(job)
         return JobGroup(tuple(jobs))
 
-    def _get_status(self, job_id: str) -> Flow[Job]:
+    def _poll_job(self, job_id: str) -> Flow[Job]:
         try:
             job = yield from self._job_type.get_status(job_id, self._ref.locator)
         except NotFound as error:
-            job = Job(job_id, JobState.NOT_FOUND, "not found", f"the service does not know it: {error}")
+            job = Job(job_id, JobState.NOT_FOUND, "not found", f"the service does not know this id: {error}")
         late = job.state is JobState.NOT_FOUND and self._age() >= VISIBILITY_GRACE_SECONDS
         return self._job_type.on_not_found(job) if late else job
 
 
 def cancel(job_type: JobType, ref: JobRef) -> Flow[bool]:
-    """Ask the service to stop the work. False where it cannot."""
+    """Ask the service to cancel the jobs. False where it cannot."""
     if job_type.cancel is None:
         return False
     for job_id in ref.ids:
@@ -90,11 +90,11 @@ def cancel(job_type: JobType, ref: JobRef) -> Flow[bool]:
 def find_after_lost_response(
     find: Callable[[], Flow[T | None]], submitted_at: float, visible_after: float = VISIBILITY_GRACE_SECONDS
 ) -> Flow[T | None]:
-    """The effect of a submission whose outcome is unknown: looked for until it is there, or until the request must
-    have landed, when there is nothing to be found.
+    """Search for the effect of a submission whose outcome is unknown, until it is found, or until it would have to be
+    visible; then the request had no effect.
 
-    :param find: a flow that looks for it once; None from it means that there is no trace yet
-    :param landed: seconds after the submission when it must have landed
+    :param find: a flow that searches once; None if nothing was found
+    :param visible_after: seconds after the submission when its effect must be visible
     """
     age = Elapsed(submitted_at)
     while True:
@@ -102,4 +102,4 @@ def find_after_lost_response(
         found = yield from find()
         if found is not None or late:
             return found
-        yield Sleep(min(10.0, max(1.0, visible_after - age())), "no trace yet of what was submitted")
+        yield Sleep(min(10.0, max(1.0, visible_after - age())), "the effect of the submission is not visible yet")

@@ -1,15 +1,15 @@
-"""What a task keeps of its work, so that whoever comes after it knows what was submitted and what came of it.
+"""What a task stores about its jobs, so that the next try knows what was submitted and with what result.
 
-    JobRecord                 one task instance: the fingerprint of its input, and the clear it belongs to
+    JobRecord                 one task instance: the fingerprint of its input, and its clear counts
     ├── PhaseRecord           one phase: submitted, polled, ended
-    │   ├── Submission        one request that was answered with an id
-    │   └── Intent            one request without an answer: with no Submission after it, its outcome is unknown
-    ├── ReplacedJob           a job whose place was taken: it failed, was cancelled, or its outcome is unknown
-    ├── summary               where the work stands, for people; nothing is decided by it
-    └── HistoryEvent          what happened, for people; nothing is decided by it
+    │   ├── Submission        one request whose response had an id
+    │   └── Intent            one request without a response: if no Submission follows, its outcome is unknown
+    ├── ReplacedJob           a job that another one replaced: it failed, was cancelled, or its outcome is unknown
+    ├── summary               the state of the jobs, for people; no decision depends on it
+    └── HistoryEvent          what happened, for people; no decision depends on it
 
-All of it is immutable: to ask a record something never changes it, and a change makes a new one. `to_json` and
-`from_json` are the written schema. Fields that this version does not know are kept as they are.
+All of it is immutable: a change makes a new record. The `..._to_json` and `..._from_json` functions are the stored
+schema. Fields that this version does not know are kept as they are.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 from sluice_provider.errors import SluiceError, UnexpectedResponse
 
 VERSION = 1
-"""Of the schema. A newer record is read as far as it goes; an older one would be converted here."""
+"""Of the schema. Of a newer record, what is known is read; an older one would be converted here."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Submission(NamedTuple):
-    """One request and the id that it was answered with.
+    """One request and the id in its response.
 
     :param start: where its share of the input begins
     :param size: how much of the input it took
@@ -46,11 +46,11 @@ class Submission(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """One request that was not answered yet, written down before it is sent.
+    """One request without a response yet, saved before it is sent.
 
-    :param key: its idempotency key, or the mark by which its effect can be found
+    :param key: its idempotency key, or a marker by which its effect can be found
     :param at: when it was first sent with this key
-    :param reported: the user was told that its outcome is unknown, so that a clear means "submit again"
+    :param reported: the task has failed with `OutcomeUnknown` for it, so a clear means "submit again"
     """
 
     key: str
@@ -61,11 +61,11 @@ class Intent(NamedTuple):
 
 
 class ReplacedJob(NamedTuple):
-    """A job that another one took the place of.
+    """A job that another one replaced.
 
     :param id: "" where it is not known whether there is one
-    :param state: how it was seen last: failed, cancelled, running, outcome_unknown
-    :param rows: how many rows of it the service had processed by then, where it tells
+    :param state: the last known one: failed, cancelled, running, outcome_unknown
+    :param rows: how many rows of it the service had processed by then, where it reports that
     """
 
     id: str
@@ -74,10 +74,10 @@ class ReplacedJob(NamedTuple):
 
 
 class PendingRerun(NamedTuple):
-    """A user cleared the task while its work went on: it is to be done again, after what goes on has ended.
+    """A user cleared the task while its jobs were running: they run again, after those have ended.
 
     :param state: "cleared", or "cancelling" once the service was asked to cancel
-    :param fingerprint: of the input of the new work; likewise `clears` and `seed`
+    :param fingerprint: of the new input; likewise `clears` and `seed`
     """
 
     state: str
@@ -87,14 +87,14 @@ class PendingRerun(NamedTuple):
 
 
 class TransientState(NamedTuple):
-    """What only the process at work knows; not written.
+    """State of the running process; not stored.
 
     :param reconnecting: the next poll is the first one of a try that found a record
     :param submissions: how often this unit was submitted by this process
-    :param repeated: the intent is older than this submission: a refusal of this one does not settle it
-    :param error: what ended the wait; raised if the work is not over after all
-    :param failed: an earlier try told the user that this work has failed
-    :param before: the record whose place this one takes, as soon as anything is submitted
+    :param repeated: the intent is older than this submission: a rejection of this one does not decide it
+    :param error: what ended the wait; raised if the jobs are not over
+    :param failed: an earlier try has failed because of these jobs
+    :param before: the record that this one replaces as soon as anything is submitted
     """
 
     reconnecting: bool = False
@@ -117,12 +117,12 @@ class HistoryEvent(NamedTuple):
 
 
 class PhaseRecord(NamedTuple):
-    """One phase of the work.
+    """One phase of the job.
 
-    :param attempt: how often the phase was begun anew after it had ended badly
+    :param attempt: how often the phase was submitted again after a failure
     :param complete: everything of it was submitted
     :param outcome: how it ended: `state`, `counts`, `at`, `outputs`
-    :param facts: what was known before the submission and is needed to find out its effect
+    :param facts: what was read before the submission and is needed to find its effect
     :param locator: what is needed beside the ids to find the jobs again, beside the phase's own
     :param trigger_restarts: how often its trigger died, or gave up, and was replaced
     :param unknown: fields of a newer version
@@ -151,10 +151,10 @@ class PhaseRecord(NamedTuple):
 
 class JobRecord(NamedTuple):
     """
-    :param fingerprint: of the input; another one means other work
+    :param fingerprint: of the input; if it changes, the jobs are submitted again
     :param clears: what Airflow counts when a user clears the task (of its run, of the task); when both have risen, the
         task was cleared
-    :param seed: of the idempotency keys; the same for every try that goes on with this record
+    :param seed: of the idempotency keys; the same for every try that continues this record
     """
 
     fingerprint: str
@@ -169,12 +169,12 @@ class JobRecord(NamedTuple):
     transient: TransientState = TransientState()
 
     def phase(self, name: str) -> PhaseRecord:
-        """The phase of this name, as far as it has come; an empty one if it was never begun."""
+        """The phase of this name; an empty one if it has not started."""
         return next((phase for phase in self.phases if phase.name == name), PhaseRecord(name))
 
     @property
     def current(self) -> PhaseRecord | None:
-        """The phase that was begun and has not ended."""
+        """The phase that has started and not ended."""
         return next((phase for phase in self.phases if phase.outcome is None), None)
 
     def with_phase(self, changed: PhaseRecord) -> JobRecord:
@@ -185,7 +185,7 @@ class JobRecord(NamedTuple):
         return self._replace(phases=phases)
 
     def with_event(self, at: float, what: str, text: str = "") -> JobRecord:
-        """A status that was seen before, in this process or by the trigger, is not added again."""
+        """The same status is not added twice, whether this process or the trigger saw it first."""
         if what == "status" and text == self.last_text(what):
             return self
         return self._replace(history=(*self.history, HistoryEvent(round(at, 3), what, text)))
@@ -215,11 +215,11 @@ class JobRecord(NamedTuple):
 
 
 MAX_ID_BYTES = 200
-"""Of an id or an idempotency key, as JSON. The longest ids known have 36 characters."""
+"""Bytes of an id or an idempotency key, as JSON. The longest known ids have 36 characters."""
 
 
 def checked_id(value: str) -> str:
-    """An id that a service returned, if it can be kept.
+    """The id that a service returned, if it is short enough to be stored.
 
     :raises UnexpectedResponse: it is too long
     """
@@ -235,12 +235,12 @@ def digest(value: Any) -> str:
 
 
 def iso(at: float) -> str:
-    """Seconds since 1970 as a person reads them, in UTC."""
+    """Seconds since 1970, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
 
 
 def times(phases: Sequence[PhaseRecord]) -> dict[str, Any]:
-    """When the work of these phases was submitted and over, for the result."""
+    """When the jobs of these phases were submitted and ended, for the result."""
     begun = phases[0].submitted_at if phases else 0.0
     at = phases[-1].outcome["at"] if phases and phases[-1].outcome else None
     return {
@@ -250,11 +250,11 @@ def times(phases: Sequence[PhaseRecord]) -> dict[str, Any]:
     }
 
 
-# --- the written schema ---------------------------------------------------------------------------------------------
+# --- the stored schema ----------------------------------------------------------------------------------------------
 
 
 def phase_to_json(phase: PhaseRecord) -> dict[str, Any]:
-    """All of a phase but its submissions, facts and locator, which are written apart. Defaults are left out."""
+    """All of a phase but its submissions, facts and locator, which are stored separately. Defaults are left out."""
     written = {
         **phase.unknown,
         "name": phase.name,
@@ -269,7 +269,7 @@ def phase_to_json(phase: PhaseRecord) -> dict[str, Any]:
 
 
 def phase_from_json(data: Any) -> PhaseRecord | None:
-    """None for what is no phase."""
+    """None if it is not a phase."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
     known = {*PhaseRecord._fields, "submitted"}
@@ -287,7 +287,7 @@ def phase_from_json(data: Any) -> PhaseRecord | None:
 
 
 def intent_from_json(data: Any) -> Intent | None:
-    """An intent of which anything can be read is one: to overlook it could do the work twice."""
+    """Damaged data is still an intent: to ignore it could do the work twice."""
     if not data:
         return None
     data = data if isinstance(data, dict) else {}
@@ -314,9 +314,9 @@ def submission_from_json(data: Any) -> Submission | None:
     return Submission(data[0], *(int(number(each)) for each in data[1:3]))
 
 
-def events_from_json(told: Any) -> list[HistoryEvent]:
-    """What can be read of a history. Nothing is decided by it, so what cannot is left out and stops nobody."""
-    lines = told if isinstance(told, list) else ()
+def events_from_json(value: Any) -> list[HistoryEvent]:
+    """The readable events of a history. No decision depends on it, so others are left out without an error."""
+    lines = value if isinstance(value, list) else ()
     return [HistoryEvent(float(at), str(what), str(text)) for at, what, text in filter(_is_event, lines)]
 
 
@@ -331,22 +331,22 @@ def number(value: Any) -> float:
 
 
 def summary_from_json(data: Any) -> dict[str, Any]:
-    """What can be read of a summary. Nothing is decided by it, so what cannot is left out and stops nobody."""
+    """The readable fields of a summary. No decision depends on it, so others are left out without an error."""
     kinds = {"ids": list, "counts": dict}
     summary = data if isinstance(data, dict) else {}
     return {name: value for name, value in summary.items() if isinstance(value, kinds.get(name, object))}
 
 
 MAX_IDS, MAX_COUNTS = 20, 30
-"""Of a summary: the other ids are only counted, the other counts left out."""
+"""Of a summary: further ids are only counted, further counts left out."""
 
 MAX_TEXT_BYTES = {"url": 2000, "message": 2000}
-"""Of the texts of a summary, as JSON; 250 of those that are not named here."""
+"""Of the strings of a summary, as JSON; 250 for those that are not named here."""
 
 
 def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary of at most 14 KB: it is part of the head, which is written often. Nothing is decided by it, so text is
-    truncated. One that was read no longer has all of its ids, but says how many there were."""
+    """A summary of at most 14 KB: it is part of the head, which is written often. No decision depends on it, so strings
+    are truncated. A summary that was loaded may lack ids, so `id_count` is kept."""
     ids = list(summary.get("ids") or ())
     counts = list((summary.get("counts") or {}).items())[:MAX_COUNTS]
     return {
@@ -360,12 +360,12 @@ def summary_to_json(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _bounded(name: str, value: Any) -> Any:
     if isinstance(value, str):
         short = truncate(value, MAX_TEXT_BYTES.get(name, 250))
-        return "" if name == "url" and short != value else short  # half an address leads nowhere
+        return "" if name == "url" and short != value else short  # a truncated URL is useless
     return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def truncate(text: str, size: int) -> str:
-    """The longest beginning of a text that takes at most `size` bytes as JSON, without the quotes."""
+    """The longest prefix of a string that takes at most `size` bytes as JSON, without the quotes."""
     if len(json.dumps(text)) - 2 <= size:
         return text
     taken = 0
@@ -377,7 +377,7 @@ def truncate(text: str, size: int) -> str:
 
 
 def merge_counts(*counts: Iterable[tuple[str, int]] | Mapping[str, int]) -> dict[str, int]:
-    """Later ones win."""
+    """Of equal names, the last one wins."""
     merged: dict[str, int] = {}
     for each in counts:
         merged.update(each)

@@ -1,4 +1,4 @@
-"""What a service's job is. One `JobSpec` for each operator is composed into the one skeleton that all operators share.
+"""What a service's job is. Each operator has one `JobSpec`; everything else is shared by all operators.
 
 A spec is plain Python: it knows its service's API and not Airflow. It describes phases; the lifecycle decides when each
 is submitted, polled and ended, and what happens after a failure.
@@ -29,7 +29,8 @@ class Unit(NamedTuple):
     :param start: where its share of the input begins
     :param size: how much of the input it takes
     :param content: what is sent
-    :param halve: makes two smaller units of it, for a service that finds it too large; None where that cannot be
+    :param halve: splits it into two smaller units, for when the service finds it too large; None where it cannot be
+        split
     """
 
     start: int = 0
@@ -39,12 +40,12 @@ class Unit(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What was found right before a submission.
+    """What `Phase.prepare` found out before a submission.
 
-    :param found: the id of what is there already and will do: then nothing is submitted
-    :param key: the idempotency key, or the mark by which the effect can be found, if it is not the lifecycle's own
-    :param facts: what will be needed to find the effect of this submission, should its outcome stay unknown
-    :param locator: what will be needed beside the ids to poll, and can be known only now
+    :param found: the id of a suitable job that exists already: then nothing is submitted
+    :param key: the idempotency key, or a marker by which the effect can be found; "" for the lifecycle's own key
+    :param facts: what is needed to find the effect of this submission if its outcome becomes unknown
+    :param locator: what is needed beside the ids to poll, and is only known now
     """
 
     found: str | None = None
@@ -53,33 +54,33 @@ class Prepared(NamedTuple):
     locator: Mapping[str, str] = NOTHING
 
 
-# --- what became of a submission whose outcome is unknown
+# --- results of reconciling a submission whose outcome is unknown
 
 
 class Found(NamedTuple):
-    """It took effect: this is the job."""
+    """The request was applied: this is the job."""
 
     id: str
 
 
 class NoEffect(NamedTuple):
-    """It took no effect, and cannot any more."""
+    """The request was not applied, and will not be."""
 
 
 class RepeatRequest(NamedTuple):
-    """The same request again is safe: it ends in the same state (`why` is for the log)."""
+    """The same request is safe to repeat: it is idempotent (`why` is for the log)."""
 
     why: str
 
 
 class Resubmit(NamedTuple):
-    """It cannot be found out, and the DAG's author, or the nature of the job, allows to submit another one."""
+    """The outcome cannot be determined, and the DAG's author, or the type of job, allows submitting another one."""
 
     why: str
 
 
 class Unknown(NamedTuple):
-    """It cannot be found out, and a person must decide. The error says where to look and what to do then."""
+    """The outcome cannot be determined, and a person must decide. The error says where to look and what to do."""
 
     error: OutcomeUnknown
 
@@ -92,21 +93,21 @@ class Phase:
 
     Subclasses override `units`, `prepare`, `submit` and `reconcile`.
 
-    :param name: names it in the record; another phase of the same task has another name
-    :param kind: the job type, a key of the service's job types
-    :param where: what the service wants to know beside the ids to find the jobs
+    :param name: its name in the record, unique within the task
+    :param job_type: a key of the service's `JOB_TYPES`
+    :param locator: what the service needs beside the ids to find the jobs
     :param last: no phase comes after it: a task that does not wait for completion ends with its submission
     """
 
     grouped: ClassVar[bool] = False
-    """A repeated submission is harmless, so intents and answers are written about once a second and not one by one."""
+    """Submissions are idempotent, so intents and responses are saved about once a second instead of one by one."""
 
     send_window: ClassVar[float] = 30.0
-    """Seconds after an intent was made in which its request may be sent. A process that stood still for longer must not
+    """Seconds after the intent within which its request may be sent. A process that was suspended for longer must not
     send it: a newer try may have found that it had no effect, and submitted again."""
 
     prepare_again_on: ClassVar[tuple[type[SluiceError], ...]] = ()
-    """Errors of `submit` after which `prepare` is asked once more: what is wanted may be there by now."""
+    """Errors of `submit` after which `prepare` is called once more: the wanted job may exist by now."""
 
     def __init__(self, name: str, job_type: str, locator: Mapping[str, str] = NOTHING, *, last: bool = True) -> None:
         self.name = name
@@ -115,113 +116,113 @@ class Phase:
         self.last = last
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
-        """What has not been submitted yet. By default a phase is one unit."""
+        """The units that have not been submitted yet. By default a phase is one unit."""
         if not record.submissions:
             yield Unit()
 
     def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
-        """Ask the service what has to be known before this unit is submitted. Nothing is written yet, so this must not
-        do anything that must not be done twice."""
+        """Read from the service what is needed to submit this unit. No intent is saved yet, so this must be
+        idempotent."""
         del unit, record
         return Prepared()
-        yield  # a flow, though one without a call
+        yield  # makes it a flow, one without a request
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
-        """Submit one unit, and return the id that the service answered with.
+        """Submit one unit, and return the id in the response.
 
-        :raises OutcomeUnknown: the request may have been applied, and no answer came
+        :raises OutcomeUnknown: there was no response, and the request may have been applied
         """
         raise NotImplementedError
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
-        """Find out what became of a submission whose outcome is unknown."""
+        """Find out whether a submission whose outcome is unknown was applied."""
         raise NotImplementedError
 
     def settled(self, record: PhaseRecord) -> PhaseRecord:
-        """The phase's record once everything is submitted: without facts that are of no use any more."""
+        """The phase's record once everything is submitted: without facts that are no longer needed."""
         return record._replace(facts=NOTHING)
 
 
 def reconcile_by_search(
     find: Callable[[], Flow[str | None]], intent: Intent, visible_after: float = VISIBILITY_GRACE_SECONDS
 ) -> Flow[ReconcileResult]:
-    """What `reconcile` does where the effect can be looked for: until it is there, or until the request must have
-    landed. Before that, not to see it means nothing.
+    """`reconcile` where the service can be searched for the effect: until it is found, or until it would have to be
+    visible. Before that, finding nothing proves nothing.
 
-    :param landed: seconds after the intent when a request must have landed
+    :param visible_after: seconds after the intent when the effect must be visible
     """
     found = yield from find_after_lost_response(find, intent.at, visible_after)
     return NoEffect() if found is None else Found(found)
 
 
 def unknown_outcome(service: str, what: str, search_for: str, intent: Intent) -> Unknown:
-    """What `reconcile` ends with where the service cannot be asked, and to submit again could do the work twice.
+    """`reconcile` where the service cannot be queried, and submitting again could do the work twice.
 
     :param service: its name for people
-    :param what: was submitted
-    :param search_for: in the service, as in "a job whose name is 'x'"
+    :param what: what was submitted
+    :param search_for: what to search for in the service, as in "a job whose name is 'x'"
     """
     return Unknown(
         OutcomeUnknown(
             f"{what} was submitted at {iso(intent.at)} without a response: {service} may or may not have accepted it, "
-            f"and has no request that would tell. It was not submitted again. Look in {service} for {search_for}: if "
-            "it is there, mark this task as success; if it is not there, clear this task to submit again"
+            f"and its API cannot be queried for it. It was not submitted again. Search {service} for {search_for}: if "
+            "it exists, mark this task as success; if not, clear this task to submit again"
         )
     )
 
 
 class JobSpec:
-    """What the job of one operator is.
+    """The job of one operator.
 
     :cvar service: a name in `services.py`
-    :cvar success_states: the ends that are good ones
+    :cvar success_states: final states that count as success
     """
 
     service: ClassVar[str]
     success_states: ClassVar[frozenset[JobState]] = frozenset({JobState.SUCCEEDED})
 
     log: Any = log
-    """Where to say what happens: the task's log, once a task runs it."""
+    """The task's log, once a task runs it."""
 
     @property
     def locator(self) -> Mapping[str, str]:
-        """What the hook has to know beside the connection: a region, an environment."""
+        """What the hook needs beside the connection: a region, an environment."""
         return NOTHING
 
     def validate(self) -> None:
         """Check the rendered arguments. :raises InvalidInput: before anything is sent"""
 
     def fingerprint(self) -> Any:
-        """Plain data that tells this piece of work from any other. :raises InvalidInput: for unusable input"""
+        """Plain data that identifies the input. :raises InvalidInput: for unusable input"""
         raise NotImplementedError
 
     def dry_run_result(self) -> dict[str, Any] | None:
-        """For a dry run: what to return instead of submitting anything, after the arguments were checked."""
+        """For a dry run: what the task returns instead of submitting anything. Called after `validate`."""
         return None
 
     def next_phase(self, record: JobRecord) -> Phase | None:
-        """The phase that comes next, by what the ended ones brought; None when all is done."""
+        """The phase that comes next, given the results of those that have ended; None when all are done."""
         raise NotImplementedError
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        """Look into work that the service calls succeeded. :raises JobFailed: if it is not good enough"""
+        """Check the results of jobs that succeeded in the service. :raises JobFailed: if they are not acceptable"""
 
     def explain_failure(self, work: JobGroup) -> None:
-        """Write into the log what the service says of single rows of work that failed."""
+        """Log what the service reports about single rows of failed jobs."""
         check_rejections(work, "warn", self.log)
 
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
-        """Fetch what work that ended well has made, and tell of it in a few words of JSON.
+        """Fetch the results of jobs that succeeded, and return a small JSON description of them.
 
-        A retry of a task that died here polls the work and comes here again.
+        If the task dies here, its retry polls the jobs and calls this again.
         """
         del phase, work
         return {}
-        yield  # a flow, though one without a call
+        yield  # makes it a flow, one without a request
 
     def manifest(self, record: JobRecord) -> dict[str, Any]:
-        """What the task returns: small, JSON, without records."""
+        """What the task returns: small and JSON-serializable, without rows of data."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """The task's process is done with this spec: let go of files."""
+        """Close files: this process is done with this spec."""

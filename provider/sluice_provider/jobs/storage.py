@@ -1,17 +1,17 @@
-"""A record as keys and values of bounded size, for a store that keeps small values: Airflow's task state store.
+"""A record as keys and values of bounded size, for a store of small values: Airflow's task state store.
 
-    sluice_record              the head: the summary, and what decides: fingerprint, open phase, intent
+    sluice_record              the head: the summary, the fingerprint, the open phase and its intent
     sluice_record_log_<n>      an append-only log, one JSON value a line, cut into pieces of PIECE characters:
                                submissions, ended phases, replaced jobs, facts
-    sluice_record_log_b_<n>    the same for work that was begun anew; the next one is in the first place again
-    sluice_record_history_<n>  what happened, in pieces; the first one is kept, and of the others the latest ones
-    sluice_record_state        one word, by which a page can group jobs in SQL
+    sluice_record_log_b_<n>    the same after the task started over; the next one uses the first set of keys again
+    sluice_record_history_<n>  what happened, in pieces; the first one and the latest ones are kept
+    sluice_record_state        the state, by which the jobs page groups jobs in SQL
 
-So what is written for one submission does not grow with the number of submissions: the head, and the piece of the log
-that is being filled. Pieces are written before the head. The log is the truth about submissions: an intent in the head
-is settled when the log has more submissions than the head counted. Each log belongs to one seed; pieces of another
-one are left over from earlier work and ignored. The head says which of the two places its log is in, so the log of work
-that is begun anew leaves the old one whole until the head is written.
+So one submission writes a bounded amount, whatever the number of submissions: the head, and the last piece of the log.
+Pieces are written before the head. The log decides about submissions: an intent in the head has a response when the log
+has more submissions than the head counted. Each log belongs to one seed; pieces of another seed are ignored. The head
+says which of the two sets of keys its log uses, so when a task starts over, the old log stays complete until the new
+head is written.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ LOG_KEYS = LOG_KEY, f"{LOG_KEY}_b"
 HISTORY_KEY = f"{KEY}_history"
 STATE_KEY = f"{KEY}_state"
 
-PIECE = 6_000
+MAX_PIECE_LENGTH = 6_000
 """Characters of the log in one value. As JSON in JSON a value may get twice as long."""
-HISTORY_PIECE = 6_000
-HISTORY_PIECES = 8
-LONGEST_TEXT = 500
-"""So many characters of a service's words are kept."""
+MAX_HISTORY_PIECE_LENGTH = 6_000
+MAX_HISTORY_PIECES = 8
+MAX_TEXT_LENGTH = 500
+"""Characters of a service's messages that are kept."""
 
 
 class KeyValues(Protocol):
-    """Where values are kept, under keys of their own for each task instance."""
+    """A key-value store of one task instance."""
 
     def get(self, key: str) -> Any:
         """None for a key that has no value."""
@@ -63,92 +63,92 @@ class KeyValues(Protocol):
 
 
 class RecordStorage:
-    """Reads and writes the record of one task instance. It remembers what it wrote, and writes what has changed.
+    """Reads and writes the record of one task instance. Only what has changed is written.
 
-    :param values: where to
-    :param clean: takes secrets out of a text: a service may repeat what it was sent
-    :param summary_only: keep only what the page needs; no record can be read back, and the history goes on
+    :param values: the store
+    :param redact: removes secrets from a string: a service may repeat what it was sent
+    :param summary_only: write only what the jobs page needs; no record can be loaded, and the history continues
     """
 
     def __init__(
-        self, values: KeyValues, clean: Callable[[str], str] = lambda text: text, *, summary_only: bool = False
+        self, values: KeyValues, redact: Callable[[str], str] = lambda text: text, *, summary_only: bool = False
     ) -> None:
         self._values = values
-        self._clean = clean
+        self._redact = redact
         self._summary_only = summary_only
         self._written: dict[str, Any] = {}
         self._log = _Log()
         self._history = _History()
-        self._kept: JobRecord | None = None
-        self._unfinished: Callable[[], None] | None = None  # takes back what a writing began that broke off
+        self._saved: JobRecord | None = None
+        self._restore: Callable[[], None] | None = None  # undoes the changes of an interrupted save
 
     # --- reading
 
     def load(self) -> JobRecord | None:
-        """:raises UnexpectedResponse: there is one and nothing can be read of it"""
+        """:raises UnexpectedResponse: there is a record, and it cannot be read"""
         head = self._values.get(KEY)
         if head is None:
             return None
-        if self._summary_only or _for_the_page_only(head):
+        if self._summary_only or _is_summary_only(head):
             self._history.load(_dict(head).get("history"), self._values.get)
             self.continue_with(None)
             return None
         if not isinstance(head, dict) or not isinstance(head.get("fingerprint"), str):
             raise UnexpectedResponse(
                 f"the record of this task cannot be read ({head!r:.100}); delete {KEY!r} from its task state store "
-                "to submit again, after a look whether the service has the job already"
+                "to submit again, after checking in the service that the job does not exist already"
             )
         self._written[KEY] = head
         record = _from_head(head)
-        lines = self._log.load(record.seed, self._values.get, second=bool(head.get("second_log")))
+        entries = self._log.load(record.seed, self._values.get, second=bool(head.get("second_log")))
         self._history.load(head.get("history"), self._values.get)
-        record = _with_log(record._replace(history=tuple(self._history.events)), lines)
-        self._kept = record = _settled(record, head)
+        record = _replay_log(record._replace(history=tuple(self._history.events)), entries)
+        self._saved = record = _without_answered_intents(record, head)
         return record
 
     def continue_with(self, record: JobRecord | None) -> None:
-        """What is saved next comes of this record, which was read elsewhere: its events are in the history."""
+        """Continue from a record that was loaded elsewhere: its events are in the history already."""
         self._history.known = len(record.history) if record is not None else 0
 
     # --- writing
 
     def save(self, record: JobRecord, only: str = "") -> None:
         """
-        :param only: "intent": what is needed to know of a request before it is sent; "answer": what it was answered
+        :param only: "intent": what must be saved before a request is sent; "answer": its response
         """
         for key, value in self.changes(record, only):
             self.write(key, value)
 
     def write(self, key: str, value: Any) -> None:
-        """One of the changes."""
+        """Write one of the `changes`."""
         self._values.set(key, value)
         self._written[key] = value
 
     def changes(self, record: JobRecord, only: str = "") -> Iterator[tuple[str, Any]]:
-        """What has to be written, in this order. Whoever iterates writes each value before it asks for the next."""
-        if self._unfinished is not None:
-            self._unfinished()
-        self._unfinished = self._take_back()
+        """The keys and values to write, in this order. The caller writes each one before it takes the next."""
+        if self._restore is not None:
+            self._restore()
+        self._restore = self._snapshot()
         if not self._summary_only:
-            before = self._kept if self._kept is not None and self._kept.seed == record.seed else None
+            before = self._saved if self._saved is not None and self._saved.seed == record.seed else None
             if before is None:
                 self._log.begin(record.seed)
-            yield from self._log.append(_log_lines(before, record, self._clean))
+            yield from self._log.append(_log_entries(before, record, self._redact))
         if not only:
-            yield from self._history.append(record.history, self._clean)
+            yield from self._history.append(record.history, self._redact)
         if only != "answer":
             yield from self._changed(KEY, self._head(record))
             yield from self._changed(STATE_KEY, str(record.summary.get("state") or "submitting"))
-        self._kept, self._unfinished = record, None
+        self._saved, self._restore = record, None
 
-    def _take_back(self) -> Callable[[], None]:
+    def _snapshot(self) -> Callable[[], None]:
         log, history = dict(vars(self._log)), {**vars(self._history), "events": list(self._history.events)}
 
-        def take_back() -> None:
+        def restore() -> None:
             vars(self._log).update(log)
             vars(self._history).update(history)
 
-        return take_back
+        return restore
 
     def _changed(self, key: str, value: Any) -> Iterator[tuple[str, Any]]:
         if self._written.get(key) != value:
@@ -156,10 +156,12 @@ class RecordStorage:
 
     def _head(self, record: JobRecord) -> dict[str, Any]:
         summary = record.summary
-        texts = {name: self.fit(summary[name]) for name in ("service_status", "message") if summary.get(name)}
+        texts = {
+            name: self.redact_and_truncate(summary[name]) for name in ("service_status", "message") if summary.get(name)
+        }
         summary = summary_to_json({**summary, **texts})
         attempts = sum(phase.attempt for phase in record.phases) + (1 if record.replaced else 0)
-        # First, as whoever lists ten thousand jobs reads the beginning of each head only.
+        # First, as the jobs page reads only the beginning of each head.
         head = {"summary": {**summary, "resubmissions": attempts}, "history": self._history.position}
         if self._summary_only:
             return head
@@ -179,16 +181,16 @@ class RecordStorage:
             ],
         }
 
-    def fit(self, text: str) -> str:
-        """As much of a service's words as is kept, without secrets."""
-        return self._clean(str(text))[:LONGEST_TEXT]
+    def redact_and_truncate(self, text: str) -> str:
+        """A service's message as it is kept: without secrets, and truncated."""
+        return self._redact(str(text))[:MAX_TEXT_LENGTH]
 
 
 # --- the head
 
 
-def _for_the_page_only(head: Any) -> bool:
-    """Whether it was written with `summary_only`."""
+def _is_summary_only(head: Any) -> bool:
+    """Whether it was saved with `summary_only`."""
     return isinstance(head, dict) and set(head) == {"summary", "history"}
 
 
@@ -206,11 +208,11 @@ def _from_head(head: Mapping[str, Any]) -> JobRecord:
     )
 
 
-def _settled(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:
-    """Without the intents that the log has an answer to: who wrote it died before the head."""
-    counted = {str(each.get("name")): each.get("submitted") for each in map(_dict, _list(head.get("open")))}
+def _without_answered_intents(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:
+    """Without intents whose response is in the log: a process died before it wrote the head."""
+    submitted = {str(each.get("name")): each.get("submitted") for each in map(_dict, _list(head.get("open")))}
     for phase in record.phases:
-        if phase.intent is not None and len(phase.submissions) > number(counted.get(phase.name)):
+        if phase.intent is not None and len(phase.submissions) > number(submitted.get(phase.name)):
             record = record.with_phase(phase._replace(intent=None))
     return record
 
@@ -219,16 +221,16 @@ def _settled(record: JobRecord, head: Mapping[str, Any]) -> JobRecord:
 
 
 class _Log:
-    """Text that only grows, in pieces. A reader stops at the first piece that is missing or of another seed."""
+    """An append-only text in pieces. Reading stops at the first piece that is missing or has another seed."""
 
     def __init__(self) -> None:
-        self.second = False  # which of the two places it is in
+        self.second = False  # which of the two sets of keys it uses
         self._seed = ""
-        self._text = ""  # of the piece that is being filled
+        self._text = ""  # of the last piece
         self._number = 0  # of that piece
 
     def begin(self, seed: str) -> None:
-        """Another log than the one that was read or written last, if any was."""
+        """Start a new log, beside the one that was read or written last, if any."""
         self.second = bool(self._seed) and not self.second
         self._seed, self._text, self._number = seed, "", 0
 
@@ -237,33 +239,33 @@ class _Log:
         pieces: list[str] = []
         while (piece := _piece(get(self._key(len(pieces))), seed)) is not None:
             pieces.append(piece)
-            if len(piece) < PIECE:
+            if len(piece) < MAX_PIECE_LENGTH:
                 break
-        whole, _, _ = "".join(pieces).rpartition("\n")  # a last line without an end was not written wholly
+        whole, _, _ = "".join(pieces).rpartition("\n")  # a last line without a line break is incomplete
         text = f"{whole}\n" if whole else ""
-        self._number, at = divmod(len(text), PIECE)
+        self._number, at = divmod(len(text), MAX_PIECE_LENGTH)
         self._text = text[len(text) - at :] if at else ""
         return [line for line in map(_json, whole.split("\n")) if line is not None] if whole else []
 
     def _key(self, number: int) -> str:
         return f"{LOG_KEYS[self.second]}_{number}"
 
-    def append(self, lines: list[Any]) -> Iterator[tuple[str, Any]]:
-        """What has to be written so that the log has these lines, too."""
-        if not lines:
+    def append(self, entries: list[Any]) -> Iterator[tuple[str, Any]]:
+        """The keys and values to write, to append these entries."""
+        if not entries:
             return
-        self._text += "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-        while len(self._text) >= PIECE:
-            piece, self._text = self._text[:PIECE], self._text[PIECE:]
+        self._text += "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in entries)
+        while len(self._text) >= MAX_PIECE_LENGTH:
+            piece, self._text = self._text[:MAX_PIECE_LENGTH], self._text[MAX_PIECE_LENGTH:]
             self._number += 1
             yield self._key(self._number - 1), [self._seed, piece]
         yield self._key(self._number), [self._seed, self._text]
 
 
 def _piece(value: Any, seed: str) -> str | None:
-    """A newer version may add something to a piece."""
-    right = isinstance(value, list) and len(value) >= 2 and value[0] == seed and isinstance(value[1], str)
-    return value[1] if right else None
+    """The text of a piece. A newer version may add fields to it."""
+    valid = isinstance(value, list) and len(value) >= 2 and value[0] == seed and isinstance(value[1], str)
+    return value[1] if valid else None
 
 
 def _json(line: str) -> Any:
@@ -273,23 +275,23 @@ def _json(line: str) -> Any:
         return None
 
 
-def _log_lines(before: JobRecord | None, after: JobRecord, clean: Callable[[str], str]) -> list[Any]:
-    """What has come to a record, as lines of the log."""
-    lines: list[Any] = []
+def _log_entries(before: JobRecord | None, after: JobRecord, redact: Callable[[str], str]) -> list[Any]:
+    """The difference between two records, as entries of the log."""
+    entries: list[Any] = []
     known = {phase.name: phase for phase in before.phases} if before else {}
     for phase in after.phases:
-        lines += _phase_lines(known.get(phase.name, PhaseRecord(phase.name)), phase, clean)
-    replaced = _come_to(before.replaced if before else (), after.replaced)
-    return lines + [{"replaced": list(each)} for each in replaced]
+        entries += _phase_entries(known.get(phase.name, PhaseRecord(phase.name)), phase, redact)
+    replaced = _appended(before.replaced if before else (), after.replaced)
+    return entries + [{"replaced": list(each)} for each in replaced]
 
 
-def _come_to(old: tuple[ReplacedJob, ...], new: tuple[ReplacedJob, ...]) -> tuple[ReplacedJob, ...]:
-    """What has come to a list whose oldest items make room for others."""
+def _appended(old: tuple[ReplacedJob, ...], new: tuple[ReplacedJob, ...]) -> tuple[ReplacedJob, ...]:
+    """The items added to a list that drops its oldest items."""
     gone = next(number for number in range(len(old) + 1) if new[: len(old) - number] == old[number:])
     return new[len(old) - gone :]
 
 
-def _phase_lines(before: PhaseRecord, after: PhaseRecord, clean: Callable[[str], str]) -> Iterator[Any]:
+def _phase_entries(before: PhaseRecord, after: PhaseRecord, redact: Callable[[str], str]) -> Iterator[Any]:
     if after.facts != before.facts or after.locator != before.locator:
         yield {"facts": after.name, "values": dict(after.facts), "locator": dict(after.locator)}
     old, new = before.submissions, after.submissions
@@ -299,29 +301,29 @@ def _phase_lines(before: PhaseRecord, after: PhaseRecord, clean: Callable[[str],
     elif len(new) > len(old):
         yield {"submissions": after.name, "items": [list(each) for each in new[len(old) :]]}
     if after.outcome is not None and before.outcome is None:
-        yield {"ended": {**phase_to_json(after), "outcome": _cleaned(dict(after.outcome), clean)}}
+        yield {"ended": {**phase_to_json(after), "outcome": _redacted(dict(after.outcome), redact)}}
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
-    """Plain data whose texts, which may be a service's words, are without secrets."""
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """Plain data without secrets in its strings, which may be a service's messages."""
     if isinstance(value, str):
-        return clean(value)
+        return redact(value)
     if isinstance(value, Mapping):
-        return {name: _cleaned(each, clean) for name, each in value.items()}
-    return [_cleaned(each, clean) for each in value] if isinstance(value, (list, tuple)) else value
+        return {name: _redacted(each, redact) for name, each in value.items()}
+    return [_redacted(each, redact) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _with_log(record: JobRecord, lines: list[Any]) -> JobRecord:
-    """The head's record with all that the log says. Lines of kinds that this version does not know are skipped."""
-    folded = _Folded()
-    for line in lines:
+def _replay_log(record: JobRecord, entries: list[Any]) -> JobRecord:
+    """The head's record with the entries of the log. Types of entries that this version does not know are skipped."""
+    folded = _LogReplay()
+    for line in entries:
         if isinstance(line, dict):
             folded.add(line)
     return folded.record(record)
 
 
-class _Folded:
-    """What the lines of a log add up to."""
+class _LogReplay:
+    """Applies the entries of a log, one after the other."""
 
     def __init__(self) -> None:
         self._phases: dict[str, PhaseRecord] = {}
@@ -347,8 +349,8 @@ class _Folded:
             self._replaced.append(job)
 
     def record(self, head: JobRecord) -> JobRecord:
-        """In the order in which the phases were begun. Who wrote that a part of one is to be submitted again may have
-        died before the head."""
+        """Phases are in the order in which they started. A process may have died after it logged that failed jobs are
+        submitted again, and before it wrote the head."""
         for phase in head.phases:
             if (attempt := self._attempts.get(phase.name, 0)) > phase.attempt:
                 phase = phase._replace(attempt=attempt, complete=False)
@@ -380,16 +382,16 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 class _History:
-    """Events in pieces: the first piece stays, the others are used in turn."""
+    """Events in pieces: the first piece is kept, the others form a ring buffer."""
 
     def __init__(self) -> None:
         self.position = 0
-        self.events: list[HistoryEvent] = []  # of the piece that is being filled
-        self.known = 0  # so many events of the record are written
+        self.events: list[HistoryEvent] = []  # of the last piece
+        self.known = 0  # the number of events of the record that are written
         self._size = 0
 
     def load(self, position: Any, get: Callable[[str], Any]) -> None:
-        """The latest piece, to go on with it."""
+        """Load the latest piece, to append to it."""
         self.position = int(number(position))
         self.events = events_from_json(get(self._key))
         self.known = len(self.events)
@@ -398,17 +400,17 @@ class _History:
     @property
     def _key(self) -> str:
         first = self.position == 0
-        return f"{HISTORY_KEY}_{0 if first else 1 + (self.position - 1) % (HISTORY_PIECES - 1)}"
+        return f"{HISTORY_KEY}_{0 if first else 1 + (self.position - 1) % (MAX_HISTORY_PIECES - 1)}"
 
-    def append(self, history: tuple[HistoryEvent, ...], clean: Callable[[str], str]) -> Iterator[tuple[str, Any]]:
+    def append(self, history: tuple[HistoryEvent, ...], redact: Callable[[str], str]) -> Iterator[tuple[str, Any]]:
         """
-        :param history: of the record: what was loaded, and what has come since
+        :param history: of the record: loaded events, and new ones
         """
         new, self.known = history[self.known :], max(len(history), self.known)
         for event in new:
-            fitted = event._replace(text=clean(event.text)[:LONGEST_TEXT])
+            fitted = event._replace(text=redact(event.text)[:MAX_TEXT_LENGTH])
             size = len(json.dumps(fitted)) + 2
-            if self.events and self._size + size > HISTORY_PIECE:
+            if self.events and self._size + size > MAX_HISTORY_PIECE_LENGTH:
                 yield self._key, [list(each) for each in self.events]
                 self.position, self.events, self._size = self.position + 1, [], 0
             self.events.append(fitted)

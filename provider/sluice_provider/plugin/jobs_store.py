@@ -20,7 +20,7 @@ from sqlalchemy import Text, and_, case, cast, func, null, or_, select
 from sqlalchemy.orm import aliased
 
 from sluice_provider.compat.server import TaskInstance, XComModel, task_state_store_model
-from sluice_provider.jobs.storage import HISTORY_KEY, HISTORY_PIECES, KEY
+from sluice_provider.jobs.storage import HISTORY_KEY, KEY, MAX_HISTORY_PIECES
 from sluice_provider.plugin.jobs_view import TASK_OVER, Row, parse_summary
 from sluice_provider.progress import KEY as PROGRESS_KEY
 
@@ -111,7 +111,7 @@ def load_job(
     found = session.execute(_select(records, records.value).where(same_task)).first()
     if found is None:
         return None
-    keys = [f"{HISTORY_KEY}_{n}" for n in range(HISTORY_PIECES)]
+    keys = [f"{HISTORY_KEY}_{n}" for n in range(MAX_HISTORY_PIECES)]
     segments = session.execute(select(records.value).where(same_task, table.key.in_(keys)))
     return _to_row(found)._replace(history=tuple(each[0] or "" for each in segments))
 

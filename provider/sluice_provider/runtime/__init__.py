@@ -1,1 +1,1 @@
-"""The lifecycle in Airflow: the skeletons of operators and sensors, and what they need of Airflow."""
+"""The lifecycle in Airflow: base classes of operators and sensors, and what they need from Airflow."""

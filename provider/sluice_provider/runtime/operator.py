@@ -1,4 +1,4 @@
-"""The skeleton of all operators that submit a job: what a task does. What the job is comes from a `JobSpec`."""
+"""The base class of all operators that submit a job. The job itself is described by a `JobSpec`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-MOST_LINEAGE_IDS = 100
+MAX_LINEAGE_IDS = 100
 
 
 class RemoteJobOperator(RemoteJobTask):
-    """Submit a job to a service, wait until it is over, and return what became of it.
+    """Submit a job to a service, wait until it is over, and return its result.
 
-    To write one of your own, override `job` and, if you use OpenLineage, `datasets`. Everything else is final.
+    To write your own, override `job` and, if you use OpenLineage, `datasets`. Everything else is final.
 
-    Returns what the job's spec returns. If anything was submitted more than once, also `replaced_jobs`, the 20 latest
-    jobs that a later one replaced: `[{"id": str or None, "state", "rows"}]`, with `rows` only where the service reports
-    how many it had processed; and `rows_maybe_twice`, the sum of these. With `wait_for_completion=False`, `state` is
-    "running", and `ended_at` and `seconds` are None. Times are ISO 8601 in UTC.
+    Returns the manifest of the job's spec. If anything was submitted more than once, also `replaced_jobs`, the 20
+    latest jobs that a later one replaced: `[{"id": str or None, "state", "rows"}]`, with `rows` only where the service
+    reports how many it had processed; and `rows_maybe_twice`, the sum of these. With `wait_for_completion=False`,
+    `state` is "running", and `ended_at` and `seconds` are None. Times are ISO 8601 in UTC.
 
     :param wait_for_completion: wait until the job is over; else return as soon as the service has accepted it
     :param deferrable: wait in the triggerer, holding no worker slot (default: Airflow's `default_deferrable`)
@@ -41,12 +41,12 @@ class RemoteJobOperator(RemoteJobTask):
     :param poll_interval: seconds between two status checks at the most; a young job is polled more often
     :param timeout: seconds after the submission until the wait is given up, however often the task is retried
     :param cancel_on_kill: cancel the job when a user ends or clears the task, where the service can
-    :param retry_policy: Airflow 3.3: by default an error that a retry cannot help is not retried, and the delay of the
-        next try is what the service wants
+    :param retry_policy: Airflow 3.3: by default an error that is not retryable is not retried, and the delay before
+        the next try is the one that the service asks for
     :raises InvalidInput: before anything is submitted
-    :raises OutcomeUnknown: a request got no response, and what became of it cannot be found out
-    :raises JobFailed: the job failed or was cancelled, in the service's words
-    :raises TimedOut: the job is not over `timeout` after its submission; it goes on in the service
+    :raises OutcomeUnknown: a request got no response, and whether it was applied cannot be determined
+    :raises JobFailed: the job failed or was cancelled, with the service's message
+    :raises TimedOut: the job is not over `timeout` after its submission; it continues in the service
     """
 
     __supports_durable_execution = True
@@ -79,11 +79,11 @@ class RemoteJobOperator(RemoteJobTask):
     # --- to override
 
     def job(self) -> JobSpec:
-        """What the job is, by the rendered arguments."""
+        """The job, by the rendered arguments."""
         raise NotImplementedError
 
     def datasets(self) -> Datasets:
-        """For OpenLineage: what the task read and wrote; called once `result` is set."""
+        """For OpenLineage: the datasets that the task read and wrote; called once `result` is set."""
         return Datasets()
 
     # --- what Airflow calls
@@ -91,21 +91,25 @@ class RemoteJobOperator(RemoteJobTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
         with self.__worker_run(context) as run:
-            planned = run.spec.dry_run_result()
-            return self.__finish(context, planned) if planned is not None else self.__end(context, run.start())
+            dry_run_result = run.spec.dry_run_result()
+            return (
+                self.__finish(context, dry_run_result)
+                if dry_run_result is not None
+                else self.__end(context, run.start())
+            )
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Back from the triggerer, which says why in `event`."""
+        """Resume after the deferral, with the trigger's event."""
         with self.__worker_run(context) as run:
             return self.__end(context, run.resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
-        """Back from the triggerer, which did not live to say anything."""
+        """Resume after the trigger ended without an event."""
         with self.__worker_run(context) as run:
             return self.__end(context, run.resume_after_trigger_death(reason))
 
     def on_kill(self) -> None:
-        """Cancel the job if a user ended the task; leave it alone if the platform did."""
+        """Cancel the job if a user ended the task; let it continue if the platform did."""
         if self.__run is not None:
             self.__run.terminate()
 
@@ -130,7 +134,7 @@ class RemoteJobOperator(RemoteJobTask):
         assert self.__run is not None  # noqa: S101 - begun before
         spec = self.__run.spec
         ids = dict.fromkeys(submission.id for phase in record.phases for submission in phase.submissions)
-        self.__ids = list(ids)[:MOST_LINEAGE_IDS]
+        self.__ids = list(ids)[:MAX_LINEAGE_IDS]
         self.job_url = self.job_url or str(record.summary.get("url") or "")
         result = {**spec.manifest(record), **replaced_jobs(record)}
         return self.__finish(context, {**result, "url": self.job_url} if self.operator_extra_links else result)

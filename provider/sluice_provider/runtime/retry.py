@@ -1,7 +1,7 @@
-"""What a failed try means for the next one: the default `retry_policy` of this package's operators (Airflow 3.3).
+"""Whether and when a failed try is retried: the default `retry_policy` of this package's operators (Airflow 3.3).
 
-An error that the same input will meet again ends the task now, whatever `retries` says; a remote that says when to come
-back sets the delay of the next try; everything else is left to the task's own settings.
+An error that is not retryable ends the task now, whatever `retries` says; a service's Retry-After sets the delay before
+the next try; everything else is left to the task's own settings.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class SluiceRetryPolicy:
     """Reads `retryable` and `retry_after` off the package's own errors.
 
-    A retry policy by its methods: every DAG file would pay for importing Airflow's base class, and only a failing task
-    uses it.
+    It has the methods of Airflow's base class without inheriting from it: importing that is slow for every DAG file,
+    and only a failing task uses it.
     """
 
     def evaluate(
@@ -34,10 +34,12 @@ class SluiceRetryPolicy:
         if not isinstance(exception, SluiceError):
             return RetryDecision.default()
         if not exception.retryable:
-            return RetryDecision.fail(f"{type(exception).__name__}: the same try would fail again")
+            return RetryDecision.fail(
+                f"{type(exception).__name__}: not retryable, as the next try would fail the same way"
+            )
         if exception.retry_after is not None:
             delay = timedelta(seconds=exception.retry_after)
-            return RetryDecision.retry(delay, f"the service wants the next request in {delay}")
+            return RetryDecision.retry(delay, f"the service asked for a delay of {delay} before the next request")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

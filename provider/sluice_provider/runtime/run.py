@@ -1,7 +1,7 @@
 """One worker run of a task: executes the lifecycle of its job, blocking. A try that defers has several worker runs.
 
-It gives the execution what it asks for: calls and pauses by the hook, the record by the task state store, links and ids
-by XComs, and the triggerer by deferring.
+It handles the effects of the execution: requests and sleeps with the hook, the record with the task state store, links
+and ids with XComs, and deferring.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, read_event
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
-from sluice_provider.progress import EVERY, WORKER_RUN_KEY, merge_trigger_events
+from sluice_provider.progress import WORKER_RUN_KEY, WRITE_INTERVAL_SECONDS, merge_trigger_events
 from sluice_provider.runtime.store import TaskRecords
 
 if TYPE_CHECKING:
@@ -45,21 +45,21 @@ T = TypeVar("T")
 IDS_KEY = "job_ids"
 """XCom key of the service's ids, pushed as soon as they are known."""
 
-BACKSTOP = 300.0
-"""Seconds after a trigger's own deadline at which Airflow ends it, should it hang."""
+TRIGGER_TIMEOUT_MARGIN_SECONDS = 300.0
+"""Seconds after a trigger's own deadline at which Airflow ends it, in case it hangs."""
 
-LONGEST_SIGNAL = 2.0
-"""Seconds that Airflow may take to answer a process that was told to stop; it is killed soon after."""
+MAX_SIGNAL_SECONDS = 2.0
+"""Seconds to wait for Airflow's response in a process that received a stop signal; it is killed soon after."""
 
-MOST_TOLD = 20
-"""So many replaced jobs are named in the result."""
+MAX_RESULT_REPLACED_JOBS = 20
+"""Replaced jobs that are listed in the result."""
 
 
 class JobRun:
     """
     :param task: the operator or sensor
-    :param spec: what its job is
-    :param wait_here: how a sensor waits in the worker; by default the wait's own flow is run
+    :param spec: its job
+    :param wait_here: how a sensor waits in the worker; by default with the flow that polls the jobs
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class JobRun:
 
     def _lifecycle(self) -> Lifecycle:
         return Lifecycle(
-            self.spec.service,
+            self._task.hook.hook_name,
             self.spec.next_phase,
             self._options,
             cancellable=lambda job_type: (
@@ -112,10 +112,10 @@ class JobRun:
         }
         return {**known, "url": url, "ended_at": None}
 
-    # --- the three ways in
+    # --- entry points
 
     def start(self) -> JobRecord:
-        """A try begins."""
+        """Start a try."""
         self.spec.validate()
         self._check_trigger()
         self._note_worker_run()
@@ -129,102 +129,102 @@ class JobRun:
         return self._drive(self.execution.run(record, started))
 
     def resume(self, event: Any) -> JobRecord:
-        """Back from the triggerer, which says why in `event`."""
+        """Resume after the deferral, with the trigger's event."""
         outcome, error = read_event(event)
         if error:
-            self.log.warning("The trigger stopped watching: %s", error)
+            self.log.warning("The trigger stopped polling; checking the status of the job in the worker: %s", error)
         record = self._resumed_record(outcome)
         restart = str(error) if isinstance(error, Unreachable) else ""
         return self._drive(self.execution.run(record, on.Resumed(time.time(), None if restart else error, restart)))
 
     def resume_after_trigger_death(self, reason: str) -> JobRecord:
-        """Back from the triggerer, which did not live to say anything: poll the job, and never submit again."""
+        """Resume after the trigger ended without an event: poll the job, and never submit again."""
         self.log.warning(
             "The trigger ended without an event (%s); checking the status of the job in the worker", reason
         )
         record = self._resumed_record(None)
         if "timeout" in reason.casefold():
-            error = TimedOut(f"the triggerer did not come back within {self._options.timeout:.0f} s")
+            error = TimedOut(f"the trigger did not end within {self._options.timeout:.0f} s")
             return self._drive(self.execution.run(record, on.Resumed(time.time(), error)))
         return self._drive(self.execution.run(record, on.Resumed(time.time(), restart=reason)))
 
     def terminate(self) -> None:
-        """Told to stop, in a signal handler: Airflow kills this process in a few seconds."""
+        """Handle a stop signal, in its handler: Airflow kills this process in a few seconds."""
         if self.execution.record is None:
             return
         self._terminating = True
         self._task.hook.interrupt()
-        user_ended, why = evidence.of_try(_beside(lambda: task_state(self._context["ti"])))
+        user_ended, why = evidence.of_try(_in_thread(lambda: task_state(self._context["ti"])))
         try:
             self._drive(self.execution.terminate(user_ended, why))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next try reconnects
-            self.log.warning("The job could not be cancelled: %r", error)
+        except Exception as error:  # noqa: BLE001 - after any error the next try reconnects
+            self.log.warning("The job could not be cancelled in %s: %r", self._task.hook.hook_name, error)
 
-    # --- what the execution asks for
+    # --- effects of the execution
 
     def _drive(self, run: Run) -> JobRecord:
         with closing(run):
-            return self._task.hook.run(self._answered(run))
+            return self._task.hook.run(self._handle_effects(run))
 
-    def _answered(self, run: Run) -> Flow[JobRecord]:
-        """The calls and pauses of a run; everything else that it asks for is done here."""
-        answer: Any = None
+    def _handle_effects(self, run: Run) -> Flow[JobRecord]:
+        """The requests and sleeps of a run; all other effects are handled here."""
+        result: Any = None
         while True:
             try:
-                effect = run.throw(answer) if isinstance(answer, SluiceError) else run.send(answer)
+                effect = run.throw(result) if isinstance(result, SluiceError) else run.send(result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             try:
                 if isinstance(effect, WaitHere):
-                    answer = (yield from effect.flow) if self._wait_here is None else self._wait_here()
-                elif type(effect) in _OWN:
-                    answer = _OWN[type(effect)](self, effect)
+                    result = (yield from effect.flow) if self._wait_here is None else self._wait_here()
+                elif type(effect) in _HANDLERS:
+                    result = _HANDLERS[type(effect)](self, effect)
                 else:
-                    answer = yield effect
+                    result = yield effect
             except SluiceError as error:
-                answer = error
+                result = error
 
     def _save(self, effect: SaveRecord) -> None:
         self._saved_at = time.time()
         if self._terminating:
-            self._save_beside(effect.record)
+            self._save_in_thread(effect.record)
         elif effect.must:
             self._records.save(effect.record, effect.only)
         else:
             self._try_to_save(effect.record)
 
     def _try_to_save(self, record: JobRecord) -> None:
-        """For news by which nothing is decided: that they cannot be written does not matter to the job."""
+        """For updates on which no decision depends: failing to write them does not affect the job."""
         try:
             self._records.save(record)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what matters is written elsewhere
-            self.log.warning("The record could not be written: %r", error)
+        except Exception as error:  # noqa: BLE001 - no error here affects the job
+            self.log.warning("The job's record could not be written, the job is not affected: %r", error)
 
-    def _save_beside(self, record: JobRecord) -> None:
-        """A signal may have come in the middle of talking to Airflow, which one thread cannot do twice. Airflow takes
-        this only from the latest try, so without an answer nothing is cancelled.
+    def _save_in_thread(self, record: JobRecord) -> None:
+        """A signal may interrupt a request to Airflow, and the same thread cannot send another one. Airflow accepts
+        this only from the latest try, so without a response nothing is cancelled.
 
-        :raises Unreachable: it was not taken
+        :raises Unreachable: Airflow did not accept it
         """
 
         def save() -> bool:
             self._records.save(record)
             return True
 
-        if not _beside(save):
+        if not _in_thread(save):
             raise Unreachable(
-                "Airflow did not take the record: perhaps a newer try watches the job", maybe_applied=False
+                "Airflow did not accept the job's record: a newer try may be waiting for the job", maybe_applied=False
             )
 
     def _publish(self, effect: PublishJob) -> None:
         """Make the ids and the link visible while the job runs. They are for people, and the record has them as well,
-        so a job that was accepted does not fail for them."""
+        so an error here does not fail the task."""
         self._task.job_url = str(effect.record.summary.get("url") or "")
         values: dict[str, Any] = {link.xcom_key: self._task.job_url for link in self._task.operator_extra_links}
         try:
             for key, value in {IDS_KEY: list(effect.ref.ids), **values}.items():
                 self._context["ti"].xcom_push(key=key, value=value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job is not affected
+        except Exception as error:  # noqa: BLE001 - no error here affects the job
             self.log.warning("The job's ids and link could not be written to XCom, the job is not affected: %r", error)
 
     def _count(self, effect: CountMetric) -> None:
@@ -237,8 +237,8 @@ class JobRun:
     def _defer(self, effect: DeferTask) -> NoReturn:
         """Wait in the triggerer.
 
-        If a user marks the task in the very second in which it defers, nobody cancels its job: this process has no
-        signal to expect any more, and Airflow never starts the trigger. The page shows the job as orphaned then.
+        If a user marks the task while it is being deferred, its job is not cancelled: this process gets no signal, and
+        Airflow never starts the trigger. The jobs page then shows the job as orphaned.
         """
         left = max(0.0, self._options.timeout - max(0.0, time.time() - effect.submitted_at))
         self._task.hook.close()
@@ -246,21 +246,21 @@ class JobRun:
         self._task.defer(
             trigger=self._trigger(effect.ref, effect.submitted_at),
             method_name="execute_complete",
-            timeout=timedelta(seconds=left + self._task.poll_interval + BACKSTOP),
+            timeout=timedelta(seconds=left + self._task.poll_interval + TRIGGER_TIMEOUT_MARGIN_SECONDS),
         )
 
     def observe(self, ref: JobRef, work: JobGroup) -> None:
-        """A status check: into the log, and now and then into the record."""
+        """Log a status check, and save it every `WRITE_INTERVAL_SECONDS`."""
         if self._observer is None or self._observer.ref != ref:
-            self._observer = StatusObserver(self.log, ref, self._note)
+            self._observer = StatusObserver(self.log, ref, self._record_status)
         self.last_work = work
         self._observer(work)
 
-    def _note(self, work: JobGroup, news: str) -> None:
+    def _record_status(self, work: JobGroup, change: str) -> None:
         if self._observer is not None:
             metrics.count("status_check", self._observer.ref)
-        self.execution.note(on.StatusSeen(time.time(), work, news))
-        if (news or time.time() - self._saved_at >= EVERY) and self.execution.record is not None:
+        self.execution.note(on.StatusSeen(time.time(), work, change))
+        if (change or time.time() - self._saved_at >= WRITE_INTERVAL_SECONDS) and self.execution.record is not None:
             self._saved_at = time.time()
             self._try_to_save(self.execution.record)
 
@@ -281,7 +281,7 @@ class JobRun:
         )
 
     def _check_trigger(self) -> None:
-        """What the trigger cannot carry must be found out before anything is submitted, not after."""
+        """Check that the trigger can be serialized before anything is submitted, not after."""
         if self._options.deferrable:
             json.dumps(self._trigger(JobRef(self.spec.service, "job", ("?",), self.spec.locator), 0.0).serialize())
 
@@ -294,19 +294,19 @@ class JobRun:
         self._note_worker_run()
         record = self._records.load()
         if record is None:
-            record = self._recovered(outcome)
+            record = self._rebuilt_record(outcome)
         return merge_trigger_events(record, self._context["ti"], self.log)
 
-    def _recovered(self, outcome: WaitResult | None) -> JobRecord:
-        """The record is gone (a user may delete it): what the trigger watched is all that is left to go by."""
+    def _rebuilt_record(self, outcome: WaitResult | None) -> JobRecord:
+        """The record was deleted (a user may do that): rebuild it from the trigger's reference to the jobs."""
         fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
         record = JobRecord(fingerprint, self._records.clears, self._records.seed(fingerprint))
         phase = self.spec.next_phase(record)
         if outcome is None or phase is None or not phase.last or phase.job_type != outcome.job.job_type:
             raise UnexpectedResponse(
-                f"the record of this task was deleted, and the trigger does not say what was submitted to "
-                f"{self.spec.service}. Look there for the job: if it is there, mark this task as success; if not, "
-                "clear this task to submit again"
+                "the record of this task was deleted, and the trigger did not report which job was submitted to "
+                f"{self._task.hook.hook_name}. Search for the job there: if it exists, mark this task as success; if "
+                "not, clear this task to submit again"
             )
         self.log.warning("The record of this task was deleted; continuing with the job that the trigger polled")
         submissions = tuple(Submission(job_id) for job_id in outcome.job.ids)
@@ -314,7 +314,7 @@ class JobRun:
         return record.with_phase(known._replace(locator=dict(outcome.job.locator)))
 
 
-_OWN: Mapping[type, Callable[[JobRun, Any], Any]] = {
+_HANDLERS: Mapping[type, Callable[[JobRun, Any], Any]] = {
     SaveRecord: JobRun._save,
     PublishJob: JobRun._publish,
     CountMetric: JobRun._count,
@@ -323,31 +323,31 @@ _OWN: Mapping[type, Callable[[JobRun, Any], Any]] = {
 
 
 def replaced_jobs(record: JobRecord) -> dict[str, Any]:
-    """What the result tells of work that was done more than once, so that it is seen downstream: jobs whose place was
-    taken. Rows that they had processed may have arrived twice."""
+    """The fields of the result for jobs that were replaced by later ones: rows that they had processed may be in the
+    service twice."""
     if not record.replaced:
         return {}
     rows = [job.rows for job in record.replaced if job.rows]
-    told = {"replaced_jobs": [_result_of(job) for job in record.replaced[-MOST_TOLD:]]}
-    return {**told, "rows_maybe_twice": sum(rows)} if rows else told
+    result = {"replaced_jobs": [_replaced_job_result(job) for job in record.replaced[-MAX_RESULT_REPLACED_JOBS:]]}
+    return {**result, "rows_maybe_twice": sum(rows)} if rows else result
 
 
-def _result_of(job: ReplacedJob) -> dict[str, Any]:
+def _replaced_job_result(job: ReplacedJob) -> dict[str, Any]:
     known = {"id": job.id or None, "state": job.state}
     return known if job.rows is None else {**known, "rows": job.rows}
 
 
-def _beside(action: Callable[[], T]) -> T | None:
-    """What an action returns, if it does so soon; None if it does not, or fails."""
+def _in_thread(action: Callable[[], T]) -> T | None:
+    """What an action returns within `MAX_SIGNAL_SECONDS`; None if it does not, or fails."""
     results: list[T] = []
 
-    def act() -> None:
+    def run() -> None:
         try:
             results.append(action())
-        except Exception:  # noqa: BLE001 - no answer is an answer here
+        except Exception:  # noqa: BLE001 - the caller treats an error like a missing response
             return
 
-    thread = Thread(target=act, daemon=True)
+    thread = Thread(target=run, daemon=True)
     thread.start()
-    thread.join(LONGEST_SIGNAL)
+    thread.join(MAX_SIGNAL_SECONDS)
     return results[0] if results else None

@@ -1,4 +1,4 @@
-"""The skeleton of all sensors: waiting for a job that somebody else submitted, in the worker (poke, reschedule) or in
+"""The base class of all sensors: wait for a job that was submitted elsewhere, in the worker (poke, reschedule) or in
 the triggerer. The same lifecycle as operators, whose job is found instead of submitted."""
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ PHASE = "wait"
 
 
 class WatchedJob(JobSpec):
-    """A job that somebody else submitted. A subclass has `service`, and overrides `reference` and what it likes."""
+    """A job that was submitted elsewhere. A subclass sets `service` and overrides `reference`; the rest is optional."""
 
     def reference(self) -> JobRef:
-        """What is waited for."""
+        """The jobs to wait for."""
         raise NotImplementedError
 
     def initial_locator(self) -> Flow[Mapping[str, str]]:
-        """What must be known from before the wait; taken once, and part of the job's `locator` from then on."""
+        """What must be read before the wait; called once, and part of the job's `locator` from then on."""
         return NOTHING
-        yield  # a flow, though one without a call
+        yield  # makes it a flow, one without a request
 
     def fingerprint(self) -> Any:
         return self.reference().to_json()
@@ -54,14 +54,14 @@ class WatchedJob(JobSpec):
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
         del phase
         return self.result(work)
-        yield  # a flow, though one without a call
+        yield  # makes it a flow, one without a request
 
     def manifest(self, record: JobRecord) -> dict[str, Any]:
         return dict((record.phase(PHASE).outcome or {}).get("outputs") or {})
 
 
 class _Watched(Phase):
-    """All of its ids are there already."""
+    """All of its ids are known already."""
 
     def __init__(self, spec: WatchedJob) -> None:
         self._spec = spec
@@ -81,10 +81,10 @@ class _Watched(Phase):
 
 
 class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
-    """Wait for a job that somebody else submitted.
+    """Wait for a job that was submitted elsewhere.
 
-    To write one of your own, override `job`. A job that failed fails the sensor, or skips it with `soft_fail`, in every
-    mode; without a retry, unless the service says that the failure may pass. A sensor cancels nothing.
+    To write your own, override `job`. A job that failed fails the sensor, or skips it with `soft_fail`, in every
+    mode; without a retry, unless the service says that the failure is temporary. A sensor cancels nothing.
 
     Returns what the job returns, by default `{"ids", "state"}` and the service's counts.
 
@@ -105,7 +105,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     # --- to override
 
     def job(self) -> WatchedJob:
-        """What is waited for, by the rendered arguments."""
+        """The job to wait for, by the rendered arguments."""
         raise NotImplementedError
 
     # --- what Airflow calls
@@ -116,7 +116,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
             return self.__end(self.__begin(context).start())
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
-        """A status check that fails for a passing reason is not news; too many of them in a row are."""
+        """Check the status once. Retryable errors are only raised after too many of them in a row."""
         assert self.__run is not None  # noqa: S101 - `execute` makes it
         work, self.__seen = self.__seen, None
         try:
@@ -125,22 +125,22 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
             self.__failures += 1
             if not error.retryable or self.__failures >= PollSchedule().max_failures:
                 raise
-            self.log.warning("Status check %d failed: %s", self.__failures, error)
+            self.log.warning("Status check failed (%d in a row), polling continues: %s", self.__failures, error)
             return PokeReturnValue(False)
         self.__failures = 0
         return PokeReturnValue(work.over, work if work.over else None)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Back from the triggerer, which says why in `event`."""
+        """Resume after the deferral, with the trigger's event."""
         with self.__skipping(), fail_for_good(True):
             return self.__end(self.__begin(context).resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
-        """Back from the triggerer, which did not live to say anything."""
+        """Resume after the trigger ended without an event."""
         with self.__skipping(), fail_for_good(True):
             return self.__end(self.__begin(context).resume_after_trigger_death(reason))
 
-    # --- one leg
+    # --- one worker run
 
     def __begin(self, context: Context) -> JobRun:
         options = Options(deferrable=self.deferrable, timeout=min(self.timeout, MAX_SECONDS), watch_only=True)
@@ -148,7 +148,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
         return self.__run
 
     def __wait_here(self, context: Context) -> JobGroup:
-        """By Airflow's own loop, which knows poke and reschedule, timeouts and backoff."""
+        """With Airflow's own loop, which handles poke and reschedule, timeouts and backoff."""
         self.__seen = self.__run.last_work if self.__run is not None else None
         work: JobGroup = super().execute(context)
         return work
@@ -169,13 +169,13 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     @contextmanager
     def __skipping(self) -> Iterator[None]:
-        """Airflow heeds `soft_fail` where it pokes and where it resumes, and elsewhere nobody does but us. A deadline
-        of ours is a sensor's timeout."""
+        """Airflow handles `soft_fail` only where it pokes and where it resumes, so it is handled here for all modes.
+        Our `TimedOut` becomes a sensor's timeout."""
         try:
             yield
         except (compat.AirflowFailException, compat.AirflowSensorTimeout, TimedOut) as error:
             if self.soft_fail:
-                raise compat.AirflowSkipException(f"skipped, as soft_fail says: {error}") from error
+                raise compat.AirflowSkipException(f"skipped, as soft_fail is set: {error}") from error
             if isinstance(error, TimedOut):
                 raise compat.AirflowSensorTimeout(str(error)) from error
             raise

@@ -1,9 +1,9 @@
-"""Where records are kept: Airflow's task state store (3.3 and later), which outlives the worker, retries and clearing;
-where there is none, XComs, which outlive a deferral only.
+"""Where records are stored: Airflow's task state store (3.3 and later), which outlives the worker, retries and
+clearing; before 3.3 XComs, which only outlive a deferral.
 
-Airflow gives a task instance a new id with every new try and every clear, and takes values from the current id only. So
-a write that was accepted proves that no newer try had begun by then: a process that was left behind cannot write an
-intent, and without one nothing is submitted.
+Airflow gives a task instance a new id with every new try and every clear, and accepts values from the current id only.
+So an accepted write proves that no newer try had started by then: a process of an older try cannot write an intent, and
+without one nothing is submitted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TaskRecords:
     """The record of one task instance.
 
     :param context: the task's context
-    :param durable: a retry is to find it; else the task state store gets only what the page shows
+    :param durable: a retry can load it; else the task state store gets only what the jobs page shows
     """
 
     def __init__(self, context: Any, *, durable: bool = True) -> None:
@@ -49,8 +49,8 @@ class TaskRecords:
         self.clears = clears, int(getattr(self._ti, "max_tries", 0) or 0)
 
     def seed(self, fingerprint: str) -> str:
-        """Of the idempotency keys of this piece of work, as it was begun by this try or since this clear. Where no try
-        reconnects to the work of another one, each has keys of its own: a service would find the old job by the old."""
+        """Of the idempotency keys, new after every clear. If tries do not reconnect, each try has its own keys: with
+        the old key a service would return the old job."""
         ti = self._ti
         try_number = [] if self._durable else [ti.try_number]
         return digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.clears, fingerprint, *try_number])[:32]

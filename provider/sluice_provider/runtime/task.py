@@ -16,15 +16,15 @@ from sluice_provider.errors import InvalidInput, SluiceError
 from sluice_provider.hooks.base import SluiceHook, hook_for
 
 MAX_SECONDS = 10 * 365 * 86400.0
-"""Seconds. Whoever wants to wait for ever waits ten years: a longer time fits neither a timedelta nor a database."""
+"""The longest timeout, ten years: a longer one fits neither a timedelta nor a database."""
 
-NO_LOCATOR: Mapping[str, str] = MappingProxyType({})
+EMPTY_LOCATOR: Mapping[str, str] = MappingProxyType({})
 
 
 class RemoteTask(BaseOperator):
     """A task that talks to a service.
 
-    :cvar service: a name in `systems.py`
+    :cvar service: a name in `services.py`
     :cvar conn_arg: the argument that holds the connection id, if it is not `<service>_conn_id`
     """
 
@@ -33,7 +33,7 @@ class RemoteTask(BaseOperator):
     ui_color = "#e3f1ee"
 
     job_url: str = ""
-    """Where a person sees the job in the service's web UI."""
+    """URL of the job in the service's web UI."""
 
     @property
     def conn_id(self) -> str:
@@ -42,8 +42,8 @@ class RemoteTask(BaseOperator):
 
     @property
     def locator(self) -> Mapping[str, str]:
-        """What the hook has to know beside the connection: a region, an environment."""
-        return NO_LOCATOR
+        """What the hook needs beside the connection: a region, an environment."""
+        return EMPTY_LOCATOR
 
     @cached_property
     def hook(self) -> SluiceHook:
@@ -58,7 +58,7 @@ class RemoteJobTask(RemoteTask):
     cancel_on_kill: bool = False
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
-        """Airflow fails a task whose trigger died or timed out; that says nothing of the job, so we poll it."""
+        """Airflow fails a task whose trigger died or timed out; that says nothing about the job, so it is polled."""
         if next_method == "__fail__":
             next_method, next_kwargs = "execute_after_trigger_death", {"reason": str((next_kwargs or {}).get("error"))}
         return super().resume_execution(next_method, next_kwargs, context)
@@ -66,7 +66,7 @@ class RemoteJobTask(RemoteTask):
 
 @contextmanager
 def fail_for_good(wanted: bool) -> Iterator[None]:
-    """Tell Airflow by the type of the exception that a retry cannot help, where no retry policy tells it."""
+    """Raise errors that are not retryable as `AirflowFailException`, where there is no retry policy."""
     try:
         yield
     except SluiceError as error:
