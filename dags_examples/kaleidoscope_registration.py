@@ -52,7 +52,7 @@ def check(download: dict[str, Any]) -> dict[str, Any]:
     """Check the file: a result for each of its rows, or an error that says why there is none."""
     with local_copy(download) as path:
         try:
-            records = [verdict(row) for row in rows_of(path)]
+            records = [result_of(row) for row in rows_of(path)]
         except Unreadable as error:
             return {"status": "error", "message": str(error), "records": []}
     wrong = sum(record["status"] == "error" for record in records)
@@ -77,7 +77,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def verdict(row: dict[str, str]) -> dict[str, Any]:
+def result_of(row: dict[str, str]) -> dict[str, Any]:
     """Check one row."""
     if re.fullmatch(f"({ATOM})+", row["formula"] or ""):
         data = {"name": row["name"], "formula": row["formula"]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 from functools import cache
 from importlib import import_module
 from importlib.metadata import distribution
@@ -436,3 +438,67 @@ def test_tests_say_what_they_are_for():
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert silent == []
+
+
+# --- the words
+
+RETIRED_NAMES = {
+    *("ask", "asked", "asking", "alike", "conceal", "curable", "doubt", "door", "doors", "faces", "glance", "hopeless"),
+    *("journal", "mend", "mended", "news", "purse", "room", "rooms", "seal", "tally", "teller", "telling", "tells"),
+    *("told", "verdict", "vanished", "blob"),
+}
+"""Words of an earlier vocabulary, as parts of names. Each has a standard term in its place: see CONTRIBUTING.md."""
+
+RETIRED_PHRASES = re.compile(
+    r"\b(in doubt|handed over|taken on|came of it|not watched|unwatched|the remotes?\b(?! job)|re-attach\w*|hopeless"
+    r"|mend(s|ed)?|glance[sd]?|curable|asked_at|plan_only)\b",
+    re.IGNORECASE,
+)
+"""The same in texts: strings, comments and pages."""
+
+VENDORS_OWN = {"blob": "kili"}
+"""Words that are a vendor's terms (Azure's, in Kili's modules), and the paths where they may be."""
+
+
+def texts():
+    """The package, the sandbox, the tools and the examples, and the pages beside them."""
+    root = HOME.parents[1]
+    folders = [HOME, SANDBOX, root / "tools", root / "dags_examples"]
+    code = [path for folder in folders for kind in ("*.py", "*.js") for path in folder.rglob(kind)]
+    return [*code, root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+
+
+def parts_of(name):
+    """The words that a name consists of, in lower case."""
+    return {part.lower() for part in re.split(r"_+|(?<=[a-z])(?=[A-Z])", name)}
+
+
+def test_retired_words_are_no_names():
+    """One word for one thing: nobody should have to learn a second one."""
+    found = [
+        f"{path.name}: {name}"
+        for path in texts()
+        if path.suffix == ".py"
+        for name in set(re.findall(r"[A-Za-z_]\w+", _without_texts(path)))
+        for part in parts_of(name) & RETIRED_NAMES
+        if VENDORS_OWN.get(part, "\0") not in path.as_posix()
+    ]
+    assert sorted(found) == []
+
+
+def test_retired_words_are_not_in_texts():
+    """Nor in what users and maintainers read."""
+    found = [
+        f"{path.name}:{number}: {match[0]}"
+        for path in texts()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in RETIRED_PHRASES.finditer(line)
+    ]
+    assert found == []
+    assert RETIRED_PHRASES.search("whether the remote was asked"), "the rule sees nothing"
+
+
+def _without_texts(path):
+    """The names of a module, one after the other."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return " ".join(token.string for token in tokens if token.type == tokenize.NAME)

@@ -20,8 +20,8 @@ import sluice_provider
 from sluice_provider.services import SERVICES
 
 BASE = "from airflow.sdk import DAG, BaseOperator"
-ROOMS = ("operators", "sensors", "hooks")
-OURS = "import " + ", ".join(f"sluice_provider.{room}.{service.name}" for service in SERVICES for room in ROOMS)
+LAYERS = ("operators", "sensors", "hooks")
+OURS = "import " + ", ".join(f"sluice_provider.{layer}.{service.name}" for service in SERVICES for layer in LAYERS)
 TRIGGERS = OURS + ", sluice_provider.triggers"
 OTHERS = {
     "requests": "import requests",

@@ -49,27 +49,27 @@ def burst(files: int, senders: int, database: str | None, workers: int) -> str:
                 settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac"}
                 more = {"webhook_duplicates": 1, "webhook_retries": 1000, "webhook_retry_delay": 0.5}
                 http.post("/control/settings", json={**settings, **more}).raise_for_status()
-                asked = {"files": files, "concurrency": senders}
+                burst = {"files": files, "concurrency": senders}
                 started = time.monotonic()
-                http.post("/control/kaleidoscope/burst", json=asked).raise_for_status()
-                told = _wait(http)
+                http.post("/control/kaleidoscope/burst", json=burst).raise_for_status()
+                deliveries = _wait(http)
                 seconds = time.monotonic() - started
                 [(runs,)] = server.rows("SELECT count(DISTINCT run_id) FROM dag_run")
                 answers = Counter(line.split("status_code=")[1].split()[0] for line in _posts(server.log()))
     if runs != files:
         raise SystemExit(f"{files} files were registered, and there are {runs} runs")
     return (
-        f"{len(told)} webhooks of {files} registrations by {senders} senders: {seconds:.1f} s, "
-        f"{len(told) / seconds:.0f} a second, {runs} runs; answers: {json.dumps(dict(sorted(answers.items())))}"
+        f"{len(deliveries)} webhooks of {files} registrations by {senders} senders: {seconds:.1f} s, "
+        f"{len(deliveries) / seconds:.0f} a second, {runs} runs; answers: {json.dumps(dict(sorted(answers.items())))}"
     )
 
 
 def _wait(http: httpx.Client) -> list[dict[str, object]]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        told = http.get("/control/state", params={"records": 0}).json()["kaleidoscope"]["webhooks"]
-        if told and all(each["finished"] for each in told):
-            return list(told)
+        deliveries = http.get("/control/state", params={"records": 0}).json()["kaleidoscope"]["webhooks"]
+        if deliveries and all(each["finished"] for each in deliveries):
+            return list(deliveries)
         time.sleep(0.5)
     raise SystemExit(f"not every webhook was taken in {PATIENCE:.0f} s")
 

@@ -27,7 +27,7 @@ def filled(rows):
     spool = Spool()
     for row in rows:
         spool.add(row)
-    return spool, spool.seal()
+    return spool, spool.finish()
 
 
 def test_round_trip(monkeypatch):

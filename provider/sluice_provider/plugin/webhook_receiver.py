@@ -292,7 +292,7 @@ def _log_delivery(conn_id: str, request: Request, response: WebhookResponse) -> 
         level = logging.INFO
     else:
         level = logging.ERROR if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.WARNING
-    verdict = "accepted" if status == HTTPStatus.OK else "rejected"
+    acceptance = "accepted" if status == HTTPStatus.OK else "rejected"
     client = request.client.host if request.client else "unknown address"
     outcome = "; ".join(f"{each.outcome.value}, {each.detail}" for each in response.results)
     if response.retry_after:
@@ -302,7 +302,7 @@ def _log_delivery(conn_id: str, request: Request, response: WebhookResponse) -> 
         "Webhook for connection %s from %s %s with %d %s: %s%s",
         f"{conn_id!r:.100}",
         client,
-        verdict,
+        acceptance,
         status.value,
         status.phrase,
         response.detail,

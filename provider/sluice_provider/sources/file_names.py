@@ -45,5 +45,5 @@ def _truncate(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix.encode()) > 16:
         stem, dot, suffix = name, "", ""
-    room = MAX_BYTES - len((dot + suffix).encode())
-    return stem.encode()[:room].decode("utf-8", "ignore") + dot + suffix
+    available = MAX_BYTES - len((dot + suffix).encode())
+    return stem.encode()[:available].decode("utf-8", "ignore") + dot + suffix

@@ -41,7 +41,7 @@ class Spool:
         self._hash.update(line)
         self.count += 1
 
-    def seal(self) -> str:
+    def finish(self) -> str:
         """Finish writing, and return the digest of all rows.
 
         :raises InvalidInput: the disk is full

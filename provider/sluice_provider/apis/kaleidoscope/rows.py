@@ -102,7 +102,7 @@ class CheckedRows:
             for position, record in source:
                 spool.add(self._encode(source.name, position, record))
                 fields.update(record)
-            return _SpooledRows(source.name, spool, spool.seal(), frozenset(fields))
+            return _SpooledRows(source.name, spool, spool.finish(), frozenset(fields))
         except BaseException:
             spool.close()
             raise
