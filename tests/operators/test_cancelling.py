@@ -171,7 +171,7 @@ def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
     task = shout(deferrable=True).defer()
     end(task, state)
     assert echo.states == ["cancelled"]
-    assert task.logged("INFO", "asked echo to cancel echo 1")
+    assert task.logged("INFO", "asked Echo to cancel echo 1")
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "up_for_retry", "restarting", None], ids=str)
