@@ -1,4 +1,4 @@
-"""What stands in users' databases while tasks are deferred, and what comes back from it."""
+"""The trigger: what is stored while tasks are deferred, and the events it sends."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ ARGUMENTS = {
 }
 
 
-def test_its_name_and_arguments_do_not_change():
+def test_its_import_path_and_arguments_are_stable():
     """A deferred task outlives an upgrade of this package."""
     path, arguments = JobTrigger(**ARGUMENTS).serialize()
     assert path == "sluice_provider.triggers.JobTrigger"
     assert arguments == ARGUMENTS
 
 
-def test_it_survives_the_database():
-    """Nothing but JSON, and the same trigger afterwards."""
+def test_it_survives_serialization():
+    """Its arguments are JSON, and make the same trigger."""
     _, arguments = JobTrigger(**ARGUMENTS).serialize()
     assert JobTrigger(**json.loads(json.dumps(arguments))).serialize()[1] == arguments
 
 
 def test_arguments_of_an_earlier_version_are_enough():
-    """What may be left out today may be missing in what was stored yesterday."""
+    """All other arguments have defaults."""
     stored = {name: ARGUMENTS[name] for name in ("service", "conn_id", "job", "submitted_at")}
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
-def test_the_event_is_small_and_tells_why(push, remote):
-    """A verdict, the job, and one line."""
+def test_the_event_is_small(push, remote):
+    """A status, the job, and one line."""
     life = push(deferrable=True).defer()
     event = life.event()
     assert set(event) == {"status", "job", "message"}
@@ -56,28 +56,28 @@ def test_the_event_is_small_and_tells_why(push, remote):
 
 
 def test_it_holds_no_secret(push):
-    """The connection is named, not carried."""
+    """Only the connection id is stored."""
     trigger = push(deferrable=True).defer().trigger()
     assert trigger.conn_id == "kaleidoscope_default"
     assert SECRET not in str(trigger.serialize())
 
 
-def test_it_says_when_the_time_is_up(push, remote):
-    """As a verdict, not as an error."""
+def test_a_timeout_is_an_event(push, remote):
+    """It does not fail the trigger."""
     remote.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
     assert event["status"] == "timed_out"
     assert "the timeout is 20 s" in event["message"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])
-def test_it_says_when_it_gives_up(push, remote, status, kind):
-    """In the service's words."""
+@pytest.mark.parametrize(("status", "error"), [(403, "PermissionDenied"), (503, "ServerError")])
+def test_failed_status_checks_are_an_event(push, remote, status, error):
+    """With the name of the error and the service's message."""
     life = push(deferrable=True).defer()
     remote.trouble("GET", "imports/", status=status)
     event = life.event()
     assert event["status"] == "gave_up"
-    assert kind in event["message"]
+    assert error in event["message"]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_it_says_when_it_gives_up(push, remote, status, kind):
     [{"service": "atlantis"}, {"job": {**JOB, "job_type": "walk"}}],
     ids=["service", "job_type"],
 )
-def test_what_it_does_not_know_it_says(push, change):
-    """A service or a type of job of another version."""
+def test_an_unknown_service_or_job_type_is_an_event(push, change):
+    """Another version may have stored it."""
     life = push(deferrable=True).defer()
     trigger = JobTrigger(**{**ARGUMENTS, **change})
     trigger.task_instance = life.trigger().task_instance
@@ -99,7 +99,7 @@ def test_what_it_does_not_know_it_says(push, change):
 
 
 def test_several_jobs_are_polled_until_each_ends(push, remote):
-    """A job that has ended is not asked for again."""
+    """A job that has ended is not polled again."""
     life = push(batch_size=1, deferrable=True).defer()
     remote.requests(clear=True)
     remote.trouble("GET", f"imports/{remote.imports[0]}", status=503, times=3)
@@ -109,13 +109,13 @@ def test_several_jobs_are_polled_until_each_ends(push, remote):
 
 
 @pytest.mark.parametrize("status", list(WaitStatus))
-def test_every_verdict_survives_the_way_back(status):
-    """Through JSON."""
+def test_every_result_survives_json(status):
+    """As it is stored."""
     outcome = WaitResult.from_event({"status": status.value, "job": JOB, "message": "so"})
     assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
 
 
-def test_an_event_of_another_version_is_not_understood():
-    """Nor is it guessed at."""
+def test_an_event_of_another_version_is_an_error():
+    """Nothing is guessed."""
     with pytest.raises(UnexpectedResponse, match="does not know"):
         WaitResult.from_event({"status": "over", "version": 2})
