@@ -171,7 +171,7 @@ def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
     life = shout(deferrable=True).defer()
     end(life, state)
     assert echo.states == ["cancelled"]
-    assert life.said("INFO", "asked echo to cancel echo 1")
+    assert life.said("INFO", "asked Echo to cancel echo 1")
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "up_for_retry", "restarting", None], ids=str)
@@ -267,7 +267,7 @@ def test_kaleidoscope_cannot_cancel_while_deferred(push, remote):
     trigger = life.trigger()
     life.clear()
     life.in_triggerer(lambda each: each.on_kill(), trigger)
-    assert life.said("INFO", remote.imports[0], "kaleidoscope cannot cancel it")
+    assert life.said("INFO", remote.imports[0], "Kaleidoscope cannot cancel it")
     life.go()
     assert (life.state, len(remote.imports)) == ("success", 1)
 
