@@ -26,7 +26,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="sluice-tests-")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever imports Airflow finds an empty home; loopback is never reached through a proxy."""
+    """Airflow gets an empty home directory; loopback is never reached through a proxy."""
     os.environ.setdefault("AIRFLOW_HOME", _HOME.name)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     config.add_cleanup(forbid_unmarked_airflow())
@@ -40,7 +40,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what this Airflow cannot run; say what runs in one worker, and begin with what takes longest."""
+    """Skip what this Airflow cannot run; group what must run in one worker, and start with the slowest."""
     version = importlib.metadata.version("apache-airflow-core")
     skip = pytest.mark.skip(reason=f"tasks are run by the API of Airflow 3.3, this is {version}")
     for item in items:

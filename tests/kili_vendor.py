@@ -17,7 +17,7 @@ FOLDER = Path(os.environ.get("SLUICE_VENDOR_DIR", Path(sys.prefix) / "vendor")) 
 
 
 def session(url: str, home: Path, *arguments: str) -> Any:
-    """What a session tells; skipped with a plain reason where the client is not installed."""
+    """The report of a session; skipped where the client is not installed."""
     if not FOLDER.is_dir():
         pytest.skip(f"kili {VERSION} is not in {FOLDER.parent}; make install puts it there")
     # Its own schema cache, its own configuration, and none of its switches.

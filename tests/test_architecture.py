@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "sources": {"errors"},
     "apis": {"sources", "jobs", "http", "errors"},
     "testing": set(),
-    # Airflow begins here
+    # Airflow is imported from here on
     "compat": set(),
     "assets": {"compat"},
     "lineage": {"assets"},
@@ -134,7 +134,7 @@ def arrows():
 
 
 def test_every_module_is_in_a_layer():
-    """Whoever adds one decides what it may import. No layer is only on paper."""
+    """A new layer needs its allowed imports here. Every layer exists."""
     assert {layer_of(path) for path in MODULES} == set(MAY_IMPORT)
 
 
@@ -150,8 +150,8 @@ def test_no_arrow_goes_up():
     assert [where for source, target, where, _ in arrows() if target not in MAY_IMPORT[source]] == []
 
 
-def test_nobody_may_import_what_is_not_needed():
-    """A permission that nobody uses would let in what nobody has thought about."""
+def test_every_allowed_import_is_used():
+    """An unused permission would allow imports that were never reviewed."""
     used = {(source, target) for source, target, _, _ in arrows()}
     assert {(layer, below) for layer in MAY_IMPORT for below in MAY_IMPORT[layer]} == used
 
@@ -211,7 +211,7 @@ def unpromised_by_airflow(path):
 
 
 def version_checks(path):
-    """Every place that tries an import of Airflow's, or looks into one of its signatures."""
+    """Every place that tries an import of Airflow, or inspects one of its signatures."""
     for node in nodes_of(path):
         if isinstance(node, ast.Try) and any("ImportError" in ast.dump(each) for each in node.handlers):
             for statement in node.body:
@@ -248,7 +248,7 @@ def _without_airflow():
     return [".".join(("sluice_provider", *path.relative_to(HOME).with_suffix("").parts)) for path in paths]
 
 
-def test_nobody_but_airflow_loads_operators():
+def test_only_airflow_loads_operators():
     """Nor sensors; and only the fixtures for tests start the sandbox."""
     for known in MAY_IMPORT.values():
         assert known.isdisjoint({"operators", "sensors", "plugin", "testing"})
@@ -306,7 +306,7 @@ def test_the_hook_agrees_with_the_list(service):
     assert not own or described[service.conn_type]["hook-name"] == service.title
 
 
-# --- what Airflow is told
+# --- provider metadata
 
 
 def test_provider_info_has_the_right_shape():

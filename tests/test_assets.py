@@ -1,4 +1,4 @@
-"""Assets on the remotes have one spelling each, and OpenLineage names them alike."""
+"""Assets in the services have one spelling each, and OpenLineage uses the same names."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def names_in_code():
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_links_lead_somewhere(page):
-    """Files and headings of this repository; other addresses are not asked."""
+    """Files and headings of this repository; other addresses are not requested."""
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if "://" in link:
             continue
@@ -62,7 +62,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_paths_exist(page):
-    """What looks like a path of this repository, from its root or from a package."""
+    """Strings that look like paths of this repository, from its root or from a package."""
     for word in words(page):
         if not re.fullmatch(r"[\w.]+(/[\w.*-]+)*/?", word) or word.split("/")[0] not in TOP or "acme" in word:
             continue

@@ -62,7 +62,7 @@ def test_the_tree_is_drawn():
 
 
 def test_client_errors_by_status():
-    """Each has one status, with which its docstring begins."""
+    """Each has one status, which its docstring starts with."""
     for status, kind in CLIENT_ERRORS.items():
         assert issubclass(kind, ClientError)
         assert kind.__doc__.startswith(f"{status}: ")

@@ -37,12 +37,12 @@ def put(path, content=CONTENT):
     return there
 
 
-def told(path, **more):
+def download_result(path, **more):
     """As a download operator returns it."""
     return {"path": path, "bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), **more}
 
 
-FORMS = pytest.mark.parametrize("form", [str, ObjectStoragePath, told], ids=["text", "path", "result"])
+FORMS = pytest.mark.parametrize("form", [str, ObjectStoragePath, download_result], ids=["text", "path", "result"])
 
 
 @FORMS
@@ -92,11 +92,11 @@ def test_a_file_that_changed_since_the_download(folder):
     put(f"{folder}/a.csv")
     with (
         pytest.raises(InvalidInput, match="has changed since it was downloaded: bytes"),
-        local_copy(told(f"{folder}/a.csv", bytes=3)),
+        local_copy(download_result(f"{folder}/a.csv", bytes=3)),
     ):
         pass
     if folder.startswith("memory:"):
-        with pytest.raises(InvalidInput, match="sha256"), local_copy(told(f"{folder}/a.csv", sha256="0")):
+        with pytest.raises(InvalidInput, match="sha256"), local_copy(download_result(f"{folder}/a.csv", sha256="0")):
             pass
 
 

@@ -38,7 +38,7 @@ HEAD = b"record_id,name,formula\n"
 
 @pytest.mark.parametrize("content", [HEAD + b"r1,Water,H2O\n", b"\xef\xbb\xbf" + HEAD + b" r1 ,Water,H2O\r\n"])
 def test_valid_and_invalid_rows(judged, content):
-    """Also from a spreadsheet, which begins its file with a mark."""
+    """Also from a spreadsheet, whose file starts with a byte order mark."""
     assert judged(content)["records"] == [
         {"record_id": "r1", "status": "matched", "data": {"name": "Water", "formula": "H2O"}}
     ]
@@ -58,7 +58,7 @@ def test_valid_and_invalid_rows(judged, content):
     ],
 )
 def test_an_unusable_file_is_reported(judged, content, words):
-    """With an error, and no verdict that Kaleidoscope would refuse."""
+    """With an error, and no status that Kaleidoscope would reject."""
     answer = judged(content)
     assert (answer["status"], answer["records"]) == ("error", [])
     assert words in answer["message"]

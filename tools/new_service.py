@@ -86,8 +86,8 @@ to.
 
 """
 
-JOBS = """    if isinstance(remote, $prefix):
-        now = remote.context.clock.now()
+JOBS = """    if isinstance(mock_service, $prefix):
+        now = mock_service.context.clock.now()
         return [
             ServiceJob(
                 job.id,
@@ -100,7 +100,7 @@ JOBS = """    if isinstance(remote, $prefix):
                 (str(job.settings),),
                 job.processed(now),
             )
-            for job in remote.submitted.values()
+            for job in mock_service.submitted.values()
         ]
 """
 
@@ -114,7 +114,7 @@ INSERTIONS = (
     Insertion(WORLD, IMPORTS, "from sluice_sandbox.$name.service import $prefix\n"),
     Insertion(WORLD, r'    "kili": lambda', '    "$name": $prefix,\n'),
     Insertion(LEDGER, IMPORTS, "from sluice_sandbox.$name.service import $prefix\n"),
-    Insertion(LEDGER, r"    assert isinstance\(remote, FinSpace\)\n    return \[", JOBS),
+    Insertion(LEDGER, r"    assert isinstance\(mock_service, FinSpace\)\n    return \[", JOBS),
     Insertion(LEDGER, r"        Kili: \(connections,\)", "        $prefix: (),\n"),
     Insertion(SCENARIOS, IMPORTS, "from tests.simulation import $name\n"),
     Insertion(SCENARIOS, r'    "kaleidoscope": KALEIDOSCOPE,', '    "$name": $name.SCENARIOS,\n'),

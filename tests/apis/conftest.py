@@ -1,4 +1,4 @@
-"""In these tests remote jobs are over at once, unless a test says how long they take."""
+"""In these tests jobs are over at once, unless a test says how long they take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fields(fields: ConnectionFields, sluice_sandbox: SandboxClient) -> ConnectionFields:
-    """The connection, to a remote that takes no time."""
+    """The connection to a service whose jobs take no time."""
     sluice_sandbox.settings(job_seconds=0)
     return fields

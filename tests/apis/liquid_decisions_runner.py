@@ -1,4 +1,4 @@
-"""Liquid Decisions' hook on both faces, against the sandbox; what it sleeps moves the sandbox's clock."""
+"""Liquid Decisions' hook in worker and triggerer, against the sandbox; its sleeps advance the sandbox's clock."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class FlowRunner:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the remote holds."""
+        """The state of the service."""
         state: dict[str, Any] = self._sandbox.state()["liquid_decisions"]
         return state
 
-    def asked(self, path: str) -> int:
+    def request_count(self, path: str) -> int:
         """How many requests arrived for a path."""
         return sum(path in each["path"] for each in self._sandbox.requests())
 

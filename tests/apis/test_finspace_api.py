@@ -39,7 +39,7 @@ def held(sandbox):
 
 
 def test_every_endpoint_is_tested_here():
-    """Whoever adds one is reminded."""
+    """A new flow needs an entry here."""
     flows = [
         name
         for name, thing in inspect.getmembers(fin, inspect.isgeneratorfunction)
@@ -60,7 +60,7 @@ def test_environments(kdb):
 
 
 def test_databases(kdb, sluice_sandbox):
-    """Made, looked at, listed in pages whose tokens need good encoding, and made only if they are not there."""
+    """Created, read, listed in pages whose tokens need encoding, and created only if missing."""
     made = kdb(fin.create_database(E, "ticks", "All ticks.", {"team": "kdb"}))
     assert (made["databaseName"], made["description"]) == ("ticks", "All ticks.")
     assert kdb(fin.ensure_database(E, "ticks")) is False
@@ -75,7 +75,7 @@ def test_databases(kdb, sluice_sandbox):
 
 
 def test_another_client_created_the_database(kdb, sluice_sandbox):
-    """Between the look and the making."""
+    """It was created between the check and the creation."""
     sluice_sandbox.faults([{"method": "GET", "path": "databases/markets", "status": 404}])
     assert kdb(fin.ensure_database(E, "markets")) is False
     with pytest.raises(NotFound):
@@ -83,12 +83,12 @@ def test_another_client_created_the_database(kdb, sluice_sandbox):
 
 
 def test_changesets(kdb):
-    """Asked for, looked at, listed without requests, found by them."""
+    """Created, read, listed without change requests, found by them."""
     made = kdb(fin.create_changeset(E, "markets", [DAY, SYM], "token-1"))
     again = kdb(fin.create_changeset(E, "markets", [DAY, SYM], "token-1"))
     assert (made["status"], again["changesetId"]) == ("PENDING", made["changesetId"])
-    looked = kdb(fin.get_changeset(E, "markets", made["changesetId"]))
-    assert (looked["status"], looked["changeRequests"]) == ("COMPLETED", [DAY, SYM])
+    read = kdb(fin.get_changeset(E, "markets", made["changesetId"]))
+    assert (read["status"], read["changeRequests"]) == ("COMPLETED", [DAY, SYM])
     [listed] = kdb(fin.list_changesets(E, "markets"))
     assert set(listed) == {
         "changesetId", "createdTimestamp", "lastModifiedTimestamp", "activeFromTimestamp", "status"
@@ -100,7 +100,7 @@ def test_changesets(kdb):
 
 
 def test_a_given_token(kdb, sluice_sandbox):
-    """Without one, every asking is another, and the rules of tokens hold."""
+    """Without a token each request creates a changeset, and the rules for tokens hold."""
     ids = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(2)}
     tokens = [each["json"]["clientToken"] for each in sluice_sandbox.requests()]
     assert (len(ids), len(set(tokens))) == (2, 2)
@@ -245,7 +245,7 @@ def test_an_unexpected_listing():
     assert isinstance(run_flow(fin.list_databases(E), response(200, {"kxDatabases": ["x"]})).error, UnexpectedResponse)
 
 
-# --- weather
+# --- transient faults
 
 
 @pytest.mark.parametrize("trouble", [{"status": 429}, {"status": 500}, {"status": 503}, {"drop": "after"}])
@@ -267,7 +267,7 @@ def test_lasting_faults(kdb, sluice_sandbox):
 
 
 def test_requests_are_not_repeated_after_the_token_expires(monkeypatch):
-    """Each attempt is as slow as it can be: none begins when the service may have forgotten the token."""
+    """Each attempt is as slow as it can be: none starts after the service may have dropped the token."""
     now = [0.0]
     monkeypatch.setattr("sluice_provider.http.retry.time.monotonic", lambda: now[0])
     lost = Unreachable("lost")
@@ -301,10 +301,10 @@ def test_a_token_used_for_other_changes(kdb):
 @pytest.mark.parametrize("name", ["worker", "triggerer"])
 def test_wrong_credentials(sluice_sandbox, name, keys, settings, words):
     """One request, the service's own words, and no secret in them."""
-    face = FlowRunner(name, finspace_options(sluice_sandbox, **keys))
+    runner = FlowRunner(name, finspace_options(sluice_sandbox, **keys))
     sluice_sandbox.settings(**settings)
     with pytest.raises(AuthenticationFailed, match=words) as error:
-        face(fin.list_environments())
+        runner(fin.list_environments())
     assert len(sluice_sandbox.requests()) == 1
     assert "canary" not in f"{error.value!r}{vars(error.value)}"
 

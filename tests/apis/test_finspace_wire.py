@@ -76,43 +76,43 @@ def wire(seen):
 
 @pytest.fixture(scope="module", params=[None, "session-token"], ids=["key", "session"])
 def both(request):
-    """The requests of both, by operation: boto3's first, ours on each face."""
+    """The requests of both, by operation: boto3's first, ours with each driver."""
     if not FOLDER.is_dir():
         pytest.skip(f"boto3 1.43.116 is not in {FOLDER}; make install puts it there")
-    asked = []
+    calls = []
     for name, (arguments, _) in CALLS.items():
-        asked += [(name, arguments), (name, {**arguments, "nextToken": TOKEN})][: 1 + (name in LISTINGS)]
+        calls += [(name, arguments), (name, {**arguments, "nextToken": TOKEN})][: 1 + (name in LISTINGS)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = {**kept, "PYTHONPATH": str(FOLDER), "NO_PROXY": "*", "AWS_EC2_METADATA_DISABLED": "true"}
-    with serve(answer) as remote:
-        command = [sys.executable, "-c", SCRIPT, f"{remote.url}/finspace", json.dumps(request.param), json.dumps(asked)]
+    with serve(answer) as server:
+        command = [sys.executable, "-c", SCRIPT, f"{server.url}/finspace", json.dumps(request.param), json.dumps(calls)]
         subprocess.run(command, env=environment, check=True, timeout=300)
-        theirs = list(remote.seen)
-        ours = {face: _ours(face, remote, request.param) for face in ("worker", "triggerer")}
-    return [name for name, _ in asked], [wire(each) for each in theirs], ours
+        theirs = list(server.seen)
+        ours = {driver: _ours(driver, server, request.param) for driver in ("worker", "triggerer")}
+    return [name for name, _ in calls], [wire(each) for each in theirs], ours
 
 
-def _ours(name, remote, token):
+def _ours(name, server, token):
     auth = SigV4(lambda: ReadOnlyCredentials("AKIA", "secret", token), "finspace", "eu-west-1")
-    face = FlowRunner(name, {"base_url": f"{remote.url}/finspace/", "auth": auth})
-    remote.seen.clear()
+    runner = FlowRunner(name, {"base_url": f"{server.url}/finspace/", "auth": auth})
+    server.seen.clear()
     for _, flow in CALLS.values():
-        face(flow())
-    return [wire(each) for each in remote.seen]
+        runner(flow())
+    return [wire(each) for each in server.seen]
 
 
-@pytest.mark.parametrize("face", ["worker", "triggerer"])
+@pytest.mark.parametrize("driver", ["worker", "triggerer"])
 @pytest.mark.parametrize("operation", CALLS)
-def test_requests_equal_botocores(both, operation, face):
+def test_requests_equal_botocores(both, operation, driver):
     """Request by request."""
     names, theirs, ours = both
-    assert len(theirs) == len(ours[face]) == len(names) == 11
-    mine = [request for name, request in zip(names, ours[face], strict=True) if name == operation]
+    assert len(theirs) == len(ours[driver]) == len(names) == 11
+    mine = [request for name, request in zip(names, ours[driver], strict=True) if name == operation]
     assert mine == [request for name, request in zip(names, theirs, strict=True) if name == operation]
 
 
 def test_the_client_token_is_sent(both):
-    """Page two is asked for with the token as it was given, in both."""
+    """Both request page two with the token unchanged."""
     _, theirs, ours = both
     for requests in (theirs, *ours.values()):
         tokens = [dict(parse_qsl("&".join(query))).get("nextToken") for _, _, query, *_ in requests]

@@ -78,10 +78,10 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize(("answer", "asked", "changed"), TABLE.values(), ids=TABLE)
-def test_numbers_of_attempts(answer, asked, changed):
+@pytest.mark.parametrize(("answer", "attempts", "changed"), TABLE.values(), ids=TABLE)
+def test_numbers_of_attempts(answer, attempts, changed):
     """A query a few times; a mutation again only when it certainly was not run."""
-    assert times(query, answer) == asked
+    assert times(query, answer) == attempts
     assert times(mutate, answer) == changed
 
 

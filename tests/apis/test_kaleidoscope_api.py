@@ -27,7 +27,7 @@ def held(sandbox):
 
 
 def test_every_flow_is_tested_here():
-    """Whoever adds one is reminded."""
+    """A new flow needs an entry here."""
     flows = [
         name
         for name, thing in inspect.getmembers(kal, inspect.isgeneratorfunction)
@@ -70,7 +70,7 @@ def test_lists(run, sluice_sandbox, flow, path, member):
 @pytest.mark.parametrize("flow", [kal.get_programs, kal.get_imports])
 @pytest.mark.parametrize("body", [{"programs": []}, "text", None])
 def test_a_response_that_is_not_a_list(flow, body):
-    """An envelope that nobody announced is a misunderstanding."""
+    """An undocumented envelope is an unexpected response."""
     assert isinstance(run_flow(flow(), response(200, body)).error, UnexpectedResponse)
 
 
@@ -91,7 +91,7 @@ def test_push_by_field_name(run, sluice_sandbox):
 
 
 def test_all_arguments_by_field_name(run, sluice_sandbox, ids):
-    """Program, operation, source, views and set name reach the remote in their places."""
+    """Program, operation, source, views and set name reach the service in the right fields."""
     wanted = {"program_id": ids["program_id"], "operation_id": ids["operation_id"], "set_name": "first"}
     views = {"record_view_id": ids["record_view_id"], "add_fields_to_record_view_ids": [ids["record_view_id"]]}
     run(kal.push_by_field_name(["symbol"], [H], source_id=ids["source_id"], **wanted, **views))
@@ -134,7 +134,7 @@ def test_bad_sources(source_id):
 
 
 def test_a_wrong_record(run, ids):
-    """The remote's own words tell which."""
+    """The service's message names them."""
     with pytest.raises(ClientError, match="body/data/1/symbol Required") as refusal:
         run(kal.push_by_field_name(["symbol"], [H, {"name": "nobody"}]))
     assert (refusal.value.status, refusal.value.code) == (400, "FST_ERR_VALIDATION")
@@ -165,7 +165,7 @@ def test_views_are_always_sent_by_id():
 
 @pytest.mark.parametrize("body", [{}, {"import_id": None}, {"import_id": ""}, {"import_id": 7}, [], "ok", None])
 def test_accepted_without_an_id(body):
-    """Nobody could ever learn what became of it, so it is not called a success."""
+    """Its outcome could never be checked, so it is not a success."""
     for flow in (kal.push_by_field_name(["symbol"], [H]), kal.push_by_field_id(["f1"], [{}])):
         assert isinstance(run_flow(flow, response(200, body)).error, UnexpectedResponse)
 
@@ -187,7 +187,7 @@ def test_an_import_of_another_shape(body):
 
 @pytest.mark.parametrize("first_page", [0, 1])
 def test_all_imports_are_listed(worker, sluice_sandbox, first_page):
-    """Each once, wherever pages begin and however short the remote makes them."""
+    """Each once, whatever the page boundaries and page sizes."""
     pushed = {worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(5)}
     for most in (1, 2, 3, 5, 100):
         sluice_sandbox.settings(first_page_number=first_page, page_size=most)
@@ -212,7 +212,7 @@ def test_imports_by_completeness(run, sluice_sandbox):
 
 
 def test_a_listing_that_never_ends():
-    """A remote that ignores the page number is not asked for ever."""
+    """A service that ignores the page number does not cause an endless loop."""
     page = response(200, [{"id": "a"}, {"id": "b"}])
     assert len(run_flow(kal.get_imports(page_size=2), *[page] * 9).value) == 2
 
@@ -261,7 +261,7 @@ ERROR = {
 
 
 def test_counts_and_rejections():
-    """Rows are counted by the remote's own count, not by the number of errors; the first of them are kept."""
+    """Rows are counted by the service's count, not by the number of errors; the first of them are kept."""
     verdicts = {"failed": 120, "errors": [ERROR] * 150}
     done = job(import_result={"records_created": 3, "records_updated": 2, "validation_result": verdicts})
     assert done.counts == {"created": 3, "updated": 2, "skipped": 0, "rejected": 120}

@@ -49,7 +49,7 @@ def ours(run, ids, folder):
 
 
 def theirs(sandbox, state):
-    """As the vendor's client asks."""
+    """With the requests of the vendor's client."""
     arguments = (
         sandbox.url,
         json.dumps(state["kaleidoscope"]["ids"]),
@@ -62,19 +62,19 @@ def theirs(sandbox, state):
 
 
 def recorded(sandbox):
-    """Method, path, query and body of each request; ids that the remote made are named by the order of their coming."""
-    known, told = {}, []
-    asked = [
+    """Method, path, query and body of each request; generated ids are replaced by their order."""
+    known, recorded = {}, []
+    requests = [
         each for each in sandbox.requests(clear=True) if "oauth" not in each["path"] and "/control/" not in each["path"]
     ]
     stable = json.dumps(sandbox.state()["kaleidoscope"]["ids"])
-    for each in asked:
+    for each in requests:
         text = json.dumps([each["method"], each["path"], each["query"], each["json"]], sort_keys=True)
         for found in _uuids(text):
             if found not in stable:
                 text = text.replace(found, known.setdefault(found, f"id-{len(known)}"))
-        told.append(json.loads(text))
-    return told
+        recorded.append(json.loads(text))
+    return recorded
 
 
 def _uuids(text):

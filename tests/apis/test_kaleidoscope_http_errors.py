@@ -1,4 +1,4 @@
-"""Bad weather on both faces: what each trouble becomes, how many requests arrive, nothing lost or doubled."""
+"""HTTP errors in worker and triggerer: the error raised, the number of requests, nothing lost or duplicated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def push():
 
 
 def order():
-    """The same, as a call that nobody called repeatable."""
+    """The same, as a request that is not marked idempotent."""
     return send(Request("POST", "push/imports", json={"key_field_names": ["symbol"], "data": ROWS}))
 
 
@@ -58,7 +58,7 @@ def pushes(sandbox):
     ],
 )
 def test_client_errors_are_not_retried(run, sluice_sandbox, status, kind):
-    """The remote's words and code, nothing tried again, nothing done."""
+    """With the service's message and code, without retry, and nothing was changed."""
     body = {"code": "WHY", "message": "because"}
     sluice_sandbox.faults([{"path": PUSH, "status": status, "body": body}])
     with pytest.raises(kind, match=f"POST push/imports returned {status}: because") as error:
@@ -70,7 +70,7 @@ def test_client_errors_are_not_retried(run, sluice_sandbox, status, kind):
 
 
 def test_a_body_too_large(run, sluice_sandbox):
-    """The remote's real limit."""
+    """The service's documented limit."""
     sluice_sandbox.settings(max_body_bytes=100)
     with pytest.raises(TooLarge, match="Request body is too large"):
         run(push())
@@ -164,7 +164,7 @@ def test_connection_lost_after_the_request_was_processed(run, sluice_sandbox):
 
 @pytest.mark.parametrize(("drop", "landed"), [("before", 0), ("after", 1)])
 def test_lost_response_of_a_request_that_is_not_idempotent(run, sluice_sandbox, drop, landed):
-    """From here both look the same, so nobody guesses: it is sent once, and in doubt."""
+    """The client cannot tell them apart: one request, outcome unknown."""
     sluice_sandbox.faults([{"path": PUSH, "drop": drop}])
     with pytest.raises(OutcomeUnknown):
         run(order())
@@ -221,7 +221,7 @@ def test_success_with_an_unexpected_body(run, sluice_sandbox, flow, body):
 
 
 def test_unknown_import(run, sluice_sandbox):
-    """One look says so; how long that means "not yet" is the business of whoever watches."""
+    """One status check reports it; the poller decides how long that means "not yet"."""
     import_id = run(push())
     sluice_sandbox.settings(imports_not_found=True)
     with pytest.raises(NotFound):

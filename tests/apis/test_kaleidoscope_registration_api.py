@@ -61,7 +61,7 @@ def held(sandbox):
 
 
 def test_every_flow_is_tested_here():
-    """Whoever adds one is reminded."""
+    """A new flow needs an entry here."""
     here = inspect.getsource(inspect.getmodule(test_every_flow_is_tested_here))
     for short, module in (("reg", reg), ("drafts", drafts), ("files", files)):
         flows = [
@@ -212,7 +212,7 @@ def test_idempotent_requests_are_retried(flow):
 
 @pytest.mark.parametrize("flow", ONCE, ids=lambda flow: flow.__name__)
 def test_other_requests_are_not_retried(flow):
-    """After a lost answer, or a server's failure, we are in doubt."""
+    """After a lost response or a server error the outcome is unknown."""
     played = run_flow(flow, Unreachable("gone"))
     assert isinstance(played.error, OutcomeUnknown)
     assert len(played.calls) == 1
@@ -275,7 +275,7 @@ def test_when_a_registration_is_over(raw, state):
 
 
 def test_errors_on_records_are_rejections():
-    """Counted, the first of them in the message, and not cured by asking again."""
+    """Counted, the first of them in the message, and not retryable."""
     errors = [{"source_record_id": f"r{n}", "status": "error", "error_message": f"no {n}"} for n in range(150)]
     job = reg.registration_job(_entry("failed", error_message="bad file", record_errors=errors))
     assert (job.counts, len(job.rejections), job.retryable) == ({"rejected": 150}, 100, False)
@@ -286,7 +286,7 @@ def test_errors_on_records_are_rejections():
 
 
 def test_a_failed_validation_without_record_errors_is_counted():
-    """Somebody must see it."""
+    """It is logged for the user."""
     job = reg.registration_job(_entry("validation_failed", submission_type="validation", message="wrong project"))
     assert job.counts == {"rejected": 1}
     assert [str(each) for each in job.rejections] == ["row ?: status=validation_failed: wrong project"]
@@ -332,7 +332,7 @@ def test_find_after_a_lost_response(run, op, file_id, staged):
     ids=str,
 )
 def test_results_arrived(now, taken):
-    """A status on the way, which somebody else may push at the same time, is no sign of it."""
+    """An intermediate status, which another user may push at the same time, is no evidence."""
     assert reg.results_arrived({"status": "pending", "updated_at": "1"}, now) is taken
 
 
@@ -369,16 +369,16 @@ def test_a_registrars_own_status_is_a_result():
 
 
 def test_registered_drafts_leave_the_staging_table(run, op, staged):
-    """The submission still tells of them."""
+    """The submission still lists them."""
     made = run(reg.submit_drafts(op))
     locator = {"operation_id": op, **drafts.DraftSelection(tuple(staged)).to_locator()}
-    look = drafts.JOB_TYPES["drafts"].get_status
-    assert run(look(op, locator)).state is JobState.RUNNING
+    get_status = drafts.JOB_TYPES["drafts"].get_status
+    assert run(get_status(op, locator)).state is JobState.RUNNING
     run(reg.submit_submission_results(op, made["id"], "success"))
     assert run(reg.get_draft_statuses(op)) == []
-    job = run(look(op, locator))
+    job = run(get_status(op, locator))
     assert (job.state, job.counts) == (JobState.SUCCEEDED, {"drafts": 2, "rejected": 0, "completed": 2})
-    assert run(look(op, {"operation_id": op})).state is JobState.NOT_FOUND
+    assert run(get_status(op, {"operation_id": op})).state is JobState.NOT_FOUND
 
 
 # --- results, row by row
@@ -466,7 +466,7 @@ def test_export_parameters(tmp_path):
     }
 
 
-# --- looking for what was asked for
+# --- searching after a lost response
 
 
 def test_the_search_ends_after_the_grace_period(monkeypatch):
@@ -480,7 +480,7 @@ def test_the_search_ends_after_the_grace_period(monkeypatch):
 
     monkeypatch.setattr(http_polling, "time", Time)
 
-    def look():
+    def search():
         yield Request("GET", "x")
         return None
 
@@ -488,7 +488,7 @@ def test_the_search_ends_after_the_grace_period(monkeypatch):
         Time.now += seconds
 
     answers = [response(200)] * 100
-    played = run_flow(polling.find_after_lost_response(look, Time.now), *answers, sleep=later)
+    played = run_flow(polling.find_after_lost_response(search, Time.now), *answers, sleep=later)
     assert (played.value, played.error) == (None, None)
     assert polling.VISIBILITY_GRACE_SECONDS <= sum(played.pauses) <= polling.VISIBILITY_GRACE_SECONDS + 10
-    assert len(run_flow(polling.find_after_lost_response(look, Time.now - 500), *answers, sleep=later).calls) == 1
+    assert len(run_flow(polling.find_after_lost_response(search, Time.now - 500), *answers, sleep=later).calls) == 1

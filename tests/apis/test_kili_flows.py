@@ -1,4 +1,4 @@
-"""Kili's flows on both faces, against the sandbox."""
+"""Kili's flows in worker and triggerer, against the sandbox."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def options(sandbox, key=""):
 
 @pytest.fixture(params=["worker", "triggerer"])
 def run(request, sluice_sandbox):
-    """As a worker does, and as a triggerer does; what is asked for is done at once."""
+    """As a worker does, and as a triggerer does; operations finish at once."""
     sluice_sandbox.settings(job_seconds=0)
     return FlowRunner(request.param, options(sluice_sandbox), FakeSleep(sluice_sandbox.advance))
 
@@ -80,8 +80,8 @@ def test_connections_come_in_pages_and_are_not_counted(run, ids, sluice_sandbox,
     made = [run(kili.add_connection(ids["project_id"], ids["azure_id"], [])) for _ in range(kili.PAGE)]
     sluice_sandbox.requests(clear=True)
     assert [each["id"] for each in run(kili.list_connections(ids["project_id"]))] == [ids["connection_id"], *made]
-    asked = [request["json"]["variables"] for request in sluice_sandbox.requests()]
-    assert [(each["first"], each["skip"]) for each in asked] == [(5, 0), (5, 5)]
+    pages = [request["json"]["variables"] for request in sluice_sandbox.requests()]
+    assert [(each["first"], each["skip"]) for each in pages] == [(5, 0), (5, 5)]
     assert not any("countDataIntegrations" in request["json"]["query"] for request in sluice_sandbox.requests())
     by_integration = run(kili.list_connections(integration_id=ids["integration_id"]))
     assert [each["id"] for each in by_integration] == [ids["connection_id"]]
@@ -122,7 +122,7 @@ def test_differences(run, ids, sluice_sandbox):
 
 
 def test_activity_of_a_connection(run, ids, sluice_sandbox):
-    """Checking, then applying, each some time after the asking."""
+    """Checking, then applying, each some time after the request."""
     sluice_sandbox.settings(job_seconds=100, busy_flag_delay=10)
     me = ids["connection_id"]
     for flow, word in (
@@ -138,7 +138,7 @@ def test_activity_of_a_connection(run, ids, sluice_sandbox):
 
 
 def test_a_server_without_the_newer_fields(run, ids, sluice_sandbox):
-    """Asked again by the older name, and without what it does not have."""
+    """Requested again by the older name, without the fields that it lacks."""
     run(kili.compute_differences(ids["connection_id"]))
     new = run(kili.get_connection_status(ids["connection_id"]))
     sluice_sandbox.settings(legacy_schema=True)
@@ -165,7 +165,7 @@ def test_a_field_that_no_server_has_is_an_error(run, ids):
 
 @pytest.mark.parametrize("answer", [None, {}, {"id": ""}, "c1"], ids=str)
 def test_an_answer_without_an_id(answer):
-    """What was asked for cannot be named."""
+    """The requested operation cannot be named."""
     played = run_flow(kili.validate_differences("c1", "ADD"), response(200, {"data": {"data": answer}}))
     assert isinstance(played.error, UnexpectedResponse)
 
@@ -256,7 +256,7 @@ def test_azure_errors(run, azure, fault, error, sluice_sandbox):
 
 
 def test_the_token_is_never_logged(run, azure, caplog, sluice_sandbox):
-    """Azure's client logs addresses when it is told to; what is masked by then leaves nothing of the token."""
+    """With debug logging Azure's client logs URLs; the token in them is masked."""
     caplog.set_level("DEBUG")
     masked = []
     run(kili.compute_differences(azure(), masked.append))
@@ -269,7 +269,7 @@ def test_the_token_is_never_logged(run, azure, caplog, sluice_sandbox):
 
 
 def test_airflow_masks_the_token(azure, sluice_connections):
-    """The hook tells Airflow of it, on both faces."""
+    """The hook masks it in Airflow's log, in worker and triggerer."""
     import asyncio
 
     from airflow.sdk._shared.secrets_masker import redact
@@ -327,7 +327,7 @@ def fields(**more):
     ],
 )
 def test_where_the_endpoint_is(host, port, base, web):
-    """Host names, whole URLs, and where people look at a project."""
+    """Host names, whole URLs, and the web URL of a project."""
     from sluice_provider.hooks.kili import KiliHook
 
     hook, conn = KiliHook(), fields(host=host, port=port)

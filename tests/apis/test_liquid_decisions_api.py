@@ -1,4 +1,4 @@
-"""Liquid Decisions: what is sent, what is understood, and bad weather, on both faces."""
+"""Liquid Decisions: requests, responses and transient faults, in worker and triggerer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IMPORT, EXPORT, STATUS = "batch/import$", "batch/export$", "batch/status$"
 
 @pytest.fixture(params=["worker", "triggerer"])
 def run(request, sluice_sandbox, sluice_connections):
-    """Liquid Decisions on each face; its jobs are over at the first look."""
+    """Liquid Decisions with each driver; its jobs are over at the first poll."""
     sluice_sandbox.settings(job_seconds=0)
     return FlowRunner(request.param, sluice_sandbox)
 
@@ -136,7 +136,7 @@ def test_an_export_with_everything(run):
     ],
 )
 def test_content_types(word, imported, exported):
-    """Each operation gets what its own page says; a type that nobody knows goes out as it is."""
+    """Each operation gets what its own page says; an unknown type is sent unchanged."""
     assert ld.content_type_of(word, text=ld.IMPORTED_TEXT) == imported
     assert ld.content_type_of(word, text=ld.EXPORTED_TEXT) == exported
 
@@ -188,7 +188,7 @@ def test_statuses(word, state):
 
 
 def test_an_unknown_status_is_logged_once(caplog):
-    """And not at every look."""
+    """And not at every poll."""
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             job_from_status(status(status="Hibernating"))
@@ -216,7 +216,7 @@ def test_the_reason_is_in_the_message():
 
 
 @pytest.mark.parametrize(
-    "told",
+    "response",
     [
         {"links": ["https://h/a?s=1", "https://h/b"]},
         {"url": "https://h/a?s=1", "urls": ["https://h/b"]},
@@ -225,9 +225,9 @@ def test_the_reason_is_in_the_message():
         {"results": [{"href": "https://h/a?s=1"}, {"href": "https://h/b"}, {"href": "https://h/b"}]},
     ],
 )
-def test_links_in_any_field(told):
+def test_links_in_any_field(response):
     """Each once, in order, and not the full stop behind it."""
-    assert job_from_status(status(status="Completed", **told)).links == ("https://h/a?s=1", "https://h/b")
+    assert job_from_status(status(status="Completed", **response)).links == ("https://h/a?s=1", "https://h/b")
 
 
 def test_links_that_are_not_results():
@@ -256,21 +256,21 @@ def test_an_invalid_status_response(body):
     assert "200" in str(played.error)
 
 
-# --- asking: one request, or none
+# --- submitting: one request, or none
 
 
 def test_rejected_immediately(run):
-    """The job's name and the remote's reason, and no second try of what would end the same way."""
+    """With the job's name and the service's reason, and not retried, as it would fail again."""
     with pytest.raises(
         JobFailed, match=r"Liquid Decisions rejected 'Nightly \[1a2b\]': .* Rejected \(The file is empty\)"
     ) as error:
         run(importing(content=b""))
     assert not error.value.retryable
-    assert run.asked("batch/import") == 1
+    assert run.request_count("batch/import") == 1
 
 
 def test_rejected_immediately_without_an_id():
-    """Nobody says that what is rejected gets one."""
+    """A rejected job may have none."""
     played = run_flow(exporting(), response(200, {"status": "Rejected", "reason": "no"}))
     assert isinstance(played.error, JobFailed)
     assert "Rejected (no)" in str(played.error)
@@ -285,11 +285,11 @@ def test_failed_immediately_is_retryable():
 
 @pytest.mark.parametrize("body", ["<html>", {"jobId": ""}, []])
 def test_an_unexpected_response_is_an_unknown_outcome(run, sluice_sandbox, body):
-    """It was taken, as far as one can see: nothing is sent twice, and the name to look for is told."""
+    """It may have been accepted: nothing is sent twice, and the error contains the job name to search for."""
     sluice_sandbox.faults([{"path": IMPORT, "status": 200, "body": body}])
     with pytest.raises(OutcomeUnknown, match=r"accepted the job, its jobName is 'Nightly \[1a2b\]'"):
         run(importing())
-    assert run.asked("batch/import") == 1
+    assert run.request_count("batch/import") == 1
 
 
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "before"}, {"status": 500}, {"status": 503}], ids=str)
@@ -299,7 +299,7 @@ def test_no_response_is_an_unknown_outcome(run, sluice_sandbox, order, path, fau
     sluice_sandbox.faults([{"path": path, "times": 9, **fault}])
     with pytest.raises(OutcomeUnknown, match="its jobName is"):
         run(order())
-    assert (run.asked(path.rstrip("$")), run.pauses) == (1, [])
+    assert (run.request_count(path.rstrip("$")), run.pauses) == (1, [])
     assert len(run.state["jobs"]) == (fault == {"drop": "after"})
 
 
@@ -308,16 +308,16 @@ def test_no_response_is_an_unknown_outcome(run, sluice_sandbox, order, path, fau
     [(400, ClientError), (401, AuthenticationFailed), (403, PermissionDenied), (404, NotFound), (413, TooLarge)],
 )
 def test_a_rejected_submission(run, sluice_sandbox, code, kind):
-    """The remote's words; nothing was done."""
+    """With the service's message; nothing was changed."""
     body = {"error": "nope", "error_description": "because"}
     sluice_sandbox.faults([{"path": IMPORT, "times": 9, "status": code, "body": body}])
     with pytest.raises(kind, match=f"returned {code}: because"):
         run(importing())
-    assert run.asked("batch/import") == (2 if code == 401 else 1)
+    assert run.request_count("batch/import") == (2 if code == 401 else 1)
 
 
 def test_a_file_too_large(run, sluice_sandbox):
-    """The remote's real limit."""
+    """The service's documented limit."""
     sluice_sandbox.settings(max_upload_bytes=100)
     with pytest.raises(TooLarge, match="413: The request is over the size limit"):
         run(importing())
@@ -332,11 +332,11 @@ def test_rate_limited_submissions_wait(run, sluice_sandbox):
 
 
 def test_an_expired_token(run, sluice_sandbox):
-    """No example tells how long one lives: a 401 gets another, and the file is sent again."""
+    """Its lifetime is not documented: a 401 gets another, and the file is sent again."""
     run(ld.get_token_info())
     sluice_sandbox.advance(3601 * 24)
     run(importing())
-    assert (run.asked("oauth2/token$".rstrip("$")) >= 2, len(run.state["jobs"])) == (True, 1)
+    assert (run.request_count("oauth2/token$".rstrip("$")) >= 2, len(run.state["jobs"])) == (True, 1)
 
 
 # --- looking, cancelling
@@ -346,7 +346,7 @@ def test_an_expired_token(run, sluice_sandbox):
     ("fault", "pauses"), [({"status": 503}, 1), ({"drop": "before"}, 1), ({"status": 429}, 1)], ids=str
 )
 def test_status_checks_are_retried(run, sluice_sandbox, fault, pauses):
-    """Also the look that is a POST."""
+    """Also the status check, which is a POST."""
     job_id = run(importing())
     sluice_sandbox.faults([{"path": STATUS, **fault}])
     assert run(ld.get_job(job_id))["jobId"] == job_id
@@ -359,11 +359,11 @@ def test_status_checks_are_retried(run, sluice_sandbox, fault, pauses):
     ids=str,
 )
 def test_status_checks_that_keep_failing(run, sluice_sandbox, fault, kind):
-    """Tell how."""
+    """The error says what to do."""
     sluice_sandbox.faults([{"path": STATUS, "times": 99, **fault}])
     with pytest.raises(kind):
         run(ld.get_job("x"))
-    assert run.asked("batch/status") == 5
+    assert run.request_count("batch/status") == 5
 
 
 def test_an_unknown_job(run):
@@ -373,7 +373,7 @@ def test_an_unknown_job(run):
 
 
 def test_cancelling(run, sluice_sandbox):
-    """Lazy: it is asked for now, and happens when the job is up for processing again."""
+    """Not immediate: it takes effect when the job is next processed."""
     sluice_sandbox.settings(job_seconds=100)
     job_id = run(importing())
     run(ld.cancel_job(job_id))
@@ -384,7 +384,7 @@ def test_cancelling(run, sluice_sandbox):
 
 @pytest.mark.parametrize("code", [404, 409])
 def test_cancelling_an_ended_job(run, sluice_sandbox, code):
-    """Whoever watches a job and wants it stopped has what he wants."""
+    """The job is over, so there is nothing to cancel."""
     sluice_sandbox.faults([{"path": "batch/cancel", "status": code}])
     assert run(JOB_TYPES["job"].cancel("x", {})) is None
 

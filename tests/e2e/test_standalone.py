@@ -197,7 +197,7 @@ def test_a_killed_worker_does_not_push_twice(airflow, sandbox):
 
 
 def batch_jobs(sandbox, name):
-    """The jobs of Liquid Decisions whose name begins so, oldest first."""
+    """The jobs of Liquid Decisions with this name prefix, oldest first."""
     jobs = sandbox.state()["liquid_decisions"]["jobs"]
     return [job for job in jobs if job["fields"]["jobName"].startswith(name)]
 

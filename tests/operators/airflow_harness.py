@@ -1,10 +1,11 @@
-"""Tasks in the real Airflow, one leg at a time, in this process: Airflow's own task runner, API and database.
+"""Tasks in the real Airflow, one worker run at a time, in this process, with Airflow's task runner, API and database.
 
-    life = airflow.life(KaleidoscopePushOperator, task_id="push", records=[...], key_field_names=["symbol"])
-    life.go()            until the try is over, through the triggerer if it defers
-    life.clear().go()    as a user does
+    task = airflow.task(KaleidoscopePushOperator, task_id="push", records=[...], key_field_names=["symbol"])
+    task.run()            until the try is over, through the triggerer if it defers
+    task.clear().run()    clears the task and runs it again
 
-Every leg gets a new operator, as in a new process. When the package sleeps, only a clock moves on, and the sandbox's.
+Every worker run gets a new operator, as in a new process. Sleeps take no time: they advance the test's clock and the
+sandbox's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 class ProcessDied(BaseException):
-    """Stands for the death of the process: nothing in it that catches errors may catch this."""
+    """Simulates the death of the process: no error handler in it may catch this."""
 
 
 # --- Airflow
@@ -85,19 +86,19 @@ class Airflow:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
-    def run(self, make: Callable[[], object], **settings: Any) -> Run:
-        """A new run of the DAG whose tasks `make` makes, again for every leg."""
-        return Run(self.clock, f"dag_{next(self._numbers)}", make, settings)
+    def dag_run(self, make: Callable[[], object], **settings: Any) -> DagRunHarness:
+        """A new run of the DAG whose tasks `make` makes, again for every worker run."""
+        return DagRunHarness(self.clock, f"dag_{next(self._numbers)}", make, settings)
 
-    def life(
+    def task(
         self, operator: type, *, task_id: str = "push", dag: dict[str, Any] | None = None, **args: Any
     ) -> TaskHarness:
-        """A task that is alone in its run; `args` can be changed between two legs."""
-        run = self.run(lambda: operator(task_id=task_id, **args), **(dag or {}))
-        return run.life(task_id, args=args)
+        """A task that is alone in its run; `args` can be changed between two worker runs."""
+        dag_run = self.dag_run(lambda: operator(task_id=task_id, **args), **(dag or {}))
+        return dag_run.task(task_id, args=args)
 
 
-class Run:
+class DagRunHarness:
     """A DAG run."""
 
     def __init__(self, clock: Clock, dag_id: str, make: Callable[[], object], settings: dict[str, Any]) -> None:
@@ -137,7 +138,7 @@ class Run:
             self._make()
         return dag
 
-    def life(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> TaskHarness:
+    def task(self, task_id: str, map_index: int = -1, args: dict[str, Any] | None = None) -> TaskHarness:
         """One of its task instances."""
         return TaskHarness(self, task_id, map_index, args or {})
 
@@ -145,8 +146,8 @@ class Run:
 class TaskHarness:
     """One task instance, from its first try on."""
 
-    def __init__(self, run: Run, task_id: str, map_index: int, args: dict[str, Any]) -> None:
-        self.run = run
+    def __init__(self, dag_run: DagRunHarness, task_id: str, map_index: int, args: dict[str, Any]) -> None:
+        self.dag_run = dag_run
         self.task_id = task_id
         self.map_index = map_index
         self.args = args
@@ -154,12 +155,12 @@ class TaskHarness:
         self.error: BaseException | None = None
         self.operator: Any = None
 
-    # -- what it is
+    # -- its state
 
     @property
     def _name(self) -> dict[str, Any]:
         return {
-            "dag_id": self.run.dag_id,
+            "dag_id": self.dag_run.dag_id,
             "run_id": "run",
             "task_id": self.task_id,
             "map_index": self.map_index,
@@ -173,7 +174,7 @@ class TaskHarness:
 
     @contextmanager
     def row(self) -> Iterator[Any]:
-        """Its row in the database, to look at and to change."""
+        """Its row in the database, to read and to change."""
         from airflow.utils.session import create_session
 
         with create_session() as session:
@@ -193,7 +194,7 @@ class TaskHarness:
             return float((row.next_retry_datetime() - row.end_date).total_seconds())
 
     def xcom(self, key: str = "return_value") -> Any:
-        """What it left under a key."""
+        """Its XCom under a key."""
         from airflow.models.xcom import XComModel
 
         return self._value(XComModel, key)
@@ -216,7 +217,7 @@ class TaskHarness:
         return self.stored("sluice_record") or {}
 
     @property
-    def written(self) -> list[str]:
+    def stored_values(self) -> list[str]:
         """All values in its task state store, as they are written."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
@@ -227,7 +228,7 @@ class TaskHarness:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the page shows of it."""
+        """What the Jobs page shows of it."""
         return self.head.get("summary") or {}
 
     @property
@@ -256,17 +257,17 @@ class TaskHarness:
         with create_session() as session:
             return session.scalar(select(model.value).filter_by(key=key, **self._name))
 
-    def said(self, *words: str) -> bool:
+    def logged(self, *words: str) -> bool:
         """Whether one line of its log holds all of these words."""
         return any(all(word in line for word in words) for line in self.log)
 
-    # -- what happens to it
+    # -- events
 
-    def leg(self) -> TaskHarness:
+    def worker_run(self) -> TaskHarness:
         """From being queued until it defers or ends."""
         from airflow.sdk.execution_time.supervisor import run_task_in_process
 
-        dag = self.run.dag()
+        dag = self.dag_run.dag()
         with structlog.testing.capture_logs() as lines:
             outcome = run_task_in_process(ti=self._queue(), task=dag.task_dict[self.task_id])
         self._note(lines)
@@ -274,7 +275,7 @@ class TaskHarness:
         return self
 
     def _queue(self) -> Any:
-        """As the scheduler does: a resumed or rescheduled task goes on with its try, any other begins a new one."""
+        """As the scheduler does: a resumed or rescheduled task continues its try, any other starts a new one."""
         from airflow.utils.state import TaskInstanceState
 
         with self.row() as row:
@@ -293,27 +294,27 @@ class TaskHarness:
     def _note(self, lines: list[Any]) -> None:
         self.log += [f"{line['log_level'].upper()} {line['event']} {line.get('exc_info', '')}" for line in lines]
 
-    def go(self) -> TaskHarness:
+    def run(self) -> TaskHarness:
         """Until the try is over, through the triggerer as often as it defers."""
-        self.leg()
+        self.worker_run()
         while self.state in ("deferred", "up_for_reschedule"):
             if self.state == "deferred":
                 self.fire()
             else:
-                self.run.clock.move(self.operator.poke_interval)
-            self.leg()
+                self.dag_run.clock.move(self.operator.poke_interval)
+            self.worker_run()
         return self
 
     def defer(self) -> TaskHarness:
-        """Its first leg, which must end in the triggerer."""
-        assert self.leg().state == "deferred", self.error
+        """Its first worker run, which must defer."""
+        assert self.worker_run().state == "deferred", self.error
         return self
 
     def retry(self, **changes: Any) -> TaskHarness:
-        """The next try after a failed one, perhaps of a DAG that was changed meanwhile."""
+        """The next try after a failed one, with changed arguments of the operator if any."""
         assert self.state == "up_for_retry", (self.state, self.error)
         self.args.update(changes)
-        return self.go()
+        return self.run()
 
     def clear(self) -> TaskHarness:
         """As a user does."""
@@ -324,7 +325,7 @@ class TaskHarness:
             clear_task_instances([self._row(session)], session)
         return self
 
-    def forget(self) -> TaskHarness:
+    def delete_state(self) -> TaskHarness:
         """A user deletes the task's state store."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
@@ -336,8 +337,8 @@ class TaskHarness:
 
     @contextmanager
     def death(self, moment: str, nth: int = 1) -> Iterator[None]:
-        """The process dies at the nth such moment of this block."""
-        with dying(moment, nth):
+        """The process dies at the nth moment of this kind within the block."""
+        with process_death_at(moment, nth):
             yield
         assert isinstance(self.error, ProcessDied), self.error
 
@@ -385,7 +386,7 @@ class TaskHarness:
         return outcome
 
     def event(self) -> Any:
-        """What the trigger has to say, once it has come to the end of its wait."""
+        """The event that the trigger yields when its wait is over."""
 
         async def first(trigger: Any) -> Any:
             return (await anext(trigger.run())).payload
@@ -393,7 +394,7 @@ class TaskHarness:
         return json.loads(json.dumps(self.in_triggerer(first)))
 
     def fire(self, event: Any = ...) -> TaskHarness:
-        """The trigger's event, or another one, on its way back into the task."""
+        """Resume the task with the trigger's event, or with another one."""
         from airflow.models.trigger import Trigger
         from airflow.triggers.base import TriggerEvent
         from sqlalchemy.orm import object_session
@@ -403,8 +404,8 @@ class TaskHarness:
             Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=object_session(row))
         return self
 
-    def crash(self) -> TaskHarness:
-        """The trigger raises something that nobody expected."""
+    def fail_trigger(self) -> TaskHarness:
+        """The trigger raises an unexpected error."""
         from airflow.models.trigger import Trigger
         from sqlalchemy.orm import object_session
 
@@ -412,7 +413,7 @@ class TaskHarness:
             Trigger.submit_failure(row.trigger_id, ValueError("no such module"), session=object_session(row))
         return self
 
-    def overdue(self) -> TaskHarness:
+    def time_out_trigger(self) -> TaskHarness:
         """The trigger hangs until Airflow's own timeout ends it."""
         from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
         from airflow.utils.state import TaskInstanceState
@@ -424,12 +425,12 @@ class TaskHarness:
         return self
 
 
-# --- deaths
+# --- process deaths
 
 
 @contextmanager
-def dying(moment: str, nth: int = 1) -> Iterator[None]:
-    """Die at the nth moment of this kind: a place in httpx or in Airflow, never in the package."""
+def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
+    """Die at the nth moment of this kind, which is a call of httpx or Airflow, never of the package."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -493,8 +494,8 @@ class Clock:
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
         self.ahead = 0.0
-        self.naps: list[float] = []
-        self.on_nap: Callable[[], object] = lambda: None
+        self.sleeps: list[float] = []
+        self.on_sleep: Callable[[], object] = lambda: None
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -508,16 +509,16 @@ class Clock:
         self._sandbox.advance(seconds)
 
     def sleep(self, seconds: float) -> None:
-        assert len(self.naps) < 1000, "this wait never ends"
-        self.naps.append(seconds)
-        self.on_nap()
+        assert len(self.sleeps) < 1000, "this wait never ends"
+        self.sleeps.append(seconds)
+        self.on_sleep()
         self.move(seconds)
 
     async def async_sleep(self, seconds: float) -> None:
         self.sleep(seconds)
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
+    def patched(self) -> Iterator[None]:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
 
@@ -565,8 +566,8 @@ class _Asyncio:
 
 
 @contextmanager
-def changing(path: Path, then: str | None) -> Iterator[None]:
-    """As soon as it was read once, a file has other content, or is gone."""
+def file_changes(path: Path, then: str | None) -> Iterator[None]:
+    """After it was read once, a file has other content, or is deleted."""
     from sluice_provider.sources.readers import FileSource
 
     original = FileSource.__iter__
@@ -579,11 +580,11 @@ def changing(path: Path, then: str | None) -> Iterator[None]:
         yield
 
 
-# --- the remote
+# --- the service
 
 
-class Remote:
-    """What a test wants to see of the sandbox's Kaleidoscope."""
+class KaleidoscopeSandbox:
+    """The sandbox's Kaleidoscope as tests see it."""
 
     def __init__(self, sandbox: SandboxClient) -> None:
         self._sandbox = sandbox
@@ -591,7 +592,7 @@ class Remote:
 
     @property
     def imports(self) -> list[str]:
-        """Ids of the imports it was asked for, oldest first."""
+        """Ids of its imports, oldest first."""
         return [each["id"] for each in self._sandbox.state()["kaleidoscope"]["imports"]]
 
     @property
@@ -611,12 +612,12 @@ class Remote:
         return [[record["symbol"] for record in push["data"]] for push in self.pushes]
 
     @property
-    def looks(self) -> int:
-        """How often an import was looked at."""
+    def polls(self) -> int:
+        """The number of status checks of imports."""
         return sum("kaleidoscope/imports/" in each["path"] for each in self._sandbox.requests())
 
-    def trouble(self, method: str, path: str, **fault: Any) -> None:
-        """Trouble for every request of this kind, unless `times` says less."""
+    def inject_fault(self, method: str, path: str, **fault: Any) -> None:
+        """Let requests of this kind fail: all, unless `times` limits them."""
         self._sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
 
 
@@ -624,16 +625,16 @@ class Remote:
 
 
 @pytest.fixture
-def remote(sluice_sandbox: SandboxClient) -> Remote:
+def service(sluice_sandbox: SandboxClient) -> KaleidoscopeSandbox:
     """The sandbox's Kaleidoscope."""
-    return Remote(sluice_sandbox)
+    return KaleidoscopeSandbox(sluice_sandbox)
 
 
 @pytest.fixture
 def clock(sluice_sandbox: SandboxClient) -> Iterator[Clock]:
     """The clock in force."""
     clock = Clock(sluice_sandbox)
-    with clock.in_force():
+    with clock.patched():
         yield clock
 
 
@@ -650,9 +651,9 @@ def push(airflow: Airflow) -> Callable[..., TaskHarness]:
     """A push of a few elements, with three retries; arguments as for the operator."""
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
-    def begin(**args: Any) -> TaskHarness:
+    def make_task(**args: Any) -> TaskHarness:
         dag = args.pop("dag", None)
         args = {"records": ELEMENTS, "key_field_names": ["symbol"], "retries": 3, **args}
-        return airflow.life(KaleidoscopePushOperator, dag=dag, **args)
+        return airflow.task(KaleidoscopePushOperator, dag=dag, **args)
 
-    return begin
+    return make_task

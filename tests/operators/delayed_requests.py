@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def delayed(life: TaskHarness, clock: Clock, seconds: float, meant: Callable[[httpx.Request], bool]) -> Iterator[None]:
+def delayed(task: TaskHarness, clock: Clock, seconds: float, meant: Callable[[httpx.Request], bool]) -> Iterator[None]:
     """The process dies while it sends such a request, which lands so many seconds later."""
     original, lands_at = httpx.Client.send, clock.ahead + seconds
     under_way: list[Any] = []
@@ -34,8 +34,8 @@ def delayed(life: TaskHarness, clock: Clock, seconds: float, meant: Callable[[ht
 
     with mock.patch.object(httpx.Client, "send", send):
         yield
-    assert isinstance(life.error, ProcessDied), life.error
-    clock.on_nap = land
+    assert isinstance(task.error, ProcessDied), task.error
+    clock.on_sleep = land
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""A fifth system, whose jobs can be cancelled: what a contributor would write, in one file, and its remote.
+"""A fifth service, whose jobs can be cancelled: what a contributor would write, in one file, and a mock service.
 
-The remote knows nothing but jobs: `POST /jobs` asks for one, `GET /jobs/<id>` tells its state, `DELETE /jobs/<id>`
-cancels it. It has no idempotency: asked twice, it works twice.
+The service has only jobs: `POST /jobs` creates one, `GET /jobs/<id>` returns its state, `DELETE /jobs/<id>` cancels
+it. It is not idempotent: two requests create two jobs.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SERVICE = Service("echo", "Echo", "EchoHook", "echo", "echo_default")
 
 
 def start(words: str, key: str) -> Flow[str]:
-    """Ask for a job."""
+    """Create a job."""
     reply = yield from send(Request("POST", "jobs", json={"words": words, "key": key}))
     return str(reply.json()["id"])
 
 
-def look(job_id: str, _locator: Locator) -> Flow[Job]:
-    """Look at a job."""
+def get_status(job_id: str, _locator: Locator) -> Flow[Job]:
+    """Get a job."""
     reply = yield from send(Request("GET", f"jobs/{job_id}", idempotent=True))
     state = str(reply.json()["state"])
     return Job(job_id, JobState(state), state)
@@ -58,7 +58,7 @@ class EchoHook(SluiceHook):
 
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
     service = "echo"
-    job_types: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", look, stop)}
+    job_types: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", get_status, stop)}
     start = Endpoint(start)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
@@ -73,7 +73,7 @@ class EchoHook(SluiceHook):
 
 
 class OneEcho(Phase):
-    """One request; Echo cannot be asked what became of it."""
+    """One request, whose outcome cannot be looked up."""
 
     def __init__(self, words: str) -> None:
         super().__init__("echo", "echo")
@@ -109,7 +109,7 @@ class EchoJob(JobSpec):
 
 
 class EchoOperator(RemoteJobOperator):
-    """Have something echoed."""
+    """Submits words to be echoed."""
 
     service = "echo"
     template_fields = ("words", "echo_conn_id")
@@ -123,37 +123,37 @@ class EchoOperator(RemoteJobOperator):
         return EchoJob(self.words)
 
 
-# --- the remote
+# --- the mock service
 
 
 class Echo:
-    """The remote, in a thread: `jobs` by id, each with its state and what it was asked with."""
+    """The mock service, in a thread: `jobs` by id, each with its state and its request."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.mute = False
         self.slow = 0.0
         self._numbers = count(1)
-        remote = self
+        service = self
 
         class Handler(BaseHTTPRequestHandler):
             """One request."""
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                job_id = str(next(remote._numbers))
-                remote.jobs[job_id] = {"id": job_id, "state": "running", **body}
-                if remote.mute:
+                job_id = str(next(service._numbers))
+                service.jobs[job_id] = {"id": job_id, "state": "running", **body}
+                if service.mute:
                     self.close_connection = True
                 else:
-                    self._answer(remote.jobs[job_id])
+                    self._answer(service.jobs[job_id])
 
             def do_GET(self) -> None:
-                self._answer(remote.jobs[self.path.rpartition("/")[2]])
+                self._answer(service.jobs[self.path.rpartition("/")[2]])
 
             def do_DELETE(self) -> None:
-                time.sleep(remote.slow)
-                job = remote.jobs[self.path.rpartition("/")[2]]
+                time.sleep(service.slow)
+                job = service.jobs[self.path.rpartition("/")[2]]
                 job["state"] = "cancelled"
                 self._answer(job)
 

@@ -109,7 +109,7 @@ def _task_factory(airflow: Airflow, workspace: Workspace, name: str, **defaults:
         dag = args.pop("dag", None)
         operator = getattr(operators, name)
         args = {"operation_id": workspace.operation_id, "retries": 3, **defaults, **args}
-        return airflow.life(operator, task_id=args.pop("task_id", "task"), dag=dag, **args)
+        return airflow.task(operator, task_id=args.pop("task_id", "task"), dag=dag, **args)
 
     return make_task
 

@@ -48,8 +48,8 @@ class Kili:
         return sorted(self.connection()["assets"])
 
     @property
-    def asked(self) -> list[str]:
-        """What Kili was told to do and began: CHECK, ADD, REMOVE."""
+    def operations(self) -> list[str]:
+        """The operations that Kili has started: CHECK, ADD, REMOVE."""
         return self.connection()["tasks"]
 
     @property
@@ -127,7 +127,7 @@ def replaced_response(name: str, status: int, body: bytes = b"", **where: str) -
 
 
 @contextmanager
-def process_death(life: TaskHarness, moment: str, name: str, **where: str) -> Iterator[None]:
+def process_death(task: TaskHarness, moment: str, name: str, **where: str) -> Iterator[None]:
     """The process dies immediately before, or after, such a mutation."""
     original = httpx.Client.send
 
@@ -142,7 +142,7 @@ def process_death(life: TaskHarness, moment: str, name: str, **where: str) -> It
 
     with mock.patch.object(httpx.Client, "send", send):
         yield
-    assert isinstance(life.error, ProcessDied), life.error
+    assert isinstance(task.error, ProcessDied), task.error
 
 
 def is_mutation(request: httpx.Request, name: str, **where: str) -> bool:
@@ -161,20 +161,20 @@ def kili(sluice_sandbox: SandboxClient) -> Kili:
 def sync(airflow: Airflow, kili: Kili) -> Callable[..., TaskHarness]:
     """A synchronisation of the first connection, with three retries; arguments as for the operator."""
 
-    def begin(**args: Any) -> TaskHarness:
+    def make_task(**args: Any) -> TaskHarness:
         if not {"project_id", "cloud_storage_connection_id"} & set(args):
             args["cloud_storage_connection_id"] = kili.me
-        return airflow.life(KiliSyncCloudStorageOperator, task_id="sync", **{"retries": 3, **args})
+        return airflow.task(KiliSyncCloudStorageOperator, task_id="sync", **{"retries": 3, **args})
 
-    return begin
+    return make_task
 
 
 @pytest.fixture
 def add(airflow: Airflow, kili: Kili) -> Callable[..., TaskHarness]:
     """A connection of cats to the project, with three retries; arguments as for the operator."""
 
-    def begin(**args: Any) -> TaskHarness:
+    def make_task(**args: Any) -> TaskHarness:
         ids = {"project_id": kili.project, "cloud_storage_integration_id": kili.integration, "prefix": "cats/"}
-        return airflow.life(KiliAddCloudStorageConnectionOperator, task_id="add", **{"retries": 3, **ids, **args})
+        return airflow.task(KiliAddCloudStorageConnectionOperator, task_id="add", **{"retries": 3, **ids, **args})
 
-    return begin
+    return make_task

@@ -30,7 +30,7 @@ SYMS = [put(f"{BUCKET}/sym", f"/a{number}/") for number in range(5)]
 
 
 class Kdb:
-    """What a test wants to see of the sandbox's FinSpace."""
+    """The sandbox's FinSpace as tests see it."""
 
     def __init__(self, sandbox):
         self.sandbox = sandbox
@@ -47,22 +47,22 @@ class Kdb:
     def tree(self):
         return list(self.held["databases"][0]["tree"])
 
-    def asked(self, method, part):
+    def requests_to(self, method, part):
         found = self.sandbox.requests()
         return [each for each in found if each["method"] == method and part in each["path"]]
 
     @property
     def creations(self):
-        return [each["json"] for each in self.asked("POST", "/changesets")]
+        return [each["json"] for each in self.requests_to("POST", "/changesets")]
 
     @property
     def tokens(self):
         return [each["clientToken"] for each in self.creations]
 
     def listings(self):
-        return [each for each in self.asked("GET", "/changesets") if each["path"].endswith("/changesets")]
+        return [each for each in self.requests_to("GET", "/changesets") if each["path"].endswith("/changesets")]
 
-    def trouble(self, method, path, **fault):
+    def inject_fault(self, method, path, **fault):
         self.sandbox.faults([{"method": method, "path": path, "times": 10_000, **fault}])
 
 
@@ -76,7 +76,7 @@ def kdb(sluice_sandbox):
 def change(airflow):
     """A changeset of three changes, with three retries; arguments as for the operator."""
 
-    def begin(**args):
+    def make_task(**args):
         args = {
             "environment_id": ENVIRONMENT,
             "database_name": "markets",
@@ -84,13 +84,13 @@ def change(airflow):
             "retries": 3,
             **args,
         }
-        return airflow.life(FinSpaceCreateChangesetOperator, task_id="change", **args)
+        return airflow.task(FinSpaceCreateChangesetOperator, task_id="change", **args)
 
-    return begin
+    return make_task
 
 
 def killed():
-    """What happens to a worker that is told to stop."""
+    """Stops the worker."""
     get_current_context()["ti"].task.on_kill()
     raise ProcessDied
 
@@ -101,34 +101,34 @@ def killed():
 @WAYS
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
 def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
-    """Submitted once, under way by any name, and the result tells what it changed."""
+    """Submitted once, waited for in any running state; the result lists its changes."""
     kdb.sandbox.settings(job_seconds=20, running_changeset_status=word)
-    life = change(deferrable=deferrable).go()
-    assert life.state == "success", life.error
+    task = change(deferrable=deferrable).run()
+    assert task.state == "success", task.error
     [changeset_id] = kdb.changesets
-    result = life.result
+    result = task.result
     assert result["changesets"] == [{"id": changeset_id, "put": ["/2026.03.02/", "/"], "deleted": ["/2026.02.27/"]}]
     assert (result["state"], result["changeset_ids"]) == ("succeeded", [changeset_id])
     assert (result["put"], result["deleted"]) == (2, 1)
     assert result["seconds"] >= 19
     assert "/sym" in kdb.tree
     assert len(kdb.creations) == 1
-    assert life.said("finspace changeset", word)
+    assert task.logged("finspace changeset", word)
 
 
 @WAYS
 def test_long_lists_become_several_changesets(change, kdb, deferrable):
     """In order, and each only when the one before it is over."""
     kdb.sandbox.settings(max_running_changesets=1)
-    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable).go()
-    assert life.state == "success", life.error
+    task = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable).run()
+    assert task.state == "success", task.error
     sent = [request["dbPath"] for creation in kdb.creations for request in creation["changeRequests"]]
     assert sent == [f"/a{number}/" for number in range(5)]
     assert [len(creation["changeRequests"]) for creation in kdb.creations] == [2, 2, 1]
     assert len(set(kdb.tokens)) == 3
-    assert life.result["changeset_ids"] == kdb.changesets
-    assert [each["put"] for each in life.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
-    phases = [(phase.name, phase.submissions[0][1:]) for phase in life.record.phases]
+    assert task.result["changeset_ids"] == kdb.changesets
+    assert [each["put"] for each in task.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
+    phases = [(phase.name, phase.submissions[0][1:]) for phase in task.record.phases]
     assert phases == [("changeset-1", (0, 2)), ("changeset-2", (2, 2)), ("changeset-3", (4, 1))]
 
 
@@ -136,23 +136,23 @@ def test_thirty_two_is_the_limit(change, kdb):
     """Thirty-three requests are two changesets."""
     kdb.sandbox.settings(job_seconds=0)
     requests = [put(f"{BUCKET}/sym", f"/b{number}/") for number in range(33)]
-    life = change(change_requests=requests).go()
+    task = change(change_requests=requests).run()
     assert [len(creation["changeRequests"]) for creation in kdb.creations] == [32, 1]
-    assert (life.result["put"], len(kdb.tree)) == (33, 33)
+    assert (task.result["put"], len(kdb.tree)) == (33, 33)
 
 
 def test_wait_for_completion_false(change, kdb):
     """As soon as the first changeset is accepted, its id is the result."""
-    life = change(wait_for_completion=False).go()
-    assert (life.state, life.result["state"]) == ("success", "running")
-    assert life.result["changeset_ids"] == life.xcom("job_ids") == kdb.changesets
+    task = change(wait_for_completion=False).run()
+    assert (task.state, task.result["state"]) == ("success", "running")
+    assert task.result["changeset_ids"] == task.xcom("job_ids") == kdb.changesets
 
 
 def test_templates(change, kdb):
     """Requests, environment and database are rendered, dates and all."""
     requests = [{"changeType": "PUT", "s3Path": BUCKET + "/{{ 'sym' }}", "dbPath": "/{{ '2026.03.02' }}/"}]
-    life = change(change_requests=requests, database_name="{{ 'markets' }}").go()
-    assert life.state == "success", life.error
+    task = change(change_requests=requests, database_name="{{ 'markets' }}").run()
+    assert task.state == "success", task.error
     assert kdb.tree == ["/2026.03.02/sym"]
 
 
@@ -160,20 +160,20 @@ def test_templates(change, kdb):
 def test_ensure_database(change, kdb, there):
     """Only if it is not there; without `ensure_database` its absence is an error that no retry cures."""
     name = "markets" if there else "ticks"
-    assert change(database_name=name, ensure_database=True).go().state == "success"
-    assert len(kdb.asked("POST", "/databases")) - len(kdb.creations) == (0 if there else 1)
-    life = change(database_name="nowhere").go()
-    assert (life.state, type(life.error)) == ("failed", NotFound)
-    assert "KX database nowhere not found" in str(life.error)
+    assert change(database_name=name, ensure_database=True).run().state == "success"
+    assert len(kdb.requests_to("POST", "/databases")) - len(kdb.creations) == (0 if there else 1)
+    task = change(database_name="nowhere").run()
+    assert (task.state, type(task.error)) == ("failed", NotFound)
+    assert "KX database nowhere not found" in str(task.error)
 
 
 def test_a_region_goes_with_the_work(change, kdb):
     """The task's region is the trigger's region too: the sandbox refuses every other one."""
-    life = change(region_name="eu-west-1", deferrable=True).go()
-    assert life.state == "success"
-    life = change(region_name="us-east-1").go()
-    assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
-    assert "valid region" in str(life.error)
+    task = change(region_name="eu-west-1", deferrable=True).run()
+    assert task.state == "success"
+    task = change(region_name="us-east-1").run()
+    assert (task.state, type(task.error)) == ("failed", AuthenticationFailed)
+    assert "valid region" in str(task.error)
 
 
 def test_mapped_tasks_have_different_tokens(airflow, kdb):
@@ -184,10 +184,10 @@ def test_mapped_tasks_have_different_tokens(airflow, kdb):
             task_id="change", environment_id=ENVIRONMENT, change_requests=SYMS[:1], ensure_database=True
         ).expand(database_name=["markets", "ticks"])
 
-    run = airflow.run(make)
-    lives = [run.life("change", map_index).go() for map_index in (0, 1)]
-    assert [life.state for life in lives] == ["success", "success"], lives[0].error
-    assert [life.result["database_name"] for life in lives] == ["markets", "ticks"]
+    dag_run = airflow.dag_run(make)
+    tasks = [dag_run.task("change", map_index).run() for map_index in (0, 1)]
+    assert [task.state for task in tasks] == ["success", "success"], tasks[0].error
+    assert [task.result["database_name"] for task in tasks] == ["markets", "ticks"]
     assert len(set(kdb.tokens)) == len(kdb.changesets) == 2
 
 
@@ -196,11 +196,11 @@ def test_mapped_tasks_have_different_tokens(airflow, kdb):
 
 def test_a_dry_run_submits_nothing(change, kdb):
     """The plan is in the log, changeset by changeset, and what is wrong is an error all the same."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=3, dry_run=True).go()
-    assert (life.result["state"], kdb.sandbox.requests()) == ("planned", [])
-    assert life.said("Changeset 1 of", "3 changes")
-    assert life.said("Changeset 2 of", "2 changes")
-    assert life.said("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
+    task = change(change_requests=SYMS, max_requests_per_changeset=3, dry_run=True).run()
+    assert (task.result["state"], kdb.sandbox.requests()) == ("planned", [])
+    assert task.logged("Changeset 1 of", "3 changes")
+    assert task.logged("Changeset 2 of", "2 changes")
+    assert task.logged("[4] PUT /a4/ from s3://sluice-market-data/hdb/sym")
     with pytest.raises(InvalidInput, match=r"change_requests\[1\]"):
         FinSpaceCreateChangesetOperator(
             task_id="t", environment_id="e", database_name="markets", change_requests=[SYMS[0], delete("x")]
@@ -241,9 +241,9 @@ WRONG = {
 @pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG)
 def test_invalid_input_is_rejected_before_anything_is_sent(change, kdb, args, words):
     """Naming the index and the rule, and without a retry."""
-    life = change(**args).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert re.search(words, str(life.error)), life.error
+    task = change(**args).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert re.search(words, str(task.error)), task.error
     assert kdb.sandbox.requests() == []
 
 
@@ -252,162 +252,162 @@ def test_invalid_input_is_rejected_before_anything_is_sent(change, kdb, args, wo
 
 def test_the_token_is_recorded_before_it_is_used(change, kdb):
     """Who dies before submitting leaves word of the token, which the next try uses."""
-    life = change()
-    with life.death("before submitting"):
-        life.go()
-    token = life.phase.intent.key
+    task = change()
+    with task.death("before submitting"):
+        task.run()
+    token = task.phase.intent.key
     assert kdb.creations == []
-    life.retry()
+    task.retry()
     assert kdb.tokens == [token]
     assert len(kdb.tokens[0]) <= 64
 
 
 @WAYS
 def test_an_unknown_outcome_is_resolved_by_the_same_token(change, kdb, clock, deferrable):
-    """Dead between request and answer: within the token's life the same request gives the same changeset."""
-    life = change(deferrable=deferrable)
-    with life.death("after submitting"):
-        life.go()
+    """The process died between request and response: while the token is valid, a repeat gives the same changeset."""
+    task = change(deferrable=deferrable)
+    with task.death("after submitting"):
+        task.run()
     clock.move(300)
-    life.retry()
-    assert life.state == "success", life.error
+    task.retry()
+    assert task.state == "success", task.error
     assert len(kdb.creations) == 2
     assert len(set(kdb.tokens)) == 1
-    assert life.result["changeset_ids"] == kdb.changesets
+    assert task.result["changeset_ids"] == kdb.changesets
     assert len(kdb.changesets) == 1
     assert kdb.listings() == []
-    assert life.said("WARNING", "FinSpace returns the same changeset")
+    assert task.logged("WARNING", "FinSpace returns the same changeset")
 
 
 @WAYS
 def test_after_ten_minutes_the_changeset_is_searched(change, kdb, clock, deferrable):
     """The service has forgotten the token: the changeset is found among the others by what it changes."""
-    life = change(deferrable=deferrable)
+    task = change(deferrable=deferrable)
     other = change(change_requests=CHANGES[:2])
-    with life.death("after submitting"):
-        life.go()
+    with task.death("after submitting"):
+        task.run()
     mine = kdb.changesets
-    other.go()
+    other.run()
     clock.move(700)
-    life.retry()
-    assert life.state == "success", life.error
-    assert life.result["changeset_ids"] == mine
+    task.retry()
+    assert task.state == "success", task.error
+    assert task.result["changeset_ids"] == mine
     assert len(kdb.changesets) == 2
     assert len(kdb.listings()) == 1
-    assert life.said("WARNING", "Amazon FinSpace accepted the request: continuing with", mine[0])
+    assert task.logged("WARNING", "Amazon FinSpace accepted the request: continuing with", mine[0])
 
 
 def test_after_ten_minutes_a_missing_changeset_is_submitted(change, kdb, clock):
-    """Dead before submitting, and the same changes made by somebody else long ago: neither keeps it from being done."""
-    change().go()
+    """Dead before submitting, and the same changes made by another user long ago: the changeset is still submitted."""
+    change().run()
     clock.move(100)
-    life = change()
-    with life.death("before submitting"):
-        life.go()
+    task = change()
+    with task.death("before submitting"):
+        task.run()
     clock.move(700)
-    life.retry()
-    assert life.state == "success"
+    task.retry()
+    assert task.state == "success"
     assert len(kdb.changesets) == 2
-    assert life.result["changeset_ids"] == kdb.changesets[1:]
-    assert life.said("WARNING", "the request had no effect")
+    assert task.result["changeset_ids"] == kdb.changesets[1:]
+    assert task.logged("WARNING", "the request had no effect")
 
 
 def test_a_tokens_age_is_kept(change, kdb, clock):
     """Used at 0, used again at 400 s: at 700 s it is forgotten, although its last use is 300 s ago."""
-    life = change()
+    task = change()
     for seconds in (400, 300):
-        with life.death("after submitting"):
-            life.go()
+        with task.death("after submitting"):
+            task.run()
         clock.move(seconds)
-    life.retry()
-    assert life.state == "success"
+    task.retry()
+    assert task.state == "success"
     assert (len(kdb.creations), len(kdb.changesets), len(kdb.listings())) == (2, 1, 1)
 
 
 def test_a_failed_changeset_is_not_adopted(change, kdb, clock):
     """It was lost and it failed: what is wanted is done anew."""
     kdb.sandbox.settings(fail_changesets=1)
-    life = change()
-    with life.death("after submitting"):
-        life.go()
+    task = change()
+    with task.death("after submitting"):
+        task.run()
     clock.move(700)
-    life.retry()
-    assert life.state == "success"
-    assert life.result["changeset_ids"] == kdb.changesets[1:]
+    task.retry()
+    assert task.state == "success"
+    assert task.result["changeset_ids"] == kdb.changesets[1:]
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_response_is_resolved_immediately(change, kdb, drop):
     """The same token, in the same try, and one changeset."""
     kdb.sandbox.faults([{"method": "POST", "path": "/changesets", "drop": drop}])
-    life = change().go()
-    assert (life.state, len(kdb.changesets), len(set(kdb.tokens)), len(kdb.tokens)) == ("success", 1, 1, 2)
+    task = change().run()
+    assert (task.state, len(kdb.changesets), len(set(kdb.tokens)), len(kdb.tokens)) == ("success", 1, 1, 2)
 
 
 @WAYS
 def test_a_retry_continues_in_the_phase_it_died_in(change, kdb, deferrable):
     """Dead after the second of three was accepted."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
-    with life.death("job written", nth=2):
-        life.go()
-        if life.state == "deferred":
-            life.fire().leg()
-        if life.state == "deferred":
-            life.fire().leg()
-    life.retry()
-    assert life.state == "success", life.error
+    task = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
+    with task.death("job written", nth=2):
+        task.run()
+        if task.state == "deferred":
+            task.fire().worker_run()
+        if task.state == "deferred":
+            task.fire().worker_run()
+    task.retry()
+    assert task.state == "success", task.error
     assert len(kdb.creations) == len(kdb.changesets) == 3
-    assert life.result["changeset_ids"] == kdb.changesets
+    assert task.result["changeset_ids"] == kdb.changesets
 
 
 def test_another_limit_does_not_matter(change, kdb):
     """What is left is cut anew."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2)
-    with life.death("job written"):
-        life.go()
-    life.retry(max_requests_per_changeset=32)
+    task = change(change_requests=SYMS, max_requests_per_changeset=2)
+    with task.death("job written"):
+        task.run()
+    task.retry(max_requests_per_changeset=32)
     assert [len(creation["changeRequests"]) for creation in kdb.creations] == [2, 3]
-    assert [len(each["put"]) for each in life.result["changesets"]] == [2, 3]
+    assert [len(each["put"]) for each in task.result["changesets"]] == [2, 3]
 
 
 def test_other_changes_are_another_job(change, kdb):
-    """An edited list begins anew."""
-    life = change()
-    with life.death("job written"):
-        life.go()
-    life.retry(change_requests=CHANGES[:1])
-    assert (life.state, len(kdb.changesets)) == ("success", 2)
+    """An edited list starts a new job."""
+    task = change()
+    with task.death("job written"):
+        task.run()
+    task.retry(change_requests=CHANGES[:1])
+    assert (task.state, len(kdb.changesets)) == ("success", 2)
 
 
 def test_not_waiting_awaits_all_but_the_last(change, kdb):
     """They go in order, so only the last one can be left alone."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2, wait_for_completion=False).go()
-    assert (life.state, life.result["state"]) == ("success", "running")
-    assert life.result["changeset_ids"] == kdb.changesets
+    task = change(change_requests=SYMS, max_requests_per_changeset=2, wait_for_completion=False).run()
+    assert (task.state, task.result["state"]) == ("success", "running")
+    assert task.result["changeset_ids"] == kdb.changesets
     assert [len(each["changeRequests"]) for each in kdb.creations] == [2, 2, 1]
 
 
 def test_a_rejection_does_not_resolve_an_older_request(change, kdb, clock):
-    """The answer was lost, the next try was turned away: the one after that still looks for the changeset."""
-    life = change()
-    with life.death("after submitting"):
-        life.go()
-    kdb.trouble("POST", "/changesets", status=429)
-    life.retry()
-    assert isinstance(life.error, RateLimited)
+    """The response was lost, and the next try was rejected: the one after that still searches for the changeset."""
+    task = change()
+    with task.death("after submitting"):
+        task.run()
+    kdb.inject_fault("POST", "/changesets", status=429)
+    task.retry()
+    assert isinstance(task.error, RateLimited)
     kdb.sandbox.faults([])
     clock.move(700)
-    assert life.retry().state == "success"
+    assert task.retry().state == "success"
     assert len(kdb.changesets) == 1
 
 
 def test_cleared_while_it_was_submitting(change, kdb):
     """Killed in the middle and cleared: it goes on, and nothing is done twice."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=3)
-    with life.death("after submitting", nth=2):
-        life.go()
-    life.clear().go()
-    assert (life.state, len(kdb.changesets)) == ("success", 2)
+    task = change(change_requests=SYMS, max_requests_per_changeset=3)
+    with task.death("after submitting", nth=2):
+        task.run()
+    task.clear().run()
+    assert (task.state, len(kdb.changesets)) == ("success", 2)
 
 
 @WAYS
@@ -415,98 +415,98 @@ def test_cleared_while_it_was_submitting(change, kdb):
 @pytest.mark.parametrize("nth", [1, 2])
 def test_cleared_in_the_middle_of_a_chain(change, kdb, deferrable, moment, nth):
     """It goes on where it was: no changeset is made twice, and none is left out."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
-    with life.death(moment, nth=nth):
-        life.go()
-    life.clear().go()
-    assert life.state == "success", life.error
-    assert life.result["changeset_ids"] == kdb.changesets
-    assert [each["put"] for each in life.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
-    assert "replaced_jobs" not in life.result
+    task = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=deferrable)
+    with task.death(moment, nth=nth):
+        task.run()
+    task.clear().run()
+    assert task.state == "success", task.error
+    assert task.result["changeset_ids"] == kdb.changesets
+    assert [each["put"] for each in task.result["changesets"]] == [["/a0/", "/a1/"], ["/a2/", "/a3/"], ["/a4/"]]
+    assert "replaced_jobs" not in task.result
 
 
 @WAYS
 def test_cleared_while_a_changeset_of_a_chain_runs(change, kdb, deferrable):
     """It cannot be cancelled, so the task reconnects to it."""
     kdb.sandbox.settings(job_seconds=100)
-    life = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=True).defer()
-    life.fire().leg()
-    assert (life.state, len(kdb.changesets)) == ("deferred", 2)
-    life.args["deferrable"] = deferrable
-    life.clear().go()
-    assert (life.state, len(kdb.changesets)) == ("success", 3)
-    assert life.said("reconnecting to that job")
+    task = change(change_requests=SYMS, max_requests_per_changeset=2, deferrable=True).defer()
+    task.fire().worker_run()
+    assert (task.state, len(kdb.changesets)) == ("deferred", 2)
+    task.args["deferrable"] = deferrable
+    task.clear().run()
+    assert (task.state, len(kdb.changesets)) == ("success", 3)
+    assert task.logged("reconnecting to that job")
 
 
 def test_a_chain_that_is_cleared_after_its_end_runs_again(change, kdb):
     """Under other tokens, and the result names the changesets of before."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2).go()
+    task = change(change_requests=SYMS, max_requests_per_changeset=2).run()
     before = kdb.changesets
-    life.clear().go()
-    assert (life.state, len(set(kdb.tokens))) == ("success", 6)
-    assert life.result["changeset_ids"] == kdb.changesets[3:]
-    assert [each["id"] for each in life.result["replaced_jobs"]] == before
+    task.clear().run()
+    assert (task.state, len(set(kdb.tokens))) == ("success", 6)
+    assert task.result["changeset_ids"] == kdb.changesets[3:]
+    assert [each["id"] for each in task.result["replaced_jobs"]] == before
 
 
 def test_a_shorter_list_and_a_clear_in_the_middle(change, kdb):
     """Other input is other work, also where the changeset that runs is beyond the end of the new list."""
-    life = change(change_requests=SYMS, max_requests_per_changeset=2)
-    with life.death("job written", nth=2):
-        life.go()
-    life.args["change_requests"] = SYMS[:2]
-    life.clear().go()
-    assert (life.state, len(kdb.changesets)) == ("success", 3)
-    assert life.result["changeset_ids"] == kdb.changesets[2:]
+    task = change(change_requests=SYMS, max_requests_per_changeset=2)
+    with task.death("job written", nth=2):
+        task.run()
+    task.args["change_requests"] = SYMS[:2]
+    task.clear().run()
+    assert (task.state, len(kdb.changesets)) == ("success", 3)
+    assert task.result["changeset_ids"] == kdb.changesets[2:]
 
 
 def test_an_edited_list_after_a_request_without_a_response(change, kdb):
     """The old token goes with the old list, so the new list gets another one."""
-    life = change()
-    with life.death("after submitting"):
-        life.go()
-    life.args["change_requests"] = CHANGES[:1]
-    life.clear().go()
-    assert life.state == "success", life.error
+    task = change()
+    with task.death("after submitting"):
+        task.run()
+    task.args["change_requests"] = CHANGES[:1]
+    task.clear().run()
+    assert task.state == "success", task.error
     assert len(kdb.changesets) == len(set(kdb.tokens)) == 2
-    assert life.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
+    assert task.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
 
 
 @WAYS
 def test_a_forgotten_token_and_a_delayed_request(change, kdb, clock, deferrable):
     """The token is too old to be sent again, and the request is still under way: the next try waits until it must have
     landed, and finds it."""
-    life = change(deferrable=deferrable)
-    with delayed(life, clock, 600, lambda request: request.url.path.endswith("/changesets")):
-        life.go()
+    task = change(deferrable=deferrable)
+    with delayed(task, clock, 600, lambda request: request.url.path.endswith("/changesets")):
+        task.run()
     clock.move(520)
-    life.retry()
-    assert life.state == "success", life.error
+    task.retry()
+    assert task.state == "success", task.error
     assert len(kdb.creations) == len(kdb.changesets) == 1
-    assert life.result["changeset_ids"] == kdb.changesets
+    assert task.result["changeset_ids"] == kdb.changesets
 
 
 @pytest.mark.parametrize("seconds", [520, 700])
 def test_a_suspended_process_sends_nothing(change, kdb, clock, seconds):
     """The service may have forgotten the token by then, so that the same request could make a second changeset."""
-    life = change()
+    task = change()
     with suspended(clock, seconds):
-        life.go()
-    assert (life.state, type(life.error), kdb.creations) == ("up_for_retry", Unreachable, [])
-    life.retry()
-    assert (life.state, len(kdb.changesets)) == ("success", 1)
+        task.run()
+    assert (task.state, type(task.error), kdb.creations) == ("up_for_retry", Unreachable, [])
+    task.retry()
+    assert (task.state, len(kdb.changesets)) == ("success", 1)
 
 
 def test_a_suspended_repetition_sends_nothing(change, kdb, clock):
-    """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is looked for instead."""
-    life = change()
-    with life.death("after submitting"):
-        life.go()
+    """First sent at 0, to be repeated at 400 s, and asleep until 700 s: the changeset is searched for instead."""
+    task = change()
+    with task.death("after submitting"):
+        task.run()
     clock.move(400)
     with suspended(clock, 300):
-        life.retry()
-    assert (life.state, len(kdb.creations)) == ("up_for_retry", 1)
-    life.retry()
-    assert (life.state, len(kdb.creations), len(kdb.changesets)) == ("success", 1, 1)
+        task.retry()
+    assert (task.state, len(kdb.creations)) == ("up_for_retry", 1)
+    task.retry()
+    assert (task.state, len(kdb.creations), len(kdb.changesets)) == ("success", 1, 1)
 
 
 def test_ten_thousand_changes_are_quickly_planned():
@@ -533,34 +533,34 @@ def test_ten_thousand_changes_are_quickly_planned():
 @WAYS
 def test_a_clear_submits_again(change, kdb, deferrable):
     """Under another token."""
-    life = change(deferrable=deferrable).go()
-    life.clear().go()
-    assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
+    task = change(deferrable=deferrable).run()
+    task.clear().run()
+    assert (task.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
 
 
 def test_a_user_defined_token(change, kdb):
     """Goes with the first changeset; the others, and those after a failure, get their own."""
     kdb.sandbox.settings(fail_changesets=1, job_seconds=0)
-    life = change(change_requests=SYMS, max_requests_per_changeset=3, client_token="nightly-2026-03-02").go()
-    life.retry()
-    assert life.state == "success", life.error
+    task = change(change_requests=SYMS, max_requests_per_changeset=3, client_token="nightly-2026-03-02").run()
+    task.retry()
+    assert task.state == "success", task.error
     assert kdb.tokens[0] == "nightly-2026-03-02"
     assert len(set(kdb.tokens)) == 3
 
 
 def test_a_user_defined_token_used_for_other_changes(change, kdb):
     """The service refuses it, and the error says so."""
-    change(client_token="mine").go()
-    life = change(client_token="mine", change_requests=CHANGES[:1]).go()
-    assert (life.state, type(life.error)) == ("failed", Conflict)
-    assert "client token was used before" in str(life.error)
+    change(client_token="mine").run()
+    task = change(client_token="mine", change_requests=CHANGES[:1]).run()
+    assert (task.state, type(task.error)) == ("failed", Conflict)
+    assert "client token was used before" in str(task.error)
 
 
 def test_a_lost_record(change, kdb):
     """The task goes on with what the trigger watched."""
-    life = change(deferrable=True).defer().forget()
-    life.fire().leg()
-    assert life.state == "success", life.error
+    task = change(deferrable=True).defer().delete_state()
+    task.fire().worker_run()
+    assert task.state == "success", task.error
     assert len(kdb.changesets) == 1
 
 
@@ -582,12 +582,12 @@ def test_a_lost_record(change, kdb):
 def test_a_failed_changeset(change, kdb, kind, state):
     """In the service's words; tried again only where a new changeset may do better, and then under a new token."""
     kdb.sandbox.settings(fail_changesets=1, changeset_error_type=kind)
-    life = change().go()
-    assert (life.state, type(life.error)) == (state, JobFailed)
-    assert f"{kind} Failed by the sandbox setting" in str(life.error)
+    task = change().run()
+    assert (task.state, type(task.error)) == (state, JobFailed)
+    assert f"{kind} Failed by the sandbox setting" in str(task.error)
     if state == "up_for_retry":
-        life.retry()
-        assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
+        task.retry()
+        assert (task.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -597,12 +597,12 @@ def test_a_failed_changeset(change, kdb, kind, state):
 def test_sources_that_cannot_be_read(change, kdb, settings, kind):
     """Neither is cured by a retry, and the rest of the list is not submitted."""
     kdb.sandbox.settings(**settings)
-    life = change(change_requests=[put(f"{BUCKET}/2019.01.01/", "/x/"), *SYMS], max_requests_per_changeset=1).go()
-    assert (life.state, type(life.error), len(kdb.changesets)) == ("failed", JobFailed, 1)
-    assert kind in str(life.error)
+    task = change(change_requests=[put(f"{BUCKET}/2019.01.01/", "/x/"), *SYMS], max_requests_per_changeset=1).run()
+    assert (task.state, type(task.error), len(kdb.changesets)) == ("failed", JobFailed, 1)
+    assert kind in str(task.error)
 
 
-# --- weather
+# --- transient faults
 
 
 @WAYS
@@ -615,77 +615,77 @@ def test_transient_faults_are_retried(change, kdb, status, deferrable):
             {"method": "GET", "path": "/changesets/", "status": status, "times": 15},
         ]
     )
-    life = change(deferrable=deferrable).go()
-    assert (life.state, len(kdb.changesets)) == ("success", 1), life.error
+    task = change(deferrable=deferrable).run()
+    assert (task.state, len(kdb.changesets)) == ("success", 1), task.error
     assert (len(kdb.tokens), len(set(kdb.tokens))) == (4, 1)
 
 
 def test_lasting_faults_are_retried_with_the_same_token(change, kdb):
     """The next try submits the same."""
-    kdb.trouble("POST", "/changesets", status=503)
-    life = change().go()
-    assert life.state == "up_for_retry"
+    kdb.inject_fault("POST", "/changesets", status=503)
+    task = change().run()
+    assert task.state == "up_for_retry"
     kdb.sandbox.faults([])
-    life.retry()
-    assert (life.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
+    task.retry()
+    assert (task.state, len(kdb.changesets), len(set(kdb.tokens))) == ("success", 1, 1)
 
 
 def test_a_rejection_after_a_lost_response_resolves_nothing(change, kdb, clock):
-    """The first attempt may have been done, whatever the second is told: the next try looks for the changeset."""
+    """The first attempt may have succeeded, whatever the second returns: the next try searches for the changeset."""
     kdb.sandbox.faults(
         [
             {"method": "POST", "path": "/changesets", "drop": "after"},
             {"method": "POST", "path": "/changesets", "status": 429, "times": 10},
         ]
     )
-    life = change().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", RateLimited)
+    task = change().run()
+    assert (task.state, type(task.error)) == ("up_for_retry", RateLimited)
     kdb.sandbox.faults([])
     clock.move(700)
-    life.retry()
-    assert (life.state, len(kdb.changesets)) == ("success", 1)
-    assert life.said("WARNING", "Amazon FinSpace accepted the request: continuing with", kdb.changesets[0])
+    task.retry()
+    assert (task.state, len(kdb.changesets)) == ("success", 1)
+    assert task.logged("WARNING", "Amazon FinSpace accepted the request: continuing with", kdb.changesets[0])
 
 
 def test_an_exceeded_quota_is_waited_for(change, kdb):
     """Others have ten changesets under way: that passes, so the task is tried again."""
     kdb.sandbox.settings(job_seconds=1000, max_running_changesets=1)
-    other = change(wait_for_completion=False).go()
+    other = change(wait_for_completion=False).run()
     assert other.state == "success"
-    life = change(change_requests=SYMS).go()
-    assert (life.state, type(life.error)) == ("up_for_retry", RateLimited)
+    task = change(change_requests=SYMS).run()
+    assert (task.state, type(task.error)) == ("up_for_retry", RateLimited)
     kdb.sandbox.settings(max_running_changesets=10)
-    assert life.retry().state == "success"
+    assert task.retry().state == "success"
 
 
 def test_a_changeset_that_is_late(change, kdb):
     """404 right after the submission is not an end."""
     kdb.sandbox.settings(changeset_not_found_polls=3, job_seconds=0)
-    life = change().go()
-    assert (life.state, len(kdb.changesets)) == ("success", 1)
+    task = change().run()
+    assert (task.state, len(kdb.changesets)) == ("success", 1)
 
 
 @pytest.mark.parametrize("settings", [{"signature_clock_skew": 600}, {"signature_clock_skew": 900}])
 def test_a_skewed_clock(change, kdb, settings):
-    """The remote's own words say that it is the time; no retry, nothing done."""
+    """The service's message names the clock as the cause; no retry, nothing changed."""
     kdb.sandbox.settings(**settings)
-    life = change().go()
-    assert (life.state, type(life.error)) == ("failed", AuthenticationFailed)
-    assert "Signature expired" in str(life.error)
+    task = change().run()
+    assert (task.state, type(task.error)) == ("failed", AuthenticationFailed)
+    assert "Signature expired" in str(task.error)
     assert kdb.changesets == []
 
 
 def test_it_cannot_be_cancelled(change, kdb, clock):
     """The log says so, and the next try reconnects."""
-    clock.on_nap = killed
-    life = change().go()
+    clock.on_sleep = killed
+    task = change().run()
     [changeset_id] = kdb.changesets
-    assert life.said(
+    assert task.logged(
         "WARNING", f"changeset {changeset_id} continues in Amazon FinSpace, and the next try reconnects to it"
     )
-    clock.on_nap = lambda: None
-    life.retry()
-    assert (life.state, kdb.changesets) == ("success", [changeset_id])
+    clock.on_sleep = lambda: None
+    task.retry()
+    assert (task.state, kdb.changesets) == ("success", [changeset_id])
 
 
 # --- lineage
@@ -693,8 +693,8 @@ def test_it_cannot_be_cancelled(change, kdb, clock):
 
 def test_lineage(change, kdb):
     """From the places in S3 to the database."""
-    life = change().go()
-    facets = life.operator.get_openlineage_facets_on_complete(None)
+    task = change().run()
+    facets = task.operator.get_openlineage_facets_on_complete(None)
     assert [(each.namespace, each.name) for each in facets.inputs] == [
         ("s3://sluice-market-data", "hdb/2026.03.02/"),
         ("s3://sluice-market-data", "hdb/sym"),

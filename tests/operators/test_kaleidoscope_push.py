@@ -17,7 +17,7 @@ from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.sources import spool
 from sluice_sandbox.kaleidoscope.fields import stable_id
-from tests.operators.airflow_harness import ELEMENTS, UNKNOWN, changing
+from tests.operators.airflow_harness import ELEMENTS, UNKNOWN, file_changes
 
 pytestmark = pytest.mark.airflow
 
@@ -30,42 +30,42 @@ BY_ID = {"key_field_names": None, "key_field_ids": [SYMBOL], "records": [{SYMBOL
 
 
 @pytest.mark.parametrize(("size", "batches"), [(1, 3), (2, 2), (3, 1), (1000, 1)])
-def test_batch_size_limits_rows(push, remote, size, batches):
+def test_batch_size_limits_rows(push, service, size, batches):
     """So many records in one request, and all of them in one result."""
-    life = push(batch_size=size).go()
-    assert len(remote.pushes) == len(remote.imports) == batches
-    assert [symbol for batch in remote.sent for symbol in batch] == ["H", "He", "Li"]
-    assert life.result["import_ids"] == remote.imports
-    assert (life.result["pushed"], life.result["created"]) == (3, 3)
+    task = push(batch_size=size).run()
+    assert len(service.pushes) == len(service.imports) == batches
+    assert [symbol for batch in service.sent for symbol in batch] == ["H", "He", "Li"]
+    assert task.result["import_ids"] == service.imports
+    assert (task.result["pushed"], task.result["created"]) == (3, 3)
 
 
-def test_max_bytes_limits_batches(push, remote):
+def test_max_bytes_limits_batches(push, service):
     """No request is larger than `max_bytes`."""
     records = [{"symbol": f"S{number}", "name": "x" * 3000} for number in range(10)]
-    life = push(records=records, max_bytes=12_000).go()
-    sizes = [each["body_size"] for each in remote.requests() if "push/imports" in each["path"]]
+    task = push(records=records, max_bytes=12_000).run()
+    sizes = [each["body_size"] for each in service.requests() if "push/imports" in each["path"]]
     assert max(sizes) <= 12_000
-    assert (len(sizes), life.result["created"]) == (5, 10)
+    assert (len(sizes), task.result["created"]) == (5, 10)
 
 
-def test_a_request_that_is_too_large_is_halved(push, remote):
+def test_a_request_that_is_too_large_is_halved(push, service):
     """413 halves a batch until it fits, in order, and accepted halves are in the record."""
-    remote.settings(max_body_bytes=600)
+    service.settings(max_body_bytes=600)
     records = [{"symbol": f"S{number}", "name": "x" * 200} for number in range(8)]
-    life = push(records=records).go()
-    taken = [batch for batch in remote.sent if len(batch) <= 2]
+    task = push(records=records).run()
+    taken = [batch for batch in service.sent if len(batch) <= 2]
     assert [symbol for batch in taken for symbol in batch] == [f"S{number}" for number in range(8)]
-    assert (life.state, life.result["created"], len(remote.records)) == ("success", 8, 8)
-    assert [each[1:] for each in life.phase.submissions] == [(0, 2), (2, 2), (4, 2), (6, 2)]
-    assert life.said("WARNING", "submitting these 8 rows in two halves")
+    assert (task.state, task.result["created"], len(service.records)) == ("success", 8, 8)
+    assert [each[1:] for each in task.phase.submissions] == [(0, 2), (2, 2), (4, 2), (6, 2)]
+    assert task.logged("WARNING", "submitting these 8 rows in two halves")
 
 
-def test_one_record_that_is_too_large_fails(push, remote):
+def test_one_record_that_is_too_large_fails(push, service):
     """It cannot be halved, and another try would not make it smaller."""
-    remote.settings(max_body_bytes=600)
-    life = push(records=[{"symbol": "H", "name": "x" * 50}, {"symbol": "He", "name": "x" * 900}]).go()
-    assert (life.state, type(life.error)) == ("failed", TooLarge)
-    assert remote.sent == [["H", "He"], ["H"], ["He"]]
+    service.settings(max_body_bytes=600)
+    task = push(records=[{"symbol": "H", "name": "x" * 50}, {"symbol": "He", "name": "x" * 900}]).run()
+    assert (task.state, type(task.error)) == ("failed", TooLarge)
+    assert service.sent == [["H", "He"], ["H"], ["He"]]
 
 
 # --- the wire, by name, by source, by id
@@ -111,24 +111,24 @@ def members(push):
     ],
     ids=["by name", "by source", "target", "newer view", "older views", "by field id", "by field id, views"],
 )
-def test_only_given_arguments_are_sent(push, remote, args, path, body):
+def test_only_given_arguments_are_sent(push, service, args, path, body):
     """The members of the JSON body, exactly, and the path."""
-    life = push(**args).go()
-    [request] = [each for each in remote.requests() if "push/imports" in each["path"]]
+    task = push(**args).run()
+    [request] = [each for each in service.requests() if "push/imports" in each["path"]]
     assert request["path"] == f"/kaleidoscope/push/imports{path}"
     assert members(request["json"]) == body
-    assert life.state == "success"
+    assert task.state == "success"
 
 
 def test_record_view_ids_without_effect_are_warned_about(push):
     """`record_view_ids` by name does nothing on current servers."""
-    assert push(record_view_ids=[VIEW]).go().said("WARNING", "record_view_ids has no effect")
+    assert push(record_view_ids=[VIEW]).run().logged("WARNING", "record_view_ids has no effect")
 
 
 # --- input
 
 
-def written(kind, path):
+def write_elements(kind, path):
     """The elements in a file of this kind."""
     text = "symbol,name,atomic_number\n" + "".join(
         f"{e['symbol']},{e['name']},{e['atomic_number']}\n" for e in ELEMENTS
@@ -147,11 +147,11 @@ def written(kind, path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "json", "jsonl", "parquet"])
-def test_a_file_is_pushed(push, remote, tmp_path, sluice_sandbox, kind):
+def test_a_file_is_pushed(push, service, tmp_path, sluice_sandbox, kind):
     """Each kind ends as the same records."""
-    path = written(kind, tmp_path / f"elements.{kind}")
-    life = push(records=f"file://{path}" if kind == "csv" else str(path), batch_size=2).go()
-    assert (life.state, len(remote.imports), life.result["created"]) == ("success", 2, 3)
+    path = write_elements(kind, tmp_path / f"elements.{kind}")
+    task = push(records=f"file://{path}" if kind == "csv" else str(path), batch_size=2).run()
+    assert (task.state, len(service.imports), task.result["created"]) == ("success", 2, 3)
     records = sluice_sandbox.state()["kaleidoscope"]["records"]
     assert {record["values"]["name"]: record["values"]["atomic_number"] for record in records} == {
         "Hydrogen": 1,
@@ -174,66 +174,66 @@ RESULT = {
 NAMES = {*RESULT, "import_ids", "submitted_at", "ended_at", "seconds", "url"}
 
 
-def way(name, life):
+def way(name, task):
     """Run a push to its end in one of the ways it may go."""
     if name == "retried":
-        with life.death("all written"):
-            life.go()
-        life.retry()
+        with task.death("all written"):
+            task.run()
+        task.retry()
     elif name == "crashed":
-        life.defer().crash().go()
+        task.defer().fail_trigger().run()
     else:
-        life.go()
-    return life
+        task.run()
+    return task
 
 
 @pytest.mark.parametrize("name", ["plain", "deferred", "retried", "crashed"])
-def test_the_result_does_not_depend_on_how_the_task_waits(push, remote, name):
+def test_the_result_does_not_depend_on_how_the_task_waits(push, service, name):
     """The manifest has the same members and the same counts, however the task came to its end."""
-    life = way(name, push(deferrable=name in ("deferred", "crashed")))
-    assert set(life.result) == NAMES
-    assert {member: life.result[member] for member in RESULT} == RESULT
-    assert life.result["import_ids"] == remote.imports
-    assert life.result["ended_at"] > life.result["submitted_at"]
-    assert 2.5 < life.result["seconds"] < 9
+    task = way(name, push(deferrable=name in ("deferred", "crashed")))
+    assert set(task.result) == NAMES
+    assert {member: task.result[member] for member in RESULT} == RESULT
+    assert task.result["import_ids"] == service.imports
+    assert task.result["ended_at"] > task.result["submitted_at"]
+    assert 2.5 < task.result["seconds"] < 9
 
 
-def test_result_without_waiting(push, remote, clock):
+def test_result_without_waiting(push, service, clock):
     """Accepted is enough; the ids are for a sensor."""
-    life = push(wait_for_completion=False).go()
-    assert (life.state, clock.naps, remote.looks) == ("success", [], 0)
-    assert life.result["import_ids"] == remote.imports
-    assert (life.result["state"], life.result["pushed"], life.result["ended_at"]) == ("running", 3, None)
-    assert "created" not in life.result
+    task = push(wait_for_completion=False).run()
+    assert (task.state, clock.sleeps, service.polls) == ("success", [], 0)
+    assert task.result["import_ids"] == service.imports
+    assert (task.result["state"], task.result["pushed"], task.result["ended_at"]) == ("running", 3, None)
+    assert "created" not in task.result
 
 
 # --- rejected rows
 
 
 @pytest.mark.parametrize(("policy", "state"), [("fail", "failed"), ("warn", "success"), ("ignore", "success")])
-def test_rejected_rows(push, remote, policy, state):
+def test_rejected_rows(push, service, policy, state):
     """Some rows are rejected, the others are imported, and the author says what that means."""
-    remote.settings(rejected_rows=2)
-    life = push(on_rejected_rows=policy, deferrable=True).go()
-    assert life.state == state
-    assert list(remote.records) == ["Li"]
-    told = [line for line in life.log if "Rejected:" in line]
-    assert len(told) == (0 if policy == "ignore" else 2)
-    if told:
-        assert "row H: name='Hydrogen': invalid_format" in told[0]
+    service.settings(rejected_rows=2)
+    task = push(on_rejected_rows=policy, deferrable=True).run()
+    assert task.state == state
+    assert list(service.records) == ["Li"]
+    lines = [line for line in task.log if "Rejected:" in line]
+    assert len(lines) == (0 if policy == "ignore" else 2)
+    if lines:
+        assert "row H: name='Hydrogen': invalid_format" in lines[0]
     if policy == "fail":
-        assert isinstance(life.error, RowsRejected)
-        assert "2 rows were rejected" in str(life.error)
+        assert isinstance(task.error, RowsRejected)
+        assert "2 rows were rejected" in str(task.error)
     else:
-        assert (life.result["rejected"], life.result["created"]) == (2, 1)
+        assert (task.result["rejected"], task.result["created"]) == (2, 1)
 
 
-def test_many_rejected_rows_are_counted(push, remote):
+def test_many_rejected_rows_are_counted(push, service):
     """The log shows the first ones, and how many there were."""
-    remote.settings(rejected_rows=30)
-    life = push(records=[{"symbol": f"S{n}", "name": "x"} for n in range(40)], on_rejected_rows="warn").go()
-    assert sum("Rejected:" in line for line in life.log) == 20
-    assert life.said("WARNING", "30 rows were rejected in all")
+    service.settings(rejected_rows=30)
+    task = push(records=[{"symbol": f"S{n}", "name": "x"} for n in range(40)], on_rejected_rows="warn").run()
+    assert sum("Rejected:" in line for line in task.log) == 20
+    assert task.logged("WARNING", "30 rows were rejected in all")
 
 
 # --- bad arguments
@@ -270,14 +270,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("args", "words"), BAD.values(), ids=BAD)
-def test_bad_arguments(remote, sluice_connections, args, words):
+def test_bad_arguments(service, sluice_connections, args, words):
     """Refused in words that name what is wrong, before the service hears of it, and not worth another try."""
     operator = KaleidoscopePushOperator(task_id="push", **{"records": ELEMENTS, "key_field_names": ["symbol"], **args})
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="push", map_index=-1, max_tries=3, xcom_push=None)
     with pytest.raises(InvalidInput, match=words) as refused:
         operator.execute({"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "task_state_store": Store()})
     assert not refused.value.retryable
-    assert remote.requests() == []
+    assert service.requests() == []
 
 
 class Store(dict):
@@ -286,13 +286,13 @@ class Store(dict):
     set = dict.__setitem__
 
 
-def test_values_without_a_json_form_are_rejected_before_sending(push, remote, tmp_path):
+def test_values_without_a_json_form_are_rejected_before_sending(push, service, tmp_path):
     """All records are read once before the first is sent."""
     path = tmp_path / "elements.jsonl"
     path.write_text('{"symbol": "H"}\n{"symbol": "He", "weight": NaN}\n')
-    life = push(records=str(path), batch_size=1).go()
-    assert "line 2" in str(life.error)
-    assert (life.state, remote.requests()) == ("failed", [])
+    task = push(records=str(path), batch_size=1).run()
+    assert "line 2" in str(task.error)
+    assert (task.state, service.requests()) == ("failed", [])
 
 
 # --- what was checked is what is sent
@@ -302,7 +302,7 @@ def test_values_without_a_json_form_are_rejected_before_sending(push, remote, tm
 def on_request(monkeypatch):
     """Something that happens right before each request to the service."""
 
-    def begin(happens):
+    def install(happens):
         original = httpx.Client.send
 
         def send(self, request, **more):
@@ -312,31 +312,31 @@ def on_request(monkeypatch):
 
         monkeypatch.setattr(httpx.Client, "send", send)
 
-    return begin
+    return install
 
 
 @pytest.mark.parametrize("then", ["symbol,name\nH,Deuterium\n,Nothing\nHe,x\nLi,x\n", None], ids=["others", "gone"])
-def test_a_source_that_changes_while_it_is_pushed(push, remote, tmp_path, then):
+def test_a_source_that_changes_while_it_is_pushed(push, service, tmp_path, then):
     """Rows that were never checked are not sent, and those that were are sent as they were."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\nLi,Lithium\n")
-    with changing(path, then):
-        life = push(records=str(path), batch_size=2).go()
-    assert life.state == "success", life.error
-    assert [record["name"] for each in remote.pushes for record in each["data"]] == ["Hydrogen", "Helium", "Lithium"]
+    with file_changes(path, then):
+        task = push(records=str(path), batch_size=2).run()
+    assert task.state == "success", task.error
+    assert [record["name"] for each in service.pushes for record in each["data"]] == ["Hydrogen", "Helium", "Lithium"]
 
 
-def test_a_source_that_was_changed_between_two_tries(push, remote, tmp_path):
+def test_a_source_that_was_changed_between_two_tries(push, service, tmp_path):
     """It is other work by then: all of it is checked and sent."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\nHe,Helium\n")
-    life = push(records=str(path), batch_size=1)
-    with life.death("job written"):
-        life.go()
+    task = push(records=str(path), batch_size=1)
+    with task.death("job written"):
+        task.run()
     path.write_text("symbol,name\nH,Hydrogen\nLi,Lithium\n")
-    life.retry()
-    assert (life.state, remote.sent) == ("success", [["H"], ["H"], ["Li"]])
-    assert life.result["replaced_jobs"][0]["id"] == remote.imports[0]
+    task.retry()
+    assert (task.state, service.sent) == ("success", [["H"], ["H"], ["Li"]])
+    assert task.result["replaced_jobs"][0]["id"] == service.imports[0]
 
 
 @pytest.fixture
@@ -354,45 +354,47 @@ def test_the_spool_leaves_no_file(push, temporary, on_request, deferrable, death
     """Neither while it is open nor afterwards, however the process ends."""
     seen = []
     on_request(lambda _: seen.append(list(temporary.iterdir())))
-    life = push(deferrable=deferrable)
+    task = push(deferrable=deferrable)
     if death:
-        with life.death(death):
-            life.go()
+        with task.death(death):
+            task.run()
     else:
-        life.go()
+        task.run()
     assert seen
     assert not any(seen)
     assert list(temporary.iterdir()) == []
 
 
-def test_no_disk_space_for_the_spool(push, remote, temporary, monkeypatch):
+def test_no_disk_space_for_the_spool(push, service, temporary, monkeypatch):
     """Is found out before anything is sent, and another try may find some."""
     monkeypatch.setattr(spool, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))  # noqa: SIM115
-    life = push().go()
-    assert (life.state, type(life.error), remote.requests()) == ("up_for_retry", InvalidInput, [])
-    assert f"{temporary}: No space left on device" in str(life.error)
+    task = push().run()
+    assert (task.state, type(task.error), service.requests()) == ("up_for_retry", InvalidInput, [])
+    assert f"temporary file in {temporary}, which is done before any is sent: No space left on device" in str(
+        task.error
+    )
 
 
-def test_a_retry_needs_the_source(push, remote, tmp_path):
+def test_a_retry_needs_the_source(push, service, tmp_path):
     """All of it was submitted, and the import failed: to submit it again, the source is needed."""
     path = tmp_path / "elements.csv"
     path.write_text("symbol,name\nH,Hydrogen\n")
-    remote.settings(fail_imports=1)
-    life = push(records=str(path)).go()
+    service.settings(fail_imports=1)
+    task = push(records=str(path)).run()
     other = path.rename(tmp_path / "elsewhere.csv")
-    life.retry()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert "no such file" in str(life.error)
-    assert life.history("error")[-1].startswith("InvalidInput")
+    task.retry()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert "no such file" in str(task.error)
+    assert task.history("error")[-1].startswith("InvalidInput")
     other.rename(path)
-    life.clear().go()
-    assert (life.state, remote.sent) == ("success", [["H"], ["H"]])
+    task.clear().run()
+    assert (task.state, service.sent) == ("success", [["H"], ["H"]])
 
 
 # --- written in groups
 
 
-class Written(list):
+class ValuesRecorder(list):
     """Sizes of what is written of the record."""
 
     def __init__(self, monkeypatch):
@@ -406,41 +408,41 @@ class Written(list):
         monkeypatch.setattr(TaskStateStoreAccessor, "set", write)
 
 
-def test_many_batches_cost_few_writes(push, remote, monkeypatch):
+def test_many_batches_cost_few_writes(push, service, monkeypatch):
     """A repeated push does no harm, so what was accepted is written down about once a second, not batch by batch."""
-    written = Written(monkeypatch)
+    values = ValuesRecorder(monkeypatch)
     monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
     records = [{"symbol": f"S{number}"} for number in range(100)]
-    life = push(records=records, batch_size=1).go()
-    assert (life.state, len(remote.imports), len(life.result["import_ids"])) == ("success", 100, 100)
-    assert len(written) < 30
-    assert max(written) < 16_000
+    task = push(records=records, batch_size=1).run()
+    assert (task.state, len(service.imports), len(task.result["import_ids"])) == ("success", 100, 100)
+    assert len(values) < 30
+    assert max(values) < 16_000
 
 
-def test_process_death_between_grouped_writes(push, remote, monkeypatch):
+def test_process_death_between_grouped_writes(push, service, monkeypatch):
     """What was not written down yet is pushed again, which updates the same records."""
     monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
-    life = push(batch_size=1)
-    with life.death("after submitting", nth=2):
-        life.go()
-    life.retry()
-    assert (life.state, remote.sent) == ("success", [["H"], ["He"], ["H"], ["He"], ["Li"]])
-    assert len(remote.records) == 3
-    assert life.result["import_ids"] == remote.imports[2:]
+    task = push(batch_size=1)
+    with task.death("after submitting", nth=2):
+        task.run()
+    task.retry()
+    assert (task.state, service.sent) == ("success", [["H"], ["He"], ["H"], ["He"], ["Li"]])
+    assert len(service.records) == 3
+    assert task.result["import_ids"] == service.imports[2:]
 
 
 # --- not durable
 
 
-def test_without_durability_a_retry_submits_again(push, remote):
+def test_without_durability_a_retry_submits_again(push, service):
     """As the author said; the record of the try before is not read."""
-    life = push(durable=False)
-    with life.death("publishing"):
-        life.go()
-    life.retry()
-    assert (life.state, remote.sent) == ("success", [["H", "He", "Li"]] * 2)
-    assert life.result["import_ids"] == remote.imports[1:]
-    assert "replaced_jobs" not in life.result
+    task = push(durable=False)
+    with task.death("publishing"):
+        task.run()
+    task.retry()
+    assert (task.state, service.sent) == ("success", [["H", "He", "Li"]] * 2)
+    assert task.result["import_ids"] == service.imports[1:]
+    assert "replaced_jobs" not in task.result
 
 
 @pytest.mark.parametrize("name", ["poll_interval", "timeout"])
@@ -451,8 +453,8 @@ def test_bad_durations(name, value):
         KaleidoscopePushOperator(task_id="push", records=ELEMENTS, key_field_names=["symbol"], **{name: value})
 
 
-def test_unknown_ids_are_rejected_by_the_service(push, remote):
+def test_unknown_ids_are_rejected_by_the_service(push, service):
     """The service's own words reach the user, and the task is not tried again."""
-    life = push(operation_id=UNKNOWN).go()
-    assert (life.state, remote.imports) == ("failed", [])
-    assert f"Operation {UNKNOWN} not found" in str(life.error)
+    task = push(operation_id=UNKNOWN).run()
+    assert (task.state, service.imports) == ("failed", [])
+    assert f"Operation {UNKNOWN} not found" in str(task.error)

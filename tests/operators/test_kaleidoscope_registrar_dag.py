@@ -1,4 +1,4 @@
-"""The registrar's whole DAG: a file comes home, plain Python works on it, results go back; only a path travels."""
+"""The registrar's whole DAG: download a file, process it in Python, submit results; tasks pass only a path."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_download_process_and_report(airflow, workspace, far_away):
     """In order, each task in a process of its own as far as it knows."""
     workspace.sandbox.settings(results_processing_seconds=20)
     file_id = workspace.sandbox.register_file("compounds.csv", CONTENT)["file_id"]
-    run = airflow.run(registrar(workspace.operation_id, file_id))
-    lives = [run.life(task_id).go() for task_id in ("download", "match_compounds", "report")]
-    assert [life.state for life in lives] == ["success"] * 3, [life.error for life in lives]
-    assert lives[0].result["path"] == f"memory://bucket/run/{file_id}/compounds.csv"
-    assert lives[1].xcom() == "memory://bucket/run/results.jsonl"
-    assert (lives[2].result["records"], lives[2].result["status"]) == (2, "completed")
+    dag_run = airflow.dag_run(registrar(workspace.operation_id, file_id))
+    tasks = [dag_run.task(task_id).run() for task_id in ("download", "match_compounds", "report")]
+    assert [task.state for task in tasks] == ["success"] * 3, [task.error for task in tasks]
+    assert tasks[0].result["path"] == f"memory://bucket/run/{file_id}/compounds.csv"
+    assert tasks[1].xcom() == "memory://bucket/run/results.jsonl"
+    assert (tasks[2].result["records"], tasks[2].result["status"]) == (2, "completed")
     [made] = workspace.registrations
     assert made["results"] == [
         {"record_id": "r1", "status": "matched"},
@@ -71,9 +71,9 @@ def test_download_process_and_report(airflow, workspace, far_away):
     ]
     assert made["results_received"] == 1
     assert ObjectStoragePath("memory://bucket/run/results.jsonl").exists()
-    told = str([(life.log, life.xcom()) for life in lives])
-    assert SECRET not in told
-    assert "signature=" not in told
+    text = str([(task.log, task.xcom()) for task in tasks])
+    assert SECRET not in text
+    assert "signature=" not in text
 
 
 def test_operators_have_their_public_path():

@@ -1,4 +1,4 @@
-"""The registrar's side of a registration as tasks: results arrive once, whoever dies and whatever is lost."""
+"""The registrar's side of a registration as tasks: results arrive once, after any death or lost response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOWS = pytest.mark.parametrize("flow", ["file", "submission", "validation"])
 
 @pytest.fixture
 def case(workspace):
-    """Something to answer: makes it, and gives the arguments and a look at it."""
+    """Makes something to report on; returns arguments and a function that reads it."""
 
     def make(flow):
         if flow == "file":
@@ -39,25 +39,25 @@ def case(workspace):
 @FLOWS
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_submit_results(submit_results, case, workspace, flow, status):
-    """For a file and for a submission; the task does not wait unless it is told to."""
+    """For a file and for a submission; the task does not wait by default."""
     ids, records, look = case(flow)
-    life = submit_results(**ids, status=status, records=records, message="see", key_field_names=["id"]).go()
+    task = submit_results(**ids, status=status, records=records, message="see", key_field_names=["id"]).run()
     ends = {"success": "completed", "error": "failed"}
     ends = {"success": "validated", "error": "validation_failed"} if flow == "validation" else ends
     kept = look()
-    assert life.state == "success"
+    assert task.state == "success"
     assert (kept["status"], kept["message"], kept["results"], kept["results_received"]) == (
         ends[status],
         "see",
         records,
         1,
     )
-    assert (life.result["reported"], life.result["records"]) == (status, 2)
-    assert life.result["operation_id"] == workspace.operation_id
+    assert (task.result["reported"], task.result["records"]) == (status, 2)
+    assert task.result["operation_id"] == workspace.operation_id
     if flow == "file":
-        assert life.result["registration_id"] == kept["id"]
+        assert task.result["registration_id"] == kept["id"]
     else:
-        assert life.result["submission_id"] == kept["id"]
+        assert task.result["submission_id"] == kept["id"]
 
 
 @WAYS
@@ -65,30 +65,30 @@ def test_wait_until_results_are_processed(submit_results, case, workspace, defer
     """Then the result says how the registration ended."""
     _, _, look = case("file")
     workspace.sandbox.settings(results_processing_seconds=20)
-    life = submit_results(wait_for_completion=True, deferrable=deferrable).go()
-    assert (life.state, life.result["status"], look()["status"]) == ("success", "completed", "completed")
-    assert life.result["seconds"] >= 20
+    task = submit_results(wait_for_completion=True, deferrable=deferrable).run()
+    assert (task.state, task.result["status"], look()["status"]) == ("success", "completed", "completed")
+    assert task.result["seconds"] >= 20
 
 
 def test_an_error_result_with_a_failed_registration_succeeds(submit_results, case, workspace):
     """The registration fails, and the task that reported so has done its work."""
     case("file")
     workspace.sandbox.settings(results_processing_seconds=20)
-    life = submit_results(wait_for_completion=True, status="error", message="no good").go()
-    assert (life.state, life.result["status"]) == ("success", "failed")
+    task = submit_results(wait_for_completion=True, status="error", message="no good").run()
+    assert (task.state, task.result["status"]) == ("success", "failed")
 
 
 def test_a_success_result_with_a_failed_registration_fails(submit_results, case, workspace):
-    """The remote could not work the results in: they are not sent again."""
+    """The service could not process the results: they are not sent again."""
     case("file")
     workspace.sandbox.settings(results_processing_seconds=20)
-    life = submit_results(wait_for_completion=True, deferrable=True).defer()
+    task = submit_results(wait_for_completion=True, deferrable=True).defer()
     workspace.sandbox.advance(60)
     listed = [{**workspace.registrations[0], "status": "failed", "message": "no such field", "record_errors": []}]
     workspace.sandbox.faults([{"method": "GET", "path": "registrations", "times": 99, "status": 200, "body": listed}])
-    life.fire().leg()
-    assert (life.state, type(life.error)) == ("failed", JobFailed)
-    assert "no such field" in str(life.error)
+    task.fire().worker_run()
+    assert (task.state, type(task.error)) == ("failed", JobFailed)
+    assert "no such field" in str(task.error)
     assert len(workspace.request_bodies("/results")) == 1
 
 
@@ -98,12 +98,12 @@ def test_a_success_result_with_a_failed_registration_fails(submit_results, case,
 def test_results_are_sent_once_despite_process_death(submit_results, case, moment, flow, deferrable):
     """The second try sends results only if the first did not."""
     ids, records, look = case(flow)
-    life = submit_results(**ids, records=records, deferrable=deferrable)
-    with life.death(moment):
-        life.go()
-    life.retry()
-    assert (life.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
-    assert life.result["records"] == 2
+    task = submit_results(**ids, records=records, deferrable=deferrable)
+    with task.death(moment):
+        task.run()
+    task.retry()
+    assert (task.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+    assert task.result["records"] == 2
 
 
 @FLOWS
@@ -115,32 +115,32 @@ def test_a_lost_response_is_reconciled(submit_results, case, workspace, flow, dr
     workspace.sandbox.settings(results_processing_seconds=seconds)
     workspace.sandbox.advance(5)
     workspace.inject_fault("/results", drop=drop)
-    life = submit_results(**ids, records=records).go()
-    assert (life.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+    task = submit_results(**ids, records=records).run()
+    assert (task.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
 
 
 def test_a_server_error_is_reconciled(submit_results, case, workspace):
     """A 503 may come from something that stands in front of it: then nothing was done."""
     _, _, look = case("file")
     workspace.inject_fault("/results", status=503)
-    life = submit_results().go()
-    assert (life.state, look()["results_received"]) == ("success", 1)
+    task = submit_results().run()
+    assert (task.state, look()["results_received"]) == ("success", 1)
 
 
 def test_a_status_pushed_by_others_is_not_mistaken_for_results(submit_results, case, workspace, clock):
-    """Somebody else says how far it is while our results are lost: they are sent again, not taken for arrived."""
+    """Another user pushes a status while our results are lost: they are sent again, not assumed to have arrived."""
     _, _, look = case("file")
     workspace.inject_fault("/results", drop="before")
-    life = submit_results()
-    clock.on_nap = lambda: workspace.hook.push_status(
+    task = submit_results()
+    clock.on_sleep = lambda: workspace.hook.push_status(
         workspace.operation_id, workspace.file_id, "validated", "half way"
     )
-    life.go()
-    assert (life.state, look()["results_received"], look()["status"]) == ("success", 1, "completed")
+    task.run()
+    assert (task.state, look()["results_received"], look()["status"]) == ("success", 1, "completed")
 
 
 def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, workspace):
-    """The next try looks first."""
+    """The next try checks first."""
     _, _, look = case("file")
     workspace.sandbox.faults(
         [
@@ -148,27 +148,27 @@ def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, works
             {"method": "GET", "path": "/registrations", "skip": 1, "times": 50, "status": 503},
         ]
     )
-    life = submit_results().go()
-    assert life.state == "up_for_retry"
+    task = submit_results().run()
+    assert task.state == "up_for_retry"
     workspace.sandbox.faults([])
-    life.retry()
-    assert (life.state, look()["results_received"]) == ("success", 1)
+    task.retry()
+    assert (task.state, look()["results_received"]) == ("success", 1)
 
 
 def test_a_file_registered_again_before_reconciling(submit_results, workspace):
-    """Whose results are lost cannot be told by the new registration: a person is told what to look at."""
+    """The new registration does not show whether the results were lost: the error says what to check."""
     first = workspace.register_file()
-    life = submit_results()
-    with life.death("after submitting"):
-        life.go()
+    task = submit_results()
+    with task.death("after submitting"):
+        task.run()
     workspace.sandbox.advance(1)
     workspace.register_file()
-    life.retry()
-    assert (life.state, type(life.error)) == ("failed", OutcomeUnknown)
-    assert first in str(life.error)
+    task.retry()
+    assert (task.state, type(task.error)) == ("failed", OutcomeUnknown)
+    assert first in str(task.error)
     assert [each["results_received"] for each in workspace.registrations] == [1, 0]
-    life.clear().go()
-    assert life.state == "success", life.error
+    task.clear().run()
+    assert task.state == "success", task.error
     assert [each["results_received"] for each in workspace.registrations] == [1, 1]
 
 
@@ -176,28 +176,28 @@ def test_results_for_a_registration_that_is_over(submit_results, workspace):
     """It has its results: nothing is sent, unless the author wants it."""
     workspace.register_file()
     workspace.submit_results("error", message="by hand")
-    life = submit_results().go()
-    assert (life.state, type(life.error)) == ("failed", Conflict)
-    assert "it has results already; set if_ended='send'" in str(life.error)
+    task = submit_results().run()
+    assert (task.state, type(task.error)) == ("failed", Conflict)
+    assert "it has results already; set if_ended='send'" in str(task.error)
     assert workspace.registrations[0]["results_received"] == 1
     workspace.sandbox.settings(accept_repeated_results=True)
-    assert submit_results(if_ended="send").go().state == "success"
+    assert submit_results(if_ended="send").run().state == "success"
     assert workspace.registrations[0]["status"] == "completed"
 
 
 def test_a_cleared_task_does_not_send_twice(submit_results, case, workspace):
     """The registration is over by then."""
     _, _, look = case("file")
-    life = submit_results().go()
-    life.clear().go()
-    assert isinstance(life.error, Conflict)
+    task = submit_results().run()
+    task.clear().run()
+    assert isinstance(task.error, Conflict)
     assert look()["results_received"] == 1
 
 
 def test_results_for_an_unknown_registration(submit_results, workspace):
     """There is no such registration."""
-    life = submit_results().go()
-    assert (life.state, type(life.error)) == ("failed", NotFound)
+    task = submit_results().run()
+    assert (task.state, type(task.error)) == ("failed", NotFound)
     assert workspace.request_bodies("/results") == []
 
 
@@ -219,7 +219,7 @@ def test_results_in_files(submit_results, case, tmp_path, name, content):
     """Whatever the file, the same results; cells without a name of their own are the data."""
     _, _, look = case("file")
     (tmp_path / name).write_text(content)
-    assert submit_results(records=str(tmp_path / name)).go().state == "success"
+    assert submit_results(records=str(tmp_path / name)).run().state == "success"
     assert look()["results"] == RESULTS
 
 
@@ -232,14 +232,14 @@ def test_results_in_parquet(submit_results, case, tmp_path):
     parquet.write_table(
         pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet"
     )
-    assert submit_results(records=f"file://{tmp_path}/r.parquet").go().state == "success"
+    assert submit_results(records=f"file://{tmp_path}/r.parquet").run().state == "success"
     assert look()["results"] == RESULTS
 
 
 def test_results_without_records(submit_results, case):
-    """A verdict on the whole alone."""
+    """Only a status for the whole file."""
     _, _, look = case("file")
-    assert submit_results(records=None, status="error", message="unreadable").go().state == "success"
+    assert submit_results(records=None, status="error", message="unreadable").run().state == "success"
     assert (look()["status"], look()["results"]) == ("failed", [])
 
 
@@ -267,9 +267,9 @@ def test_results_without_records(submit_results, case):
 )
 def test_invalid_arguments_are_rejected_before_sending(submit_results, workspace, args, words):
     """Each line, in words that name the argument or the record; no retry would help."""
-    life = submit_results(**args).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert words in str(life.error)
+    task = submit_results(**args).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert words in str(task.error)
     assert workspace.sandbox.requests() == []
 
 
@@ -280,8 +280,8 @@ def test_invalid_arguments_are_rejected_before_sending(submit_results, workspace
 def test_push_status(push_status, case, workspace, flow):
     """For a file and for a submission, once."""
     ids, _, look = case(flow)
-    life = push_status(**ids, message="half way", status="validated").go()
-    assert (life.state, life.result["reported"]) == ("success", "validated")
+    task = push_status(**ids, message="half way", status="validated").run()
+    assert (task.state, task.result["reported"]) == ("success", "validated")
     assert [each["status"] for each in look()["history"]][1:] == ["validated"]
     assert look()["message"] == "half way"
 
@@ -289,39 +289,39 @@ def test_push_status(push_status, case, workspace, flow):
 @WAYS
 @pytest.mark.parametrize("moment", [*DEATHS, "end written"])
 def test_status_is_pushed_once_despite_process_death(push_status, case, moment, deferrable):
-    """The second try looks whether it was heard."""
+    """The second try checks whether the status arrived."""
     _, _, look = case("file")
-    life = push_status(deferrable=deferrable)
-    with life.death(moment):
-        life.go()
-    life.retry()
-    assert life.state == "success"
+    task = push_status(deferrable=deferrable)
+    with task.death(moment):
+        task.run()
+    task.retry()
+    assert task.state == "success"
     assert [each["status"] for each in look()["history"]] == ["pending", "validated"]
 
 
 def test_a_late_status_does_not_reopen_a_registration(push_status, case, workspace):
     """What was lost and is found late is not said any more when the registration is over."""
     _, _, look = case("file")
-    life = push_status()
-    with life.death("before submitting"):
-        life.go()
+    task = push_status()
+    with task.death("before submitting"):
+        task.run()
     workspace.submit_results("success")
-    life.retry()
-    assert (life.state, look()["status"]) == ("success", "completed")
-    assert life.said("WARNING", "is over (status completed)")
+    task.retry()
+    assert (task.state, look()["status"]) == ("success", "completed")
+    assert task.logged("WARNING", "is over (status completed)")
     assert len(workspace.request_bodies("/registration_files/")) == 0
 
 
 def test_a_status_for_an_unknown_registration(push_status, workspace):
-    """Repeated for as long as that may help, looked for and repeated once more, and left to the next try."""
+    """Retried while that may help, searched for, sent once more, and left to the next try."""
     workspace.register_file()
     workspace.inject_fault("/registration_files/", times=99, status=503)
-    life = push_status().go()
-    assert (life.state, type(life.error)) == ("up_for_retry", Unreachable)
-    assert life.said("WARNING", "The outcome of a request is unknown", "503")
+    task = push_status().run()
+    assert (task.state, type(task.error)) == ("up_for_retry", Unreachable)
+    assert task.logged("WARNING", "The outcome of a request is unknown", "503")
     workspace.sandbox.faults([])
-    life.retry()
-    assert (life.state, workspace.registrations[0]["status"]) == ("success", "validated")
+    task.retry()
+    assert (task.state, workspace.registrations[0]["status"]) == ("success", "validated")
 
 
 @pytest.mark.parametrize(
@@ -335,9 +335,9 @@ def test_a_status_for_an_unknown_registration(push_status, workspace):
 )
 def test_invalid_status_arguments(push_status, workspace, args, words):
     """Before anything is sent."""
-    life = push_status(**args).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert words in str(life.error)
+    task = push_status(**args).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert words in str(task.error)
     assert workspace.sandbox.requests() == []
 
 
@@ -345,6 +345,6 @@ def test_no_secret_is_logged_or_returned(submit_results, push_status, workspace)
     """Neither in logs nor in results, also where everything goes wrong."""
     workspace.register_file()
     workspace.inject_fault("operations", drop="after", times=1)
-    lives = [push_status().go(), submit_results(wait_for_completion=True, deferrable=True).go()]
-    told = [str((life.log, life.xcom(), life.head, life.record, life.error)) for life in lives]
-    assert all(SECRET not in text and "Bearer" not in text for text in told)
+    tasks = [push_status().run(), submit_results(wait_for_completion=True, deferrable=True).run()]
+    texts = [str((task.log, task.xcom(), task.head, task.record, task.error)) for task in tasks]
+    assert all(SECRET not in text and "Bearer" not in text for text in texts)

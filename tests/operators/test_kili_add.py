@@ -23,11 +23,11 @@ def connections(kili):
 @WAYS
 def test_a_connection_is_added_and_computed(add, kili, deferrable):
     """The result names it and what there is to add; nothing is added yet."""
-    life = add(deferrable=deferrable, exclude=["*two*"]).go()
-    assert life.state == "success", life.error
+    task = add(deferrable=deferrable, exclude=["*two*"]).run()
+    assert task.state == "success", task.error
     [made] = connections(kili)
     assert made["filter"] == {"selected_folders": None, "prefix": "cats/", "include": None, "exclude": ["*two*"]}
-    result = life.result
+    result = task.result
     assert (result["connection_id"], result["project_id"]) == (made["id"], kili.project)
     assert (result["reused"], result["to_add"], result["total"], result["assets"]) == (False, 1, 1, 0)
     assert (made["assets"], made["tasks"]) == ([], ["CHECK"])
@@ -35,23 +35,23 @@ def test_a_connection_is_added_and_computed(add, kili, deferrable):
 
 def test_without_computing(add, kili):
     """Only the connection."""
-    life = add(compute_differences=False, selected_folders=[], prefix=None).go()
+    task = add(compute_differences=False, selected_folders=[], prefix=None).run()
     [made] = connections(kili)
     assert made["filter"]["selected_folders"] == []
-    assert (made["tasks"], "to_add" in life.result, life.result["state"]) == ([], False, "succeeded")
+    assert (made["tasks"], "to_add" in task.result, task.result["state"]) == ([], False, "succeeded")
 
 
 def test_not_waiting(add, kili):
     """The computation is submitted, and the task is done."""
-    life = add(wait_for_completion=False).go()
+    task = add(wait_for_completion=False).run()
     [made] = connections(kili)
-    assert (made["tasks"], life.result["state"], life.result["connection_id"]) == (["CHECK"], "running", made["id"])
+    assert (made["tasks"], task.result["state"], task.result["connection_id"]) == (["CHECK"], "running", made["id"])
 
 
 def test_existing_connections_are_reused(add, kili):
     """Another run finds it, and computes anew."""
-    first = add().go().result
-    again = add().go().result
+    first = add().run().result
+    again = add().run().result
     assert (again["connection_id"], again["reused"]) == (first["connection_id"], True)
     assert [each["tasks"] for each in connections(kili)] == [["CHECK", "CHECK"]]
 
@@ -69,33 +69,33 @@ def test_existing_connections_are_reused(add, kili):
 )
 def test_other_settings_add_another_connection(add, kili, other):
     """Reusing one that is for other files would bring other files."""
-    add(compute_differences=False, exclude=["x"]).go()
-    life = add(compute_differences=False, exclude=["x"], **other).go()
-    assert (life.result["reused"], len(connections(kili))) == (False, 2)
+    add(compute_differences=False, exclude=["x"]).run()
+    task = add(compute_differences=False, exclude=["x"], **other).run()
+    assert (task.result["reused"], len(connections(kili))) == (False, 2)
 
 
 def test_if_exists_fail(add, kili):
     """It names the connection, and nothing is added."""
-    first = add(compute_differences=False).go().result["connection_id"]
-    life = add(if_exists="fail").go()
-    assert (life.state, type(life.error)) == ("failed", Conflict)
-    assert first in str(life.error)
+    first = add(compute_differences=False).run().result["connection_id"]
+    task = add(if_exists="fail").run()
+    assert (task.state, type(task.error)) == ("failed", Conflict)
+    assert first in str(task.error)
     assert len(connections(kili)) == 1
 
 
 def test_if_exists_add(add, kili):
     """If that is what the author wants."""
-    add(compute_differences=False).go()
-    assert add(compute_differences=False, if_exists="add").go().result["reused"] is False
+    add(compute_differences=False).run()
+    assert add(compute_differences=False, if_exists="add").run().result["reused"] is False
     assert len(connections(kili)) == 2
 
 
 def test_an_unknown_integration_is_a_clear_error(add, kili):
     """It names those that there are."""
-    life = add(cloud_storage_integration_id="nobody").go()
-    assert (life.state, type(life.error)) == ("failed", NotFound)
-    assert "'nobody'" in str(life.error)
-    assert f"{kili.integration} (Pictures)" in str(life.error)
+    task = add(cloud_storage_integration_id="nobody").run()
+    assert (task.state, type(task.error)) == ("failed", NotFound)
+    assert "'nobody'" in str(task.error)
+    assert f"{kili.integration} (Pictures)" in str(task.error)
     assert connections(kili) == []
 
 
@@ -104,117 +104,117 @@ def test_an_unknown_integration_is_a_clear_error(add, kili):
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_death_while_adding_adds_one(add, kili, deferrable, if_exists, moment):
     """The next try finds what the first one added, also where another one would be welcome."""
-    add(compute_differences=False).go() if if_exists == "add" else None
+    add(compute_differences=False).run() if if_exists == "add" else None
     there = len(connections(kili))
-    life = add(deferrable=deferrable, if_exists=if_exists)
-    with process_death(life, moment, ADD):
-        life.go()
-    life.retry()
-    assert life.state == "success", life.error
+    task = add(deferrable=deferrable, if_exists=if_exists)
+    with process_death(task, moment, ADD):
+        task.run()
+    task.retry()
+    assert task.state == "success", task.error
     assert len(connections(kili)) == there + 1
-    assert life.result["connection_id"] == connections(kili)[-1]["id"]
-    assert life.result["reused"] is False
+    assert task.result["connection_id"] == connections(kili)[-1]["id"]
+    assert task.result["reused"] is False
 
 
 @WAYS
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_response_adds_one(add, kili, clock, deferrable, drop):
     """Where it was done the same try finds it; else it is added again, once the request must have landed."""
-    life = add(deferrable=deferrable)
+    task = add(deferrable=deferrable)
     with lost_response(kili, ADD, drop=drop):
-        life.go()
-    assert (life.state, len(connections(kili))) == ("success", 1)
+        task.run()
+    assert (task.state, len(connections(kili))) == ("success", 1)
     assert kili.mutations.count(ADD) == (2 if drop == "before" else 1)
-    assert (sum(clock.naps) > 0.9 * VISIBILITY_GRACE_SECONDS) == (drop == "before")
-    assert life.result["reused"] is False
+    assert (sum(clock.sleeps) > 0.9 * VISIBILITY_GRACE_SECONDS) == (drop == "before")
+    assert task.result["reused"] is False
 
 
 @pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"status": 200, "body": b"<html>"}], ids=str)
 def test_an_error_response_to_an_executed_request_adds_one(add, kili, fault):
-    """A gateway may fail on the way back: the task looks, finds the connection, and succeeds."""
-    life = add(retries=0)
+    """A gateway may fail on the way back: the task searches, finds the connection, and succeeds."""
+    task = add(retries=0)
     with replaced_response(ADD, **fault):
-        life.go()
-    assert life.state == "success", life.error
+        task.run()
+    assert task.state == "success", task.error
     [made] = connections(kili)
-    assert (life.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
-    assert life.said("WARNING", "Kili accepted the request: continuing with", made["id"])
+    assert (task.result["connection_id"], kili.mutations.count(ADD)) == (made["id"], 1)
+    assert task.logged("WARNING", "Kili accepted the request: continuing with", made["id"])
 
 
 @WAYS
 @pytest.mark.parametrize("if_exists", ["reuse", "add", "fail"])
 def test_a_delayed_request_adds_one(add, kili, clock, deferrable, if_exists):
     """The sender died, and its request lands 100 s later, in the middle of the next try, which waits for it."""
-    life = add(deferrable=deferrable, if_exists=if_exists)
-    with delayed(life, clock, 100, lambda request: is_mutation(request, ADD)):
-        life.go()
+    task = add(deferrable=deferrable, if_exists=if_exists)
+    with delayed(task, clock, 100, lambda request: is_mutation(request, ADD)):
+        task.run()
     assert connections(kili) == []
-    life.retry()
-    assert life.state == "success", life.error
+    task.retry()
+    assert task.state == "success", task.error
     [made] = connections(kili)
-    assert (life.result["connection_id"], life.result["reused"]) == (made["id"], False)
+    assert (task.result["connection_id"], task.result["reused"]) == (made["id"], False)
     assert kili.mutations.count(ADD) == 1
 
 
 def test_a_suspended_process_sends_nothing(add, kili, clock):
     """A newer try may have found that nothing came of it, and have added the connection."""
-    life = add()
+    task = add()
     with suspended(clock, 60):
-        life.go()
-    assert (life.state, type(life.error), connections(kili)) == ("up_for_retry", Unreachable, [])
+        task.run()
+    assert (task.state, type(task.error), connections(kili)) == ("up_for_retry", Unreachable, [])
     assert kili.mutations == []
-    life.retry()
-    assert (life.state, len(connections(kili))) == ("success", 1)
+    task.retry()
+    assert (task.state, len(connections(kili))) == ("success", 1)
 
 
 def test_retry_after_is_respected(add, kili):
-    """For longer than an intent is good for: the try ends at once, and Airflow is told when to try again."""
-    life = add()
+    """For longer than an intent is valid: the try fails at once, and Airflow gets the time of the next try."""
+    task = add()
     with fault_on(kili, ADD, status=429, headers={"Retry-After": "50"}):
-        life.go()
-    assert (life.state, type(life.error), kili.mutations) == ("up_for_retry", RateLimited, [ADD])
-    assert life.retry_seconds >= 50
-    life.retry()
-    assert (life.state, len(connections(kili))) == ("success", 1)
+        task.run()
+    assert (task.state, type(task.error), kili.mutations) == ("up_for_retry", RateLimited, [ADD])
+    assert task.retry_seconds >= 50
+    task.retry()
+    assert (task.state, len(connections(kili))) == ("success", 1)
 
 
 def test_a_clear_before_the_response_adds_one(add, kili, clock):
     """The user did not see that anything was done, and wants one connection."""
-    life = add(if_exists="add")
-    with process_death(life, "after", ADD):
-        life.go()
-    life.clear().go()
-    assert (life.state, len(connections(kili))) == ("success", 1)
+    task = add(if_exists="add")
+    with process_death(task, "after", ADD):
+        task.run()
+    task.clear().run()
+    assert (task.state, len(connections(kili))) == ("success", 1)
 
 
 def test_a_computation_that_is_no_longer_requested_is_ignored(add, kili):
     """The author takes it out of the DAG while it goes on: the connection is there, and that is all that is wanted."""
-    life = add()
-    with life.death("job written", 2):
-        life.leg()
-    life.retry(compute_differences=False)
-    assert life.state == "success", life.error
+    task = add()
+    with task.death("job written", 2):
+        task.worker_run()
+    task.retry(compute_differences=False)
+    assert task.state == "success", task.error
     assert kili.mutations.count("addDataConnection") == 1
-    assert life.said("WARNING", "compute differences", "is neither polled nor cancelled")
+    assert task.logged("WARNING", "compute differences", "is neither polled nor cancelled")
 
 
 def test_a_clear_between_adding_and_computing_continues(add, kili):
-    """With `if_exists="add"`, to begin anew would add a second one."""
-    life = add(if_exists="add")
-    with life.death("end written"):
-        life.go()
-    life.clear().go()
-    assert (life.state, len(connections(kili))) == ("success", 1)
-    assert life.said("cleared in the middle of its work")
+    """With `if_exists="add"`, starting again would add a second one."""
+    task = add(if_exists="add")
+    with task.death("end written"):
+        task.run()
+    task.clear().run()
+    assert (task.state, len(connections(kili))) == ("success", 1)
+    assert task.logged("cleared in the middle of its work")
 
 
 def test_a_clear_after_the_end_runs_again(add, kili):
     """That is what the user wants, and the result names what was there before."""
-    life = add(if_exists="add").go()
-    first = life.result["connection_id"]
-    life.clear().go()
-    assert (life.state, len(connections(kili))) == ("success", 2)
-    assert {"id": first, "state": "succeeded"} in life.result["replaced_jobs"]
+    task = add(if_exists="add").run()
+    first = task.result["connection_id"]
+    task.clear().run()
+    assert (task.state, len(connections(kili))) == ("success", 2)
+    assert {"id": first, "state": "succeeded"} in task.result["replaced_jobs"]
 
 
 @pytest.mark.parametrize(
@@ -232,26 +232,26 @@ def test_a_clear_after_the_end_runs_again(add, kili):
 )
 def test_invalid_arguments_are_rejected_before_anything_is_sent(add, kili, args, word):
     """Each names what is wrong, and is not retried."""
-    life = add(**args).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert word in str(life.error)
+    task = add(**args).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert word in str(task.error)
     assert kili.requests() == []
 
 
 def test_add_and_synchronise(add, sync, kili):
     """The result of the one is the argument of the other."""
-    made = add().go().result["connection_id"]
-    life = sync(cloud_storage_connection_id=made).go()
-    assert (life.state, life.result["added"]) == ("success", 2)
+    made = add().run().result["connection_id"]
+    task = sync(cloud_storage_connection_id=made).run()
+    assert (task.state, task.result["added"]) == ("success", 2)
     assert kili.connection(made)["assets"] == ["cats/one.png", "cats/two.png"]
 
 
 def test_another_connection_is_another_job(add, kili, sluice_connections, monkeypatch):
-    """What was added by one Airflow connection is looked for anew by another."""
+    """What was added by one Airflow connection is searched for again by another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
-    life = add()
-    with life.death("end written", nth=1):
-        life.go()
-    life.retry(kili_conn_id="kili_other")
-    assert (life.state, life.result["reused"], len(connections(kili))) == ("success", True, 1)
-    assert life.said("WARNING", "The input has changed")
+    task = add()
+    with task.death("end written", nth=1):
+        task.run()
+    task.retry(kili_conn_id="kili_other")
+    assert (task.state, task.result["reused"], len(connections(kili))) == ("success", True, 1)
+    assert task.logged("WARNING", "The input has changed")

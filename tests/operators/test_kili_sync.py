@@ -17,11 +17,11 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["plain", "defer
 @WAYS
 def test_new_files_are_added(sync, kili, deferrable):
     """All files of the bucket become assets, each once, and the result says so."""
-    life = sync(deferrable=deferrable).go()
-    assert life.state == "success", life.error
+    task = sync(deferrable=deferrable).run()
+    assert task.state == "success", task.error
     assert kili.assets == PICTURES
     assert kili.mutations == ["computeDifferences", "validateDataDifferences"]
-    result = life.result
+    result = task.result
     assert {name: result[name] for name in ("added", "removed", "left", "to_add", "to_remove", "total")} == {
         "added": 3, "removed": 0, "left": 0, "to_add": 3, "to_remove": 0, "total": 3,
     }  # fmt: skip
@@ -32,60 +32,60 @@ def test_new_files_are_added(sync, kili, deferrable):
 @WAYS
 def test_no_new_files_means_no_additions(sync, kili, deferrable):
     """A second synchronisation computes, and applies nothing."""
-    sync(deferrable=deferrable).go()
-    life = sync(deferrable=deferrable).go()
-    assert life.state == "success"
-    assert kili.asked == ["CHECK", "ADD", "CHECK"]
-    assert (life.result["added"], life.result["total"], life.result["assets_after"]) == (0, 0, 3)
+    sync(deferrable=deferrable).run()
+    task = sync(deferrable=deferrable).run()
+    assert task.state == "success"
+    assert kili.operations == ["CHECK", "ADD", "CHECK"]
+    assert (task.result["added"], task.result["total"], task.result["assets_after"]) == (0, 0, 3)
 
 
 @WAYS
 def test_deleted_files_are_removed_only_on_request(sync, kili, deferrable):
-    """Files that vanished stay as assets and are counted as left, until deletion is asked for."""
-    sync().go()
+    """Deleted files stay as assets and are counted as left, unless deletion is requested."""
+    sync().run()
     (kili.bucket / "cats" / "one.png").unlink()
     kili.put("cats/three.png")
-    life = sync(deferrable=deferrable).go()
+    task = sync(deferrable=deferrable).run()
     assert kili.assets == ["cats/one.png", "cats/three.png", "cats/two.png", "dogs/one.png"]
-    assert (life.result["added"], life.result["removed"], life.result["left"]) == (1, 0, 1)
-    life = sync(deferrable=deferrable, delete_extraneous_files=True).go()
+    assert (task.result["added"], task.result["removed"], task.result["left"]) == (1, 0, 1)
+    task = sync(deferrable=deferrable, delete_extraneous_files=True).run()
     assert kili.assets == ["cats/three.png", "cats/two.png", "dogs/one.png"]
-    assert (life.result["added"], life.result["removed"], life.result["left"]) == (0, 1, 0)
-    assert (life.result["assets_before"], life.result["assets_after"]) == (4, 3)
+    assert (task.result["added"], task.result["removed"], task.result["left"]) == (0, 1, 0)
+    assert (task.result["assets_before"], task.result["assets_after"]) == (4, 3)
 
 
 def test_adding_comes_before_removing(sync, kili):
     """In one task, one after the other, each waited for."""
-    sync().go()
+    sync().run()
     kili.empty()
     kili.put("new.png")
-    life = sync(delete_extraneous_files=True, deferrable=True).go()
-    assert kili.asked[-3:] == ["CHECK", "ADD", "REMOVE"]
-    assert (kili.assets, life.result["added"], life.result["removed"]) == (["new.png"], 1, 3)
+    task = sync(delete_extraneous_files=True, deferrable=True).run()
+    assert kili.operations[-3:] == ["CHECK", "ADD", "REMOVE"]
+    assert (kili.assets, task.result["added"], task.result["removed"]) == (["new.png"], 1, 3)
 
 
 @WAYS
 def test_a_dry_run_changes_nothing(sync, kili, deferrable):
-    """It tells what there is to do."""
-    life = sync(dry_run=True, delete_extraneous_files=True, deferrable=deferrable).go()
-    assert life.state == "success"
-    assert (kili.assets, kili.asked) == ([], ["CHECK"])
-    result = life.result
+    """The result lists the differences."""
+    task = sync(dry_run=True, delete_extraneous_files=True, deferrable=deferrable).run()
+    assert task.state == "success"
+    assert (kili.assets, kili.operations) == ([], ["CHECK"])
+    result = task.result
     assert (result["dry_run"], result["to_add"], result["added"], result["left"]) == (True, 3, 0, 3)
 
 
 def test_verify(sync, kili):
     """`verify` computes once more; what came in meanwhile is left for the next time, not chased."""
-    life = sync(verify=True, deferrable=True)
-    life.defer()
-    while kili.asked[-1] != "ADD":
-        life.fire().leg()
+    task = sync(verify=True, deferrable=True)
+    task.defer()
+    while kili.operations[-1] != "ADD":
+        task.fire().worker_run()
     kili.put("late.png")
-    life.fire().leg()
-    life.fire().leg() if life.state == "deferred" else None
-    assert life.state == "success"
-    assert kili.asked == ["CHECK", "ADD", "CHECK"]
-    assert (life.result["added"], life.result["left"], kili.assets) == (3, 1, PICTURES)
+    task.fire().worker_run()
+    task.fire().worker_run() if task.state == "deferred" else None
+    assert task.state == "success"
+    assert kili.operations == ["CHECK", "ADD", "CHECK"]
+    assert (task.result["added"], task.result["left"], kili.assets) == (3, 1, PICTURES)
 
 
 # --- limits
@@ -94,58 +94,58 @@ def test_verify(sync, kili):
 @pytest.mark.parametrize("limit", [0, 2, 0.5], ids=str)
 def test_a_limit_protects_the_project(sync, kili, limit):
     """An emptied bucket would wipe the project: nothing is changed, no retry, and the numbers are named."""
-    sync().go()
+    sync().run()
     kili.empty()
     kili.put("new.png")
-    life = sync(delete_extraneous_files=True, max_removed=limit).go()
-    assert (life.state, type(life.error)) == ("failed", SafetyLimitExceeded)
-    assert f"3 of 3 assets would be removed, and max_removed is {limit!r}" in str(life.error)
+    task = sync(delete_extraneous_files=True, max_removed=limit).run()
+    assert (task.state, type(task.error)) == ("failed", SafetyLimitExceeded)
+    assert f"3 of 3 assets would be removed, and max_removed is {limit!r}" in str(task.error)
     assert kili.assets == PICTURES
-    assert kili.asked[-1] == "CHECK"
+    assert kili.operations[-1] == "CHECK"
 
 
 @pytest.mark.parametrize("limit", [1, 0.34], ids=str)
 def test_within_the_limit_is_removed(sync, kili, limit):
     """One of three is a third."""
-    sync().go()
+    sync().run()
     (kili.bucket / "dogs" / "one.png").unlink()
-    life = sync(delete_extraneous_files=True, max_removed=limit).go()
-    assert (life.state, life.result["removed"], len(kili.assets)) == ("success", 1, 2)
+    task = sync(delete_extraneous_files=True, max_removed=limit).run()
+    assert (task.state, task.result["removed"], len(kili.assets)) == ("success", 1, 2)
 
 
 def test_the_limit_counts_again_right_before_removing(sync, kili, clock):
-    """Somebody empties the bucket and computes anew while files are being added."""
-    sync().go()
+    """Another user empties the bucket and computes differences while files are being added."""
+    sync().run()
     (kili.bucket / "dogs" / "one.png").unlink()
     kili.put("new.png")
-    life = sync(delete_extraneous_files=True, max_removed=1, deferrable=True).defer()
-    while kili.asked[-1] != "ADD":
-        life.fire().leg()
+    task = sync(delete_extraneous_files=True, max_removed=1, deferrable=True).defer()
+    while kili.operations[-1] != "ADD":
+        task.fire().worker_run()
     clock.move(10)
     kili.empty()
-    life.operator.hook.compute_differences(kili.me)
-    life.go() if life.state != "deferred" else life.fire().leg()
-    assert isinstance(life.error, SafetyLimitExceeded)
-    assert "REMOVE" not in kili.asked
+    task.operator.hook.compute_differences(kili.me)
+    task.run() if task.state != "deferred" else task.fire().worker_run()
+    assert isinstance(task.error, SafetyLimitExceeded)
+    assert "REMOVE" not in kili.operations
 
 
 def test_a_dry_run_over_the_limit_warns(sync, kili):
-    """It only looks."""
-    sync().go()
+    """It only reads."""
+    sync().run()
     kili.empty()
-    life = sync(delete_extraneous_files=True, max_removed=1, dry_run=True).go()
-    assert (life.state, life.result["to_remove"]) == ("success", 3)
-    assert life.said("WARNING", "3 of 3 assets would be removed", "without dry_run this task would fail")
+    task = sync(delete_extraneous_files=True, max_removed=1, dry_run=True).run()
+    assert (task.state, task.result["to_remove"]) == ("success", 3)
+    assert task.logged("WARNING", "3 of 3 assets would be removed", "without dry_run this task would fail")
 
 
 def test_a_changed_limit_counts_after_clearing(sync, kili):
     """The author raises the limit and clears the task."""
-    sync().go()
+    sync().run()
     kili.empty()
-    life = sync(delete_extraneous_files=True, max_removed=1).go()
-    life.args["max_removed"] = 3
-    life.clear().go()
-    assert (life.state, kili.assets) == ("success", [])
+    task = sync(delete_extraneous_files=True, max_removed=1).run()
+    task.args["max_removed"] = 3
+    task.clear().run()
+    assert (task.state, kili.assets) == ("success", [])
 
 
 # --- which connection
@@ -153,17 +153,17 @@ def test_a_changed_limit_counts_after_clearing(sync, kili):
 
 def test_by_project_and_integration(sync, kili):
     """Where there is one connection of the pair, the pair names it."""
-    life = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).go()
-    assert (life.state, life.result["connection_id"]) == ("success", kili.me)
+    task = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).run()
+    assert (task.state, task.result["connection_id"]) == ("success", kili.me)
 
 
 def test_project_and_integration_with_two_connections(sync, add, kili):
     """The error names both."""
-    second = add().go().result["connection_id"]
-    life = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert kili.me in str(life.error)
-    assert second in str(life.error)
+    second = add().run().result["connection_id"]
+    task = sync(project_id=kili.project, cloud_storage_integration_id=kili.integration).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert kili.me in str(task.error)
+    assert second in str(task.error)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_project_and_integration_with_two_connections(sync, add, kili):
     ids=["connection", "pair"],
 )
 def test_an_unknown_connection_fails_immediately(sync, kili, args):
-    """No retry, and Kili is not asked for anything."""
-    life = sync(**args).go()
-    assert (life.state, type(life.error)) == ("failed", NotFound)
-    assert "nobody" in str(life.error)
+    """No retry, and no request to Kili."""
+    task = sync(**args).run()
+    assert (task.state, type(task.error)) == ("failed", NotFound)
+    assert "nobody" in str(task.error)
     assert kili.mutations == []
 
 
@@ -195,72 +195,72 @@ def test_an_unknown_connection_fails_immediately(sync, kili, args):
 )
 def test_invalid_arguments_are_rejected_before_anything_is_sent(sync, kili, args, word):
     """Each names what is wrong, and is not retried."""
-    life = sync(**args).go()
-    assert (life.state, type(life.error)) == ("failed", InvalidInput)
-    assert word in str(life.error)
+    task = sync(**args).run()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert word in str(task.error)
     assert kili.requests() == []
 
 
 def test_a_clear_compares_a_restored_bucket_again(sync, kili):
     """Not judged by the differences that were computed while it was empty."""
-    sync().go()
+    sync().run()
     files = {name: (kili.bucket / name).read_bytes() for name in PICTURES}
     kili.empty()
-    life = sync(delete_extraneous_files=True, max_removed=1).go()
-    assert isinstance(life.error, SafetyLimitExceeded)
+    task = sync(delete_extraneous_files=True, max_removed=1).run()
+    assert isinstance(task.error, SafetyLimitExceeded)
     for name, content in files.items():
         (kili.bucket / name).write_bytes(content)
-    life.clear().go()
-    assert (life.state, kili.assets, life.result["to_remove"]) == ("success", PICTURES, 0)
+    task.clear().run()
+    assert (task.state, kili.assets, task.result["to_remove"]) == ("success", PICTURES, 0)
 
 
 @WAYS
 @pytest.mark.parametrize("nth", [1, 2], ids=["found", "computed"])
 def test_a_clear_between_two_phases_continues(sync, kili, deferrable, nth):
     """Nothing is done twice."""
-    life = sync(deferrable=deferrable)
-    with life.death("end written", nth=nth):
-        life.go()
-    life.clear().go()
-    assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
+    task = sync(deferrable=deferrable)
+    with task.death("end written", nth=nth):
+        task.run()
+    task.clear().run()
+    assert (task.state, kili.operations, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
 
 
 def test_a_clear_while_files_are_being_added_continues(sync, kili):
     """Kili cannot be stopped, so this is what the user gets."""
     kili.settings(job_seconds=300)
-    life = sync(deferrable=True).defer()
-    while kili.asked[-1:] != ["ADD"]:
-        life.fire().leg()
-    life.clear().go()
-    assert (life.state, kili.asked, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
-    assert life.said("reconnecting to that job")
+    task = sync(deferrable=True).defer()
+    while kili.operations[-1:] != ["ADD"]:
+        task.fire().worker_run()
+    task.clear().run()
+    assert (task.state, kili.operations, kili.assets) == ("success", ["CHECK", "ADD"], PICTURES)
+    assert task.logged("reconnecting to that job")
 
 
 def test_a_clear_after_the_end_computes_again(sync, kili):
-    """What is new since is added, and the result tells of the work before."""
-    life = sync().go()
+    """What is new since is added, and the result includes the work before."""
+    task = sync().run()
     kili.put("new.png")
-    life.clear().go()
-    assert (life.state, kili.asked, len(kili.assets)) == ("success", ["CHECK", "ADD", "CHECK", "ADD"], 4)
-    assert (life.result["added"], len(life.result["replaced_jobs"])) == (1, 3)
+    task.clear().run()
+    assert (task.state, kili.operations, len(kili.assets)) == ("success", ["CHECK", "ADD", "CHECK", "ADD"], 4)
+    assert (task.result["added"], len(task.result["replaced_jobs"])) == (1, 3)
 
 
 def test_not_waiting_for_the_end(sync, kili):
     """The last phase is submitted, and the task is done."""
-    life = sync(wait_for_completion=False).go()
-    assert (life.state, life.result["state"], life.result["to_add"]) == ("success", "running", 3)
-    assert kili.asked == ["CHECK", "ADD"]
+    task = sync(wait_for_completion=False).run()
+    assert (task.state, task.result["state"], task.result["to_add"]) == ("success", "running", 3)
+    assert kili.operations == ["CHECK", "ADD"]
 
 
 def test_the_link_leads_to_the_project(sync, kili):
     """As soon as the project is known, and the page is there."""
     import httpx
 
-    life = sync(deferrable=True).defer()
-    link = life.xcom("_link_KiliLink")
+    task = sync(deferrable=True).defer()
+    link = task.xcom("_link_KiliLink")
     assert link.endswith(f"/kili/label/projects/{kili.project}/")
     assert httpx.get(link, trust_env=False).status_code == 200
-    assert life.go().result["url"] == link if life.state != "deferred" else life.fire().go().result["url"] == link
+    assert task.run().result["url"] == link if task.state != "deferred" else task.fire().run().result["url"] == link
 
 
 def test_airflow_knows_the_link():
@@ -269,28 +269,28 @@ def test_airflow_knows_the_link():
 
 
 def test_another_connection_is_another_job(sync, kili, sluice_connections, monkeypatch):
-    """What one Airflow connection's Kili was told says nothing of another's."""
+    """The record of one Airflow connection does not apply to another."""
     monkeypatch.setenv("AIRFLOW_CONN_KILI_OTHER", sluice_connections["kili_default"])
-    life = sync()
-    with life.death("end written", nth=2):  # find, check
-        life.go()
-    life.retry(kili_conn_id="kili_other")
-    assert (life.state, kili.assets) == ("success", PICTURES)
-    assert kili.asked == ["CHECK", "CHECK", "ADD"]
-    assert life.said("WARNING", "The input has changed")
+    task = sync()
+    with task.death("end written", nth=2):  # find, check
+        task.run()
+    task.retry(kili_conn_id="kili_other")
+    assert (task.state, kili.assets) == ("success", PICTURES)
+    assert kili.operations == ["CHECK", "CHECK", "ADD"]
+    assert task.logged("WARNING", "The input has changed")
 
 
 def test_lineage(sync, kili, sluice_sandbox):
     """What was written to is the project."""
     pytest.importorskip("airflow.providers.openlineage")
-    life = sync().go()
-    facets = life.operator.get_openlineage_facets_on_complete(None)
+    task = sync().run()
+    facets = task.operator.get_openlineage_facets_on_complete(None)
     host = sluice_sandbox.url.removeprefix("http://")
     assert [(each.namespace, each.name) for each in facets.outputs] == [(f"kili://{host}", f"projects/{kili.project}")]
     assert facets.run_facets["externalQuery"].externalQueryId == kili.me
 
 
 def test_progress(sync, kili):
-    """Kili tells how many assets there are, and how many are to come: the summary has both."""
-    summary = sync().go().summary
+    """Kili reports how many assets there are and how many are pending: the summary has both."""
+    summary = sync().run().summary
     assert (summary["done"], summary["total"]) == (3, 3)

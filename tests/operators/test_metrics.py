@@ -1,4 +1,4 @@
-"""Metrics of remote jobs arrive in Airflow's own, by the names and with the tags that are documented."""
+"""Job metrics reach Airflow's metrics backend with the documented names and tags."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def figures(monkeypatch):
 IMPORT = {"service": "kaleidoscope", "job_type": "import"}
 
 
-def test_a_job_is_counted(push, remote, figures):
+def test_a_job_is_counted(push, service, figures):
     """Once when it starts, once when it is over, with its status checks and its time between."""
-    remote.settings(job_seconds=20)
-    push().go()
+    service.settings(job_seconds=20)
+    push().run()
     assert figures.of("job.started", **IMPORT) == 1
     assert figures.of("job.finished", state="succeeded", **IMPORT) == 1
-    assert figures.of("status_check", **IMPORT) == remote.looks
+    assert figures.of("status_check", **IMPORT) == service.polls
     (name, took, tags), *more = [each for each in figures.timed if each[0].startswith("sluice.")]
     assert (name, tags, more) == ("sluice.job.duration", {**IMPORT, "state": "succeeded"}, [])
     assert 20 <= took.total_seconds() < 40
@@ -62,41 +62,41 @@ def test_a_job_is_counted(push, remote, figures):
 
 def test_every_part_is_a_job(push, figures):
     """Three requests start three imports."""
-    push(batch_size=1).go()
+    push(batch_size=1).run()
     assert figures.of("job.started", **IMPORT) == len(ELEMENTS)
 
 
-def test_status_checks_of_the_triggerer_are_counted(push, remote, figures):
+def test_status_checks_of_the_triggerer_are_counted(push, service, figures):
     """Through the copy of the module that is set up there."""
-    remote.settings(job_seconds=20)
-    life = push(deferrable=True).defer()
+    service.settings(job_seconds=20)
+    task = push(deferrable=True).defer()
     before = figures.of("status_check", **IMPORT)
-    life.event()
+    task.event()
     assert figures.of("status_check", **IMPORT) > before
 
 
-def test_a_failure_is_counted_by_its_state(push, remote, figures):
+def test_a_failure_is_counted_by_its_state(push, service, figures):
     """And is no success."""
-    remote.settings(fail_imports=1)
-    push().go()
+    service.settings(fail_imports=1)
+    push().run()
     assert figures.of("job.finished", state="failed", **IMPORT) == 1
     assert figures.of("job.finished", state="succeeded", **IMPORT) == 0
 
 
-def test_unknown_outcomes_and_reconnects_are_counted(push, remote, figures):
+def test_unknown_outcomes_and_reconnects_are_counted(push, service, figures):
     """A try that died between the request and its response, and one that died while waiting."""
-    life = push()
-    with life.death("after submitting"):
-        life.go()
-    with life.death("publishing"):
-        life.retry()
-    life.retry()
+    task = push()
+    with task.death("after submitting"):
+        task.run()
+    with task.death("publishing"):
+        task.retry()
+    task.retry()
     assert figures.of("job.outcome_unknown", **IMPORT) == 1
     assert figures.of("job.reconnected", **IMPORT) == 1
 
 
-def test_rate_limits_are_counted(push, remote, figures):
+def test_rate_limits_are_counted(push, service, figures):
     """Each time that the service says so, and whatever comes of it."""
-    remote.trouble("POST", "/push/imports", status=429, times=2)
-    push().go()
+    service.inject_fault("POST", "/push/imports", status=429, times=2)
+    push().run()
     assert figures.of("rate_limited", service="kaleidoscope") == 2

@@ -73,9 +73,9 @@ def main():
     databases, pages = paged(finspace.list_kx_databases, "kxDatabases", **where, maxResults=3)
     report["databases"] = [[each["databaseName"] for each in databases], pages]
     where["databaseName"] = "db0"
-    asked = {**where, "changeRequests": CHANGES, "clientToken": "token-1"}
-    made = finspace.create_kx_changeset(**asked)
-    report["same"] = finspace.create_kx_changeset(**asked)["changesetId"] == made["changesetId"]
+    request = {**where, "changeRequests": CHANGES, "clientToken": "token-1"}
+    made = finspace.create_kx_changeset(**request)
+    report["same"] = finspace.create_kx_changeset(**request)["changesetId"] == made["changesetId"]
     report["first"] = [made["status"], made["changeRequests"] == CHANGES]
     settings(clock_advance=3)
     one = {**where, "changesetId": made["changesetId"]}
@@ -88,7 +88,7 @@ def main():
     report["changesets"] = [len(changesets), pages]
     report["database"] = [finspace.get_kx_database(**where)[name] for name in ("numFiles", "numChangesets")]
     report["failures"] = {
-        "other body": failure(finspace.create_kx_changeset, **{**asked, "changeRequests": CHANGES[:1]}),
+        "other body": failure(finspace.create_kx_changeset, **{**request, "changeRequests": CHANGES[:1]}),
         "unknown": failure(finspace.get_kx_changeset, **{**one, "changesetId": "unknown"}),
         "bad path": failure(
             finspace.create_kx_changeset, **{**where, "changeRequests": [{**CHANGES[1], "dbPath": "x"}]}

@@ -31,8 +31,8 @@ RECORDS = [
 
 def put_in(name):
     """Upload and register a file through the control API."""
-    asked = {"file_name": name, "content": CONTENT, "record_ids": ["r1", "r2"]}
-    report = requests.post(f"{ROOT}/control/kaleidoscope/registrations", json=asked, timeout=5)
+    body = {"file_name": name, "content": CONTENT, "record_ids": ["r1", "r2"]}
+    report = requests.post(f"{ROOT}/control/kaleidoscope/registrations", json=body, timeout=5)
     return report.json()["file_id"]
 
 
@@ -100,24 +100,24 @@ def both_sides(client):
 
 def drafts(client):
     """Since 0.7.0: stage, validate, submit, send results, replace, clear."""
-    desk = client.registration
+    registration = client.registration
     rows = [{"name": "A", "smiles": "C"}, {"name": "B", "smiles": "CC"}, {"name": "X", "molecular_weight": "heavy"}]
-    staged = client.imports.get_import(desk.stage_drafts(OPERATION, ["name"], rows)).model_dump()
-    run = desk.validate_drafts(OPERATION)
+    staged = client.imports.get_import(registration.stage_drafts(OPERATION, ["name"], rows)).model_dump()
+    run = registration.validate_drafts(OPERATION)
     first, second = run.submitted_record_ids
     report = {"staged": staged["import_result"], "run": [run.status, run.submission_type, run.file_ids]}
     verdicts = [{"record_id": first, "status": "ok"}, {"record_id": second, "status": "x", "error_message": "no"}]
-    desk.push_submission_status(OPERATION, run.id, "pending", "looking")
-    desk.submit_submission_results(OPERATION, run.id, "error", "see there", records=verdicts)
-    report["verdicts"] = [[each.status, each.message] for each in desk.get_draft_statuses(OPERATION)]
-    asked = desk.submit_drafts(OPERATION, [first])
-    report["asked"] = [asked.status, asked.submission_type, asked.submitted_record_ids == [first]]
-    report["held"] = failure(lambda: desk.clear_drafts(OPERATION, [first]))
+    registration.push_submission_status(OPERATION, run.id, "pending", "looking")
+    registration.submit_submission_results(OPERATION, run.id, "error", "see there", records=verdicts)
+    report["verdicts"] = [[each.status, each.message] for each in registration.get_draft_statuses(OPERATION)]
+    submission = registration.submit_drafts(OPERATION, [first])
+    report["submitted"] = [submission.status, submission.submission_type, submission.submitted_record_ids == [first]]
+    report["held"] = failure(lambda: registration.clear_drafts(OPERATION, [first]))
     result = [{"record_id": first, "status": "registered", "data": {"id": "CMP-1"}}]
-    desk.submit_submission_results(OPERATION, asked.id, "success", key_field_names=["id"], records=result)
+    registration.submit_submission_results(OPERATION, submission.id, "success", key_field_names=["id"], records=result)
     report["listed"] = [
         [each.submission_type, each.status, each.message, [error.error_message for error in each.record_errors]]
-        for each in desk.get_registration_submissions(OPERATION)
+        for each in registration.get_registration_submissions(OPERATION)
     ]
     client.clear_caches()
     report["left"] = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids == [second]
@@ -126,20 +126,20 @@ def drafts(client):
 
 def replaced(client, old):
     """Replace and clear drafts."""
-    desk = client.registration
+    registration = client.registration
     client.clear_caches()
-    desk.stage_drafts(OPERATION, ["name"], [{"name": "C"}], replace_existing=True)
+    registration.stage_drafts(OPERATION, ["name"], [{"name": "C"}], replace_existing=True)
     client.clear_caches()
     (new,) = client.activities.get_activity_by_id(OPERATION).data_table_draft_record_ids
     record = client.records.get_record_by_id(new)
-    cleared = desk.clear_drafts(OPERATION, [new])
-    unknown = failure(lambda: desk.stage_drafts(OPERATION, ["name"], [{"name": "A", "colour": "red"}]))
+    cleared = registration.clear_drafts(OPERATION, [new])
+    unknown = failure(lambda: registration.stage_drafts(OPERATION, ["name"], [{"name": "A", "colour": "red"}]))
     return {
         "replaced": new != old,
         "read": record.record_identifier,
         "cleared": cleared,
         "column": unknown,
-        "none": failure(lambda: desk.submit_drafts(OPERATION)),
+        "none": failure(lambda: registration.submit_drafts(OPERATION)),
     }
 
 

@@ -107,7 +107,7 @@ def main():
     report = {"pushed": push(client)}
     import_id = report["pushed"]["by_name"]
     settings(clock_advance=3)
-    report["looked"] = read_import(client, import_id["import_id"] if isinstance(import_id, dict) else import_id)
+    report["reads"] = read_import(client, import_id["import_id"] if isinstance(import_id, dict) else import_id)
     report["around"] = read_other(client)
     report["expired"] = expire(client)
     report["rotated"] = rotate(client)

@@ -56,11 +56,11 @@ class Client:
         path = f"{self.base}/{database}/changesets"
         return self.post(path, changeRequests=list(requests), clientToken=token)
 
-    def look(self, changeset_id: str, database: str = "markets") -> dict[str, Any]:
+    def get_changeset(self, changeset_id: str, database: str = "markets") -> dict[str, Any]:
         """GetKxChangeset."""
         found: dict[str, Any] = self.get(f"{self.base}/{database}/changesets/{changeset_id}").json()
         return found
 
     def done(self, *requests: dict[str, str], token: str = "t1") -> dict[str, Any]:
         """Create a changeset and return its end; needs `job_seconds` 0."""
-        return self.look(self.change(*requests, token=token).json()["changesetId"])
+        return self.get_changeset(self.change(*requests, token=token).json()["changesetId"])

@@ -45,14 +45,14 @@ def test_print_connections(capsys):
         port = taken.getsockname()[1]
         __main__.main(["--port", str(port), "--print-connections"])
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
-    told = {name: json.loads(value) for name, value in (assignment.split("=", 1) for _, assignment in lines)}
+    connections = {name: json.loads(value) for name, value in (assignment.split("=", 1) for _, assignment in lines)}
     assert {export for export, _ in lines} == {"export"}
-    assert all(name.startswith("AIRFLOW_CONN_") for name in told)
+    assert all(name.startswith("AIRFLOW_CONN_") for name in connections)
     assert (
         f":{port}/finspace"
-        in told.pop("AIRFLOW_CONN_AWS_DEFAULT")["extra"]["service_config"]["finspace"]["endpoint_url"]
+        in connections.pop("AIRFLOW_CONN_AWS_DEFAULT")["extra"]["service_config"]["finspace"]["endpoint_url"]
     )
-    assert {connection["port"] for connection in told.values()} == {port}
+    assert {connection["port"] for connection in connections.values()} == {port}
 
 
 @pytest.mark.parametrize("options", [["--settings", '{"nonsense": 1}'], ["--settings", "{"], ["--port", "taken"]])

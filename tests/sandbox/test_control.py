@@ -74,8 +74,8 @@ def test_delay_fault(kal, sluice_sandbox):
         kal.http.post(
             "push/imports", json={"key_field_names": ["id"], "data": [{"id": 1}]}, headers=kal.headers(), timeout=0.05
         )
-    looks = (sluice_sandbox.state()["kaleidoscope"]["imports"] for _ in range(1000))
-    assert any(looks)  # as soon as the server has noticed that the client is gone
+    polls = (sluice_sandbox.state()["kaleidoscope"]["imports"] for _ in range(1000))
+    assert any(polls)  # as soon as the server has noticed that the client is gone
     assert sluice_sandbox.requests()[-1]["fault"] == "delay 20"
 
 

@@ -45,10 +45,10 @@ def test_a_changeset_runs(fin, sluice_sandbox, word):
     assert (created["status"], created["changeRequests"]) == ("PENDING", [DAY, SYM])
     assert len(created["changesetId"]) == 22
     sluice_sandbox.advance(20)
-    assert fin.look(created["changesetId"])["status"] == word
+    assert fin.get_changeset(created["changesetId"])["status"] == word
     assert tree(sluice_sandbox) == {}
     sluice_sandbox.advance(20)
-    ended = fin.look(created["changesetId"])
+    ended = fin.get_changeset(created["changesetId"])
     assert ended["status"] == "COMPLETED"
     assert "errorInfo" not in ended
     assert ended["activeFromTimestamp"] - ended["createdTimestamp"] == pytest.approx(40, abs=0.01)

@@ -19,33 +19,33 @@ def _registrations(kal, ids):
 
 def test_upload_and_register_a_file(kal, ids, sluice_sandbox):
     """The file, its registration and its link are there."""
-    told = sluice_sandbox.register_file("a b.sdf", "mol", record_ids=["r1"])
-    assert told["registration"] == {
+    report = sluice_sandbox.register_file("a b.sdf", "mol", record_ids=["r1"])
+    assert report["registration"] == {
         key: value for key, value in _registrations(kal, ids)[0].items() if key != "record_errors"
     }
     state = sluice_sandbox.state()["kaleidoscope"]
     assert state["registrations"][0]["record_ids"] == ["r1"]
-    file = next(each for each in state["files"] if each["id"] == told["file_id"])
+    file = next(each for each in state["files"] if each["id"] == report["file_id"])
     assert (file["name"], file["size"], file["content_type"]) == ("a b.sdf", 3, "chemical/x-mdl-sdfile")
-    assert kal.get(f"files/{told['file_id']}").content == b"mol"
+    assert kal.get(f"files/{report['file_id']}").content == b"mol"
 
 
 def test_registered_records_default_to_those_of_the_operation(kal, ids, sluice_sandbox):
     """If no record ids are given."""
     kal.push({"symbol": "H"}, operation_id=ids["operation_id"])
     kal.push({"symbol": "He"})
-    told = sluice_sandbox.register_file("x.csv", "")
+    report = sluice_sandbox.register_file("x.csv", "")
     state = sluice_sandbox.state()["kaleidoscope"]
     here = [each["id"] for each in state["records"] if each["operation_ids"]]
-    assert (len(here), told["file_id"]) == (1, state["registrations"][0]["file_id"])
+    assert (len(here), report["file_id"]) == (1, state["registrations"][0]["file_id"])
     assert state["registrations"][0]["record_ids"] == here
 
 
 def test_upload_without_registration(kal, ids, sluice_sandbox):
     """It can be registered later; bytes are sent as base64, with any content type."""
     more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
-    told = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
-    assert told["registration"] is None
+    report = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
+    assert report["registration"] is None
     assert _registrations(kal, ids) == []
     file = sluice_sandbox.state()["kaleidoscope"]["files"][-1]
     assert (file["name"], file["size"], file["content_type"]) == ("x.bin", 2, "application/x-thing")
@@ -86,18 +86,18 @@ def test_reset_removes_files_and_registrations(ids, sluice_sandbox):
 def test_stage_and_submit_drafts(drafts, sluice_sandbox, kind):
     """Only the new drafts are submitted."""
     drafts.stage(A)
-    told = sluice_sandbox.stage_drafts(A, B, submit=kind)
-    assert (len(told["record_ids"]), len(drafts.current())) == (2, 3)
+    report = sluice_sandbox.stage_drafts(A, B, submit=kind)
+    assert (len(report["record_ids"]), len(drafts.current())) == (2, 3)
     (listed,) = drafts.submissions()
-    assert {**told["submission"], "record_errors": []} == listed
-    assert (listed["submission_type"], listed["submitted_record_ids"]) == (kind, told["record_ids"])
+    assert {**report["submission"], "record_errors": []} == listed
+    assert (listed["submission_type"], listed["submitted_record_ids"]) == (kind, report["record_ids"])
     assert [each["values"] for each in drafts.state("drafts")[1:]] == [{"smiles": "C"}, {"molecular_weight": 12.5}]
 
 
 def test_stage_drafts_without_submission(drafts, sluice_sandbox):
     """They can be submitted later."""
-    told = sluice_sandbox.stage_drafts(A)
-    assert (told["submission"], told["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
+    report = sluice_sandbox.stage_drafts(A)
+    assert (report["submission"], report["record_ids"], drafts.submissions()) == (None, drafts.current(), [])
 
 
 @pytest.mark.parametrize(

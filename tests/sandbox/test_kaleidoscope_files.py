@@ -60,8 +60,8 @@ def test_content_type_has_no_charset(kal, sluice_sandbox, name, content_type):
 def test_content_disposition_has_the_file_name(kal, sluice_sandbox):
     """In ASCII and in UTF-8; no name can break the header or contain a path."""
     file_id = sluice_sandbox.register_file('..\\a/ü"\n.csv', "x")["file_id"]
-    told = kal.get(f"files/{file_id}").headers["content-disposition"]
-    assert told == "attachment; filename=\"___.csv\"; filename*=UTF-8''%C3%BC%22%0A.csv"
+    header = kal.get(f"files/{file_id}").headers["content-disposition"]
+    assert header == "attachment; filename=\"___.csv\"; filename*=UTF-8''%C3%BC%22%0A.csv"
 
 
 def test_unknown_files(kal, ids):
@@ -87,14 +87,14 @@ def test_upload_to_the_property(kal, ids, sluice_sandbox, content_type):
     """With kalbio's header and with the correct one; bytes are preserved; nothing is registered."""
     part = ("file", "x.sdf", "chemical/x-mdl-sdfile", CONTENT)
     response = _upload(kal, f"properties/{ids['property_id']}/file", part, content_type=content_type)
-    told = response.json()["content"]
-    assert told["file_name"] == "x.sdf"
-    fetched = kal.get(f"files/{told['file_id']}")
+    content = response.json()["content"]
+    assert content["file_name"] == "x.sdf"
+    fetched = kal.get(f"files/{content['file_id']}")
     assert (fetched.content, fetched.headers["content-type"]) == (CONTENT, "chemical/x-mdl-sdfile")
     (shown,) = kal.get("activities").json()[0]["properties"]
     assert shown == response.json()
     assert sluice_sandbox.state()["kaleidoscope"]["registrations"] == []
-    assert kal.post(f"operations/{ids['operation_id']}/register/{told['file_id']}", {}).status_code == 200
+    assert kal.post(f"operations/{ids['operation_id']}/register/{content['file_id']}", {}).status_code == 200
 
 
 def test_large_upload(kal, ids):

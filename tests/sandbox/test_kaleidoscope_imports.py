@@ -36,8 +36,8 @@ def test_polling_advances_the_clock(kal, sluice_sandbox):
     """So a waiting client needs a few polls and no sleep."""
     sluice_sandbox.settings(job_seconds=100, advance_per_poll=40, running_import_status="running")
     import_id = kal.push(HYDROGEN).json()["import_id"]
-    looks = [kal.get(f"imports/{import_id}").json()["import_status"] for _ in range(3)]
-    assert looks == ["running", "running", "completed"]
+    statuses = [kal.get(f"imports/{import_id}").json()["import_status"] for _ in range(3)]
+    assert statuses == ["running", "running", "completed"]
 
 
 def test_records_are_stored_by_key(kal, sluice_sandbox):

@@ -202,15 +202,16 @@ def test_registrations_and_submissions_are_separate_listings(drafts, sluice_sand
 
 
 @pytest.mark.parametrize(
-    ("registrar", "verdict", "end"), [("completes", "validated", "completed"), ("fails", "validation_failed", "failed")]
+    ("registrar", "validated", "end"),
+    [("completes", "validated", "completed"), ("fails", "validation_failed", "failed")],
 )
-def test_automatic_registrar(drafts, sluice_sandbox, registrar, verdict, end):
+def test_automatic_registrar(drafts, sluice_sandbox, registrar, validated, end):
     """For validations and registrations, after `job_seconds`."""
     (record_id,) = drafts.stage(A)
     sluice_sandbox.settings(job_seconds=10, registrar=registrar)
     drafts.validate()
     sluice_sandbox.advance(10)
-    assert drafts.statuses()[record_id][0] == drafts.submissions()[0]["status"] == verdict
+    assert drafts.statuses()[record_id][0] == drafts.submissions()[0]["status"] == validated
     drafts.submit()
     sluice_sandbox.advance(9)
     assert drafts.submissions()[0]["status"] == "submitted"

@@ -70,14 +70,14 @@ def _check_pushes(version, report, sluice_sandbox):
 
 
 def _check_reads(version, report):
-    looked = report["looked"]
-    one = looked["one"]
+    reads = report["reads"]
+    one = reads["one"]
     assert (one["import_status"], one["is_complete"], one["import_result"]["records_created"]) == ("completed", True, 1)
     if version == NEWEST:
         (error,) = one["import_result"]["validation_result"]["errors"]
         assert (error["field_name"], error["incoming_record_identifier"]) == ("atomic_number", "X")
-    assert looked["listed"] == len(report["pushed"])
-    assert looked.get("pages", [2, 1]) == [2, 1]
+    assert reads["listed"] == len(report["pushed"])
+    assert reads.get("pages", [2, 1]) == [2, 1]
 
 
 def _check_tokens(version, report, sluice_sandbox):
@@ -87,10 +87,10 @@ def _check_tokens(version, report, sluice_sandbox):
     assert (report["expired"]["refreshed"], report["rotated"]["calls"]) == (1, [1, 1, 1])
     assert reused == (1 if version == NEWEST else {"type": "RuntimeError", "status": None})
     grants = [seen for seen in sluice_sandbox.requests() if seen["path"].endswith("/oauth/token")]
-    asked = [(grant["json"]["grant_type"], grant["status"]) for grant in grants]
+    token_grants = [(grant["json"]["grant_type"], grant["status"]) for grant in grants]
     first, refresh = ("client_credentials", 200), ("refresh_token", 200)
     expected = [first, refresh, refresh, refresh, refresh, ("refresh_token", 401)]
-    assert asked == expected + [first] * (version == NEWEST)
+    assert token_grants == expected + [first] * (version == NEWEST)
 
 
 def _id(answer):
@@ -143,7 +143,7 @@ def _check_drafts(report, sluice_sandbox):
     assert [each["field_name"] for each in staged["validation_result"]["errors"]] == ["molecular_weight"]
     assert report["run"] == ["pending", "validation", []]
     assert report["verdicts"] == [["validated", None], ["validation_failed", "no"]]
-    assert report["asked"] == ["submitted", "registration", True]
+    assert report["submitted"] == ["submitted", "registration", True]
     assert report["held"] == {"type": "KalbioAPIError", "status": 409}
     listed = [["registration", "completed", None, []], ["validation", "validation_failed", "see there", ["no"]]]
     assert report["listed"] == listed

@@ -48,7 +48,7 @@ def test_add(report):
         ("late flag", None, 0),  # W1: acts on the summary from before, which is none
         ("long check", "ValueError", 0),  # W2: gives up after five minutes
         ("foreign assets", "ValueError", 3),  # W3: the work was done, and it says that it was not
-        ("lost answer", "MutationOutcomeUnknownError", 3),  # W4: the work was done, and it does not look
+        ("lost answer", "MutationOutcomeUnknownError", 3),  # W4: the work was done, and the client does not check
         ("odd total", None, 0),  # W6: nothing was done, and it says that all was
     ],
 )

@@ -79,8 +79,8 @@ class Script:
 
     def results(self, **fields):
         """The contents of the files of an export."""
-        told = self.status(self.export(**fields).json()["jobId"])
-        return [self.get(link, Authorization="Bearer " + self.token) for link in told["links"]]
+        response = self.status(self.export(**fields).json()["jobId"])
+        return [self.get(link, Authorization="Bearer " + self.token) for link in response["links"]]
 
     @property
     def items(self):
@@ -101,11 +101,11 @@ def test_batch_import(script, sluice_sandbox):
     """The wiki's example: a multipart form, answered with a status."""
     sluice_sandbox.settings(job_seconds=10)
     answer = script.import_(json.dumps(ITEMS), notificationEmail="ada@example.com")
-    told = answer.json()
+    response = answer.json()
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert told.pop("jobId")
-    assert told.pop("submitTime").endswith("+0000")
-    assert told == {
+    assert response.pop("jobId")
+    assert response.pop("submitTime").endswith("+0000")
+    assert response == {
         "notificationEmail": "ada@example.com",
         "jobName": "Attendee Import Job",
         "contentType": "application/json",
@@ -148,8 +148,8 @@ def test_obtaining_a_token(script):
         assert script.login(**gone).json()["access_token"]
     authorised = {"Authorization": "Bearer " + script.token}
     assert script.get(f"{script.server}/ls/api/oauth2/validate", **authorised).status_code == 200
-    told = script.web.post(f"{script.server}/ls/api/oauth2/tokenInfo", headers=authorised).json()
-    assert (told["userId"], told["community"]) == (script.known["username"], "Sluice")
+    response = script.web.post(f"{script.server}/ls/api/oauth2/tokenInfo", headers=authorised).json()
+    assert (response["userId"], response["community"]) == (script.known["username"], "Sluice")
 
 
 # --- what is refused
@@ -234,9 +234,9 @@ def test_rate_limit(script, sluice_sandbox):
 )
 def test_bad_json_is_rejected(script, content, reason):
     """At once, with a reason, and with a job id."""
-    told = script.import_(content).json()
-    assert (told["status"], reason in told["reason"]) == ("Rejected", True)
-    assert script.status(told["jobId"])["status"] == "Rejected"
+    response = script.import_(content).json()
+    assert (response["status"], reason in response["reason"]) == ("Rejected", True)
+    assert script.status(response["jobId"])["status"] == "Rejected"
     assert script.items == {}
 
 
@@ -254,8 +254,8 @@ def test_bad_json_is_rejected(script, content, reason):
 )
 def test_bad_csv_is_rejected(script, content, template, header, reason):
     """At once, with a reason."""
-    told = script.import_(content, "plain/text", template, headerRow=header).json()
-    assert (told["status"], reason in told["reason"]) == ("Rejected", True)
+    response = script.import_(content, "plain/text", template, headerRow=header).json()
+    assert (response["status"], reason in response["reason"]) == ("Rejected", True)
 
 
 def test_other_content_is_rejected(script):
@@ -293,8 +293,8 @@ def test_progress(script, sluice_sandbox):
     job_id = script.import_(json.dumps(rows)).json()["jobId"]
     seen = []
     for _ in range(6):
-        told = script.status(job_id)
-        seen.append((told["status"], told["recordsProcessed"], len(script.items)))
+        response = script.status(job_id)
+        seen.append((response["status"], response["recordsProcessed"], len(script.items)))
         sluice_sandbox.advance(20)
     assert seen == [
         ("Accepted", "0", 0),
@@ -432,10 +432,10 @@ def test_links_to_another_host(filled, sluice_sandbox):
 def test_notification_email(filled, sluice_sandbox, where, in_status):
     """It is in the state, not sent; it may have the only links."""
     sluice_sandbox.settings(export_links=where)
-    told = filled.status(filled.export(notificationEmail="ada@example.com").json()["jobId"])
+    response = filled.status(filled.export(notificationEmail="ada@example.com").json()["jobId"])
     (mail,) = sluice_sandbox.state()["liquid_decisions"]["emails"]
     assert (mail["to"], mail["subject"], len(mail["links"])) == ("ada@example.com", "Out: Completed", 1)
-    assert (mail["links"][0] in json.dumps(told)) == in_status
+    assert (mail["links"][0] in json.dumps(response)) == in_status
 
 
 def test_the_page_shows_jobs(filled, sluice_sandbox):

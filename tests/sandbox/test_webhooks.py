@@ -124,7 +124,7 @@ def test_webhook_of_a_registration_by_api(receiver, kal, sluice_sandbox):
 def test_webhooks_of_validation_and_submission(receiver, drafts, sluice_sandbox):
     """Each has its own event, per submission."""
     staged = drafts.stage({"name": "A"}, {"name": "B"})
-    asked = [drafts.validate(staged[0]).json(), drafts.submit().json()]
+    submissions = [drafts.validate(staged[0]).json(), drafts.submit().json()]
     _finished_deliveries(sluice_sandbox, 2)
     events = {"validation": "registration_drafts_validation_requested", "registration": "registration_drafts_submitted"}
     got = {content["submission_id"]: content for content in (json.loads(body) for _, body, _ in receiver.got)}
@@ -135,7 +135,7 @@ def test_webhooks_of_validation_and_submission(receiver, drafts, sluice_sandbox)
             "submission_id": each["id"],
             "record_ids": each["submitted_record_ids"],
         }
-        for each in asked
+        for each in submissions
     }
 
 

@@ -1,4 +1,4 @@
-from tests.operators.airflow_harness import airflow, clock, push, remote  # noqa: F401
+from tests.operators.airflow_harness import airflow, clock, push, service  # noqa: F401
 from tests.operators.kaleidoscope_registrations import (  # noqa: F401
     push_status,
     register_file,

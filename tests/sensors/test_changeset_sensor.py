@@ -1,4 +1,4 @@
-"""Waiting for a changeset that somebody else submitted: three modes, one behaviour."""
+"""Waiting for a changeset that another user submitted: three modes, one behaviour."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYM = {"changeType": "PUT", "s3Path": "s3://sluice-market-data/hdb/sym", "dbPath
 
 @pytest.fixture
 def fin(sluice_sandbox):
-    """Somebody else, who submits changesets."""
+    """Another user, who submits changesets."""
     return Client(sluice_sandbox)
 
 
@@ -27,23 +27,23 @@ def fin(sluice_sandbox):
 def wait(airflow, fin):
     """A sensor, alone in its run, with retries."""
 
-    def begin(changeset_id, **args):
+    def make_task(changeset_id, **args):
         where = {"environment_id": fin.environment, "database_name": "markets"}
         args = {**where, "changeset_id": changeset_id, "poke_interval": 2, "retries": 3, **args}
-        return airflow.life(FinSpaceChangesetSensor, task_id="wait", **args)
+        return airflow.task(FinSpaceChangesetSensor, task_id="wait", **args)
 
-    return begin
+    return make_task
 
 
 @EVERY_MODE
 @pytest.mark.parametrize("word", ["IN_PROGRESS", "PROCESSING", "WHATEVER_COMES"])
-def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
+def test_wait_for_a_changeset(fin, wait, sluice_sandbox, mode, word):
     """Through every word that is not an end; the sensor itself submits nothing."""
     sluice_sandbox.settings(job_seconds=20, running_changeset_status=word)
     changeset_id = fin.change(SYM).json()["changesetId"]
-    life = wait(changeset_id, **mode).go()
-    assert life.state == "success", life.error
-    assert life.result == {"ids": [changeset_id], "state": "succeeded", "put": 1, "deleted": 0}
+    task = wait(changeset_id, **mode).run()
+    assert task.state == "success", task.error
+    assert task.result == {"ids": [changeset_id], "state": "succeeded", "put": 1, "deleted": 0}
     assert len(sluice_sandbox.state()["finspace"]["changesets"]) == 1
 
 
@@ -51,7 +51,7 @@ def test_it_waits_and_tells_how_it_ended(fin, wait, sluice_sandbox, mode, word):
 def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
     """404 right after its creation is not an end."""
     sluice_sandbox.settings(job_seconds=0, changeset_not_found_polls=3)
-    assert wait(fin.change(SYM).json()["changesetId"], **mode).go().state == "success"
+    assert wait(fin.change(SYM).json()["changesetId"], **mode).run().state == "success"
 
 
 @EVERY_MODE
@@ -66,27 +66,27 @@ def test_a_changeset_that_is_late(fin, wait, sluice_sandbox, mode):
 def test_a_failed_changeset(fin, wait, sluice_sandbox, mode, kind, state, error):
     """Its error in full; tried again only where a new changeset may cure it."""
     sluice_sandbox.settings(fail_changesets=1, changeset_error_type=kind, job_seconds=5)
-    life = wait(fin.change(SYM).json()["changesetId"], **mode).go()
-    assert (life.state, type(life.error)) == (state, error)
-    assert f"{kind} The sandbox was told to let this changeset fail" in str(life.error)
+    task = wait(fin.change(SYM).json()["changesetId"], **mode).run()
+    assert (task.state, type(task.error)) == (state, error)
+    assert f"{kind} Failed by the sandbox setting fail_changesets" in str(task.error)
 
 
 @EVERY_MODE
-def test_bad_weather(fin, wait, sluice_sandbox, mode):
-    """A status check that fails in passing is not news."""
+def test_transient_status_check_failures(fin, wait, sluice_sandbox, mode):
+    """A transient failure of a status check is tolerated."""
     changeset_id = fin.change(SYM).json()["changesetId"]
     sluice_sandbox.faults([{"method": "GET", "path": "changesets/", "status": 503, "times": 12}])
-    assert wait(changeset_id, **mode).go().state == "success"
+    assert wait(changeset_id, **mode).run().state == "success"
 
 
 @EVERY_MODE
 def test_a_region_of_its_own(fin, wait, mode):
     """Reaches the trigger; the sandbox refuses every other one, and no retry cures that."""
     changeset_id = fin.change(SYM).json()["changesetId"]
-    assert wait(changeset_id, region_name="eu-west-1", **mode).go().state == "success"
-    life = wait(changeset_id, region_name="us-east-1", **mode).go()
-    assert life.state == "failed"
-    assert AuthenticationFailed.__name__ in str(life.error)
+    assert wait(changeset_id, region_name="eu-west-1", **mode).run().state == "success"
+    task = wait(changeset_id, region_name="us-east-1", **mode).run()
+    assert task.state == "failed"
+    assert AuthenticationFailed.__name__ in str(task.error)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_region_of_its_own(fin, wait, mode):
 )
 def test_bad_input(wait, sluice_sandbox, args):
     """Refused before anything is sent."""
-    life = wait(**{"changeset_id": "c1", **args}).go()
-    assert life.state == "failed"
-    assert InvalidInput.__name__ in str(life.error)
+    task = wait(**{"changeset_id": "c1", **args}).run()
+    assert task.state == "failed"
+    assert InvalidInput.__name__ in str(task.error)
     assert sluice_sandbox.requests() == []

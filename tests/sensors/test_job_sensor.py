@@ -1,4 +1,4 @@
-"""Waiting for a job of Liquid Decisions that somebody else submitted."""
+"""Waiting for a job of Liquid Decisions that another user submitted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY_MODE = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 @pytest.fixture
 def wait(airflow):
     """A sensor, alone in its run."""
-    return lambda job_id, **args: airflow.life(
+    return lambda job_id, **args: airflow.task(
         LiquidDecisionsJobSensor, task_id="wait", job_id=job_id, poke_interval=2, **args
     )
 
@@ -28,13 +28,13 @@ def export():
 
 
 @EVERY_MODE
-def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
+def test_wait_for_a_job(wait, sluice_sandbox, mode):
     """Id, state and counts are the result; the sensor itself submits nothing."""
     job_id = export()
-    life = wait(job_id, **mode).go()
-    assert life.state == "success", life.error
-    assert life.result["ids"] == [job_id]
-    assert (life.result["state"], life.result["processed"]) == ("succeeded", 2)
+    task = wait(job_id, **mode).run()
+    assert task.state == "success", task.error
+    assert task.result["ids"] == [job_id]
+    assert (task.result["state"], task.result["processed"]) == ("succeeded", 2)
     assert len(sluice_sandbox.state()["liquid_decisions"]["jobs"]) == 1
 
 
@@ -42,13 +42,13 @@ def test_it_waits_and_tells_how_it_ended(wait, sluice_sandbox, mode):
 def test_a_job_that_ended_badly(wait, sluice_sandbox, mode):
     """Fails at once, in the service's own words."""
     sluice_sandbox.settings(fail_jobs=1)
-    life = wait(export(), retries=3, **mode).go()
-    assert (life.state, type(life.error)) == ("failed", AirflowFailException)
-    assert "the item service did not answer" in str(life.error)
+    task = wait(export(), retries=3, **mode).run()
+    assert (task.state, type(task.error)) == ("failed", AirflowFailException)
+    assert "the item service did not answer" in str(task.error)
 
 
 @EVERY_MODE
 def test_no_job(wait, mode):
     """An id that came out of nothing is named before anything is sent."""
-    life = wait("None", **mode).go()
-    assert (life.state, "must be the id of a job" in str(life.error)) == ("failed", True)
+    task = wait("None", **mode).run()
+    assert (task.state, "must be a non-empty id" in str(task.error)) == ("failed", True)

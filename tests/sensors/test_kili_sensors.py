@@ -24,46 +24,46 @@ WAYS = pytest.mark.parametrize(
 def sensor(airflow, kili):
     """A sensor of a class, polling every ten seconds, for up to an hour."""
 
-    def begin(kind, **args):
+    def make_task(kind, **args):
         times = {"poke_interval": 10, "timeout": 3600}
-        return airflow.life(kind, task_id="wait", **{**times, **args})
+        return airflow.task(kind, task_id="wait", **{**times, **args})
 
-    return begin
+    return make_task
 
 
 @WAYS
 def test_an_integration_that_is_connected(sensor, kili, way):
     """At once."""
-    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).go()
-    assert (life.state, life.result["state"]) == ("success", "succeeded")
+    task = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).run()
+    assert (task.state, task.result["state"]) == ("success", "succeeded")
 
 
 @pytest.mark.parametrize("way", [{"mode": "reschedule"}, {"deferrable": True}], ids=["reschedule", "deferrable"])
 def test_an_integration_that_comes_later(sensor, kili, clock, way):
     """Until it has the status."""
     kili.settings(integration_status="CHECKING")
-    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).leg()
-    assert life.state in ("deferred", "up_for_reschedule")
+    task = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration, **way).worker_run()
+    assert task.state in ("deferred", "up_for_reschedule")
     kili.settings(integration_status="")
-    life.fire() if life.state == "deferred" else clock.move(60)
-    assert life.leg().state == "success"
+    task.fire() if task.state == "deferred" else clock.move(60)
+    assert task.worker_run().state == "success"
 
 
 def test_an_integration_that_comes_while_poking(sensor, kili, clock):
-    """Within one leg."""
+    """Within one worker run."""
     kili.settings(integration_status="DISCONNECTED")
-    clock.on_nap = lambda *_: kili.settings(integration_status="" if len(clock.naps) > 3 else "DISCONNECTED")
-    life = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration).go()
-    assert (life.state, len(clock.naps)) == ("success", 4)
+    clock.on_sleep = lambda *_: kili.settings(integration_status="" if len(clock.sleeps) > 3 else "DISCONNECTED")
+    task = sensor(KiliCloudStorageIntegrationSensor, cloud_storage_integration_id=kili.integration).run()
+    assert (task.state, len(clock.sleeps)) == ("success", 4)
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
 def test_an_unknown_integration_fails(sensor, kili, deferrable):
     """Two minutes, as it may be that new."""
     unknown = {"cloud_storage_integration_id": "nobody"}
-    life = sensor(KiliCloudStorageIntegrationSensor, deferrable=deferrable, **unknown).go()
-    assert life.state == "failed"
-    assert "'nobody'" in str(life.error)
+    task = sensor(KiliCloudStorageIntegrationSensor, deferrable=deferrable, **unknown).run()
+    assert task.state == "failed"
+    assert "'nobody'" in str(task.error)
 
 
 @WAYS
@@ -73,45 +73,45 @@ def test_a_connection_that_is_idle_again(sensor, kili, clock, sluice_connections
 
     kili.settings(job_seconds=300)
     KiliHook().compute_differences(kili.me)
-    life = sensor(KiliCloudStorageConnectionSensor, cloud_storage_connection_id=kili.me, **way).leg()
-    while life.state in ("deferred", "up_for_reschedule"):
-        life.fire() if life.state == "deferred" else clock.move(60)
-        life.leg()
-    assert life.state == "success"
-    assert sum(clock.naps) >= 299 or way.get("mode") == "reschedule"
-    assert life.result["to_add"] == 3
-    assert life.xcom("_link_KiliLink").endswith(f"/label/projects/{kili.project}/")
+    task = sensor(KiliCloudStorageConnectionSensor, cloud_storage_connection_id=kili.me, **way).worker_run()
+    while task.state in ("deferred", "up_for_reschedule"):
+        task.fire() if task.state == "deferred" else clock.move(60)
+        task.worker_run()
+    assert task.state == "success"
+    assert sum(clock.sleeps) >= 299 or way.get("mode") == "reschedule"
+    assert task.result["to_add"] == 3
+    assert task.xcom("_link_KiliLink").endswith(f"/label/projects/{kili.project}/")
 
 
 @WAYS
 def test_a_difference_that_is_there(sensor, kili, way):
     """It is computed, and nothing is added."""
-    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, **way).leg()
-    while life.state in ("deferred", "up_for_reschedule"):
-        life.fire() if life.state == "deferred" else kili.settings(clock_advance=20)
-        life.leg()
-    assert (life.state, life.result["to_add"]) == ("success", 3)
+    task = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, **way).worker_run()
+    while task.state in ("deferred", "up_for_reschedule"):
+        task.fire() if task.state == "deferred" else kili.settings(clock_advance=20)
+        task.worker_run()
+    assert (task.state, task.result["to_add"]) == ("success", 3)
     assert kili.assets == []
-    assert set(kili.asked) == {"CHECK"}
+    assert set(kili.operations) == {"CHECK"}
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
 def test_a_difference_that_comes_later(sensor, kili, clock, deferrable):
     """A minimum of five: two files arrive while it waits."""
-    clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 5 else None
-    life = sensor(
+    clock.on_sleep = lambda *_: kili.put("a.png", "b.png") if len(clock.sleeps) == 5 else None
+    task = sensor(
         KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, minimum=5, deferrable=deferrable
-    ).go()
-    assert (life.state, life.result["to_add"]) == ("success", 5)
-    assert len(clock.naps) >= 5
+    ).run()
+    assert (task.state, task.result["to_add"]) == ("success", 5)
+    assert len(clock.sleeps) >= 5
 
 
 def test_comparisons_are_not_requested_while_one_runs(sensor, kili, clock):
     """Each status check compares the whole bucket: `poll_interval` is how often at the most, also at first."""
-    clock.on_nap = lambda *_: kili.put("a.png", "b.png") if len(clock.naps) == 3 else None
+    clock.on_sleep = lambda *_: kili.put("a.png", "b.png") if len(clock.sleeps) == 3 else None
     args = {"cloud_storage_connection_id": kili.me, "minimum": 5, "deferrable": True, "poll_interval": 50}
-    assert sensor(KiliCloudStorageDifferenceSensor, **args).go().state == "success"
-    assert min(clock.naps[:3]) >= 45  # jitter
+    assert sensor(KiliCloudStorageDifferenceSensor, **args).run().state == "success"
+    assert min(clock.sleeps[:3]) >= 45  # jitter
 
 
 def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connections):
@@ -122,8 +122,8 @@ def test_an_old_difference_does_not_count(sensor, kili, clock, sluice_connection
     KiliHook().compute_differences(kili.me)
     assert KiliHook().get_cloud_storage_connection_status(kili.me).to_add == 3
     kili.empty()
-    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).go()
-    assert (life.state, type(life.error).__name__) == ("failed", "AirflowSensorTimeout")
+    task = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, timeout=300).run()
+    assert (task.state, type(task.error).__name__) == ("failed", "AirflowSensorTimeout")
 
 
 @pytest.mark.parametrize("way", [{"mode": "reschedule"}, {"mode": "poke"}], ids=str)
@@ -145,11 +145,11 @@ def test_without_a_task_state_store_nothing_is_rescheduled(sluice_connections, k
 
 
 def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
-    """While somebody else computes Kili may refuse, and an answer may be lost."""
+    """While another user computes differences, Kili may reject the request, and a response may be lost."""
     kili.settings(job_seconds=30, busy_flag_delay=15, reject_concurrent_checks=True)
     kili.inject_fault(drop="after", skip=4, times=1)
-    life = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).go()
-    assert (life.state, life.result["to_add"]) == ("success", 3)
+    task = sensor(KiliCloudStorageDifferenceSensor, cloud_storage_connection_id=kili.me, deferrable=True).run()
+    assert (task.state, task.result["to_add"]) == ("success", 3)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_a_refused_or_lost_computation_is_no_end(sensor, kili):
 )
 def test_bad_arguments(sensor, kili, kind, args, word):
     """Named before anything is sent."""
-    life = sensor(kind, **args).go()
-    assert life.state == "failed"
-    assert isinstance(life.error.__cause__, InvalidInput)
-    assert word in str(life.error)
+    task = sensor(kind, **args).run()
+    assert task.state == "failed"
+    assert isinstance(task.error.__cause__, InvalidInput)
+    assert word in str(task.error)
     assert kili.requests() == []

@@ -23,13 +23,13 @@ class Failure(NamedTuple):
     seed: int
     decisions: dict[int, str]
     wrong: list[str]
-    story: list[str]
+    trace: list[str]
 
     def __str__(self) -> str:
         happened = ", ".join(self.decisions.values()) or "nothing"
         lines = [f"{self.scenario.service}, {self.scenario.name}, seed {self.seed}: {happened}"]
         lines += [f"  again: make simulate ARGS='--service {self.scenario.service} --seed {self.seed} --schedules 1'"]
-        lines += [f"  {line}" for line in self.story]
+        lines += [f"  {line}" for line in self.trace]
         return "\n".join([*lines, *(f"  WRONG: {line}" for line in self.wrong)])
 
 
@@ -76,12 +76,12 @@ def _shrunk(scenario: Scenario, seed: int, decisions: dict[int, str]) -> Failure
 
 
 def replayed(scenario: Scenario, seed: int, decisions: dict[int, str]) -> Failure:
-    """The same schedule once more, with its story."""
+    """The same schedule once more, with its trace."""
     simulation = Simulation(scenario, seed, decisions)
     wrong = simulation.run()
     requests = [str(exchange) for exchange in simulation.world.log]
-    story = sorted([*simulation.story, *requests], key=lambda line: float(line.split()[0]))
-    return Failure(scenario, seed, decisions, wrong, story)
+    trace = sorted([*simulation.trace, *requests], key=lambda line: float(line.split()[0]))
+    return Failure(scenario, seed, decisions, wrong, trace)
 
 
 def main() -> int:

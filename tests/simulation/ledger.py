@@ -23,7 +23,7 @@ class ServiceJob(NamedTuple):
     :param id: of the job; Kili's work has no id of its own, so there it is the connection's
     :param kind: `import`, `draft import`, `file`, `registration`, `validation`, `check`, `add`, `remove`, `export`,
         `changeset`
-    :param mark: by which it can be told from others: set name, job name, client token, file id
+    :param mark: by which it is distinguished from others: set name, job name, client token, file id
     :param state: in the service's words
     :param over: nothing more will happen to it
     :param started_at: when it was submitted; seconds since 1970
@@ -61,7 +61,7 @@ class ServiceRegistration(NamedTuple):
 
 
 class ServiceDraft(NamedTuple):
-    """A draft; `archived` tells why it is not in the staging table any more: registered, cleared or replaced."""
+    """A draft; `archived` says why it has left the staging table: registered, cleared or replaced."""
 
     id: str
     key: tuple[str, ...]
@@ -80,21 +80,21 @@ class ServiceConnection(NamedTuple):
     last_check: float | None
 
 
-def jobs(remote: MockService) -> list[ServiceJob]:
+def jobs(mock_service: MockService) -> list[ServiceJob]:
     """All jobs, in the order in which they were submitted."""
-    if isinstance(remote, Kaleidoscope):
-        here = remote.workspace
+    if isinstance(mock_service, Kaleidoscope):
+        here = mock_service.workspace
         now = here.context.clock.now()
         found = [_import(each, now) for each in here.store.imports.values()]
         return [*found, *(_registration_job(each) for each in here.registrations.by_id.values())]
-    if isinstance(remote, Kili):
-        connections = remote.store.connections.values()
+    if isinstance(mock_service, Kili):
+        connections = mock_service.store.connections.values()
         tasks = [_task(connection, task) for connection in connections for task in connection.history]
         return sorted(tasks, key=lambda job: job.started_at)
-    if isinstance(remote, LiquidDecisions):
-        now = remote.context.clock.now()
-        return [_batch_job(each, now) for each in remote.store.jobs.values()]
-    assert isinstance(remote, FinSpace)
+    if isinstance(mock_service, LiquidDecisions):
+        now = mock_service.context.clock.now()
+        return [_batch_job(each, now) for each in mock_service.store.jobs.values()]
+    assert isinstance(mock_service, FinSpace)
     return [
         ServiceJob(
             each.id,
@@ -107,7 +107,7 @@ def jobs(remote: MockService) -> list[ServiceJob]:
             content=tuple(_frozen(request) for request in each.requests),
             done=len(each.requests) if each.state == "COMPLETED" else 0,
         )
-        for each in remote.store.changesets
+        for each in mock_service.store.changesets
     ]
 
 
@@ -169,15 +169,15 @@ def _batch_job(job: Job, now: float) -> ServiceJob:
 # --- one service at a time
 
 
-def pushes(remote: MockService) -> dict[tuple[str, ...], int]:
+def pushes(mock_service: MockService) -> dict[tuple[str, ...], int]:
     """Kaleidoscope: how often each record was written, by the values of its key."""
-    assert isinstance(remote, Kaleidoscope)
-    return {tuple(each.key.values()): each.pushes for each in remote.workspace.store.records.values()}
+    assert isinstance(mock_service, Kaleidoscope)
+    return {tuple(each.key.values()): each.pushes for each in mock_service.workspace.store.records.values()}
 
 
-def registrations(remote: MockService) -> list[ServiceRegistration]:
+def registrations(mock_service: MockService) -> list[ServiceRegistration]:
     """Kaleidoscope: registrations and submissions, oldest first."""
-    assert isinstance(remote, Kaleidoscope)
+    assert isinstance(mock_service, Kaleidoscope)
     return [
         ServiceRegistration(
             each.id,
@@ -190,20 +190,20 @@ def registrations(remote: MockService) -> list[ServiceRegistration]:
             each.results_received,
             tuple(status for _at, status, _message in each.history),
         )
-        for each in remote.workspace.registrations.by_id.values()
+        for each in mock_service.workspace.registrations.by_id.values()
     ]
 
 
-def drafts(remote: MockService) -> list[ServiceDraft]:
+def drafts(mock_service: MockService) -> list[ServiceDraft]:
     """Kaleidoscope: all drafts there ever were, oldest first."""
-    assert isinstance(remote, Kaleidoscope)
-    found = remote.workspace.drafts.by_id.values()
+    assert isinstance(mock_service, Kaleidoscope)
+    found = mock_service.workspace.drafts.by_id.values()
     return [ServiceDraft(each.id, tuple(each.record.key.values()), each.archived) for each in found]
 
 
-def connections(remote: MockService) -> list[ServiceConnection]:
+def connections(mock_service: MockService) -> list[ServiceConnection]:
     """Kili: all connections, the one of the start first."""
-    assert isinstance(remote, Kili)
+    assert isinstance(mock_service, Kili)
     return [
         ServiceConnection(
             each.id,
@@ -214,26 +214,26 @@ def connections(remote: MockService) -> list[ServiceConnection]:
             tuple(each.to_remove),
             each.last_check,
         )
-        for each in remote.store.connections.values()
+        for each in mock_service.store.connections.values()
     ]
 
 
-def items(remote: MockService) -> dict[tuple[str, str], int]:
+def items(mock_service: MockService) -> dict[tuple[str, str], int]:
     """Liquid Decisions: how often each item arrived, by its type and key; those of the start never did."""
-    assert isinstance(remote, LiquidDecisions)
-    types = remote.store.items.items()
+    assert isinstance(mock_service, LiquidDecisions)
+    types = mock_service.store.items.items()
     return {(name, key): item.arrivals for name, found in types for key, item in found.items()}
 
 
-def files(remote: MockService) -> dict[tuple[str, str], int]:
+def files(mock_service: MockService) -> dict[tuple[str, str], int]:
     """FinSpace: the sizes of all files, by database and path."""
-    assert isinstance(remote, FinSpace)
-    store = remote.store
+    assert isinstance(mock_service, FinSpace)
+    store = mock_service.store
     found = ((each.name, store.folders.files(each.environment, each.name)) for each in store.databases.values())
     return {(name, path): size for name, sizes in found for path, size in sizes.items()}
 
 
-def everything(remote: MockService) -> tuple[Any, ...]:
+def everything(mock_service: MockService) -> tuple[Any, ...]:
     """All of the above that there is of a service, to be compared as a whole."""
     more: dict[type, tuple[Any, ...]] = {
         Kaleidoscope: (pushes, registrations, drafts),
@@ -241,4 +241,4 @@ def everything(remote: MockService) -> tuple[Any, ...]:
         LiquidDecisions: (items,),
         FinSpace: (files,),
     }
-    return (jobs(remote), *(read(remote) for read in more[type(remote)]))
+    return (jobs(mock_service), *(read(mock_service) for read in more[type(mock_service)]))

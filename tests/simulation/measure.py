@@ -43,7 +43,7 @@ def push(world: World) -> None:
 
 
 def synchronise(world: World) -> None:
-    """Compute, look, apply, look."""
+    """Compute, poll, apply, poll."""
     for change in (kili.compute_differences(CONNECTION), kili.validate_differences(CONNECTION, "ADD")):
         world.run(change)
         for _ in range(4):
@@ -52,7 +52,7 @@ def synchronise(world: World) -> None:
 
 
 def load(world: World) -> None:
-    """Import a file, look, cancel."""
+    """Import a file, poll, cancel."""
     file = FilePart("file", "a.json", "application/json", lambda: io.BytesIO(ITEMS), len(ITEMS), "a.json")
     job_id = world.run(liquid_decisions.import_file(file, "Account", "one", "application/json"))
     for _ in range(8):
@@ -62,7 +62,7 @@ def load(world: World) -> None:
 
 
 def change(world: World) -> None:
-    """A changeset, looks at it, and a search for it."""
+    """A changeset, polls, and a search for it."""
     made = world.run(finspace.create_changeset(ENVIRONMENT, "markets", CHANGES, client_token="token"))
     for _ in range(7):
         world.advance(0.5)
@@ -79,7 +79,7 @@ SCHEDULES: dict[str, Callable[[World], None]] = {
 
 
 def schedule(service: str, seed: int) -> World:
-    """One of about ten requests, with a look into the ledger."""
+    """One of about ten requests, with a read of the ledger."""
     world = World(service, seed)
     SCHEDULES[service](world)
     world.jobs()
@@ -109,17 +109,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=SCHEDULES)
     parser.add_argument("--runs", type=int, default=500)
-    asked: Any = parser.parse_args()
+    options: Any = parser.parse_args()
     logging.disable(logging.INFO)
     with World.clock_in_force():
-        if not asked.profile:
+        if not options.profile:
             for service in SCHEDULES:
-                sys.stdout.write(measure(service, asked.runs) + "\n")
+                sys.stdout.write(measure(service, options.runs) + "\n")
             return
-        schedule(asked.profile, 0)
+        schedule(options.profile, 0)
         with cProfile.Profile() as profile:
-            for seed in range(asked.runs):
-                schedule(asked.profile, seed)
+            for seed in range(options.runs):
+                schedule(options.profile, seed)
         pstats.Stats(profile).sort_stats("tottime").print_stats(35)
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox keeps in folders so that a person can look at it, kept in memory: a simulation has no files."""
+"""The sandbox's folders, kept in memory: a simulation has no files."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def _import_spec(unknown: str) -> Any:
 def _imported(sim: Simulation) -> Iterator[str]:
     arrivals = {key: count for (kind, key), count in sim.world.items().items() if kind == "Contact" and key in "1234"}
     most = max(arrivals.values(), default=0)
-    if most > sim.asked:
-        yield f"rows arrived {most} times, and the user asked {sim.asked} times"
+    if most > sim.requested:
+        yield f"rows arrived {most} times, and the user requested {sim.requested} times"
     if sim.succeeded and min((arrivals.get(key, 0) for key in "1234"), default=0) < 1:
         yield f"the task succeeded and not all rows arrived: {arrivals}"
 
@@ -181,8 +181,8 @@ def _changes_spec(_sim: Simulation) -> ChangesetJob:
 def _changed(sim: Simulation) -> Iterator[str]:
     made = [job for job in sim.world.jobs() if job.state != "FAILED"]
     for content, count in Counter(job.content for job in made).items():
-        if count > sim.asked:
-            yield f"{count} changesets of {content}, and the user asked {sim.asked} times"
+        if count > sim.requested:
+            yield f"{count} changesets of {content}, and the user requested {sim.requested} times"
     if sim.succeeded:
         if [job.content[0][0] for job in made][-2:] != ["PUT", "DELETE"]:
             yield f"the task succeeded and its changesets are {[job.content for job in made]}"
@@ -247,8 +247,8 @@ def _stage_spec(_sim: Simulation) -> StageDraftsJob:
 
 def _staged(sim: Simulation) -> Iterator[str]:
     for key, count in Counter(draft.key for draft in sim.world.drafts()).items():
-        if count > sim.asked:
-            yield f"{count} drafts of {key}, and the user asked {sim.asked} times"
+        if count > sim.requested:
+            yield f"{count} drafts of {key}, and the user requested {sim.requested} times"
     if sim.succeeded and len({draft.key for draft in sim.world.drafts()}) < len(COMPOUNDS):
         yield f"the task succeeded and the drafts are {sim.world.drafts()}"
 
@@ -265,8 +265,8 @@ def _with_drafts(world: World) -> None:
 
 
 def _submitted(sim: Simulation) -> Iterator[str]:
-    if len(sim.world.registrations()) > sim.asked:
-        yield f"{len(sim.world.registrations())} submissions, and the user asked {sim.asked} times"
+    if len(sim.world.registrations()) > sim.requested:
+        yield f"{len(sim.world.registrations())} submissions, and the user requested {sim.requested} times"
     if sim.succeeded and sim.world.registrations()[-1].id != sim.result["submission_id"]:  # type: ignore[index]
         yield f"the task succeeded and the submissions are {sim.world.registrations()}"
 

@@ -5,7 +5,7 @@ process everything else may happen: other processes go on, time passes, late req
 something may go wrong or be done by a user, as `Choices` decide:
 
 - the process dies, before or after what it does; or stands still for minutes, while Airflow gives up on it and a newer
-  try begins; or is told to stop by the platform
+  try begins; or is stopped by the platform
 - a request is refused, lost before or after it was applied, lands late, or is answered with 5xx or 429
 - Airflow's API does not take a write
 - the wall clock is set, back or forward
@@ -55,7 +55,7 @@ IN_A_PROCESS = (
     "dies",
     "dies after",
     "stands still",
-    "told to stop",
+    "stopped by the platform",
     "marked failed",
     "marked success",
     "cleared",
@@ -107,7 +107,7 @@ class Simulation:
         self.choices = Choices(seed, replay)
         self.world = World(scenario.service, seed, **scenario.settings)
         self.ti = TaskInstance(retries=2)
-        self.story: list[str] = []
+        self.trace: list[str] = []
         self.wrong: list[str] = []
         self.result: dict[str, Any] | None = None
         self.record: JobRecord | None = None
@@ -139,7 +139,10 @@ class Simulation:
         if not self.ti.over:
             return [f"the task did not end: it is {self.ti.state} and nothing goes on"]
         self._land()
-        wrong = [*self.wrong, *self._check_running(), *self._check_cancelled()]
+        try:
+            wrong = [*self.wrong, *self._check_running(), *self._check_cancelled()]
+        except TypeError as error:
+            return [f"the record cannot be read: {error}"]
         self.world.advance(3600.0)  # the service finishes what it was given
         return [*wrong, *self.scenario.check(self)]
 
@@ -155,7 +158,7 @@ class Simulation:
         heapq.heappush(self._queue, (self.world.now + seconds, number, process))
 
     def tell(self, text: str) -> None:
-        self.story.append(f"{self.world.now - START:9.1f} s  {text}")
+        self.trace.append(f"{self.world.now - START:9.1f} s  {text}")
 
     # --- Airflow's part
 
@@ -202,7 +205,7 @@ class Simulation:
     # --- a user's part
 
     def user(self, act: str) -> bool:
-        """What a user does now; False if nobody would."""
+        """What a user does now; False if nothing."""
         if not self._user_acts or self.ti.state not in ("running", "deferred"):
             return False
         self._user_acts -= 1
@@ -226,7 +229,7 @@ class Simulation:
 
     def defer(self, ti_id: int, ref: JobRef, submitted_at: float) -> None:
         if not self.ti.defer(ti_id):
-            # Marked in the very moment in which it deferred: Airflow lets the process end and tells nobody to stop.
+            # Marked in the very moment in which it deferred: Airflow lets the process end and stops nothing.
             self.unstoppable = True
             self.ended(ti_id, "failed", why="it could not defer")
             return
@@ -249,7 +252,7 @@ class Simulation:
     # --- invariants of all services
 
     def _check_running(self) -> Iterator[str]:
-        """No job is left running unseen: whoever opens the page of a task that is over finds it there, and a task that
+        """No job is left running unseen: the page of a task that is over shows it, and a task that
         has succeeded has none but those whose place was taken."""
         submitted = [job for job in self.world.jobs() if job.state != "not run" and job.id not in self._before]
         going_on = [job for job in submitted if not job.over]
@@ -289,8 +292,8 @@ class Simulation:
             yield f"cancelled though no user ended the task: {', '.join(cancelled)}"
 
     @property
-    def asked(self) -> int:
-        """How often a user has asked for the work."""
+    def requested(self) -> int:
+        """How often a user requested the work: the first run and each clear."""
         return 1 + self.ti.clears
 
     @property
@@ -354,7 +357,7 @@ class Acting:
 
 
 class Worker(Acting):
-    """One leg of a try, as `runtime.run.JobRun` runs it."""
+    """One worker run of a try, as `runtime.run.JobRun` runs it."""
 
     def __init__(self, sim: Simulation, ti_id: int) -> None:
         super().__init__(sim, ti_id)
@@ -418,7 +421,7 @@ class Worker(Acting):
         except Rejected as error:
             sim.tell(f"the try fails: {error}")
             sim.ended(self.ti_id, "failed")
-        except Exception as error:  # noqa: BLE001 - whatever nobody foresaw
+        except Exception as error:  # noqa: BLE001 - any unforeseen error
             sim.wrong.append(f"the try fails with {error!r}")
             sim.ended(self.ti_id, "failed")
         else:
@@ -505,18 +508,18 @@ class Worker(Acting):
                 sim._spawn(self._given_up(), 300.0)
             yield seconds
         elif name == "clock":
-            # More than this no age can be told by: a late request lands within 90 s and is waited for for 120; a client
-            # token that FinSpace knows for 600 s is used for 510.
+            # A larger error would break comparisons of age: a late request lands within 90 s, and is awaited for 120 s;
+            # a client token that FinSpace keeps for 600 s is used for 510 s.
             sim.world.wall_error = sim.choices.either("clock jumps", -80.0, -30.0, 20.0)
             sim.tell(f"the wall clock jumps: it is wrong by {sim.world.wall_error:.0f} s")
-        elif name == "told to stop":
+        elif name == "stopped by the platform":
             sim.tell("the platform tells the process to stop")
             yield from self._terminate()
         elif name and sim.user(name):
             self.stop_at = sim.world.now + sim.choices.either("heartbeat", 0.0, 5.0)
 
     def _given_up(self) -> Process:
-        """No heartbeats any more: a newer try begins, whatever the process does later."""
+        """No heartbeats any more: a newer try starts, whatever the process does later."""
         self.sim.ended(self.ti_id, "failed", why="no heartbeat")
         return
         yield
@@ -548,8 +551,8 @@ class Worker(Acting):
         sim = self.sim
         if self.execution.record is not None:
             self.stopping = True
-            asked = sim.choices.opportunity(("airflow cannot be asked",))
-            user_ended, why = evidence.of_try(None if asked else sim.ti.state)
+            unreachable = sim.choices.opportunity(("airflow is unreachable",))
+            user_ended, why = evidence.of_try(None if unreachable else sim.ti.state)
             try:
                 yield from self._effects(self.execution.terminate(user_ended, why))
             except (SluiceError, Rejected) as error:
@@ -559,14 +562,14 @@ class Worker(Acting):
     def _die(self, how: str, *, noticed: bool = False) -> None:
         self.sim.tell(f"the process {how}")
         if noticed:
-            self.sim.ended(self.ti_id, "failed", why="told to stop")
+            self.sim.ended(self.ti_id, "failed", why="stopped by the platform")
         else:
             self.sim._spawn(self.sim.missed(self.ti_id))
         raise ProcessDied
 
 
 class Deferred(Exception):
-    """The leg has ended in the triggerer."""
+    """The worker run has deferred."""
 
 
 class Trigger(Acting):
@@ -596,7 +599,7 @@ class Trigger(Acting):
             return
         sim.event(self.number, outcome.to_event())
         if sim.choices.opportunity(("stopped late",)):
-            # A copy in another triggerer is told to stop when the task has gone on long ago.
+            # A copy in another triggerer is cancelled long after the task has resumed.
             yield sim.choices.either("stopped late", 2.0, 400.0)
             yield from self.on_kill()
 
@@ -644,10 +647,10 @@ class Trigger(Acting):
         job_type = sim.world.hook.job_type(self.ref.job_type)
         if job_type.cancel is None or not sim.scenario.cancel_on_kill:
             return
-        asked = sim.choices.opportunity(("airflow cannot be asked",))
-        state = None if asked else sim.ti.state
+        unreachable = sim.choices.opportunity(("airflow is unreachable",))
+        state = None if unreachable else sim.ti.state
         found = evidence.of_deferral(state, sim.ti.xcoms.get(WORKER_RUN_KEY), self.deferred_at)
-        sim.tell(f"trigger told to stop: {found.why}")
+        sim.tell(f"trigger cancelled: {found.why}")
         if found.user_ended:
             try:
                 yield from self.run_flow(cancel(job_type, self.ref))
@@ -656,7 +659,7 @@ class Trigger(Acting):
 
 
 class _Silent:
-    """A log that nobody reads."""
+    """A log that discards its lines."""
 
     def __getattr__(self, _level: str) -> Callable[..., None]:
         return lambda *_args: None

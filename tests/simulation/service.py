@@ -46,10 +46,10 @@ class Answer(NamedTuple):
 class Service:
     """One service of the sandbox. A request goes to the route that Starlette's router would choose."""
 
-    def __init__(self, remote: MockService) -> None:
-        self.remote = remote
-        self._prefix = f"/{remote.path}"
-        self._routes = [(route.methods, route.path_regex.match, route) for route in remote.routes()]
+    def __init__(self, mock_service: MockService) -> None:
+        self.mock_service = mock_service
+        self._prefix = f"/{mock_service.path}"
+        self._routes = [(route.methods, route.path_regex.match, route) for route in mock_service.routes()]
         self._address: tuple[str, int] = ("127.0.0.1", 80)
 
     def answer(self, arrival: Arrival) -> Answer:

@@ -25,25 +25,25 @@ MOST = 3_000
 @contextmanager
 def any_signal_is_a_users():
     """`on_kill` cancels at any SIGTERM: platform stops, lost heartbeats, a superseded try."""
-    with mock.patch.object(evidence, "of_try", return_value=evidence.Evidence(True, "told to stop")):
+    with mock.patch.object(evidence, "of_try", return_value=evidence.Evidence(True, "stopped")):
         yield
 
 
 @contextmanager
-def looks_once():
-    """A retry after a death looks once, and adds at once if it sees nothing."""
+def searches_once():
+    """A retry after a death searches once, and adds at once if it finds nothing."""
 
-    def search(look, _intent):
-        found = yield from look()
+    def reconcile(search, _intent):
+        found = yield from search()
         return NoEffect() if found is None else Found(found)
 
-    with mock.patch.object(kili_add_jobs, "reconcile_by_search", search):
+    with mock.patch.object(kili_add_jobs, "reconcile_by_search", reconcile):
         yield
 
 
 @contextmanager
-def fails_without_a_look():
-    """The living process that loses an answer fails for good."""
+def fails_without_a_search():
+    """A process that loses a response fails without retry."""
     submission_failed = lifecycle.Lifecycle._submission_failed
 
     def failing(self, record, event):
@@ -57,12 +57,12 @@ def fails_without_a_look():
 
 @contextmanager
 def lost_export_is_final():
-    """An export whose answer was lost fails the task, though an export changes nothing."""
+    """An export whose response was lost fails the task, though an export changes nothing."""
 
-    def unknown(_self, intent):
-        return Unknown(OutcomeUnknown(f"{intent.key} was submitted and no answer came"))
+    def effect_of(_self, intent):
+        return Unknown(OutcomeUnknown(f"{intent.key} was submitted and no response came"))
 
-    with mock.patch.object(liquid_decisions_jobs.ExportJob, "unknown", unknown):
+    with mock.patch.object(liquid_decisions_jobs.ExportJob, "effect_of", effect_of):
         yield
 
 
@@ -137,8 +137,8 @@ def the_source_is_read_twice():
     ("service", "name", "old"),
     [
         ("liquid_decisions", "import", any_signal_is_a_users),
-        ("kili", "add", looks_once),
-        ("kili", "add", fails_without_a_look),
+        ("kili", "add", searches_once),
+        ("kili", "add", fails_without_a_search),
         ("liquid_decisions", "export", lost_export_is_final),
         ("liquid_decisions", "import, deferred", every_state_but_deferred_is_a_users),
         ("finspace", "changesets", unknown_fields_are_errors),

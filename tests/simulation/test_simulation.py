@@ -14,9 +14,18 @@ SCHEDULES, FEW_SCHEDULES = 1_500, 200
 """For each service: in `make test`, and in `make test-fast` too."""
 
 EVERYTHING = {
-    *("dies", "dies after", "stands still", "told to stop", "marked failed", "marked success", "cleared", "clock"),
+    *(
+        "dies",
+        "dies after",
+        "stands still",
+        "stopped by the platform",
+        "marked failed",
+        "marked success",
+        "cleared",
+        "clock",
+    ),
     *("refused", "lost before", "lost after", "late", "502 after", "503 before", "429", "api away", "rolled back"),
-    *("triggerer dies", "breaks", "moves", "held twice", "airflow cannot be asked", "cleared afterwards"),
+    *("triggerer dies", "breaks", "moves", "held twice", "airflow is unreachable", "cleared afterwards"),
 }
 
 
@@ -30,7 +39,7 @@ def test_a_few_schedules_keep_the_invariants(service):
 @pytest.mark.slow
 @pytest.mark.parametrize("service", SCENARIOS)
 def test_every_schedule_keeps_the_invariants(service):
-    """The seed of one that does not is printed, with its story; and an exploration in which nothing happens would prove
+    """The seed of one that does not is printed, with its trace; and an exploration in which nothing happens would prove
     nothing."""
     found = explore(SCENARIOS[service], SCHEDULES, seed=20_000)
     assert found.failure is None, str(found.failure)
@@ -40,12 +49,12 @@ def test_every_schedule_keeps_the_invariants(service):
 @pytest.mark.slow
 @pytest.mark.parametrize("service", SCENARIOS)
 def test_a_schedule_can_be_repeated(service):
-    """The same seed, and the same decisions, make the same story."""
+    """The same seed, and the same decisions, make the same trace."""
     scenario = SCENARIOS[service][-1]
     with World.clock_in_force():
         for seed in range(30):
             first = Simulation(scenario, seed)
             first.run()
             again = replayed(scenario, seed, dict(first.choices.taken))
-            assert set(first.story) <= set(again.story)
-            assert len(first.world.log) == len(again.story) - len(first.story)
+            assert set(first.trace) <= set(again.trace)
+            assert len(first.world.log) == len(again.trace) - len(first.trace)

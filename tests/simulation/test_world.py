@@ -225,7 +225,7 @@ def test_a_token_that_runs_out_is_replaced():
 # --- fates
 
 
-def test_a_refused_connection_reaches_nobody():
+def test_a_refused_connection_reaches_no_service():
     """The sender knows that nothing was sent."""
     world = World("kaleidoscope")
     with pytest.raises(Unreachable) as caught:
@@ -263,7 +263,7 @@ def test_a_late_request_lands_at_its_time():
 
 
 def test_late_requests_land_in_the_order_of_their_times():
-    """Whoever was sent later may land earlier."""
+    """A later request may arrive earlier."""
     world = World("liquid_decisions")
     for name, seconds in (("slow", 50), ("fast", 20)):
         flow = liquid_decisions.import_file(file_of(ITEMS), "Account", name, "application/json")
@@ -290,7 +290,7 @@ def test_a_status_comes_before_or_after_the_work(fate, jobs):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_throttled_request_is_told_when_to_come_back(service):
+def test_a_rate_limited_response_has_retry_after(service):
     """In the service's own form, and nothing was done."""
     world = World(service)
     reply = world.exchange(Request("GET", "anything"), throttled(7))
@@ -307,7 +307,7 @@ def test_a_flow_waits_out_what_passes():
 
 
 def test_a_form_that_was_not_handed_over_was_not_sent():
-    """A connection that is refused leaves no doubt, also about a streamed body."""
+    """A connection that is refused has a known outcome, also with a streamed body."""
     world = World("liquid_decisions")
     fates = iter([REFUSED, OK])
     flow = liquid_decisions.import_file(file_of(ITEMS), "Account", "one", "application/json")
@@ -346,10 +346,10 @@ def test_the_answers_are_those_of_the_whole_application(service):
         del world._place.service.answer
     clock = [START]
     context = Context(lambda: clock[0])
-    remote = SERVICES[service](context)
+    mock_service = SERVICES[service](context)
     context.ids.seed(5)
-    remote.reset()
-    app = create_app(context, [remote], lambda _scope: None)
+    mock_service.reset()
+    app = create_app(context, [mock_service], lambda _scope: None)
     for at, arrival, answer in seen:
         clock[0] = at
         assert asyncio.run(whole(app, arrival)) == answer

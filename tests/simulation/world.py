@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START = 1_780_000_000.0
-"""When every world begins: 2026-05-28 20:26:40 UTC."""
+"""When every world starts: 2026-05-28 20:26:40 UTC."""
 
 SERVICES: dict[str, Callable[[Context], MockService]] = {
     "kaleidoscope": Kaleidoscope,
@@ -218,7 +218,7 @@ class World:
             return end.value  # type: ignore[no-any-return]
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        """The network. A request for a token is never in trouble."""
+        """The network. Requests for tokens never fail."""
         if drive.TOKEN_REQUEST in request.extensions:
             return _response(self._place.service.answer(arrival_of(request)))
         fate, name = self._fate, str(self._call or f"{request.method} {request.url.path}")
@@ -241,7 +241,7 @@ class World:
             elif fate.arrives is not None:
                 heapq.heappush(self._late, (self.now + fate.arrives, next(self._numbers), name, arrival))
         if fate.status == 429:
-            return answer_of(self._place.remote.rate_limited_response(fate.retry_after), {"type": "http"})
+            return answer_of(self._place.mock_service.rate_limited_response(fate.retry_after), {"type": "http"})
         return Answer(fate.status, [(b"content-type", b"text/plain")], b"") if fate.status else answer
 
     def _note(self, name: str, fate: str, code: int) -> None:
@@ -250,9 +250,9 @@ class World:
     # -- what the service knows
 
     @property
-    def remote(self) -> MockService:
+    def mock_service(self) -> MockService:
         """The service itself, for what has no method here."""
-        return self._place.remote
+        return self._place.mock_service
 
     @property
     def settings(self) -> Settings:
@@ -271,35 +271,35 @@ class World:
 
     def jobs(self) -> list[ledger.ServiceJob]:
         """All jobs of the service, in the order in which they were submitted."""
-        return ledger.jobs(self.remote)
+        return ledger.jobs(self.mock_service)
 
     def pushes(self) -> dict[tuple[str, ...], int]:
         """Kaleidoscope: how often each record was written, by the values of its key."""
-        return ledger.pushes(self.remote)
+        return ledger.pushes(self.mock_service)
 
     def registrations(self) -> list[ledger.ServiceRegistration]:
         """Kaleidoscope: registrations and submissions."""
-        return ledger.registrations(self.remote)
+        return ledger.registrations(self.mock_service)
 
     def drafts(self) -> list[ledger.ServiceDraft]:
         """Kaleidoscope: all drafts there ever were."""
-        return ledger.drafts(self.remote)
+        return ledger.drafts(self.mock_service)
 
     def connections(self) -> list[ledger.ServiceConnection]:
         """Kili: all connections."""
-        return ledger.connections(self.remote)
+        return ledger.connections(self.mock_service)
 
     def items(self) -> dict[tuple[str, str], int]:
         """Liquid Decisions: how often each item arrived, by its type and key."""
-        return ledger.items(self.remote)
+        return ledger.items(self.mock_service)
 
     def files(self) -> dict[tuple[str, str], int]:
         """FinSpace: the sizes of all files, by database and path."""
-        return ledger.files(self.remote)
+        return ledger.files(self.mock_service)
 
     def everything(self) -> tuple[Any, ...]:
         """All that the service knows, to be compared as a whole."""
-        return ledger.everything(self.remote)
+        return ledger.everything(self.mock_service)
 
 
 def _response(answer: Answer) -> httpx.Response:
@@ -311,13 +311,13 @@ class _Place:
 
     def __init__(self, service: str) -> None:
         self.context = Context(_time, seed=0)
-        self.remote = SERVICES[service](self.context)
-        self.service = Service(self.remote)
-        conn_id, connection = self.remote.connection(Address("127.0.0.1", 80))
+        self.mock_service = SERVICES[service](self.context)
+        self.service = Service(self.mock_service)
+        conn_id, connection = self.mock_service.connection(Address("127.0.0.1", 80))
         named = (connection.get(name) for name in ("host", "port", "login", "password"))
         self.fields = ConnectionFields(conn_id, *named, connection.get("extra", {}))
         self.hook = hook_for(service, conn_id)
-        # What Airflow was once told to mask it looks for in every line from then on, and here are many tokens.
+        # Airflow searches every log line for each secret it masks, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked, create=True):
             place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
@@ -333,7 +333,7 @@ class _Place:
         self.context.reset()
         if settings:
             self.context.settings.change(settings)
-        self.remote.reset()
+        self.mock_service.reset()
 
 
 def _unmasked(_secret: str) -> None:
@@ -350,7 +350,7 @@ def _place(service: str) -> _Place:
 _current: World | None = None
 _in_force = False
 _BUT = ("sluice_sandbox", "sluice_provider.hooks.finspace")
-"""The sandbox has a clock of its own; AWS credentials are looked up again every minute, which takes long."""
+"""The sandbox has a clock of its own; AWS credentials are read again every minute, which takes long."""
 
 
 def _world() -> World:

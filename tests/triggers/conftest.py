@@ -1,1 +1,1 @@
-from tests.operators.airflow_harness import airflow, clock, push, remote  # noqa: F401
+from tests.operators.airflow_harness import airflow, clock, push, service  # noqa: F401

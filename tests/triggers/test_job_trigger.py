@@ -45,12 +45,12 @@ def test_arguments_of_an_earlier_version_are_enough():
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
 
-def test_the_event_is_small(push, remote):
+def test_the_event_is_small_and_has_a_reason(push, service):
     """A status, the job, and one line."""
-    life = push(deferrable=True).defer()
-    event = life.event()
+    task = push(deferrable=True).defer()
+    event = task.event()
     assert set(event) == {"status", "job", "message"}
-    assert (event["status"], event["job"]) == ("over", life.trigger().job)
+    assert (event["status"], event["job"]) == ("over", task.trigger().job)
     assert "completed" in event["message"]
     assert len(json.dumps(event)) < 500
 
@@ -62,20 +62,20 @@ def test_it_holds_no_secret(push):
     assert SECRET not in str(trigger.serialize())
 
 
-def test_a_timeout_is_an_event(push, remote):
-    """It does not fail the trigger."""
-    remote.settings(job_seconds=1000)
+def test_a_timeout_is_an_event(push, service):
+    """As a status, not as an error."""
+    service.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
     assert event["status"] == "timed_out"
     assert "the timeout is 20 s" in event["message"]
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, "PermissionDenied"), (503, "ServerError")])
-def test_failed_status_checks_are_an_event(push, remote, status, error):
+def test_failed_status_checks_are_an_event(push, service, status, error):
     """With the name of the error and the service's message."""
-    life = push(deferrable=True).defer()
-    remote.trouble("GET", "imports/", status=status)
-    event = life.event()
+    task = push(deferrable=True).defer()
+    service.inject_fault("GET", "imports/", status=status)
+    event = task.event()
     assert event["status"] == "gave_up"
     assert error in event["message"]
 
@@ -87,35 +87,35 @@ def test_failed_status_checks_are_an_event(push, remote, status, error):
 )
 def test_an_unknown_service_or_job_type_is_an_event(push, change):
     """Another version may have stored it."""
-    life = push(deferrable=True).defer()
+    task = push(deferrable=True).defer()
     trigger = JobTrigger(**{**ARGUMENTS, **change})
-    trigger.task_instance = life.trigger().task_instance
+    trigger.task_instance = task.trigger().task_instance
 
     async def first(trigger):
         return (await anext(trigger.run())).payload
 
-    event = life.in_triggerer(first, trigger)
+    event = task.in_triggerer(first, trigger)
     assert event["status"] == "gave_up"
 
 
-def test_several_jobs_are_polled_until_each_ends(push, remote):
+def test_several_jobs_are_polled_until_each_ends(push, service):
     """A job that has ended is not polled again."""
-    life = push(batch_size=1, deferrable=True).defer()
-    remote.requests(clear=True)
-    remote.trouble("GET", f"imports/{remote.imports[0]}", status=503, times=3)
-    life.event()
-    paths = [each["path"] for each in remote.requests() if each["status"] == 200 and "imports/" in each["path"]]
-    assert {path.rpartition("/")[2] for path in paths} == set(remote.imports)
+    task = push(batch_size=1, deferrable=True).defer()
+    service.requests(clear=True)
+    service.inject_fault("GET", f"imports/{service.imports[0]}", status=503, times=3)
+    task.event()
+    paths = [each["path"] for each in service.requests() if each["status"] == 200 and "imports/" in each["path"]]
+    assert {path.rpartition("/")[2] for path in paths} == set(service.imports)
 
 
 @pytest.mark.parametrize("status", list(WaitStatus))
-def test_every_result_survives_json(status):
-    """As it is stored."""
+def test_every_status_survives_serialization(status):
+    """Through JSON."""
     outcome = WaitResult.from_event({"status": status.value, "job": JOB, "message": "so"})
     assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
 
 
-def test_an_event_of_another_version_is_an_error():
+def test_an_event_of_another_version_is_not_understood():
     """Nothing is guessed."""
     with pytest.raises(UnexpectedResponse, match="does not know"):
         WaitResult.from_event({"status": "over", "version": 2})

@@ -36,7 +36,7 @@ class KilledPush(KaleidoscopePushOperator):
 
 
 class ToldPid(LiquidDecisionsImportOperator):
-    """Tells its process id, so that it can be sent a signal as a platform does."""
+    """Writes its process id, so that it can be sent a signal as a platform does."""
 
     def execute(self, context: Any) -> Any:
         """Import."""
