@@ -269,7 +269,7 @@ def test_kaleidoscope_cannot_cancel_while_deferred(push, service):
     trigger = task.trigger()
     task.clear()
     task.in_triggerer(lambda each: each.on_kill(), trigger)
-    assert task.logged("INFO", service.imports[0], "kaleidoscope cannot cancel it")
+    assert task.logged("INFO", service.imports[0], "Kaleidoscope cannot cancel it")
     task.run()
     assert (task.state, len(service.imports)) == ("success", 1)
 
