@@ -1,4 +1,4 @@
-"""A made-up job for tests of the lifecycle: one phase or several, each of so many units."""
+"""A fake job for tests of the lifecycle: one phase or several, each of a number of units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sluice_provider.jobs.spec import JobSpec, Phase, RepeatRequest, Unit
 
 class EchoPhase(Phase):
     """
-    :param units: how many requests it takes
+    :param units: the number of requests
     """
 
     def __init__(self, name="echo", *, units=1, last=True):
@@ -24,19 +24,19 @@ class EchoPhase(Phase):
         yield
 
     def reconcile(self, intent, record):
-        return RepeatRequest("an echo does no harm")
+        return RepeatRequest("the request is idempotent")
         yield
 
 
 class GroupedPhase(EchoPhase):
-    """Repeats do no harm."""
+    """Its requests are idempotent."""
 
     grouped = True
 
 
 class EchoJob(JobSpec):
     """
-    :param phases: in their order
+    :param phases: in order
     """
 
     service = "echo"

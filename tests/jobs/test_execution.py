@@ -24,11 +24,11 @@ class LongSubmissionId(EchoPhase):
 
 
 class LongGroupedId(LongSubmissionId, GroupedPhase):
-    """The same, where a repeated submission is harmless."""
+    """The same for a phase whose requests are idempotent."""
 
 
 class LongFoundId(EchoPhase):
-    """What is there already has an id of 100 KB."""
+    """The existing job has an id of 100 KB."""
 
     def prepare(self, unit, record):
         return Prepared(found=LONG)
@@ -44,7 +44,7 @@ class LongKey(EchoPhase):
 
 
 class LongReconciledId(LongSubmissionId):
-    """And so does what is found after the outcome became unknown."""
+    """The job found by reconciling has an id of 100 KB, too."""
 
     def reconcile(self, intent, record):
         return Found(LONG)
@@ -52,7 +52,7 @@ class LongReconciledId(LongSubmissionId):
 
 
 def execute(phase, saved):
-    """Run a job of this phase from its beginning, without Airflow."""
+    """Run a job of this phase from the start, without Airflow."""
     job = EchoJob(phase)
     lifecycle = Lifecycle("echo", job.next_phase, Options(wait_for_completion=False))
     execution = Execution(job, lifecycle, lambda _name: JobType("echo", None))
@@ -70,8 +70,8 @@ def test_an_id_that_is_too_long_fails_the_task(phase):
     saved = []
     with pytest.raises((UnexpectedResponse, Unreachable)) as error:
         execute(phase(), saved)
-    told = [str(error.value), *(event.text for event in saved[-1].history)]
-    assert any("an id of 100000 characters is too long" in text for text in told)
+    messages = [str(error.value), *(event.text for event in saved[-1].history)]
+    assert any("an id of 100000 characters is too long" in text for text in messages)
     assert len(str(error.value)) < 500
     assert LONG not in str(saved)
 

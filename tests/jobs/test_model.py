@@ -1,4 +1,4 @@
-"""Jobs, references and events: plain data that crosses databases and versions, and what they amount to."""
+"""Jobs, references and events: plain data that is stored and read by other versions."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def work(*states):
 # --- states
 
 
-def test_every_state_is_over_or_not():
-    """What is missing may still turn up."""
+def test_which_states_are_final():
+    """A job that is not found may still become visible."""
     assert {state for state in JobState if state.over} == {OK, BAD, STOPPED}
 
 
 @pytest.mark.parametrize("states", [each for size in (1, 2, 3) for each in itertools.product(JobState, repeat=size)])
-def test_the_state_of_several_parts(states):
-    """Not over while any part is not; then the worst of them; a success only when all are."""
+def test_the_state_of_several_jobs(states):
+    """Not over while any job is not; then the worst state; a success only if all are."""
     together = work(*states)
     assert together.over == together.state.over == all(state.over for state in states)
     assert (together.state is OK) == (set(states) == {OK})
@@ -59,13 +59,13 @@ def test_the_state_of_several_parts(states):
 
 
 def test_counts_are_summed():
-    """By their names, also where a part lacks one."""
+    """By name, also where a job lacks one."""
     parts = (Job("a", OK, counts={"created": 2, "rejected": 1}), Job("b", OK, counts={"created": 3}), Job("c", OK))
     assert JobGroup(parts).counts == {"created": 5, "rejected": 1}
 
 
-def test_what_people_read():
-    """One job in its remote's words; several in numbers, with the first that ended badly."""
+def test_jobs_as_text():
+    """One job with the service's status and message; several as a count, with the first that failed."""
     assert str(Job("i1", RUNNING)) == "i1 running"
     assert str(JobGroup((Job("i1", BAD, "failed", "no such field"),))) == "i1 failed (no such field)"
     assert str(work(OK, RUNNING)) == "1 of 2 jobs ended"
@@ -75,8 +75,8 @@ def test_what_people_read():
 # --- references
 
 
-def test_a_reference_comes_back():
-    """Through real JSON."""
+def test_a_reference_survives_json():
+    """Also after it was serialized as text."""
     for ref in (REF, JobRef("kaleidoscope", "import", ("a",))):
         assert JobRef.from_json(json.loads(json.dumps(ref.to_json()))) == ref
 
@@ -104,8 +104,8 @@ GOOD = REF.to_json()
     ],
     ids=str,
 )
-def test_what_is_no_reference(data):
-    """Is a misunderstanding, never an accident later on."""
+def test_an_invalid_reference(data):
+    """Is rejected at once, with an error that says so."""
     with pytest.raises(UnexpectedResponse):
         JobRef.from_json(data)
 
@@ -114,14 +114,14 @@ def test_what_is_no_reference(data):
 
 
 @pytest.mark.parametrize("status", WaitStatus)
-def test_an_outcome_comes_back(status):
-    """Through real JSON."""
+def test_a_result_survives_json(status):
+    """Also after it was serialized as text."""
     outcome = WaitResult(status, REF, "words")
     assert WaitResult.from_event(json.loads(json.dumps(outcome.to_event()))) == outcome
 
 
 def test_an_event_may_lack_its_message():
-    """And may have more in it: an older or a newer version sent it."""
+    """And may have more fields: an older or a newer version sent it."""
     event = {**WaitResult(WaitStatus.OVER, REF).to_event(), "added_later": 1}
     del event["message"]
     assert WaitResult.from_event(event) == WaitResult(WaitStatus.OVER, REF)
@@ -139,36 +139,36 @@ BAD_EVENTS = [
 
 
 @pytest.mark.parametrize("event", BAD_EVENTS, ids=str)
-def test_what_is_no_event(event):
-    """Unknown means error, not success."""
+def test_an_invalid_event(event):
+    """Is an error, not a success."""
     with pytest.raises(UnexpectedResponse):
         WaitResult.from_event(event)
-    outcome, trouble = read_event(event)
+    outcome, event_error = read_event(event)
     assert outcome is None
-    assert isinstance(trouble, UnexpectedResponse)
+    assert isinstance(event_error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize(
     ("status", "job_type"),
     [(WaitStatus.OVER, None), (WaitStatus.TIMED_OUT, TimedOut), (WaitStatus.GAVE_UP, Unreachable)],
 )
-def test_what_an_event_amounts_to(status, job_type):
-    """If the work should turn out not to be over: with the trigger's own words."""
-    outcome, trouble = read_event(WaitResult(status, REF, "words").to_event())
+def test_the_error_of_an_event(status, job_type):
+    """If the jobs turn out not to be over: with the trigger's message."""
+    outcome, event_error = read_event(WaitResult(status, REF, "words").to_event())
     assert outcome.job == REF
-    assert type(trouble) is (job_type or type(None))
-    assert job_type is None or str(trouble) == "words"
+    assert type(event_error) is (job_type or type(None))
+    assert job_type is None or str(event_error) == "words"
 
 
-# --- telling
+# --- logging status checks
 
 
-def test_changes_are_told_once(caplog):
-    """A change of state at INFO, a look without news at DEBUG."""
+def test_changes_are_logged_once_at_info(caplog):
+    """A changed status at INFO, an unchanged one at DEBUG."""
     caplog.set_level(logging.DEBUG)
-    changes = StatusObserver(logging.getLogger("task"), REF)
+    observer = StatusObserver(logging.getLogger("task"), REF)
     for states in ([RUNNING], [RUNNING], [OK], [OK]):
-        changes(work(*states))
+        observer(work(*states))
     assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "INFO", "DEBUG"]
     assert caplog.messages[2] == "kaleidoscope import 0 succeeded"
 
@@ -177,21 +177,21 @@ def test_changes_are_told_once(caplog):
 
 
 def rejected(count):
-    """A success in which so many rows were turned away."""
+    """A successful job with this number of rejected rows."""
     first = tuple(Rejection(str(n), "density", "'heavy'", "invalid_format") for n in range(min(count, 100)))
     return JobGroup((Job("i", OK, counts={"rejected": count}, rejections=first),))
 
 
 @pytest.mark.parametrize("policy", ["fail", "warn", "ignore"])
 def test_nothing_rejected(policy, caplog):
-    """Is nothing to tell, whatever the policy."""
+    """Nothing is logged, whatever the policy."""
     check_rejections(rejected(0), policy, logging.getLogger("task"))
     check_rejections(work(OK), policy, logging.getLogger("task"))
     assert caplog.messages == []
 
 
 def test_the_policy_to_fail(caplog):
-    """Names the first rows and the ways out, after each was told."""
+    """The error names the first rows and what to do; each row is logged."""
     with pytest.raises(
         RowsRejected, match=r"2 rows were rejected \(row 0: density='heavy': invalid_format; row 1"
     ) as bad:
@@ -202,7 +202,7 @@ def test_the_policy_to_fail(caplog):
 
 
 def test_the_policy_to_warn(caplog):
-    """Tells twenty rows one by one and counts the rest."""
+    """Twenty rows are logged one by one, the rest is counted."""
     check_rejections(rejected(5000), "warn", logging.getLogger("task"))
     assert len(caplog.messages) == MAX_LOGGED_REJECTIONS + 1
     assert caplog.messages[-1] == "... and more: 5000 rows were rejected in all"
@@ -210,6 +210,6 @@ def test_the_policy_to_warn(caplog):
 
 
 def test_the_policy_to_ignore(caplog):
-    """Tells nothing."""
+    """Nothing is logged."""
     check_rejections(rejected(5000), "ignore", logging.getLogger("task"))
     assert caplog.messages == []

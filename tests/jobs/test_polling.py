@@ -1,4 +1,4 @@
-"""Polling several jobs as one piece of work."""
+"""Polling several jobs together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
 
 
 class Service:
-    """Jobs that are where a test says, and who asked for them."""
+    """Jobs in the states that a test sets; it records the requests."""
 
     def __init__(self, **jobs):
         self.jobs = jobs
@@ -40,8 +40,8 @@ class Service:
         return JobPoller(self.job_type, REF, lambda: age)
 
 
-def test_all_parts_are_polled():
-    """In their order, each told where it is."""
+def test_all_jobs_are_polled():
+    """In order, each with its locator."""
     service = Service(a=JobState.SUCCEEDED, b=JobState.RUNNING)
     work = run_flow(service.poller().poll()).value
     assert [job.id for job in work.jobs] == ["a", "b"]
@@ -49,8 +49,8 @@ def test_all_parts_are_polled():
     assert not work.over
 
 
-def test_what_has_ended_is_not_polled_again():
-    """It cannot change any more."""
+def test_a_job_that_has_ended_is_not_polled_again():
+    """It can no longer change."""
     service = Service(a=JobState.FAILED, b=JobState.RUNNING)
     poller = service.poller()
     run_flow(poller.poll())
@@ -68,24 +68,24 @@ def test_what_has_ended_is_not_polled_again():
     ],
 )
 def test_an_unknown_id(age, state):
-    """Not yet, for two minutes; afterwards it is gone, and that is an end."""
-    work = run_flow(Service(a=NotFound("who?"), b=JobState.SUCCEEDED).poller(age).poll()).value
+    """It may become visible for two minutes; afterwards it counts as failed."""
+    work = run_flow(Service(a=NotFound("no such id"), b=JobState.SUCCEEDED).poller(age).poll()).value
     assert work.jobs[0].state is state
     assert work.over == (state is JobState.FAILED)
 
 
-def test_other_errors_are_not_news():
-    """They go to whoever waits."""
+def test_other_errors_are_raised():
+    """To the caller."""
     assert isinstance(
         run_flow(Service(a=PermissionDenied("no"), b=JobState.RUNNING).poller().poll()).error, PermissionDenied
     )
 
 
-def test_an_import_that_vanishes(run, sluice_sandbox):
-    """On both faces: after the grace it has failed, with the service's words."""
+def test_an_import_that_is_lost(run, sluice_sandbox):
+    """After `VISIBILITY_GRACE_SECONDS` it has failed, with the service's message."""
     import_id = run(push_by_field_name(["symbol"], [{"symbol": "H"}]))
     sluice_sandbox.settings(imports_not_found=True)
-    age = lambda: sum(run.pauses)  # noqa: E731 - pauses are all the time that passes
+    age = lambda: sum(run.pauses)  # noqa: E731 - no other time passes
     poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", (import_id,)), age)
     work = run(poll_until(poller.poll, lambda work: work.over, elapsed=age))
     assert work.state is JobState.FAILED
@@ -95,25 +95,25 @@ def test_an_import_that_vanishes(run, sluice_sandbox):
 
 
 def test_an_import_is_waited_for(run, sluice_sandbox):
-    """From created to completed on the service's clock, which our pauses move."""
+    """From created to completed on the service's clock, which our sleeps advance."""
     sluice_sandbox.settings(job_seconds=90)
     import_ids = tuple(run(push_by_field_name(["symbol"], [{"symbol": symbol}])) for symbol in ("H", "He"))
     age = lambda: sum(run.pauses)  # noqa: E731
     poller = JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", import_ids), age)
-    told = []
-    work = run(poll_until(poller.poll, lambda work: work.over, elapsed=age, on_poll=told.append))
+    polls = []
+    work = run(poll_until(poller.poll, lambda work: work.over, elapsed=age, on_poll=polls.append))
     assert work.counts["created"] == 2
     assert 60 <= sum(run.pauses) <= 90 * 1.15  # less than 90, as real time passes too
-    assert {job.service_status for news in told for job in news.jobs} == {"created", "processing", "completed"}
+    assert {job.service_status for poll in polls for job in poll.jobs} == {"created", "processing", "completed"}
 
 
 def test_cancelling():
-    """Every part, where the service can."""
+    """Every job, where the service supports it."""
     service = Service()
     assert run_flow(cancel(service.job_type, REF)).value is True
     assert service.cancelled == [("a", "p"), ("b", "p")]
 
 
 def test_cancelling_where_it_cannot():
-    """Says so, and asks nobody."""
+    """It returns False, and sends no request."""
     assert run_flow(cancel(JOB_TYPES["import"], REF)).value is False

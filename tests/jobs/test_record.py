@@ -1,4 +1,4 @@
-"""What people may have done to a stored record stops no task: what only tells people is read with suspicion."""
+"""A record that somebody edited stops no task: fields that are only for people are validated on read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ANYTHING = (None, True, 7, 1e400, float("nan"), 10**400, "text", "\ud800", [], [
 
 
 class Values(dict):
-    """Keys and values as the task state store keeps them."""
+    """A fake task state store."""
 
     def set(self, key, value):
         """As the store does."""
@@ -21,7 +21,7 @@ class Values(dict):
 @pytest.mark.parametrize("value", ANYTHING, ids=repr)
 @pytest.mark.parametrize("name", ["ids", "counts", "message", "state", "service_status", "updated_at"])
 def test_a_summary_with_anything_in_it(name, value):
-    """Is read, and written again with what is known now."""
+    """It is loaded, and saved again with the new values."""
     values = Values()
     RecordStorage(values).save(JobRecord("f", summary={"state": "running"}))
     values[KEY]["summary"] = {"state": "running", name: value}
@@ -32,7 +32,7 @@ def test_a_summary_with_anything_in_it(name, value):
 
 @pytest.mark.parametrize("value", [*ANYTHING[:6], "text", [], {}], ids=repr)
 def test_a_history_with_any_time_in_it(value):
-    """What has no time is no event; the others are read."""
+    """Entries without a valid time are left out, the others are read."""
     events = events_from_json([[value, "status", "a"], [5, "status", "b"], value])
     assert [event.text for event in events][-1:] == ["b"]
     assert len(events) == (2 if value == 7 else 1)

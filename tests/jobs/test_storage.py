@@ -1,4 +1,4 @@
-"""The record as it is written: it comes back as it was, whatever broke off, and no write grows with the work."""
+"""The stored record: it is loaded as it was saved, also after an interrupted save, and writes have a bounded size."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sluice_provider.jobs.record import (
 from sluice_provider.jobs.storage import KEY, LOG_KEY, MAX_HISTORY_PIECES, STATE_KEY, RecordStorage
 
 SAMPLES = Path(__file__).parent / "records"
-MOST_OF_A_WRITE = 16 * 1024
+MAX_WRITE_BYTES = 16 * 1024
 
 
 class Store:
-    """As Airflow's task state store: it keeps JSON text. It may refuse everything after so many writes."""
+    """A fake task state store with JSON texts. If `left` is set, it fails after that number of writes."""
 
     def __init__(self, kept=None):
         self.kept = dict(kept or {})
@@ -39,7 +39,7 @@ class Store:
 
     def set(self, key, value):
         if self.left == 0:
-            raise OSError("the API is away")
+            raise OSError("the API is unavailable")
         self.left = None if self.left is None else self.left - 1
         self.kept[key] = json.dumps(value)
         self.writes.append((key, len(self.kept[key])))
@@ -83,20 +83,20 @@ FULL = JobRecord(
 ).with_event(100.0, "submitting", "one, 1 to 2")
 
 
-def test_it_comes_back_as_it_was():
+def test_a_record_is_loaded_as_it_was_saved():
     """Every field of it."""
     loaded = RecordStorage(saved(FULL)).load()
     assert loaded._replace(summary={}) == FULL._replace(summary={})
     assert loaded.summary["message"] == "so far so good"
 
 
-def test_what_is_not_there_is_none():
+def test_a_missing_record_is_none():
     """A first try finds nothing."""
     assert RecordStorage(Store()).load() is None
 
 
-def test_what_is_no_record_says_what_to_do():
-    """Somebody has edited it beyond reading."""
+def test_the_error_of_an_unreadable_record_says_what_to_do():
+    """For a record that somebody edited."""
     for value in ("nonsense", {"summary": {}}, [1], 7):
         with pytest.raises(UnexpectedResponse, match="delete 'sluice_record'"):
             RecordStorage(Store({KEY: json.dumps(value)})).load()
@@ -104,7 +104,7 @@ def test_what_is_no_record_says_what_to_do():
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)
 def test_samples_of_every_version_can_be_read(path):
-    """Records that were written once stay readable: the intents, ids and outcomes in them decide what is done."""
+    """Stored records stay readable: decisions depend on their intents, ids and outcomes."""
     sample = json.loads(path.read_text())
     record = RecordStorage(Store({key: json.dumps(value) for key, value in sample["store"].items()})).load()
     assert record.fingerprint == sample["expected"]["fingerprint"]
@@ -122,12 +122,12 @@ def test_samples_of_every_version_can_be_read(path):
 
 
 def test_there_is_a_sample_of_this_version():
-    """Whoever raises the version adds one."""
+    """Add one when you increase the version."""
     assert (SAMPLES / f"version_{VERSION}.json").is_file()
 
 
 def test_fields_of_a_newer_version_are_kept():
-    """A rollback of the package loses nothing, and burns no retries."""
+    """A rollback of the package loses nothing, and fails no try."""
     store = saved(FULL)
     head = json.loads(store.kept[KEY])
     head.update(version=99, region="eu")
@@ -143,7 +143,7 @@ def test_fields_of_a_newer_version_are_kept():
 
 
 @pytest.mark.parametrize("writes", range(8))
-def test_a_writing_that_breaks_off_leaves_a_record_that_decides_right(writes):
+def test_an_interrupted_save_leaves_a_consistent_record(writes):
     """Wherever a process dies, an id that was written is known, and an intent without one is not lost."""
     intent = FULL.with_phase(FULL.phase("two")._replace(intent=Intent("next", 130.0, 4, 1, reported=False)))
     store = saved(intent)
@@ -158,23 +158,23 @@ def test_a_writing_that_breaks_off_leaves_a_record_that_decides_right(writes):
     assert (phase.intent is None) == ("d" in phase.ids)
 
 
-def test_a_save_that_failed_is_made_up_for():
-    """By the next one, and nothing is written twice."""
+def test_the_next_save_completes_a_failed_one():
+    """And nothing is written twice."""
     store = Store()
     storage = RecordStorage(store)
     storage.save(FULL)
     phase = FULL.phase("two")._replace(submissions=(Submission("c"), Submission("d")))
     for left in (0, 1, 2):
         store.left = left
-        with pytest.raises(OSError, match="away"):
+        with pytest.raises(OSError, match="unavailable"):
             storage.save(FULL.with_phase(phase).with_summary(1.0, state=f"try {left}"))
     store.left = None
     storage.save(FULL.with_phase(phase).with_summary(1.0, state="done"))
     assert RecordStorage(store).load().phase("two").ids == ("c", "d")
 
 
-def test_work_begun_anew_does_not_mix_with_the_old():
-    """Pieces of the old log are left over and ignored."""
+def test_starting_over_ignores_the_old_log():
+    """Pieces of the old log are still in the store."""
     many = FULL.phase("one")._replace(submissions=tuple(Submission(f"{number:040}") for number in range(1000)))
     store = saved(FULL.with_phase(many))
     storage = RecordStorage(store)
@@ -183,8 +183,8 @@ def test_work_begun_anew_does_not_mix_with_the_old():
     assert RecordStorage(store).load().phase("one").ids == ("n",)
 
 
-def test_parts_that_were_submitted_again_replace_the_old_ones():
-    """Of several parts one had failed."""
+def test_jobs_that_were_submitted_again_replace_the_old_ones():
+    """One of several jobs had failed."""
     store = Store()
     storage = RecordStorage(store)
     phase = PhaseRecord("one", submissions=(Submission("a", 0, 1), Submission("b", 1, 1)))
@@ -198,8 +198,8 @@ def test_parts_that_were_submitted_again_replace_the_old_ones():
 
 
 @pytest.mark.parametrize("writes", range(1, 6))
-def test_a_death_between_two_writes_does_not_end_work_of_which_a_part_failed(writes):
-    """The log says that one part is to be submitted again, and the head does not know it yet."""
+def test_a_crash_between_two_writes_does_not_lose_that_a_job_failed(writes):
+    """The log says that one job is submitted again, and the head does not yet."""
     whole = PhaseRecord("one", submissions=(Submission("a", 0, 1), Submission("b", 1, 1)), complete=True)
     record = JobRecord("print", seed="seed").with_phase(whole)
     store = saved(record)
@@ -215,8 +215,8 @@ def test_a_death_between_two_writes_does_not_end_work_of_which_a_part_failed(wri
 
 
 @pytest.mark.parametrize("writes", range(4))
-def test_a_death_while_work_is_begun_anew_leaves_the_old_or_the_new(writes):
-    """And the old one is whole: the next try may go on with it, or must tell what was submitted before."""
+def test_a_crash_while_starting_over_leaves_the_old_or_the_new_record(writes):
+    """The old one is complete: the next try may continue it, or must report what was submitted before."""
     store = saved(FULL)
     storage = RecordStorage(store)
     storage.load()
@@ -231,7 +231,7 @@ def test_a_death_while_work_is_begun_anew_leaves_the_old_or_the_new(writes):
     assert (loaded.phases, loaded.replaced) == (expected.phases, expected.replaced)
 
 
-def test_work_can_be_begun_anew_again_and_again():
+def test_starting_over_repeatedly():
     """By one process or by several, and whether a save failed or not."""
     store = saved(FULL)
     for number in range(5):
@@ -248,8 +248,8 @@ def test_work_can_be_begun_anew_again_and_again():
         assert RecordStorage(store).load().phase("one").ids == (f"y{number}",)
 
 
-def test_replaced_jobs_are_written_also_when_there_are_as_many_as_are_remembered():
-    """The oldest ones make room for others."""
+def test_replaced_jobs_are_saved_when_their_list_is_full():
+    """The oldest ones are dropped."""
     store = Store()
     storage = RecordStorage(store)
     old = tuple(ReplacedJob(f"old-{number}", "failed", 1) for number in range(MAX_REPLACED_JOBS))
@@ -260,8 +260,8 @@ def test_replaced_jobs_are_written_also_when_there_are_as_many_as_are_remembered
     assert RecordStorage(store).load().replaced[-2:] == new
 
 
-def test_what_a_newer_version_writes_otherwise_stops_nobody():
-    """Whatever stands where a list, a name or a number is now."""
+def test_fields_of_other_types_are_ignored():
+    """As a newer version may write them, in place of a list, a name or a number."""
     for changes in ({"open": 7}, {"open": {"x": 1}}, {"open": [{"name": ["x"]}, 5]}, {"clears": "x"}, {"history": -3}):
         store = saved(FULL)
         store.kept[KEY] = json.dumps({**json.loads(store.kept[KEY]), **changes})
@@ -270,8 +270,8 @@ def test_what_a_newer_version_writes_otherwise_stops_nobody():
 
 @pytest.mark.parametrize("size", [1, 300])
 @pytest.mark.parametrize("nth", range(1, 10))
-def test_a_save_in_the_middle_of_another_one_loses_nothing(nth, size):
-    """A signal arrives while a submission is written, and its handler saves; then the process goes on."""
+def test_a_save_during_another_one_loses_nothing(nth, size):
+    """A signal arrives during a save, and its handler saves, too; then the first one continues."""
     store = saved(FULL)
     storage = RecordStorage(store)
     storage.load()
@@ -293,7 +293,7 @@ def test_a_save_in_the_middle_of_another_one_loses_nothing(nth, size):
 
 
 def pushed(batches, group):
-    """A push of so many batches, written after each `group` of them."""
+    """A push of this number of batches, saved after each `group` of them."""
     store = Store()
     storage = RecordStorage(store)
     record = JobRecord("print", seed="seed")
@@ -308,8 +308,8 @@ def pushed(batches, group):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 10, 100])
-def test_what_a_batch_costs_does_not_grow(group):
-    """Not with the number of batches before it."""
+def test_the_bytes_written_for_a_batch_are_constant(group):
+    """They do not grow with the number of batches before it."""
     few, many = (sum(size for _, size in pushed(batches, group).writes) / batches for batches in (2_000, 8_000))
     assert many < few * 1.2
 
@@ -318,12 +318,12 @@ def test_what_a_batch_costs_does_not_grow(group):
 @pytest.mark.parametrize("batches", [10, 1_000, 10_000])
 def test_no_write_is_large(batches):
     """Whatever the size of the job."""
-    assert max(size for _, size in pushed(batches, 10).writes) <= MOST_OF_A_WRITE
-    assert max(map(len, pushed(batches, batches).kept.values())) <= MOST_OF_A_WRITE
+    assert max(size for _, size in pushed(batches, 10).writes) <= MAX_WRITE_BYTES
+    assert max(map(len, pushed(batches, batches).kept.values())) <= MAX_WRITE_BYTES
 
 
-def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
-    """A thousand ids that were there before, a service that talks without end, a job that changes all the time."""
+def test_large_facts_messages_and_histories_are_split_or_truncated():
+    """Thousands of ids, a message of 1 MB, and a status that changes all the time."""
     record = FULL.with_phase(
         FULL.phase("two")._replace(facts={"before": [f"{number:036}" for number in range(5_000)]}, locator={})
     )
@@ -333,21 +333,21 @@ def test_large_facts_words_and_histories_are_cut_into_pieces_or_short():
     for number in range(2_000):
         record = record.with_event(float(number), "status", f"{number} " + "\N{SNOWMAN}" * 1_000)
     storage.save(record)
-    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    assert max(size for _, size in store.writes) <= MAX_WRITE_BYTES
     assert RecordStorage(store).load().phase("two").facts == record.phase("two").facts
     assert len([key for key in store.kept if "history" in key]) <= MAX_HISTORY_PIECES
 
 
 @pytest.mark.parametrize("character", ["x", "\0", "\N{PILE OF POO}", '"', "\ud800"], ids=ascii)
 def test_no_value_of_a_service_makes_a_large_write(character):
-    """Ids, addresses, names of counts and numbers of any length; nothing is decided by what is cut off."""
+    """Ids, URLs, names of counts and numbers of any length; no decision depends on what is truncated."""
     long, names = character * 100_000, [f"{number} {character * 1_000}" for number in range(10_000)]
     summary = dict.fromkeys(("service", "conn_id", "noun", "job_type", "message", "service_status"), long)
     summary |= {"url": f"https://{long}", "ids": [long] * 10_000, "counts": dict.fromkeys(names, 10**400)}
     phase = FULL.phase("two")._replace(intent=Intent(character * 16, 130.0), submissions=(Submission("c" * 200),))
     store = Store()
     RecordStorage(store).save(FULL.with_phase(phase).with_summary(1.0, **summary, done=10**400, total=10**5_000))
-    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    assert max(size for _, size in store.writes) <= MAX_WRITE_BYTES
     kept = json.loads(store.kept[KEY])["summary"]
     assert (kept["id_count"], len(kept["counts"]), kept["url"]) == (10_000, 30, "")
 
@@ -363,17 +363,17 @@ def test_many_phases_do_not_fill_the_head():
         phase = PhaseRecord(f"changeset-{number}", submissions=(Submission(f"{number:026}"),), complete=True)
         record = record.with_phase(phase._replace(outcome=outcome))
         storage.save(record)
-    assert max(size for _, size in store.writes) <= MOST_OF_A_WRITE
+    assert max(size for _, size in store.writes) <= MAX_WRITE_BYTES
     assert len(RecordStorage(store).load().phases) == 1_000
 
 
-def test_one_tiny_value_tells_the_state():
-    """For a page that groups jobs in SQL."""
+def test_the_state_has_its_own_key():
+    """The jobs page groups jobs by it in SQL."""
     assert json.loads(saved(FULL).kept[STATE_KEY]) == "running"
 
 
-def test_nothing_is_written_that_has_not_changed():
-    """A second save of the same record costs nothing."""
+def test_only_changes_are_written():
+    """A second save of the same record writes nothing."""
     store = Store()
     storage = RecordStorage(store)
     storage.save(FULL)
@@ -382,8 +382,8 @@ def test_nothing_is_written_that_has_not_changed():
     assert len(store.writes) == before
 
 
-def test_for_the_page_only():
-    """With durable=False nothing is written that a retry could go on from."""
+def test_summary_only():
+    """With durable=False nothing is written that a retry could continue."""
     store = Store()
     RecordStorage(store, summary_only=True).save(FULL)
     assert set(json.loads(store.kept[KEY])) == {"summary", "history"}
@@ -391,8 +391,8 @@ def test_for_the_page_only():
     assert RecordStorage(store, summary_only=True).load() is None
 
 
-def test_a_count_of_ids_stays_true_when_most_ids_are_left_out():
-    """A record that was read and is written again before the service was asked; and a later phase has fewer."""
+def test_the_count_of_ids_stays_right_when_most_ids_are_left_out():
+    """A record that is loaded and saved before the next poll; and a later phase with fewer ids."""
     many = FULL.with_summary(1.0, ids=[str(number) for number in range(50)])
     store = saved(many)
     storage = RecordStorage(store)
@@ -405,7 +405,7 @@ def test_a_count_of_ids_stays_true_when_most_ids_are_left_out():
     assert (summary["ids"], summary["id_count"]) == (["one"], 1)
 
 
-def test_secrets_are_taken_out_of_every_text():
+def test_secrets_are_redacted_in_every_string():
     """A service may repeat what it was sent."""
     store = Store()
     storage = RecordStorage(store, lambda text: text.replace("hunter2", "***"))

@@ -171,7 +171,7 @@ def test_ending_a_deferred_task_cancels_the_job(shout, echo, state):
     task = shout(deferrable=True).defer()
     end(task, state)
     assert echo.states == ["cancelled"]
-    assert task.logged("INFO", "asked echo to cancel echo 1")
+    assert task.logged("INFO", "asked Echo to cancel echo 1")
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "up_for_retry", "restarting", None], ids=str)
@@ -269,7 +269,7 @@ def test_kaleidoscope_cannot_cancel_while_deferred(push, service):
     trigger = task.trigger()
     task.clear()
     task.in_triggerer(lambda each: each.on_kill(), trigger)
-    assert task.logged("INFO", service.imports[0], "kaleidoscope cannot cancel it")
+    assert task.logged("INFO", service.imports[0], "Kaleidoscope cannot cancel it")
     task.run()
     assert (task.state, len(service.imports)) == ("success", 1)
 

@@ -215,8 +215,8 @@ def test_failed_immediately(importing, liquid, sluice_sandbox):
 def test_rejected_later(importing, liquid):
     """Likewise, when it is found out while the job is watched."""
     task = importing(deferrable=True).defer()
-    told = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
-    liquid.trouble("batch/status", status=200, body=told)
+    response = {**liquid.jobs[0]["response"], "status": "Rejected", "reason": "no such type"}
+    liquid.inject_fault("batch/status", status=200, body=response)
     task.fire().worker_run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)
     assert "Rejected (no such type); a retry would fail the same way" in str(task.error)
@@ -530,7 +530,7 @@ def test_the_platform_stops_a_worker(importing, liquid, clock, state):
     clock.on_sleep = stopped
     task.run()
     assert isinstance(task.error, ProcessDied)
-    assert liquid.asked("batch/cancel") == 0
+    assert liquid.request_count("batch/cancel") == 0
     assert task.logged("WARNING", "continues in Liquid Decisions, and the next try reconnects")
     clock.on_sleep = lambda: None
     assert task.retry().state == "success"
@@ -606,7 +606,7 @@ def test_a_killed_deferred_task_cancels_its_job(importing, liquid):
         row.state = "failed"
     task.in_triggerer(lambda one: one.on_kill(), trigger)
     assert liquid.jobs[0]["status"] == "Canceling"
-    assert task.logged("INFO", "the task was marked failed: asked liquid_decisions to cancel import")
+    assert task.logged("INFO", "the task was marked failed: asked Liquid Decisions to cancel import")
 
 
 def test_a_job_cancelled_by_another_user(importing, liquid, sluice_sandbox):

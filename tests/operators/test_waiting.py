@@ -118,11 +118,11 @@ def test_the_deadline_counts_from_the_submission(push, service, clock, deferrabl
     task.retry()
     assert isinstance(task.error, TimedOut)
     assert "The job continues in Kaleidoscope" in str(task.error)
-    assert 8 < sum(clock.naps) < 11
-    naps = len(clock.naps)
+    assert 8 < sum(clock.sleeps) < 11
+    count = len(clock.sleeps)
     task.retry()
     assert isinstance(task.error, TimedOut)
-    assert len(clock.naps) == naps
+    assert len(clock.sleeps) == count
     clock.move(1000)
     task.retry()
     assert (task.state, len(service.imports)) == ("success", 1)

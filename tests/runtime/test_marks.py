@@ -1,4 +1,4 @@
-"""The marks by which Airflow's provider registry lists durable and deferrable operators: it reads them off classes."""
+"""The attributes by which Airflow's provider registry lists durable and deferrable operators."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_it_is_listed_as_deferrable(waiting):
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_it_can_be_told_not_to_be_durable(operator):
-    """By the argument that Airflow's own durable operators have, wherever in the class's ancestry it is."""
+def test_it_has_an_argument_durable(operator):
+    """As Airflow's own durable operators have, defined by the class or by one of its bases."""
     signatures = [inspect.signature(vars(each)["__init__"]) for each in operator.__mro__ if "__init__" in vars(each)]
     defaults = [
         signature.parameters["durable"].default for signature in signatures if "durable" in signature.parameters

@@ -174,8 +174,8 @@ def test_wait_for_all_drafts(wait_for_drafts, workspace, mode):
     workspace.submit_drafts()
     task = wait_for_drafts(record_ids=ids, **mode).run()
     assert task.state == "success", task.error
-    told = {name: task.result[name] for name in ("ids", "drafts", "rejected", "completed")}
-    assert told == {"ids": [workspace.operation_id], "drafts": 2, "rejected": 0, "completed": 2}
+    result = {name: task.result[name] for name in ("ids", "drafts", "rejected", "completed")}
+    assert result == {"ids": [workspace.operation_id], "drafts": 2, "rejected": 0, "completed": 2}
 
 
 def test_all_drafts_are_registered_between_two_status_checks(wait_for_drafts, workspace):

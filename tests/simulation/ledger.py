@@ -27,7 +27,7 @@ class ServiceJob(NamedTuple):
     :param state: in the service's words
     :param over: nothing more will happen to it
     :param started_at: when it was submitted; seconds since 1970
-    :param cancel_requested: somebody asked to cancel it
+    :param cancel_requested: a user requested its cancellation
     :param content: what it was submitted with: keys of rows, ids of records, paths, change requests
     :param done: how much of the content has taken effect
     """

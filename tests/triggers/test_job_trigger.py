@@ -1,4 +1,4 @@
-"""What stands in users' databases while tasks are deferred, and what comes back from it."""
+"""The trigger: what is stored while tasks are deferred, and the events it sends."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ ARGUMENTS = {
 }
 
 
-def test_its_name_and_arguments_do_not_change():
+def test_its_import_path_and_arguments_are_stable():
     """A deferred task outlives an upgrade of this package."""
     path, arguments = JobTrigger(**ARGUMENTS).serialize()
     assert path == "sluice_provider.triggers.JobTrigger"
     assert arguments == ARGUMENTS
 
 
-def test_it_survives_the_database():
-    """Nothing but JSON, and the same trigger afterwards."""
+def test_it_survives_serialization():
+    """Its arguments are JSON, and make the same trigger."""
     _, arguments = JobTrigger(**ARGUMENTS).serialize()
     assert JobTrigger(**json.loads(json.dumps(arguments))).serialize()[1] == arguments
 
 
 def test_arguments_of_an_earlier_version_are_enough():
-    """What may be left out today may be missing in what was stored yesterday."""
+    """All other arguments have defaults."""
     stored = {name: ARGUMENTS[name] for name in ("service", "conn_id", "job", "submitted_at")}
     assert JobTrigger(**stored).serialize()[1] | stored == JobTrigger(**stored).serialize()[1]
 
@@ -56,13 +56,13 @@ def test_the_event_is_small_and_has_a_reason(push, service):
 
 
 def test_it_holds_no_secret(push):
-    """The connection is named, not carried."""
+    """Only the connection id is stored."""
     trigger = push(deferrable=True).defer().trigger()
     assert trigger.conn_id == "kaleidoscope_default"
     assert SECRET not in str(trigger.serialize())
 
 
-def test_it_says_when_the_time_is_up(push, service):
+def test_a_timeout_is_an_event(push, service):
     """As a status, not as an error."""
     service.settings(job_seconds=1000)
     event = push(deferrable=True, timeout=20).defer().event()
@@ -70,14 +70,14 @@ def test_it_says_when_the_time_is_up(push, service):
     assert "the timeout is 20 s" in event["message"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, "PermissionDenied"), (503, "ServerError")])
-def test_it_says_when_it_gives_up(push, service, status, kind):
-    """In the service's words."""
+@pytest.mark.parametrize(("status", "error"), [(403, "PermissionDenied"), (503, "ServerError")])
+def test_failed_status_checks_are_an_event(push, service, status, error):
+    """With the name of the error and the service's message."""
     task = push(deferrable=True).defer()
     service.inject_fault("GET", "imports/", status=status)
     event = task.event()
     assert event["status"] == "gave_up"
-    assert kind in event["message"]
+    assert error in event["message"]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_it_says_when_it_gives_up(push, service, status, kind):
     [{"service": "atlantis"}, {"job": {**JOB, "job_type": "walk"}}],
     ids=["service", "job_type"],
 )
-def test_what_it_does_not_know_it_says(push, change):
-    """A service or a type of job of another version."""
+def test_an_unknown_service_or_job_type_is_an_event(push, change):
+    """Another version may have stored it."""
     task = push(deferrable=True).defer()
     trigger = JobTrigger(**{**ARGUMENTS, **change})
     trigger.task_instance = task.trigger().task_instance
@@ -116,6 +116,6 @@ def test_every_status_survives_serialization(status):
 
 
 def test_an_event_of_another_version_is_not_understood():
-    """Nor is it guessed at."""
+    """Nothing is guessed."""
     with pytest.raises(UnexpectedResponse, match="does not know"):
         WaitResult.from_event({"status": "over", "version": 2})
