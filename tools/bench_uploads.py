@@ -100,8 +100,8 @@ def ours(url: str, file: Path, *, awaiting: bool = False) -> Callable[[Path], ob
     hook = LiquidDecisionsHook()
 
     def send(path: Path) -> object:
-        input_file = InputFile(str(path), "file")
-        part = FilePart("file", input_file.filename, "plain/text", input_file.open, input_file.size, input_file.name, {"Expires": "0"})
+        source = InputFile(str(path), "file")
+        part = FilePart("file", source.filename, "plain/text", source.open, source.size, source.name, {"Expires": "0"})
         call = hook.import_file.aio if awaiting else hook.import_file
         return call(part, JOB["itemType"], JOB["jobName"], JOB["contentType"], merge=False)
 
