@@ -562,7 +562,7 @@ def test_a_superseded_try_cancels_nothing(importing, liquid, clock):
     clock.on_sleep = superseded
     task.worker_run()
     assert liquid.request_count("batch/cancel") == 0
-    assert task.logged("WARNING", "The job could not be cancelled", "perhaps a newer try")
+    assert task.logged("WARNING", "The job could not be cancelled", "a newer try may be waiting")
 
 
 def test_cleared_while_it_ran(importing, liquid):

@@ -196,7 +196,7 @@ class Lifecycle:
         if not current.complete:
             return record, [on.Save(), on.Prepare()]
         if work.over and rerun.state == "cancelling" and work.state is not JobState.CANCELLED:
-            line = f"The job was over before it could be cancelled, so its outcome counts: {work}"
+            line = f"The job had ended before it could be cancelled, so its outcome counts: {work}"
             record = record._replace(rerun=None, clears=rerun.clears)
             step, actions = self._over(record, phase, work, now)
             return step, [on.Log("warning", line), *actions]
