@@ -394,7 +394,7 @@ def test_rejected_rows_when_staging(stage_drafts, workspace):
         ('{"name": "A"}\n{"name": "B", "smiles": NaN}\n', "line 2 cannot be encoded as JSON"),
         ([{"name": "A", "": 1}], "a field without a name"),
         ("nowhere.csv", "no such file"),
-        ("[{}]", "is the text of a list"),
+        ("[{}]", "is a string that contains a list"),
     ],
 )
 def test_invalid_rows_when_staging(stage_drafts, workspace, tmp_path, records, words):
