@@ -465,7 +465,8 @@ def texts():
     root = HOME.parents[1]
     folders = [HOME, SANDBOX, root / "tools", root / "dags_examples"]
     code = [path for folder in folders for kind in ("*.py", "*.js") for path in folder.rglob(kind)]
-    return [*code, root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+    pages = [path for path in root.glob("*.md") if path.name != "CONTRIBUTING.md"]  # which lists the retired words
+    return [*code, *pages, *(root / "docs").rglob("*.md")]
 
 
 def parts_of(name):

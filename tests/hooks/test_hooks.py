@@ -109,7 +109,7 @@ def test_an_endpoint_looks_like_a_method():
     """Name, docstring and signature are the flow's, and the return type is the flow's value; `.aio` is a coroutine
     function."""
     method = KaleidoscopeHook().get_import
-    assert str(inspect.signature(method)) == "(import_id: 'str') -> 'Raw'"
+    assert str(inspect.signature(method)) == "(import_id: 'str') -> 'JsonObject'"
     assert inspect.signature(method.aio) == inspect.signature(method)
     assert inspect.iscoroutinefunction(method.aio)
     assert (method.__name__, method.__doc__) == ("get_import", api.get_import.__doc__)
@@ -118,9 +118,11 @@ def test_an_endpoint_looks_like_a_method():
 
 def test_help_shows_the_endpoints():
     """`help()` of a hook, and of one endpoint, shows signatures and docstrings."""
-    assert "get_import(import_id: 'str') -> 'Raw'" in pydoc.plain(pydoc.render_doc(KaleidoscopeHook().get_import))
+    assert "get_import(import_id: 'str') -> 'JsonObject'" in pydoc.plain(
+        pydoc.render_doc(KaleidoscopeHook().get_import)
+    )
     shown = pydoc.plain(pydoc.render_doc(KaleidoscopeHook))
-    assert "get_import(self, import_id: 'str') -> 'Raw'" in shown
+    assert "get_import(self, import_id: 'str') -> 'JsonObject'" in shown
     assert api.get_import.__doc__.splitlines()[0] in shown
 
 

@@ -38,17 +38,6 @@ def upload(workspace):
     return lambda content, name="big.csv": workspace.sandbox.register_file(name, content, register=False)["file_id"]
 
 
-@pytest.fixture
-def far_away():
-    """An object store, for lack of a real one: in memory."""
-    from airflow.sdk.io import attach
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    attach("memory", fs=MemoryFileSystem())
-    yield
-    MemoryFileSystem.store.clear()
-
-
 def files_in(folder):
     """Every file below it."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -86,7 +75,7 @@ def test_download_a_file(download, upload, workspace, tmp_path):
 
 
 @pytest.mark.parametrize("destination", ["memory://bucket/in", "memory://bucket/in/"])
-def test_download_to_object_storage(download, far_away, workspace, destination):
+def test_download_to_object_storage(download, object_store, workspace, destination):
     """To any folder that ObjectStoragePath reaches."""
     task = download(destination=destination, file_name="a.csv").run()
     assert task.state == "success", task.error
@@ -191,11 +180,11 @@ def test_an_incomplete_download_leaves_no_file(download, upload, workspace, tmp_
         ({"path": "memory://", "destination": None}, "path must be the path or URL of a file to write"),
         ({"path": 7, "destination": None}, "path must be the path or URL of a file to write"),
         ({"destination": "nowhere://x"}, "cannot be opened on this worker"),
-        ({"destination": "memory://x/[1]"}, "destination: a path there cannot hold '*', '?' or '['"),
+        ({"destination": "memory://x/[1]"}, "must not contain '*', '?' or '['"),
         ({"operation_id": ""}, "operation_id must be a non-empty id"),
     ],
 )
-def test_invalid_arguments_are_rejected_before_any_request(download, workspace, args, words):
+def test_invalid_arguments_are_rejected_before_any_request(download, object_store, workspace, args, words):
     """Each line, in words that name the argument."""
     task = download(**args).run()
     assert (task.state, type(task.error)) == ("failed", InvalidInput), task.error
@@ -252,7 +241,7 @@ def test_export_records_as_csv(export, workspace, tmp_path):
     assert len((tmp_path / "out" / "records.csv").read_text().splitlines()) == 2
 
 
-def test_export_sorted_and_filtered_to_object_storage(export, workspace, far_away):
+def test_export_sorted_and_filtered_to_object_storage(export, workspace, object_store):
     """Lists of ids and filters arrive in the service's format."""
     fields = {each["field_name"]: each["id"] for each in workspace.hook.get_data_fields()}
     sorts = [{"field_id": fields["atomic_number"], "descending": True}]

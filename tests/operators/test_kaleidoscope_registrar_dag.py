@@ -17,17 +17,6 @@ pytestmark = pytest.mark.airflow
 CONTENT = "id,smiles\nr1,CCO\nr2,not a molecule\n"
 
 
-@pytest.fixture
-def far_away():
-    """An object store, for lack of a real one: in memory."""
-    from airflow.sdk.io import attach
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    attach("memory", fs=MemoryFileSystem())
-    yield
-    MemoryFileSystem.store.clear()
-
-
 @task
 def match_compounds(download: dict, out: str) -> str:
     """What a chemist would write."""
@@ -54,7 +43,7 @@ def registrar(operation_id, file_id):
     return make
 
 
-def test_download_process_and_report(airflow, workspace, far_away):
+def test_download_process_and_report(airflow, workspace, object_store):
     """In order, each task in a process of its own as far as it knows."""
     workspace.sandbox.settings(results_processing_seconds=20)
     file_id = workspace.sandbox.register_file("compounds.csv", CONTENT)["file_id"]

@@ -31,7 +31,7 @@ def test_all_forms_of_a_path(file, given):
 
 
 @pytest.fixture
-def far_away():
+def object_store():
     """An object store, for lack of a real one: in memory."""
     from airflow.sdk.io import attach
     from fsspec.implementations.memory import MemoryFileSystem
@@ -41,7 +41,7 @@ def far_away():
     MemoryFileSystem.store.clear()
 
 
-def test_a_file_in_object_storage(far_away):
+def test_a_file_in_object_storage(object_store):
     """Wherever ObjectStoragePath reaches; the same bytes have the same fingerprint."""
     there = ObjectStoragePath("memory://bucket/x.json")
     there.write_bytes(b"[1]")
@@ -97,7 +97,7 @@ def test_unreadable_files(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["{}/new/folder", "file://{}/new", "memory://exports/{}"])
-def test_files_appear_only_when_complete(tmp_path, far_away, folder):
+def test_files_appear_only_when_complete(tmp_path, object_store, folder):
     """Under a temporary name until it is kept; then in place of what was there."""
     place = folder.format(str(tmp_path).lstrip("/") if "memory" in folder else tmp_path)
     for content in (b"one", b"two"):
