@@ -235,7 +235,7 @@ def test_a_worker_stopped_by_the_platform_leaves_its_job_running(airflow, sandbo
     os.kill(pid, signal.SIGTERM)
 
     def left_alone():
-        return "continues in Kaleidoscope" in airflow.logs("stopped", run, "push") or None
+        return "continues in Liquid Decisions" in airflow.logs("stopped", run, "push") or None
 
     airflow.wait("the log to say that the job goes on", left_alone)
     os.kill(pid, signal.SIGKILL)

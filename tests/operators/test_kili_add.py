@@ -205,7 +205,7 @@ def test_a_clear_between_adding_and_computing_continues(add, kili):
         task.run()
     task.clear().run()
     assert (task.state, len(connections(kili))) == ("success", 1)
-    assert task.logged("cleared in the middle of its work")
+    assert task.logged("The task was cleared between two of its jobs: continuing with the next one")
 
 
 def test_a_clear_after_the_end_runs_again(add, kili):

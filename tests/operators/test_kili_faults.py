@@ -46,7 +46,7 @@ def test_a_computation_that_never_starts_is_an_error(sync, kili, clock):
     kili.settings(busy_flag_delay=10_000)
     task = sync().run()
     assert isinstance(task.error, JobFailed)
-    assert "nothing was computed since it was requested" in str(task.error)
+    assert "no differences were computed since the request" in str(task.error)
     assert sum(clock.sleeps) > 0.9 * VISIBILITY_GRACE_SECONDS
     kili.settings(busy_flag_delay=0)
     clock.move(10_000)
@@ -99,7 +99,7 @@ def test_a_lost_response_is_polled_and_not_resubmitted(sync, kili, deferrable, k
     assert task.state == "success", task.error
     assert kili.operations[-2:] == ["CHECK", kind]
     assert len(kili.assets) == (4 if kind == "ADD" else 2)
-    assert task.logged("WARNING", f"Watching whether Kili began to {kind.lower()}")
+    assert task.logged("WARNING", f"Kili did not answer the request to {kind}; polling connection")
 
 
 @WAYS
@@ -228,7 +228,7 @@ def test_an_inconsistent_summary_is_not_success(sync, kili):
     kili.settings(extra_total_differences=4)
     task = sync().run()
     assert (task.state, type(task.error)) == ("up_for_retry", JobFailed)
-    assert "4 differences, of which 0 to add and 0 to remove" in str(task.error)
+    assert "4 differences in total, but 0 to add and 0 to remove" in str(task.error)
     kili.settings(extra_total_differences=0)
     assert task.retry().state == "success"
 
@@ -268,7 +268,7 @@ def test_differences_that_are_never_applied_are_an_error(sync, kili):
     kili.settings(ignore_validations=10)
     task = sync().run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)
-    assert "3 times to ADD" in str(task.error)
+    assert "after 3 rounds (ADD" in str(task.error)
     assert "0 of 3 added" in str(task.error)
     kili.settings(ignore_validations=0)
     assert task.clear().run().state == "success"
@@ -281,7 +281,7 @@ def test_differences_left_after_three_rounds_are_an_error(sync, kili, deferrable
     kili.settings(max_applied_differences=1)
     task = sync(deferrable=deferrable).run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)
-    assert "3 times to ADD" in str(task.error)
+    assert "after 3 rounds (ADD" in str(task.error)
     assert "1 of 3 added, 2 left" in str(task.error)
     assert kili.operations == ["CHECK", "ADD"] * 3
     kili.settings(max_applied_differences=0)

@@ -150,7 +150,7 @@ def test_after_an_unknown_outcome_the_records_are_sent_again(push, service):
     assert len(service.imports) == 2
     assert len(service.records) == 3
     assert task.logged("WARNING", "its outcome is unknown: push, 1 to 3")
-    assert task.logged("WARNING", "Submitting again: Kaleidoscope keeps records by their key fields", "none is doubled")
+    assert task.logged("WARNING", "Submitting again: Kaleidoscope identifies records by their key fields")
 
 
 def test_a_request_whose_response_was_lost_is_repeated(push, service):

@@ -127,7 +127,7 @@ def test_an_unknown_import_fails_after_the_grace_period(wait, service, clock, mo
     task = wait(UNKNOWN, poke_interval=30, **mode).run()
     assert task.state == "failed"
     assert isinstance(task.error, AirflowFailException)
-    assert "does not know it" in str(task.error)
+    assert "does not know this id" in str(task.error)
     assert clock.ahead >= 120
 
 
