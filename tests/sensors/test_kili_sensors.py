@@ -78,7 +78,7 @@ def test_a_connection_that_is_idle_again(sensor, kili, clock, sluice_connections
         task.fire() if task.state == "deferred" else clock.move(60)
         task.worker_run()
     assert task.state == "success"
-    assert sum(clock.sleeps) >= 299 or way.get("mode") == "reschedule"
+    assert sum(clock.sleeps) >= 280 or way.get("mode") == "reschedule"
     assert task.result["to_add"] == 3
     assert task.xcom("_link_KiliLink").endswith(f"/label/projects/{kili.project}/")
 
