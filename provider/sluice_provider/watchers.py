@@ -50,7 +50,7 @@ class KaleidoscopeRegistrationTrigger(BaseEventTrigger):
     :param operation_ids: which operations to poll
     :param kaleidoscope_conn_id: Airflow connection id
     :param poll_interval: seconds between two polls
-    :param repeat_after: seconds after which a registration that nobody works on is reported again; doubled each time,
+    :param repeat_after: seconds after which a registration without a change is reported again; doubled each time,
         five times
     :param event_types: only events of these types; default: all
     """

@@ -1,6 +1,6 @@
 """How fast the world is: microseconds for a request and for a new World, by service.
 
-PYTHONPATH=provider:tests python tests/simulation/measure.py [--profile SERVICE]
+python -m tests.simulation.measure [--profile SERVICE]
 """
 
 from __future__ import annotations

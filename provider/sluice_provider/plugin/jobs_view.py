@@ -1,4 +1,4 @@
-"""What the Remote jobs page shows, from the database rows that tasks wrote: pure functions.
+"""The content of the Remote jobs page, computed from the database rows of tasks: pure functions.
 
 The rows are not trusted, since another version may have written them and users can edit the task state store. What
 cannot be parsed is counted and breaks nothing. The summary comes first in the head of a record, so that of ten thousand
@@ -29,7 +29,7 @@ State = Literal[
     "succeeded",
 ]
 STATES: tuple[State, ...] = get_args(State)
-"""In the order in which the page lists them: what somebody on call may have to act on comes first."""
+"""In the order in which the page lists them: what may need action comes first."""
 ORPHANED: State = "orphaned"
 ACTIVE = ("running", "submitting", "not_found")
 NEEDS_TASK = ("running", "submitting")
@@ -42,7 +42,7 @@ SUMMARY_PREFIX = '{"summary": '
 SETTLING_SECONDS = 30.0
 """How long a finished job may still change: a trigger that was asked to cancel it may still write."""
 MAX_EVENTS = 2000
-"""More than the segments of a history hold, unless somebody edited them."""
+"""More than the segments of a history hold, unless they were edited by hand."""
 MAX_COUNTS = 30
 MAX_IDS = 20
 MAX_LISTED_IDS = 3

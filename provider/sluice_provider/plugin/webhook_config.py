@@ -85,7 +85,7 @@ class WebhookConfigCache:
     """Webhook configurations by connection id.
 
     Ids without an authenticated request ("unverified") are looked up a few at a time. Verified ones do not wait behind
-    them and are not evicted for them, so trying ids, however many, blocks nobody. An id that was merely found is not
+    them and are not evicted for them, so many guessed ids block no sender. An id that was merely found is not
     verified: Airflow finds a connection from the environment in any spelling of upper and lower case, of which there
     are very many.
     """

@@ -74,7 +74,7 @@ BODY_TIMEOUT = DATABASE_TIMEOUT = 10.0
 """Seconds."""
 
 RETRY_SOON, RETRY_LATER = 5.0, 30.0
-"""Retry-After in seconds: for problems that pass by themselves, and for those that somebody must fix."""
+"""Retry-After in seconds: for transient problems, and for those that need a person."""
 
 SLEEP_BUDGET = 3.0
 """Seconds in all between the attempts of a request to Kaleidoscope: the sender is waiting, and retries itself."""

@@ -7,7 +7,7 @@ a hint: an event is made only of what Kaleidoscope's own API lists.
     body --parse_payload--> WebhookPayload --matching_registrations, from the API's list--> Registration --> event
 
 An event is a plain dict, the same from a webhook and from polling, and small, because it is stored in a database. It
-never contains the delivery's `file_url`, which may grant access to whoever reads it; the file is downloaded by its id.
+never contains the delivery's `file_url`, which may grant access without a login; the file is downloaded by its id.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sluice_provider.webhooks.kaleidoscope import Registration
 
 MAX_TRACKED = 1000
-"""Open registrations that are remembered, the newest first, so that old ones that nobody answers do not block new ones.
+"""Open registrations that are remembered, the newest first, so that old ones without a result do not block new ones.
 The others were reported when they were new, unless too many came at once; they are reported when there is room."""
 
 MAX_BATCH = 200

@@ -331,7 +331,7 @@ def _reported_status(job_id: str, locator: Locator) -> Flow[Job]:
 
 
 def keep_waiting(job: Job) -> Job:
-    """Somebody may submit it later, unless the operation itself is not found."""
+    """It may be submitted later, unless the operation itself is not found."""
     return job if job.service_status == NOT_SUBMITTED_YET else mark_lost(job)
 
 

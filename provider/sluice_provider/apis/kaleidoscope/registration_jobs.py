@@ -43,7 +43,7 @@ class RegistrationRequest(Protocol):
 
 class RegistrationPhase(Phase):
     """One request that is not repeated blindly: when its response is lost, what is there now and was not there before
-    is its effect. After a `Conflict` it is prepared again, as somebody else may have been faster.
+    is its effect. After a `Conflict` it is prepared again, as another client may have been faster.
 
     :param keep: names of the facts that the result needs
     :param visible_after: seconds after the request when its effect must be visible, if it has one
@@ -198,7 +198,7 @@ class SubmitDraftsJob(RegistrationJob):
         if len(found) > 1:
             raise OutcomeUnknown(
                 f"the drafts of operation {self.operation_id} were submitted and no response came, and there are "
-                f"{len(found)} new submissions that may be this one: {', '.join(found[:5])}. Somebody else submits "
+                f"{len(found)} new submissions that may be this one: {', '.join(found[:5])}. Another client submits "
                 "drafts of this operation, too. Nothing was repeated. To go on, wait for the right one with "
                 "KaleidoscopeRegistrationSensor and mark this task as success; or clear this task to submit again"
             )

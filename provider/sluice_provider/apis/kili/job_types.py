@@ -11,7 +11,7 @@ from sluice_provider.jobs.polling import JobType, Locator
 
 
 def _get_connection_status(connection_id: str, _without_none: Locator) -> Flow[Job]:
-    """Succeeded when the connection is idle: it neither computes nor applies differences, whoever requested that."""
+    """Succeeded when the connection is idle: it neither computes nor applies differences for any client."""
     status = yield from get_connection_status(connection_id)
     if status.activity:
         return status.as_job(JobState.RUNNING, status.activity)

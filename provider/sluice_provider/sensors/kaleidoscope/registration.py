@@ -1,4 +1,4 @@
-"""Sensors for registrations in Kaleidoscope that somebody else submitted."""
+"""Sensors for registrations in Kaleidoscope that another task or person submitted."""
 
 from __future__ import annotations
 
