@@ -11,13 +11,14 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
+from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_text, shown
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.bodies import AtomicFile, FilePart
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup
-from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, times
+from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, Resubmit, Unit, unknown_outcome
 
 
@@ -96,24 +97,8 @@ class BatchJob(JobSpec):
         )
 
     def manifest(self, record: JobRecord) -> JsonObject:
-        return job_result(self.service, record.phase(self.job_type), item_type=self.options.item_type)
-
-
-def job_result(service: str, phase: PhaseRecord, **arguments: str) -> JsonObject:
-    """The result of a job with one phase.
-
-    :param arguments: what else to return, after the job's id
-    """
-    outcome = phase.outcome or {"state": "running", "counts": {}}
-    return {
-        "service": service,
-        "state": outcome["state"],
-        "job_id": phase.ids[0],
-        **arguments,
-        **outcome["counts"],
-        **outcome.get("outputs", {}),
-        **times([phase]),
-    }
+        phase = record.phase(self.job_type)
+        return phase_manifest(self, phase, job_id=phase.ids[0], item_type=self.options.item_type)
 
 
 class ImportJob(BatchJob):

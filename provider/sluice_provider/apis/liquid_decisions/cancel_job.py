@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
-from sluice_provider.apis.liquid_decisions.batch_jobs import job_result
+from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, JobState
@@ -56,4 +56,5 @@ class CancelJob(JobSpec):
         yield  # makes this a generator
 
     def manifest(self, record: JobRecord) -> JsonObject:
-        return job_result(self.service, record.phase(CANCEL))
+        phase = record.phase(CANCEL)
+        return phase_manifest(self, phase, job_id=phase.ids[0])
