@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import OutcomeUnknown, SluiceError, TimedOut
-from sluice_provider.http.flow import Blocking, Request, Sleep
+from sluice_provider.http.flow import Blocking, Gather, Request, Sleep
 from sluice_provider.http.polling import min_duration
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import evidence
@@ -331,11 +331,13 @@ class Acting:
         self.sim = sim
         self.ti_id = ti_id
 
-    def perform(self, step: Request | Sleep | Blocking) -> Generator[float, None, Any]:
+    def perform(self, step: Request | Sleep | Blocking | Gather) -> Generator[float, None, Any]:
         """One step of a flow."""
         if isinstance(step, Sleep):
             yield step.seconds
             return None
+        if isinstance(step, Gather):
+            return (yield from self._gather(step))
         if isinstance(step, Blocking):
             return self.sim.world.do(step)
         yield 0.1
@@ -345,6 +347,27 @@ class Acting:
             yield fate.waited
             return answer
         return self.sim.world.do(step, fate)
+
+    def _gather(self, step: Gather) -> Generator[float, None, list[Any]]:
+        """Flows at the same time: of those that run, the one goes on that is due first."""
+        flows, results = enumerate(step.flows), dict[int, Any]()
+        running: list[tuple[float, int, Any]] = []
+        now = 0.0
+        while True:
+            while len(running) < step.limit.current and (following := next(flows, None)) is not None:
+                running.append((now, following[0], self.run_flow(step.limit.watch(following[1]))))
+            if not running:
+                return [results[number] for number in sorted(results)]
+            due, number, flow = running.pop(running.index(min(running, key=lambda each: each[:2])))
+            if due > now:
+                yield due - now
+                now = due
+            try:
+                running.append((now + next(flow), number, flow))
+            except StopIteration as end:
+                results[number] = end.value
+            except SluiceError as error:
+                results[number] = error
 
     def run_flow(self, flow: Any) -> Generator[float, None, Any]:
         answer: Any = None

@@ -1,7 +1,8 @@
 """The two loops that run flows: `drive` blocks (workers), `adrive` awaits (triggerer).
 
-Only this module sends or sleeps. The loops know three steps, `Request`, `Sleep` and `Blocking`, and decide nothing.
-They differ in the httpx client, in how they sleep, and in where blocking functions run.
+Only this module sends or sleeps. The loops know four steps, `Request`, `Sleep`, `Blocking` and `Gather`, and decide
+nothing. They differ in the httpx client, in how they sleep, in where blocking functions run, and in what runs flows at
+the same time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, aclosing, closing
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -18,7 +20,7 @@ import httpx
 
 from sluice_provider.errors import SluiceError, Unreachable
 from sluice_provider.http.bodies import Multipart, encode
-from sluice_provider.http.flow import Blocking, Flow, Request, Response, Sleep
+from sluice_provider.http.flow import Blocking, Flow, Gather, Request, Response, Sleep
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +61,12 @@ def drive(
                 on_sleep(step)
                 answer = None
                 sleep(step.seconds)
-                continue
-            if isinstance(step, Blocking):
+            elif isinstance(step, Gather):
+                answer = _gather(step, lambda each: drive(each, client, sleep, on_sleep))
+            elif isinstance(step, Blocking):
                 answer = _call(step)
-                continue
-            try:
-                answer = _send(client, step)
-            except httpx.RequestError as error:
-                answer = _unreachable(step, error)
-            except SluiceError as error:
-                answer = error
+            else:
+                answer = _try_to_send(client, step)
 
 
 async def adrive(
@@ -89,19 +87,15 @@ async def adrive(
                 on_sleep(step)
                 answer = None
                 await sleep(step.seconds)
-                continue
-            if isinstance(step, Blocking):
+            elif isinstance(step, Gather):
+                answer = await _agather(step, lambda each: adrive(each, client, sleep, on_sleep))
+            elif isinstance(step, Blocking):
                 answer = await asyncio.to_thread(_call, step)
-                continue
-            try:
-                answer = await _asend(client, step)
-            except httpx.RequestError as error:
-                answer = _unreachable(step, error)
-            except SluiceError as error:
-                answer = error
+            else:
+                answer = await _atry_to_send(client, step)
 
 
-def _resume(flow: Flow[T], answer: Any) -> Request | Sleep | Blocking:
+def _resume(flow: Flow[T], answer: Any) -> Request | Sleep | Blocking | Gather:
     return flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
 
 
@@ -112,7 +106,73 @@ def _call(step: Blocking) -> Any:
         return error
 
 
+# --- several flows at the same time, in threads and in tasks --------------------------------------------------------
+
+
+def _gather(step: Gather, run: Callable[[Flow[Any]], Any]) -> list[Any]:
+    flows = enumerate(step.flows)
+    results: dict[int, Any] = {}
+    running: dict[Future[Any], int] = {}
+    pool = ThreadPoolExecutor(step.limit.maximum, thread_name_prefix="sluice")
+    try:
+        while True:
+            while len(running) < step.limit.current and (following := next(flows, None)) is not None:
+                number, flow = following
+                running[pool.submit(run, step.limit.watch(flow))] = number
+            if not running:
+                return [results[number] for number in sorted(results)]
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                results[running.pop(future)] = _outcome(future)
+    finally:  # not waiting for threads: after an error, or a signal, nobody needs their results
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _agather(step: Gather, run: Callable[[Flow[Any]], Coroutine[Any, Any, Any]]) -> list[Any]:
+    flows = enumerate(step.flows)
+    results: dict[int, Any] = {}
+    running: dict[asyncio.Task[Any], int] = {}
+    try:
+        while True:
+            while len(running) < step.limit.current and (following := next(flows, None)) is not None:
+                number, flow = following
+                running[asyncio.create_task(run(step.limit.watch(flow)))] = number
+            if not running:
+                return [results[number] for number in sorted(results)]
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                results[running.pop(task)] = _outcome(task)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _outcome(ended: Future[Any] | asyncio.Task[Any]) -> Any:
+    try:
+        return ended.result()
+    except SluiceError as error:
+        return error
+
+
 # --- one request and its response, blocking and awaiting ------------------------------------------------------------
+
+
+def _try_to_send(client: httpx.Client, request: Request) -> Response | SluiceError:
+    try:
+        return _send(client, request)
+    except httpx.RequestError as error:
+        return _unreachable(request, error)
+    except SluiceError as error:
+        return error
+
+
+async def _atry_to_send(client: httpx.AsyncClient, request: Request) -> Response | SluiceError:
+    try:
+        return await _asend(client, request)
+    except httpx.RequestError as error:
+        return _unreachable(request, error)
+    except SluiceError as error:
+        return error
 
 
 def _send(client: httpx.Client, request: Request) -> Response:

@@ -1,7 +1,8 @@
 """Flows: how to talk to a service, described without I/O.
 
 A flow is a generator. It yields a `Request`, and is sent a `Response` or has an error thrown in; or it yields a
-`Sleep`, and is resumed when that is over; or a `Blocking`, and is sent what it returned. It returns a typed value.
+`Sleep`, and is resumed when that is over; or a `Blocking`, and is sent what it returned; or a `Gather`, and is sent the
+results of other flows. It returns a typed value.
 Flows are composed with `yield from`. Rules of this package: only `drivers.py` opens a socket or sleeps, nothing here
 knows a service, and nothing guesses from a verb whether a request may be repeated: the author of the endpoint says so
 with `idempotent`, from the service's documentation.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from sluice_provider.errors import SluiceError, UnexpectedResponse
 
 if TYPE_CHECKING:
     from sluice_provider.http.bodies import AtomicFile, Multipart
+    from sluice_provider.http.concurrency import ConcurrencyLimit
 
 T = TypeVar("T")
 
@@ -114,7 +116,19 @@ class Blocking(NamedTuple):
     do: Callable[[], Any]
 
 
-Flow = Generator["Request | Sleep | Blocking", Any, T]
+class Gather(NamedTuple):
+    """Run flows at the same time: in threads by the worker, in tasks by the triggerer. Sent: the list of their results,
+    in order; in place of a result, the error of this package that a flow raised.
+
+    :param flows: taken one by one, each when it can start; taking one must not block for long
+    :param limit: how many may run at the same time; shared by several of these steps, it keeps what it has learnt
+    """
+
+    flows: Iterable[Flow[Any]]
+    limit: ConcurrencyLimit
+
+
+Flow = Generator["Request | Sleep | Blocking | Gather", Any, T]
 
 
 def _storable(content: Any) -> Any:
