@@ -7,9 +7,12 @@ import inspect
 import json
 import logging
 import pydoc
+import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import structlog
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound, Unreachable
@@ -164,19 +167,89 @@ def test_triggers_that_start_together_share_a_client(connect):
     assert len(asyncio.run(clients(100))) == len(made) == 1
 
 
-def test_a_changed_connection_has_another_client(connect):
-    """So that a triggerer that runs for months uses the new password; running flows keep the old client."""
+def test_a_changed_connection_has_another_client(connect, monkeypatch):
+    """So that a triggerer that runs for months uses the new password, a few seconds late; running flows keep the old
+    client."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, time=time.time, sleep=time.sleep, now=0.0)
+    monkeypatch.setattr(base, "time", clock)
 
     async def clients():
-        first = await KaleidoscopeHook().aget_conn()
-        connect(password="another")
-        second = await KaleidoscopeHook().aget_conn()
-        connect()
-        return first, second, await KaleidoscopeHook().aget_conn()
+        found = [await KaleidoscopeHook().aget_conn()]
+        for change in ({"password": "another"}, {}):
+            connect(**change)
+            clock.now += base.LOOKUP_SECONDS - 0.1
+            found.append(await KaleidoscopeHook().aget_conn())
+            clock.now += 0.1
+            found.append(await KaleidoscopeHook().aget_conn())
+        return found
 
-    first, second, third = asyncio.run(clients())
+    first, still_first, second, still_second, third = asyncio.run(clients())
+    assert first is still_first is third
+    assert second is still_second
     assert first is not second
-    assert first is third
+
+
+def test_a_connection_is_read_again_when_its_credentials_were_rejected(connect):
+    """At once, as they may have changed."""
+
+    async def clients():
+        hook = KaleidoscopeHook()
+        first = await hook.aget_conn()
+        connect(password="another")
+        hook.forget_connection()
+        return first, await hook.aget_conn()
+
+    first, second = asyncio.run(clients())
+    assert first is not second
+
+
+def test_triggers_share_one_look_up_of_their_connection(connect, monkeypatch):
+    """Each is a round trip to the triggerer's supervisor. It outlives the trigger that started it, and a failed one is
+    not kept."""
+    looked_up, outcomes = [], []
+
+    async def aget_connection(conn_id):
+        looked_up.append(structlog.contextvars.get_contextvars())
+        await asyncio.sleep(0)
+        if outcomes:
+            raise outcomes.pop()
+        return original(conn_id)
+
+    original = KaleidoscopeHook.get_connection
+    monkeypatch.setattr(KaleidoscopeHook, "aget_connection", staticmethod(aget_connection))
+
+    async def fields():
+        structlog.contextvars.bind_contextvars(trigger_id=7)
+        first = asyncio.ensure_future(KaleidoscopeHook().afields())
+        others = [asyncio.ensure_future(KaleidoscopeHook().afields()) for _ in range(100)]
+        await asyncio.sleep(0)
+        first.cancel()
+        found = await asyncio.gather(*others)
+        KaleidoscopeHook().forget_connection()
+        outcomes.append(RuntimeError("no supervisor"))
+        with pytest.raises(RuntimeError):
+            await KaleidoscopeHook().afields()
+        return [*found, await KaleidoscopeHook().afields()]
+
+    assert {each.conn_id for each in asyncio.run(fields())} == {"kaleidoscope_default"}
+    assert looked_up == [{}] * 3, "not in the context of the trigger that was first"
+
+
+def test_a_secret_is_masked_once_on_an_event_loop(connect, monkeypatch):
+    """Each time is a round trip to the triggerer's supervisor."""
+    masked = []
+    monkeypatch.setattr(base, "mask", masked.append)
+
+    async def fields():
+        for _ in range(3):
+            hook = KaleidoscopeHook()
+            await hook.afields()
+            hook.forget_connection()
+        connect(password="another")
+        await hook.afields()
+
+    asyncio.run(fields())
+    assert masked == ["kaleidoscope-sandbox-secret", "another"]
 
 
 def test_event_loops_do_not_share_clients(connect):
@@ -184,7 +257,7 @@ def test_event_loops_do_not_share_clients(connect):
 
     async def client():
         await KaleidoscopeHook().get_programs.aio()
-        assert len(base._clients) == 1
+        assert len(base._loop_state.values) == 1
         return await KaleidoscopeHook().aget_conn()
 
     assert asyncio.run(client()) is not asyncio.run(client())
@@ -396,7 +469,7 @@ def test_no_secret_is_shown(hook, ask, connect, caplog):
         ask(hook.get_programs)
     said, words = hook.test_connection(), f"{error.value!r} {vars(error.value)}"
     assert "canary" not in f"{caplog.text} {words} {said} {hook!r} {hook.fields()!r} {vars(hook)} {hook.get_conn()!r}"
-    assert "canary" not in repr(dict(base._clients))
+    assert "canary" not in repr([vars(state) for state in base._loop_state.values.values()])
 
 
 def test_behind_iap(hook, connect):

@@ -11,7 +11,7 @@ import pytest
 
 from sluice_provider.apis.kaleidoscope.endpoints import get_programs
 from sluice_provider.errors import InvalidInput, OutcomeUnknown, SluiceError, Unreachable
-from sluice_provider.http.client_config import ConnectionFields
+from sluice_provider.http.client_config import MAX_CONNECTIONS, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Request, Sleep
 from sluice_provider.http.retry import send
@@ -196,3 +196,27 @@ def test_an_invalid_header_is_not_shown(fields):
             drive(send(Request("GET", "things", idempotent=True)), client, lambda _: None)
     assert "canary" not in str(error.value)
     assert "LocalProtocolError" in str(error.value)
+
+
+def test_one_client_sends_a_few_requests_at_a_time():
+    """httpcore's pool costs seconds of CPU, and times out, when a thousand requests wait for a connection."""
+    running = most = 0
+
+    async def answer(_request):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running -= 1
+        return httpx.Response(200, json=[])
+
+    def flow():
+        yield Request("GET", "job")
+
+    async def together():
+        async with httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(answer)) as client:
+            await asyncio.gather(*(adrive(flow(), client, asyncio.sleep) for _ in range(100)))
+
+    asyncio.run(together())
+    assert most == MAX_CONNECTIONS

@@ -1,7 +1,8 @@
 """A service's API behind an Airflow connection: `hook.get_import(id)` blocks, `await hook.get_import.aio(id)` awaits.
 
 The two differ in exactly three things: the httpx client, the sleep, and how the connection is looked up. A worker has
-one client per hook; the triggerer has one per event loop and connection, so that a thousand triggers share one pool.
+one client per hook; the triggerer has one per event loop and connection, so that a thousand triggers share one pool,
+and looks a connection up once every few seconds for all of them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,19 @@ from contextlib import contextmanager
 from functools import cached_property, partial, wraps
 from inspect import Parameter, Signature, signature
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
-from weakref import WeakKeyDictionary
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import httpx
 from airflow.sdk import BaseHook
@@ -38,6 +50,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
+from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.jobs.polling import JobType, Locator
 from sluice_provider.services import BY_NAME
@@ -58,9 +71,10 @@ USER_AGENT = f"airflow-provider-sluice/{__version__}"
 FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown)
 """Errors of a request, to which the hook adds the service, its address and the connection."""
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, asyncio.Future[httpx.AsyncClient]]] = (
-    WeakKeyDictionary()
-)
+LOOKUP_SECONDS = 10.0
+"""Seconds for which all tasks of an event loop use a connection that was looked up: each look-up is a round trip to the
+triggerer's supervisor, which is one thread."""
+
 _warned: set[str] = set()
 """Warnings about connections that this process has logged."""
 
@@ -233,11 +247,11 @@ class SluiceHook(BaseHook):
     async def aget_conn(self) -> httpx.AsyncClient:
         """The event loop's client for this connection; a changed connection gets another one."""
         fields = await self.afields()
-        clients = _clients_here()
+        clients = _loop_state().clients
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             # In a thread, as it reads certificates; stored before anything is awaited, so that there is only one.
-            clients[key] = asyncio.ensure_future(asyncio.to_thread(self._async_client, fields))
+            clients[key] = shared_task(asyncio.to_thread(self._async_client, fields))
         try:
             return await asyncio.shield(clients[key])
         except SluiceError:
@@ -287,10 +301,31 @@ class SluiceHook(BaseHook):
         return self._fields
 
     async def afields(self) -> ConnectionFields:
-        """The connection, looked up each time."""
+        """The connection, looked up once in `LOOKUP_SECONDS` for all tasks of the event loop."""
+        lookups, key = _loop_state().lookups, (type(self), self.conn_id)
+        found = lookups.get(key)
+        if found is None or time.monotonic() >= found.expires_at:
+            expires_at = time.monotonic() + LOOKUP_SECONDS
+            found = lookups[key] = _Lookup(shared_task(self._look_up_connection()), expires_at)
+        try:
+            return await asyncio.shield(found.fields)
+        except Exception:
+            if lookups.get(key) is found:
+                del lookups[key]
+            raise
+
+    def forget_connection(self) -> None:
+        """Look the connection up again when it is needed next on this event loop: its credentials may have changed."""
+        _loop_state().lookups.pop((type(self), self.conn_id), None)
+
+    async def _look_up_connection(self) -> ConnectionFields:
         fields = fields_of(await self.aget_connection(self.conn_id))
+        masked = _loop_state().masked
         for secret in fields.secrets():
-            await asyncio.to_thread(mask, secret)
+            digest = hashlib.sha256(secret.encode()).digest()
+            if digest not in masked:
+                await asyncio.to_thread(mask, secret)
+                masked.add(digest)
         self._warn_of_unknown(fields)
         return fields
 
@@ -316,11 +351,27 @@ class SluiceHook(BaseHook):
             self.close()
 
 
-def _clients_here() -> dict[Any, asyncio.Future[httpx.AsyncClient]]:
-    """The event loop's clients. Those of closed loops are dropped: their connections would keep the loop alive."""
-    for loop in [loop for loop in _clients if loop.is_closed()]:
-        _clients.pop(loop, None)
-    return _clients.setdefault(asyncio.get_running_loop(), {})
+class _Lookup(NamedTuple):
+    """A connection that was, or is being, looked up.
+
+    :param expires_at: by the monotonic clock
+    """
+
+    fields: asyncio.Future[ConnectionFields]
+    expires_at: float
+
+
+class _LoopState:
+    """What all hooks of one event loop share."""
+
+    def __init__(self) -> None:
+        self.clients: dict[Any, asyncio.Future[httpx.AsyncClient]] = {}
+        self.lookups: dict[Any, _Lookup] = {}
+        self.masked: set[bytes] = set()
+        """Digests of the secrets that were masked: each is a round trip to the supervisor."""
+
+
+_loop_state = PerLoop(_LoopState)
 
 
 def fields_of(conn: Connection) -> ConnectionFields:

@@ -138,11 +138,11 @@ class FinSpaceHook(SluiceHook):
             self._fields = self._without_connection()
             return self._fields
 
-    async def afields(self) -> ConnectionFields:
+    async def _look_up_connection(self) -> ConnectionFields:
         from sluice_provider.compat import AirflowNotFoundException
 
         try:
-            return await super().afields()
+            return await super()._look_up_connection()
         except AirflowNotFoundException:
             return self._without_connection()
 

@@ -19,6 +19,9 @@ from sluice_provider.errors import InvalidConnection
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+MAX_CONNECTIONS = 20
+"""Of one client to its service. All of them are kept open between requests: to open one costs more than a request."""
+
 HEADER_NAME = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 HEADER_VALUE = r"([!-~]+([ \t]+[!-~]+)*)?"
 """RFC 9110, 5.1 and 5.5. A client would reject other values only on sending, in a message that shows the value."""
@@ -163,7 +166,7 @@ class ClientConfig(NamedTuple):
             "verify": _ssl_context(self.ca_bundle) if self.verify and self.ca_bundle else self.verify,
             "timeout": httpx.Timeout(self.read_timeout, connect=self.connect_timeout),
             "headers": dict(self.headers),
-            "limits": httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
         }
         if self.proxy:
             options["proxy"] = httpx.Proxy(self.proxy, auth=self.proxy_auth)

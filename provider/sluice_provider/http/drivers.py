@@ -15,11 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, aclosing, closing
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
+from weakref import WeakKeyDictionary
 
 import httpx
 
 from sluice_provider.errors import SluiceError, Unreachable
 from sluice_provider.http.bodies import Multipart, encode
+from sluice_provider.http.client_config import MAX_CONNECTIONS
 from sluice_provider.http.flow import Blocking, Flow, Gather, Request, Response, Sleep
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ PUBLIC_HEADERS = ("host", "user-agent", "accept", "accept-encoding", "connection
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 """Exceptions after which the request has certainly not been sent."""
+
+
+_slots_by_client: WeakKeyDictionary[httpx.AsyncClient, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 def log_sleep(sleep: Sleep) -> None:
@@ -194,6 +199,20 @@ def _send(client: httpx.Client, request: Request) -> Response:
 
 async def _asend(client: httpx.AsyncClient, request: Request) -> Response:
     """Files are read and written in threads, as their storage may be remote or slow."""
+    async with _slots(client):
+        return await _asend_now(client, request)
+
+
+def _slots(client: httpx.AsyncClient) -> asyncio.Semaphore:
+    """One slot for each connection. httpcore walks all requests that wait for a connection whenever one is free, so a
+    thousand of them would cost seconds of CPU, and time out."""
+    found = _slots_by_client.get(client)
+    if found is None:
+        found = _slots_by_client[client] = asyncio.Semaphore(MAX_CONNECTIONS)
+    return found
+
+
+async def _asend_now(client: httpx.AsyncClient, request: Request) -> Response:
     built, auth = _build(client, request, request.body and _AsyncBody(request.body))
     received = await client.send(built, auth=auth, stream=True)
     async with aclosing(received):
