@@ -2,16 +2,19 @@
 
 A trigger has no task state store. It can write XComs of its task, which are deleted with the next try; the resumed task
 merges them into its record. No decision depends on them, and an error here never affects the wait.
+
+Each write is a request to the triggerer's supervisor, which is one thread and takes about 19 ms for it. So all triggers
+of an event loop share a budget, and the oldest news are written first; the last status of each job is always written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider import compat, metrics
+from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.jobs import JobGroup
 from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json, summary_to_json
 from sluice_provider.jobs.storage import MAX_TEXT_LENGTH
@@ -24,13 +27,18 @@ WORKER_RUN_KEY = "sluice_worker_run_started"
 """XCom key of when the latest worker run of this try started: a trigger of an earlier one must not cancel."""
 WRITE_INTERVAL_SECONDS = 15.0
 """Seconds between two writes while only counts change."""
+WRITES_PER_SECOND = 4.0
+"""Of all triggers of an event loop together; the last write of each is not limited."""
+BURST = 8
+"""Writes that may follow each other at once after a quiet time."""
+LAST_WRITES_AT_ONCE = 4
 MAX_HISTORY_EVENTS = 50
 MAX_FLUSH_SECONDS = 10.0
 """Seconds that the end of a wait may be delayed by the last write."""
 
 
 class ProgressPublisher:
-    """Writes the latest status in the background, one write at a time.
+    """Writes the latest status in the background, within the event loop's budget.
 
     :param ti: the deferred task instance, as the trigger has it; without one (in `dag.test()`) nothing is written
     :param log: for errors of writing
@@ -44,7 +52,7 @@ class ProgressPublisher:
         self._latest: dict[str, Any] = {}
         self._written: dict[str, Any] = {}
         self._written_at = 0.0
-        self._writing: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
         self._recalled = False
         """Whether the history of an earlier trigger, which may have died with its triggerer, was read."""
 
@@ -60,7 +68,7 @@ class ProgressPublisher:
         if change:
             self.add("status", change)
         if change or (self._latest != self._written and time.time() - self._written_at >= WRITE_INTERVAL_SECONDS):
-            self._write()
+            self._write_later()
 
     def add(self, what: str, text: str) -> None:
         """Add an event to the history, to be written with the next update."""
@@ -70,38 +78,85 @@ class ProgressPublisher:
         ]
 
     async def flush(self) -> None:
-        """Write what is not written yet, and wait for that, at most `MAX_FLUSH_SECONDS`."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._write_remaining(), MAX_FLUSH_SECONDS)
-
-    async def _write_remaining(self) -> None:
-        if self._writing is not None:
-            await self._writing
+        """Write what is not written yet, and wait for that, at most `MAX_FLUSH_SECONDS`. It is written in any case."""
         if self._ti is not None and self._latest:
-            await self._write_now()
+            await asyncio.wait({_budget().write_last(self)}, timeout=MAX_FLUSH_SECONDS)
 
-    def _write(self) -> None:
-        if self._ti is not None and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.get_running_loop().create_task(self._write_now())
+    def _write_later(self) -> None:
+        if self._ti is not None:
+            _budget().add(self)
 
-    async def _write_now(self) -> None:
-        self._written, self._written_at = self._latest, time.time()
-        try:
-            # Not with a custom XCom backend: that may block the event loop, and the jobs page reads the database.
-            xcom = compat.base_xcom()
-            if not self._recalled:
-                value = await xcom.aget_one(key=KEY, **task_instance_key(self._ti))
-                self._history = [*read_history(value), *self._history][-MAX_HISTORY_EVENTS:]
-                self._recalled = True
-            await xcom.aset(KEY, self._value(), **task_instance_key(self._ti))
-        except Exception as error:  # noqa: BLE001 - no error here affects the wait
-            self._written = {}
-            self._log.debug("The progress of the job could not be written to XCom: %r", error)
+    async def write(self) -> None:
+        """Write the latest status now."""
+        async with self._lock:
+            written, written_before = self._latest, self._written
+            self._written, self._written_at = written, time.time()
+            try:
+                # Not with a custom XCom backend: that may block the event loop, and the jobs page reads the database.
+                xcom = compat.base_xcom()
+                if not self._recalled:
+                    value = await xcom.aget_one(key=KEY, **task_instance_key(self._ti))
+                    self._history = [*read_history(value), *self._history][-MAX_HISTORY_EVENTS:]
+                    self._recalled = True
+                await xcom.aset(KEY, self._value(), **task_instance_key(self._ti))
+            except Exception as error:  # noqa: BLE001 - no error here affects the wait
+                self._written = written_before
+                self._log.debug("The progress of the job could not be written to XCom: %r", error)
 
     def _value(self) -> dict[str, Any]:
         history = [list(line) for line in self._history]
         latest = summary_to_json({**self._latest, "ids": self._ref.ids})
         return {"updated_at": round(self._written_at, 3), **latest, "history": history}
+
+
+class _Budget:
+    """When the publishers of one event loop write."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[ProgressPublisher, None] = {}  # the one with the oldest news first
+        self._writer: asyncio.Task[None] | None = None
+        self._last_writes = asyncio.Semaphore(LAST_WRITES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._allowed = float(BURST)
+        self._counted_at = time.monotonic()
+
+    def add(self, publisher: ProgressPublisher) -> None:
+        """Write what this one has to say as soon as the budget allows."""
+        self._waiting.setdefault(publisher)
+        if self._writer is None or self._writer.done():
+            self._writer = shared_task(self._write_waiting())
+
+    def write_last(self, publisher: ProgressPublisher) -> asyncio.Task[None]:
+        """Write the last status of a job beside the budget. The task continues if its trigger ends."""
+        self._waiting.pop(publisher, None)
+        task = shared_task(self._write_last(publisher))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _write_last(self, publisher: ProgressPublisher) -> None:
+        async with self._last_writes:
+            await publisher.write()
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            if (delay := self._delay()) > 0:
+                await asyncio.sleep(delay)
+                continue
+            publisher = next(iter(self._waiting))
+            del self._waiting[publisher]
+            self._allowed -= 1
+            await publisher.write()
+
+    def _delay(self) -> float:
+        """Seconds until the next write is within the budget."""
+        now = time.monotonic()
+        self._allowed = min(BURST, self._allowed + max(0.0, now - self._counted_at) * WRITES_PER_SECOND)
+        self._counted_at = now
+        return max(0.0, (1 - self._allowed) / WRITES_PER_SECOND)
+
+
+_budget = PerLoop(_Budget)
 
 
 def task_instance_key(ti: Any) -> dict[str, Any]:
