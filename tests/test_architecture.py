@@ -47,8 +47,9 @@ MAY_IMPORT = {
     "webhooks": {"sources", "errors"},
     "events": {"webhooks", "errors"},
     "hooks": {"metrics", "compat", "apis", "jobs", "http", "connection_fields", "services", "errors"},
-    "progress": {"metrics", "compat", "jobs"},
-    "triggers": {"progress", "hooks", "compat", "jobs", "http", "errors"},
+    "progress": {"metrics", "compat", "jobs", "http"},
+    "shared_poller": {"hooks", "jobs", "http", "errors"},
+    "triggers": {"shared_poller", "progress", "hooks", "compat", "jobs", "http", "errors"},
     "watchers": {"hooks", "webhooks", "compat", "errors"},
     "runtime": {"triggers", "progress", "hooks", "lineage", "metrics", "compat", "jobs", "http", "errors"},
     "operators": {

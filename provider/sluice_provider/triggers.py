@@ -21,8 +21,9 @@ from sluice_provider.http.polling import Elapsed, min_duration
 from sluice_provider.jobs.evidence import Evidence, of_deferral
 from sluice_provider.jobs.execution import poll_job
 from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, WaitStatus
-from sluice_provider.jobs.polling import JobPoller, cancel
+from sluice_provider.jobs.polling import JobPoller, cancel, wait_for_statuses
 from sluice_provider.progress import WORKER_RUN_KEY, ProgressPublisher, task_instance_key
+from sluice_provider.shared_poller import SharedPoller, shared_poller
 
 MAX_CANCEL_SECONDS = 25.0
 """Seconds that cancelling may take; Airflow's own limit (`[triggerer] on_kill_timeout`) is 30."""
@@ -92,22 +93,30 @@ class JobTrigger(BaseTrigger):
         return WaitResult(WaitStatus.OVER, ref, str(work))
 
     async def _poll_with_fresh_credentials(self, ref: JobRef) -> JobGroup:
+        poller = shared_poller(hook_for(self.service, self.conn_id, ref.locator))
         try:
-            return await self._poll_until_over(ref)
+            return await self._poll_until_over(ref, poller)
         except AuthenticationFailed as error:
             self.log.warning(
                 "Authentication failed; reading connection %s again, as its credentials may have changed: %s",
                 self.conn_id,
                 error,
             )
-            return await self._poll_until_over(ref)
+            poller.hook.forget_connection()
+            return await self._poll_until_over(ref, poller)
 
-    async def _poll_until_over(self, ref: JobRef) -> JobGroup:
-        hook = hook_for(self.service, self.conn_id, ref.locator)
+    async def _poll_until_over(self, ref: JobRef, poller: SharedPoller) -> JobGroup:
         publisher = self._progress(ref)
-        observer = StatusObserver(self.log, ref, publisher)
-        flow = poll_job(hook.job_type(ref.job_type), ref, self.submitted_at, self.timeout, self.poll_interval, observer)
-        work = await hook.arun(min_duration(flow, _min_trigger_seconds()))
+        flow = poll_job(
+            poller.hook.job_type(ref.job_type),
+            ref,
+            self.submitted_at,
+            self.timeout,
+            self.poll_interval,
+            StatusObserver(self.log, ref, publisher),
+            wait_for_statuses,
+        )
+        work = await poller.run(min_duration(flow, _min_trigger_seconds()))
         await publisher.flush()
         return work
 

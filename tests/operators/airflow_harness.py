@@ -522,7 +522,7 @@ class Clock:
         """Every module of the package that reads the time reads this one."""
         import airflow.sdk.bases.sensor
 
-        from sluice_provider import progress
+        from sluice_provider import progress, shared_poller
         from sluice_provider.hooks import base as hooks
         from sluice_provider.http import auth, drivers, polling, responses, retry
         from sluice_provider.jobs import execution
@@ -533,6 +533,7 @@ class Clock:
         with ExitStack() as stack:
             for module in (
                 progress,
+                shared_poller,
                 auth,
                 drivers,
                 polling,

@@ -102,11 +102,15 @@ class Response(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Sleep for so many seconds. `why` is for the log; `cause` is the error that makes it necessary, if any."""
+    """Sleep for so many seconds. `why` is for the log; `cause` is the error that makes it necessary, if any.
+
+    :param may_end_early: nothing is wrong with ending it as soon as there is something to do
+    """
 
     seconds: float
     why: str
     cause: SluiceError | None = None
+    may_end_early: bool = False
 
 
 class Blocking(NamedTuple):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from sluice_provider.errors import SluiceError, TimedOut, Unreachable
+from sluice_provider.errors import RateLimited, SluiceError, TimedOut, Unreachable
 from sluice_provider.http.flow import Flow, Sleep
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class PollSchedule(NamedTuple):
 
     def delay_after_failure(self, failures: int, error: SluiceError) -> float:
         if error.retry_after is not None:
-            return min(error.retry_after, 3600.0)
+            return min(error.retry_after * random.uniform(1.0, 1.2), 3600.0)  # noqa: S311 - jitter
         return min(max(self.poll_interval, 60.0), 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
@@ -61,7 +61,8 @@ def poll_until(
 ) -> Flow[T]:
     """Poll until the status is final, and return that status.
 
-    A poll that fails with a retryable error is repeated. There is always one more poll after the deadline.
+    A poll that fails with a retryable error is repeated. One that was rate limited does not count as a failure: the
+    service works, and says when to come again. There is always one more poll after the deadline.
 
     :param poll: a flow that polls once
     :param done: whether a status is final
@@ -71,18 +72,20 @@ def poll_until(
     :raises TimedOut: the status is not final after `timeout`
     """
     schedule = schedule or PollSchedule()
-    failures = 0
+    failures = rate_limited = 0
     while True:
         last = timeout is not None and elapsed() >= timeout
         try:
             status = yield from poll()
         except SluiceError as error:
             failures += 1
-            if not error.retryable or last or failures >= schedule.max_failures:
+            rate_limited += isinstance(error, RateLimited)
+            if not error.retryable or last or failures - rate_limited >= schedule.max_failures:
                 raise
-            delay, why = schedule.delay_after_failure(failures, error), f"status check failed ({failures}): {error}"
+            failed, why = True, f"status check failed ({failures}): {error}"
+            delay = schedule.delay_after_failure(failures, error)
         else:
-            failures = 0
+            failed, failures, rate_limited = False, 0, 0
             on_poll(status)
             if done(status):
                 return status
@@ -93,7 +96,27 @@ def poll_until(
             delay, why = schedule.delay(elapsed()), f"not ended yet: {status}"
         if timeout is not None:
             delay = min(delay, max(0.0, timeout - elapsed()))
-        yield Sleep(delay, why)
+        yield Sleep(delay, why, may_end_early=not failed)
+
+
+def one_attempt(flow: Flow[T]) -> Flow[T]:
+    """The flow, which fails where it would sleep because of an error: whoever polls repeats the whole status check.
+
+    :raises SluiceError: the one because of which it would have slept
+    """
+    answer: Any = None
+    while True:
+        try:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Sleep) and step.cause is not None:
+            flow.close()
+            raise step.cause
+        try:
+            answer = yield step
+        except SluiceError as error:
+            answer = error
 
 
 def min_duration(flow: Flow[T], seconds: float) -> Flow[T]:

@@ -18,7 +18,7 @@ from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
 from sluice_provider.jobs.model import JobGroup, JobRef
-from sluice_provider.jobs.polling import JobPoller, JobType, cancel
+from sluice_provider.jobs.polling import GetStatuses, JobPoller, JobType, cancel, get_statuses
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission, checked_id
 from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
@@ -374,11 +374,12 @@ def poll_job(
     timeout: float | None,
     poll_interval: float,
     on_status: Callable[[JobGroup], object],
+    statuses: GetStatuses = get_statuses,
 ) -> Flow[JobGroup]:
     """Poll until the jobs are over, in the worker or in the triggerer."""
     age = Elapsed(submitted_at)
     return poll_until(
-        JobPoller(job_type, ref, age).poll,
+        JobPoller(job_type, ref, age, statuses).poll,
         lambda work: work.over,
         elapsed=age,
         timeout=timeout,

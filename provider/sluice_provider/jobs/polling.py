@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from sluice_provider.errors import NotFound
+from sluice_provider.errors import NotFound, SluiceError
 from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.http.polling import Elapsed, PollSchedule
 from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState
@@ -49,31 +49,90 @@ class JobType(NamedTuple):
         )
 
 
-class JobPoller:
-    """Polls all jobs of a reference together. A job that has ended is not polled again."""
+class Wanted(NamedTuple):
+    """A job whose status is wanted."""
 
-    def __init__(self, job_type: JobType, ref: JobRef, age: Callable[[], float]) -> None:
+    id: str
+    locator: Locator
+
+
+class StatusCheck(NamedTuple):
+    """A step of a waiting flow: whoever runs it answers with the jobs' states in this order, and with an error in place
+    of a job whose status could not be read."""
+
+    job_type: JobType
+    wanted: tuple[Wanted, ...]
+
+
+Statuses = list[Job | SluiceError]
+
+GetStatuses = Callable[[JobType, Sequence[Wanted]], Generator[Any, Any, Statuses]]
+"""A flow that gets the states of these jobs, in this order, with an error in place of a job whose status could not be
+read."""
+
+
+def get_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
+    """`GetStatuses` by the service's own flows."""
+    found: Statuses = []
+    for each in wanted:
+        try:
+            found.append((yield from get_status(job_type, each)))
+        except SluiceError as error:
+            found.append(error)
+    return found
+
+
+def get_status(job_type: JobType, wanted: Wanted) -> Flow[Job]:
+    """The state of one job, which may be `NOT_FOUND`."""
+    try:
+        return (yield from job_type.get_status(wanted.id, wanted.locator))
+    except NotFound as error:
+        return Job(wanted.id, JobState.NOT_FOUND, "not found", f"the service does not know this id: {error}")
+
+
+def wait_for_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Generator[StatusCheck, Statuses, Statuses]:
+    """`GetStatuses` by whoever runs the flow, and perhaps many others."""
+    return (yield StatusCheck(job_type, tuple(wanted)))
+
+
+class JobPoller:
+    """Polls all jobs of a reference together. A job that has ended is not polled again.
+
+    :param age: seconds since the submission
+    :param get_statuses: a flow that gets the states of several jobs
+    """
+
+    def __init__(
+        self,
+        job_type: JobType,
+        ref: JobRef,
+        age: Callable[[], float],
+        get_statuses: GetStatuses = get_statuses,
+    ) -> None:
         self._job_type = job_type
         self._ref = ref
         self._age = age
+        self._get_statuses = get_statuses
         self._ended: dict[str, Job] = {}
 
     def poll(self) -> Flow[JobGroup]:
-        jobs = []
-        for job_id in self._ref.ids:
-            job = self._ended.get(job_id)
-            if job is None:
-                job = yield from self._poll_job(job_id)
+        """:raises SluiceError: the status of a job could not be read"""
+        wanted = [Wanted(job_id, self._ref.locator) for job_id in self._ref.ids if job_id not in self._ended]
+        found = (yield from self._get_statuses(self._job_type, wanted)) if wanted else []
+        polled: dict[str, Job] = {}
+        errors: list[SluiceError] = []
+        for each, status in zip(wanted, found, strict=True):
+            if isinstance(status, SluiceError):
+                errors.append(status)
+                continue
+            job = polled[each.id] = self._not_found_for_good(status)
             if job.state.over:
-                self._ended[job_id] = job
-            jobs.append(job)
-        return JobGroup(tuple(jobs))
+                self._ended[each.id] = job
+        if errors:
+            raise min(errors, key=lambda error: error.retryable)
+        return JobGroup(tuple(self._ended.get(job_id) or polled[job_id] for job_id in self._ref.ids))
 
-    def _poll_job(self, job_id: str) -> Flow[Job]:
-        try:
-            job = yield from self._job_type.get_status(job_id, self._ref.locator)
-        except NotFound as error:
-            job = Job(job_id, JobState.NOT_FOUND, "not found", f"the service does not know this id: {error}")
+    def _not_found_for_good(self, job: Job) -> Job:
         late = job.state is JobState.NOT_FOUND and self._age() >= VISIBILITY_GRACE_SECONDS
         return self._job_type.on_not_found(job) if late else job
 

@@ -1,0 +1,204 @@
+"""Many triggers that poll together: how many requests at once, in which order, and what one can do to the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES
+from sluice_provider.errors import RateLimited, Unreachable
+from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
+from sluice_provider.http.client_config import MAX_CONNECTIONS
+from sluice_provider.jobs import JobRef, JobState
+from sluice_provider.jobs.execution import poll_job
+from sluice_provider.jobs.polling import JobPoller, wait_for_statuses
+from sluice_provider.shared_poller import SharedPoller, shared_poller
+from tests.flows import FakeSleep, logged_requests
+
+pytestmark = pytest.mark.usefixtures("sluice_connections")
+
+
+class Hook(KaleidoscopeHook):
+    """The real one, which counts what runs at the same time. A request whose path is in `gates` waits there."""
+
+    def __init__(self):
+        super().__init__()
+        self.pauses = FakeSleep()
+        self.async_sleep = self.pauses.aio
+        self.running = self.most = 0
+        self.gates = {}
+
+    async def arun(self, flow):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0)
+            return await super().arun(self.gated(flow))
+        finally:
+            self.running -= 1
+
+    def gated(self, flow):
+        answer = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            gate = self.gates.get(getattr(step, "path", "").rpartition("/")[2])
+            if isinstance(gate, Exception):
+                flow.throw(gate)
+            answer = yield step
+
+
+def once(*ids):
+    """A flow that polls these imports once."""
+    return JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", ids), lambda: 0.0, wait_for_statuses).poll()
+
+
+def push(count):
+    """So many imports."""
+    hook = KaleidoscopeHook()
+    ids = [hook.push_by_field_name(["symbol"], [{"symbol": f"X{number}"}]) for number in range(count)]
+    hook.close()
+    return ids
+
+
+def test_triggers_that_start_together(sluice_sandbox):
+    """Each gets the status of its own jobs, with no more requests at once than there are connections."""
+    ids = push(60)
+    sluice_sandbox.requests(clear=True)
+
+    async def work(poller):
+        return await asyncio.gather(*(poller.run(once(*pair)) for pair in zip(ids[::2], ids[1::2], strict=True)))
+
+    hook = Hook()
+    found = asyncio.run(work(SharedPoller(hook)))
+    assert [job.id for group in found for job in group.jobs] == [
+        each for pair in zip(ids[::2], ids[1::2], strict=True) for each in pair
+    ]
+    assert hook.most == MAX_CONNECTIONS
+    assert len(logged_requests(sluice_sandbox, "imports/")) == 60
+
+
+def test_a_failing_job_is_the_trouble_of_its_own_trigger():
+    """All others get their status."""
+    ids = push(3)
+    hook = Hook()
+    hook.gates[ids[1]] = Unreachable("gone")
+
+    async def work(poller):
+        return await asyncio.gather(*(poller.run(once(each)) for each in ids), return_exceptions=True)
+
+    first, second, third = asyncio.run(work(SharedPoller(hook)))
+    assert isinstance(second, Unreachable)
+    assert {first.state, third.state} <= {JobState.RUNNING, JobState.SUCCEEDED}
+
+
+def test_a_bug_is_the_trouble_of_its_own_trigger():
+    """An error that is not of this package is raised there, too, and the poller continues."""
+    ids = push(2)
+    hook = Hook()
+    hook.gates[ids[0]] = ZeroDivisionError()
+
+    async def work(poller):
+        return await asyncio.gather(*(poller.run(once(each)) for each in ids), return_exceptions=True)
+
+    first, second = asyncio.run(work(SharedPoller(hook)))
+    assert isinstance(first, ZeroDivisionError)
+    assert second.jobs
+
+
+def test_a_slow_response_delays_its_own_trigger_only():
+    """The others are polled meanwhile, as often as they like."""
+    ids = push(3)
+    hook = Hook()
+
+    async def work(poller):
+        opened = asyncio.Event()
+        original = hook.arun
+
+        async def slow(flow):
+            if "slow" in hook.gates:
+                del hook.gates["slow"]
+                await opened.wait()
+            return await original(flow)
+
+        hook.arun, hook.gates["slow"] = slow, None
+        first = asyncio.ensure_future(poller.run(once(ids[0])))
+        await asyncio.sleep(0)
+        others = [await poller.run(once(each)) for each in [*ids[1:], *ids[1:]]]
+        assert not first.done()
+        opened.set()
+        return [await first, *others]
+
+    assert [group.jobs[0].id for group in asyncio.run(work(SharedPoller(hook)))] == [ids[0], *ids[1:], *ids[1:]]
+
+
+def test_what_nobody_waits_for_is_not_requested(sluice_sandbox):
+    """A trigger that was cancelled sends nothing more."""
+    ids = push(MAX_CONNECTIONS + 5)
+    sluice_sandbox.requests(clear=True)
+
+    async def work(poller):
+        triggers = [asyncio.ensure_future(poller.run(once(each))) for each in ids]
+        await asyncio.sleep(0)
+        for trigger in triggers[MAX_CONNECTIONS:]:
+            trigger.cancel()
+        return await asyncio.gather(*triggers, return_exceptions=True)
+
+    found = asyncio.run(work(SharedPoller(Hook())))
+    assert [isinstance(each, asyncio.CancelledError) for each in found].count(True) == 5
+    assert len(logged_requests(sluice_sandbox, "imports/")) == MAX_CONNECTIONS
+
+
+def test_a_status_check_is_one_attempt(sluice_sandbox):
+    """The next one is the retry: while a service is away, nothing sleeps inside the few that run at once."""
+    [import_id] = push(1)
+    sluice_sandbox.faults([{"path": "imports/", "status": 503, "times": 2}])
+    hook = Hook()
+
+    async def work(poller):
+        flow = poll_job(
+            JOB_TYPES["import"],
+            JobRef("kaleidoscope", "import", (import_id,)),
+            0.0,
+            None,
+            60.0,
+            lambda _work: None,
+            wait_for_statuses,
+        )
+        sluice_sandbox.advance(1000)
+        return await poller.run(flow)
+
+    assert asyncio.run(work(SharedPoller(hook))).state is JobState.SUCCEEDED
+    assert len(hook.pauses) == 2, "those of the waiting flow"
+    assert len(logged_requests(sluice_sandbox, "imports/")) == 3
+
+
+def test_a_rate_limit_is_one_of_all_jobs(sluice_sandbox):
+    """Nothing is requested before the service's time is over."""
+    ids = push(2)
+    sluice_sandbox.faults([{"path": "imports/", "status": 429, "headers": {"Retry-After": "7"}}])
+    hook = Hook()
+
+    async def work(poller):
+        with pytest.raises(RateLimited):
+            await poller.run(once(ids[0]))
+        return await poller.run(once(ids[1]))
+
+    assert asyncio.run(work(SharedPoller(hook))).jobs[0].id == ids[1]
+    assert len(hook.pauses) == 1
+    assert 0 < hook.pauses[0] <= 7
+
+
+def test_one_poller_for_each_connection():
+    """And for each event loop."""
+
+    async def pollers():
+        return [shared_poller(KaleidoscopeHook(conn_id)) for conn_id in ("a", "b", "a")]
+
+    first, other, again = asyncio.run(pollers())
+    assert first is again
+    assert first is not other
+    assert asyncio.run(pollers())[0] is not first
