@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from sluice_provider.apis.kaleidoscope.endpoints import DEFAULT_HOST, TOKEN_PATH
+from sluice_provider.apis.kaleidoscope.endpoints import TOKEN_PATH
 from sluice_provider.errors import SluiceError
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
@@ -83,7 +83,7 @@ def apply_token(headers: httpx.Headers, token: str, behind_iap: bool) -> None:
 
 def client_options(fields: ConnectionFields, iap: Iap | None = None) -> dict[str, Any]:
     """The options that a hook gives to its httpx clients, made without Airflow."""
-    place = ClientConfig.from_connection(fields, default_host=DEFAULT_HOST, user_agent="tests")
+    place = ClientConfig.from_connection(fields, default_host="", user_agent="tests")
     form = {
         "grant_type": "client_credentials",
         "client_id": fields.login or "",

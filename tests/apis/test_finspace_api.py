@@ -9,8 +9,8 @@ import pytest
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.change_requests import delete, put
 from sluice_provider.apis.finspace.job_types import RETRYABLE_BY_ERROR_TYPE, job_from_changeset
-from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,

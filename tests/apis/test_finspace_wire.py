@@ -16,7 +16,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from sluice_provider.apis.finspace import endpoints as fin
-from sluice_provider.apis.finspace.model import delete, put
+from sluice_provider.apis.finspace.change_requests import delete, put
 from sluice_provider.http.sigv4 import SigV4
 from tests.flows import FlowRunner
 from tests.loopback import Answer, serve

@@ -34,7 +34,7 @@ def test_every_flow_is_an_endpoint():
 def test_every_job_type_is_known():
     """All job types of the API modules; none hides another."""
     kinds = [kind for module in MODULES for kind in getattr(module, "JOB_TYPES", {})]
-    assert sorted(KaleidoscopeHook.job_types) == sorted(kinds)
+    assert sorted(KaleidoscopeHook().job_types) == sorted(kinds)
 
 
 @pytest.mark.parametrize("client", ["worker", "triggerer"])

@@ -59,7 +59,7 @@ class EchoHook(SluiceHook):
     conn_name_attr, default_conn_name, conn_type, hook_name = "echo_conn_id", "echo_default", "echo", "Echo"
     service = "echo"
     job_types: ClassVar[dict[str, JobType]] = {"echo": JobType("echo", get_status, stop)}
-    start = Endpoint(start)
+    start = Endpoint(lambda: start)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         return httpx.Auth()

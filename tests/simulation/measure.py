@@ -14,8 +14,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider.apis.finspace import change_requests
 from sluice_provider.apis.finspace import endpoints as finspace
-from sluice_provider.apis.finspace import model as finspace_model
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROWS = [{"id": str(number), "city": "Ghent"} for number in range(5)]
 ITEMS = b'[{"id": "1", "city": "Ghent"}, {"id": "2", "city": "Oslo"}]'
-CHANGES = [finspace_model.put("s3://sluice-market-data/hdb/", "/")]
+CHANGES = [change_requests.put("s3://sluice-market-data/hdb/", "/")]
 
 
 def push(world: World) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from sluice_provider.apis.finspace.change_requests import delete, put
 from sluice_provider.apis.finspace.changeset_job import ChangesetJob
-from sluice_provider.apis.finspace.model import delete, put
 from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target

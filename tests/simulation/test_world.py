@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice_provider.apis.finspace import change_requests
 from sluice_provider.apis.finspace import endpoints as finspace
-from sluice_provider.apis.finspace import model as finspace_model
 from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
 from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
@@ -120,7 +120,7 @@ def test_a_file_is_imported_and_cancelled_half_way():
 def test_a_changeset_is_signed_and_applied():
     """The real signature on the virtual clock, and a token that makes the second submission the first."""
     world = World("finspace")
-    changes = [finspace_model.put("s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/")]
+    changes = [change_requests.put("s3://sluice-market-data/hdb/2026.03.01/", "/2026.03.01/")]
     for _ in range(2):
         world.run(finspace.create_changeset(ENVIRONMENT, "markets", changes, client_token="mine"))
         world.advance(30)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,7 @@ if not TYPE_CHECKING:  # else type checkers would give every name the type Any
         return _have_retry_policy() if name == "HAVE_RETRY_POLICY" else _lazy(name)
 
 
+@cache
 def _have_retry_policy() -> bool:
     from airflow.sdk import BaseOperator
 

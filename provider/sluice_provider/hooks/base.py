@@ -32,7 +32,6 @@ from typing import (
     overload,
 )
 
-import httpx
 from airflow.sdk import BaseHook
 
 from sluice_provider import __version__, compat, metrics
@@ -48,15 +47,16 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields
-from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.event_loop import PerLoop, shared_task
-from sluice_provider.http.flow import Flow, Sleep
-from sluice_provider.jobs.polling import JobType, Locator
 from sluice_provider.services import BY_NAME
 
 if TYPE_CHECKING:
+    import httpx
     from airflow.sdk import Connection
+
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+    from sluice_provider.http.flow import Flow, Sleep
+    from sluice_provider.jobs.polling import JobType, Locator
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +94,19 @@ class BoundEndpoint(Protocol[P, T_co]):
 
 
 class Endpoint(Generic[P, T]):
-    """Makes a method of a flow: `get_import = Endpoint(kaleidoscope.get_import)`.
+    """Makes a method of a flow: `get_import = Endpoint(lambda: kaleidoscope.get_import)`.
 
-    The method has the flow's name, docstring and signature; it returns what the flow returns. Its attribute `aio` is
-    the same as a coroutine function.
+    The flow is found when the method is first used, so that importing a hook, as DAG files do, does not import what its
+    endpoints need. The method has the flow's name, docstring and signature; it returns what the flow returns. Its
+    attribute `aio` is the same as a coroutine function.
     """
 
-    def __init__(self, flow: Callable[P, Flow[T]]) -> None:
-        self.flow = flow
+    def __init__(self, find_flow: Callable[[], Callable[P, Flow[T]]]) -> None:
+        self._find_flow = find_flow
+
+    @cached_property
+    def flow(self) -> Callable[P, Flow[T]]:
+        return self._find_flow()
 
     @cached_property
     def signature(self) -> Signature:
@@ -155,7 +160,6 @@ class SluiceHook(BaseHook):
     hook_name: ClassVar[str]
     """The service's name for people."""
     conn_type: ClassVar[str]
-    job_types: ClassVar[Mapping[str, JobType]]
     default_host: ClassVar[str] = ""
     credential_fields: ClassVar[tuple[str, ...]] = ("login", "password")
     """Names of the connection's fields to check when the service rejects the credentials."""
@@ -179,12 +183,19 @@ class SluiceHook(BaseHook):
 
     # --- what a service adds
 
+    @property
+    @abstractmethod
+    def job_types(self) -> Mapping[str, JobType]:
+        """The service's job types, by name."""
+
     @abstractmethod
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         """The service's authentication, from the connection's fields."""
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
         """The service's address and how to connect to it, from the connection's fields."""
+        from sluice_provider.http.client_config import ClientConfig
+
         return ClientConfig.from_connection(fields, default_host=self.default_host, user_agent=USER_AGENT)
 
     @abstractmethod
@@ -200,12 +211,16 @@ class SluiceHook(BaseHook):
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow, blocking."""
+        from sluice_provider.http.drivers import drive
+
         client = self.get_conn()
         with self._error_context(client.base_url):
             return drive(flow, client, self.sleep, partial(self._on_sleep, task=True))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the event loop, awaiting."""
+        from sluice_provider.http.drivers import adrive
+
         client = await self.aget_conn()
         with self._error_context(client.base_url):
             return await adrive(flow, client, self.async_sleep, partial(self._on_sleep, task=False))
@@ -239,6 +254,8 @@ class SluiceHook(BaseHook):
 
     def get_conn(self) -> httpx.Client:
         """The blocking client, with the connection's address, credentials and settings in place."""
+        import httpx
+
         if self._client is None:
             options = self._client_options(self.fields())
             self._client = httpx.Client(**options)
@@ -259,6 +276,8 @@ class SluiceHook(BaseHook):
             raise
 
     def _async_client(self, fields: ConnectionFields) -> httpx.AsyncClient:
+        import httpx
+
         return httpx.AsyncClient(**self._client_options(fields))
 
     def job_type(self, name: str) -> JobType:
@@ -376,6 +395,8 @@ _loop_state = PerLoop(_LoopState)
 
 def fields_of(conn: Connection) -> ConnectionFields:
     """:raises InvalidConnection: its extra is not a JSON object"""
+    from sluice_provider.http.client_config import ConnectionFields
+
     try:
         extra = json.loads(conn.extra) if conn.extra else {}
     except ValueError:

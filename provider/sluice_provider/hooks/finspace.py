@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from sluice_provider.apis.finspace import endpoints as finspace
-from sluice_provider.apis.finspace.job_types import JOB_TYPES
+from sluice_provider.compat.lazy import LazyModule
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
-from sluice_provider.http.flow import Flow
-from sluice_provider.http.sigv4 import SigV4
-from sluice_provider.jobs.polling import JobType, Locator
 
 if TYPE_CHECKING:
+    import httpx
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from botocore.credentials import Credentials, ReadOnlyCredentials
+
+    from sluice_provider.apis.finspace import endpoints as finspace
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.polling import JobType, Locator
+else:
+    finspace = LazyModule("sluice_provider.apis.finspace.endpoints")
 
 DEFAULT_HOST = "https://finspace.{region}.amazonaws.com"
 
@@ -51,8 +52,6 @@ class FinSpaceHook(SluiceHook):
     hook_name = "Amazon FinSpace"
 
     service = "finspace"
-    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
-
     credential_fields = ("login", "password", "region_name", "role_arn")
 
     def __init__(self, aws_conn_id: str = default_conn_name, region_name: str | None = None) -> None:
@@ -60,19 +59,25 @@ class FinSpaceHook(SluiceHook):
         self.region_name = region_name
         self.variant = (region_name or "",)
 
+    @property
+    def job_types(self) -> Mapping[str, JobType]:
+        from sluice_provider.apis.finspace.job_types import JOB_TYPES
+
+        return JOB_TYPES
+
     @classmethod
     def for_job(cls, conn_id: str, locator: Locator) -> FinSpaceHook:
         return cls(conn_id, locator.get("region_name"))
 
-    create_changeset = Endpoint(finspace.create_changeset)
-    get_changeset = Endpoint(finspace.get_changeset)
-    list_changesets = Endpoint(finspace.list_changesets)
-    create_database = Endpoint(finspace.create_database)
-    get_database = Endpoint(finspace.get_database)
-    list_databases = Endpoint(finspace.list_databases)
-    ensure_database = Endpoint(finspace.ensure_database)
-    get_environment = Endpoint(finspace.get_environment)
-    list_environments = Endpoint(finspace.list_environments)
+    create_changeset = Endpoint(lambda: finspace.create_changeset)
+    get_changeset = Endpoint(lambda: finspace.get_changeset)
+    list_changesets = Endpoint(lambda: finspace.list_changesets)
+    create_database = Endpoint(lambda: finspace.create_database)
+    get_database = Endpoint(lambda: finspace.get_database)
+    list_databases = Endpoint(lambda: finspace.list_databases)
+    ensure_database = Endpoint(lambda: finspace.ensure_database)
+    get_environment = Endpoint(lambda: finspace.get_environment)
+    list_environments = Endpoint(lambda: finspace.list_environments)
 
     def ping(self) -> Flow[str]:
         environments = yield from finspace.list_environments()
@@ -82,6 +87,8 @@ class FinSpaceHook(SluiceHook):
     # --- through the Amazon provider
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
+        from sluice_provider.http.client_config import ClientConfig, ConnectionFields, base_url
+
         with _amazon_errors(fields):
             aws = self._aws(fields)
             config = aws.config
@@ -100,6 +107,8 @@ class FinSpaceHook(SluiceHook):
             )
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        from sluice_provider.http.sigv4 import SigV4
+
         del config
         with _amazon_errors(fields):
             aws = self._aws(fields)
@@ -147,6 +156,8 @@ class FinSpaceHook(SluiceHook):
             return self._without_connection()
 
     def _without_connection(self) -> ConnectionFields:
+        from sluice_provider.http.client_config import ConnectionFields
+
         self.log.warning(
             "Amazon FinSpace: there is no connection %r; using this machine's own AWS credentials", self.conn_id
         )

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
-
-from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
-from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
-from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
-from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
+from sluice_provider.compat.lazy import LazyModule
 from sluice_provider.connection_fields import KALEIDOSCOPE
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
-from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields
-from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType, Locator
+
+if TYPE_CHECKING:
+    import httpx
+
+    from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
+    from sluice_provider.apis.kaleidoscope import endpoints as kaleidoscope
+    from sluice_provider.apis.kaleidoscope import files as kaleidoscope_files
+    from sluice_provider.apis.kaleidoscope import registration as kaleidoscope_registration
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.polling import JobType, Locator
+else:
+    kaleidoscope = LazyModule("sluice_provider.apis.kaleidoscope.endpoints")
+    kaleidoscope_drafts = LazyModule("sluice_provider.apis.kaleidoscope.drafts")
+    kaleidoscope_files = LazyModule("sluice_provider.apis.kaleidoscope.files")
+    kaleidoscope_registration = LazyModule("sluice_provider.apis.kaleidoscope.registration")
 
 
 class KaleidoscopeHook(SluiceHook):
@@ -42,51 +51,56 @@ class KaleidoscopeHook(SluiceHook):
     hook_name = "Kaleidoscope"
 
     service = "kaleidoscope"
-    job_types: ClassVar[dict[str, JobType]] = {
-        **kaleidoscope.JOB_TYPES,
-        **kaleidoscope_registration.JOB_TYPES,
-        **kaleidoscope_drafts.JOB_TYPES,
-    }
-    default_host = kaleidoscope.DEFAULT_HOST
+    default_host = "https://api.kaleidoscope.bio"
 
     def __init__(self, kaleidoscope_conn_id: str = default_conn_name) -> None:
         super().__init__(kaleidoscope_conn_id)
 
-    get_active_workspace = Endpoint(kaleidoscope.get_active_workspace)
-    get_programs = Endpoint(kaleidoscope.get_programs)
-    get_activities = Endpoint(kaleidoscope.get_activities)
-    get_entity_slices = Endpoint(kaleidoscope.get_entity_slices)
-    get_key_fields = Endpoint(kaleidoscope.get_key_fields)
-    get_data_fields = Endpoint(kaleidoscope.get_data_fields)
-    get_record_views = Endpoint(kaleidoscope.get_record_views)
-    push_by_field_name = Endpoint(kaleidoscope.push_by_field_name)
-    push_by_field_id = Endpoint(kaleidoscope.push_by_field_id)
-    get_import = Endpoint(kaleidoscope.get_import)
-    get_imports = Endpoint(kaleidoscope.get_imports)
+    @cached_property
+    def job_types(self) -> Mapping[str, JobType]:
+        return {
+            **kaleidoscope.JOB_TYPES,
+            **kaleidoscope_registration.JOB_TYPES,
+            **kaleidoscope_drafts.JOB_TYPES,
+        }
 
-    register_file = Endpoint(kaleidoscope_registration.register_file)
-    get_registration_files = Endpoint(kaleidoscope_registration.get_registration_files)
-    get_registration = Endpoint(kaleidoscope_registration.get_registration)
-    push_status = Endpoint(kaleidoscope_registration.push_status)
-    submit_results = Endpoint(kaleidoscope_registration.submit_results)
-    validate_drafts = Endpoint(kaleidoscope_registration.validate_drafts)
-    submit_drafts = Endpoint(kaleidoscope_registration.submit_drafts)
-    get_registration_submissions = Endpoint(kaleidoscope_registration.get_registration_submissions)
-    get_draft_statuses = Endpoint(kaleidoscope_registration.get_draft_statuses)
-    push_submission_status = Endpoint(kaleidoscope_registration.push_submission_status)
-    submit_submission_results = Endpoint(kaleidoscope_registration.submit_submission_results)
+    get_active_workspace = Endpoint(lambda: kaleidoscope.get_active_workspace)
+    get_programs = Endpoint(lambda: kaleidoscope.get_programs)
+    get_activities = Endpoint(lambda: kaleidoscope.get_activities)
+    get_entity_slices = Endpoint(lambda: kaleidoscope.get_entity_slices)
+    get_key_fields = Endpoint(lambda: kaleidoscope.get_key_fields)
+    get_data_fields = Endpoint(lambda: kaleidoscope.get_data_fields)
+    get_record_views = Endpoint(lambda: kaleidoscope.get_record_views)
+    push_by_field_name = Endpoint(lambda: kaleidoscope.push_by_field_name)
+    push_by_field_id = Endpoint(lambda: kaleidoscope.push_by_field_id)
+    get_import = Endpoint(lambda: kaleidoscope.get_import)
+    get_imports = Endpoint(lambda: kaleidoscope.get_imports)
 
-    get_operation = Endpoint(kaleidoscope_drafts.get_operation)
-    get_draft_ids = Endpoint(kaleidoscope_drafts.get_draft_ids)
-    get_staging = Endpoint(kaleidoscope_drafts.get_staging)
-    create_draft_import = Endpoint(kaleidoscope_drafts.create_draft_import)
-    run_draft_import = Endpoint(kaleidoscope_drafts.run_draft_import)
-    clear_drafts = Endpoint(kaleidoscope_drafts.clear_drafts)
+    register_file = Endpoint(lambda: kaleidoscope_registration.register_file)
+    get_registration_files = Endpoint(lambda: kaleidoscope_registration.get_registration_files)
+    get_registration = Endpoint(lambda: kaleidoscope_registration.get_registration)
+    push_status = Endpoint(lambda: kaleidoscope_registration.push_status)
+    submit_results = Endpoint(lambda: kaleidoscope_registration.submit_results)
+    validate_drafts = Endpoint(lambda: kaleidoscope_registration.validate_drafts)
+    submit_drafts = Endpoint(lambda: kaleidoscope_registration.submit_drafts)
+    get_registration_submissions = Endpoint(lambda: kaleidoscope_registration.get_registration_submissions)
+    get_draft_statuses = Endpoint(lambda: kaleidoscope_registration.get_draft_statuses)
+    push_submission_status = Endpoint(lambda: kaleidoscope_registration.push_submission_status)
+    submit_submission_results = Endpoint(lambda: kaleidoscope_registration.submit_submission_results)
 
-    download_file = Endpoint(kaleidoscope_files.download_file)
-    export_records = Endpoint(kaleidoscope_files.export_records)
+    get_operation = Endpoint(lambda: kaleidoscope_drafts.get_operation)
+    get_draft_ids = Endpoint(lambda: kaleidoscope_drafts.get_draft_ids)
+    get_staging = Endpoint(lambda: kaleidoscope_drafts.get_staging)
+    create_draft_import = Endpoint(lambda: kaleidoscope_drafts.create_draft_import)
+    run_draft_import = Endpoint(lambda: kaleidoscope_drafts.run_draft_import)
+    clear_drafts = Endpoint(lambda: kaleidoscope_drafts.clear_drafts)
+
+    download_file = Endpoint(lambda: kaleidoscope_files.download_file)
+    export_records = Endpoint(lambda: kaleidoscope_files.export_records)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
+
         audience = fields.text("iap_audience")
         grant = TokenEndpoint(
             config.base_url + kaleidoscope.TOKEN_PATH,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import httpx
-
-from sluice_provider.apis.kili import endpoints as kili
-from sluice_provider.apis.kili import job_types as kili_jobs
+from sluice_provider.compat.lazy import LazyModule
 from sluice_provider.connection_fields import KILI
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
-from sluice_provider.http.auth import ApiKey, fits_header
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields
-from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType, Locator
+
+if TYPE_CHECKING:
+    import httpx
+
+    from sluice_provider.apis.kili import endpoints as kili
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.polling import JobType, Locator
+else:
+    kili = LazyModule("sluice_provider.apis.kili.endpoints")
 
 API = "/api/label/v2"
 """The path below which the vendor's endpoints are (kili `client.py`)."""
@@ -46,28 +51,35 @@ class KiliHook(SluiceHook):
     hook_name = "Kili"
 
     service = "kili"
-    job_types: ClassVar[dict[str, JobType]] = kili_jobs.job_types(mask)
-    default_host = kili.DEFAULT_HOST
+    default_host = "https://cloud.kili-technology.com/api/label/v2/graphql"
 
     credential_fields = ("password",)
 
     def __init__(self, kili_conn_id: str = default_conn_name) -> None:
         super().__init__(kili_conn_id)
 
-    get_viewer = Endpoint(kili.get_viewer)
-    get_project = Endpoint(kili.get_project)
-    count_assets = Endpoint(kili.count_assets)
-    list_cloud_storage_integrations = Endpoint(kili.list_integrations)
-    count_cloud_storage_integrations = Endpoint(kili.count_integrations)
-    get_cloud_storage_integration = Endpoint(kili.get_integration)
-    list_cloud_storage_connections = Endpoint(kili.list_connections)
-    get_cloud_storage_connection = Endpoint(kili.get_connection)
-    add_cloud_storage_connection = Endpoint(kili.add_connection)
-    get_cloud_storage_connection_status = Endpoint(kili.get_connection_status)
-    compute_differences = Endpoint(compute_differences)
-    validate_differences = Endpoint(kili.validate_differences)
+    @cached_property
+    def job_types(self) -> Mapping[str, JobType]:
+        from sluice_provider.apis.kili.job_types import job_types
+
+        return job_types(mask)
+
+    get_viewer = Endpoint(lambda: kili.get_viewer)
+    get_project = Endpoint(lambda: kili.get_project)
+    count_assets = Endpoint(lambda: kili.count_assets)
+    list_cloud_storage_integrations = Endpoint(lambda: kili.list_integrations)
+    count_cloud_storage_integrations = Endpoint(lambda: kili.count_integrations)
+    get_cloud_storage_integration = Endpoint(lambda: kili.get_integration)
+    list_cloud_storage_connections = Endpoint(lambda: kili.list_connections)
+    get_cloud_storage_connection = Endpoint(lambda: kili.get_connection)
+    add_cloud_storage_connection = Endpoint(lambda: kili.add_connection)
+    get_cloud_storage_connection_status = Endpoint(lambda: kili.get_connection_status)
+    compute_differences = Endpoint(lambda: compute_differences)
+    validate_differences = Endpoint(lambda: kili.validate_differences)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
+        from sluice_provider.http.auth import ApiKey, fits_header
+
         del config
         key = fields.required(KILI["password"])
         if not fits_header(key):

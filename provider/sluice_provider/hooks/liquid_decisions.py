@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import httpx
-
-from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
-from sluice_provider.apis.liquid_decisions.job_types import JOB_TYPES
+from sluice_provider.compat.lazy import LazyModule
 from sluice_provider.connection_fields import LIQUID_DECISIONS
 from sluice_provider.errors import ClientError, UnexpectedResponse
 from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
-from sluice_provider.http.auth import Bearer, TokenEndpoint
-from sluice_provider.http.client_config import ClientConfig, ConnectionFields
-from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.polling import JobType
+
+if TYPE_CHECKING:
+    import httpx
+
+    from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
+    from sluice_provider.http.client_config import ClientConfig, ConnectionFields
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.polling import JobType
+else:
+    liquid_decisions = LazyModule("sluice_provider.apis.liquid_decisions.endpoints")
 
 
 class LiquidDecisionsHook(SluiceHook):
@@ -35,23 +39,29 @@ class LiquidDecisionsHook(SluiceHook):
     hook_name = "Liquid Decisions"
 
     service = "liquid_decisions"
-    job_types: ClassVar[dict[str, JobType]] = dict(JOB_TYPES)
-
     credential_fields = ("login", "password", "community", "client_id", "client_secret")
 
     def __init__(self, liquid_decisions_conn_id: str = default_conn_name) -> None:
         super().__init__(liquid_decisions_conn_id)
 
-    validate_token = Endpoint(liquid_decisions.validate_token)
-    get_token_info = Endpoint(liquid_decisions.get_token_info)
-    get_job = Endpoint(liquid_decisions.get_job)
-    import_file = Endpoint(liquid_decisions.import_file)
-    export = Endpoint(liquid_decisions.export)
-    cancel_job = Endpoint(liquid_decisions.cancel_job)
-    fetch = Endpoint(liquid_decisions.fetch)
+    @property
+    def job_types(self) -> Mapping[str, JobType]:
+        from sluice_provider.apis.liquid_decisions.job_types import JOB_TYPES
+
+        return JOB_TYPES
+
+    validate_token = Endpoint(lambda: liquid_decisions.validate_token)
+    get_token_info = Endpoint(lambda: liquid_decisions.get_token_info)
+    get_job = Endpoint(lambda: liquid_decisions.get_job)
+    import_file = Endpoint(lambda: liquid_decisions.import_file)
+    export = Endpoint(lambda: liquid_decisions.export)
+    cancel_job = Endpoint(lambda: liquid_decisions.cancel_job)
+    fetch = Endpoint(lambda: liquid_decisions.fetch)
 
     def auth(self, fields: ConnectionFields, config: ClientConfig) -> httpx.Auth:
         """The password grant (wiki "Obtaining a Token"); the Java example sends no client id and secret."""
+        from sluice_provider.http.auth import Bearer, TokenEndpoint
+
         community = fields.required(LIQUID_DECISIONS["community"])
         if any(each.isspace() for each in community):
             raise fields.invalid("community", "must not contain spaces: it is part of the token's scope")

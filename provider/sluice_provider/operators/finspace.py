@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis.finspace import validation as rules
-from sluice_provider.apis.finspace.changeset_job import ChangesetJob
-from sluice_provider.apis.finspace.job_types import changeset_locator
-from sluice_provider.apis.finspace.model import ChangeRequest, delete, put
-from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
+from sluice_provider.apis.finspace.change_requests import MAX_REQUESTS, ChangeRequest, delete, put
 from sluice_provider.runtime.operator import RemoteJobOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.finspace.changeset_job import ChangesetJob
+    from sluice_provider.lineage import Datasets
 
 __all__ = ["ChangeRequest", "FinSpaceCreateChangesetOperator", "delete", "put"]
 
@@ -68,7 +68,7 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         database_name: str,
         change_requests: Sequence[Mapping[str, Any]],
         client_token: str | None = None,
-        max_requests_per_changeset: int = rules.MAX_REQUESTS,
+        max_requests_per_changeset: int = MAX_REQUESTS,
         ensure_database: bool = False,
         dry_run: bool = False,
         aws_conn_id: str = "aws_default",
@@ -88,6 +88,8 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
 
     @property
     def locator(self) -> Mapping[str, str]:
+        from sluice_provider.apis.finspace.job_types import changeset_locator
+
         return changeset_locator(self.environment_id, self.database_name, self.region_name)
 
     def dry_run(self) -> None:
@@ -97,6 +99,8 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         job.log_plan()
 
     def job(self) -> ChangesetJob:
+        from sluice_provider.apis.finspace.changeset_job import ChangesetJob
+
         return ChangesetJob(
             environment_id=self.environment_id,
             database_name=self.database_name,
@@ -109,6 +113,8 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         )
 
     def datasets(self) -> Datasets:
+        from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
+
         sources = {FileDataset(request["s3Path"]) for request in self.change_requests if "s3Path" in request}
         database = ServiceDataset(("environments", self.environment_id, "databases", self.database_name))
         return Datasets(sorted(sources), [database])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
-from sluice_provider.apis.kili.model import ConnectionSettings
-from sluice_provider.apis.kili.sync_job import SyncJob
-from sluice_provider.hooks.base import mask
-from sluice_provider.lineage import Datasets, ServiceDataset
+from sluice_provider.compat import mask_secret
 from sluice_provider.links import KiliLink
 from sluice_provider.runtime.operator import RemoteJobOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+    from sluice_provider.apis.kili.sync_job import SyncJob
+    from sluice_provider.lineage import Datasets
 
 
 class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
@@ -84,6 +85,9 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
         self.compute_differences = compute_differences
 
     def job(self) -> AddConnectionJob:
+        from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
+        from sluice_provider.apis.kili.model import ConnectionSettings
+
         return AddConnectionJob(
             project_id=self.project_id,
             integration_id=self.cloud_storage_integration_id,
@@ -92,10 +96,12 @@ class KiliAddCloudStorageConnectionOperator(RemoteJobOperator):
             ),
             if_exists=self.if_exists,
             compute_differences=self.compute_differences,
-            mask_secret=mask,
+            mask_secret=mask_secret,
         )
 
     def datasets(self) -> Datasets:
+        from sluice_provider.lineage import Datasets, ServiceDataset
+
         return Datasets(outputs=[ServiceDataset(("projects", self.result["project_id"]))])
 
 
@@ -162,6 +168,8 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
         self.verify = verify
 
     def job(self) -> SyncJob:
+        from sluice_provider.apis.kili.sync_job import SyncJob
+
         return SyncJob(
             connection_id=self.cloud_storage_connection_id,
             project_id=self.project_id,
@@ -170,8 +178,10 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
             dry_run=self._dry_run,
             max_removed=self.max_removed,
             verify=self.verify,
-            mask_secret=mask,
+            mask_secret=mask_secret,
         )
 
     def datasets(self) -> Datasets:
+        from sluice_provider.lineage import Datasets, ServiceDataset
+
         return Datasets(outputs=[ServiceDataset(("projects", self.result["project_id"]))])

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from sluice_provider.apis.liquid_decisions import endpoints as liquid_decisions
-from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
-from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
+from sluice_provider.compat import mask_secret
 from sluice_provider.errors import InvalidInput
-from sluice_provider.hooks.base import mask
-from sluice_provider.http.bodies import FilePart
-from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
 from sluice_provider.runtime.operator import RemoteJobOperator
-from sluice_provider.sources.input_files import InputFile
-from sluice_provider.sources.output_files import AtomicFile
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
+    from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
+    from sluice_provider.http.bodies import FilePart
+    from sluice_provider.lineage import Datasets
+    from sluice_provider.sources.input_files import InputFile
+    from sluice_provider.sources.output_files import AtomicFile
 
 CONTENT_TYPES_BY_EXTENSION = {".csv": "csv", ".txt": "csv", ".json": "json"}
 RESULT_EXTENSIONS = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
@@ -94,13 +95,17 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         self.on_unknown_outcome = on_unknown_outcome
 
     def job(self) -> ImportJob:
+        from sluice_provider.apis.liquid_decisions.batch_jobs import ImportJob
+        from sluice_provider.apis.liquid_decisions.endpoints import JSON
+        from sluice_provider.sources.input_files import InputFile
+
         file = InputFile(self.file, "file")
         template = None if self.template is None else InputFile(self.template, "template")
         file_type = self._content_type(file)
 
         def parts() -> tuple[FilePart, FilePart | None]:
             # The published script sends its template as JSON, whatever its format.
-            template_part = _file_part("template", template, liquid_decisions.JSON) if template else None
+            template_part = _file_part("template", template, JSON) if template else None
             return _file_part("file", file, file_type, {"Expires": "0"}), template_part
 
         return ImportJob(
@@ -115,20 +120,27 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
 
     def _content_type(self, file: InputFile) -> str:
         """The content type as the service spells it."""
+        from sluice_provider.apis.liquid_decisions.endpoints import IMPORTED_TEXT, content_type_of
+
         content_type = self.content_type or CONTENT_TYPES_BY_EXTENSION.get(file.extension)
         if content_type is None:
             raise InvalidInput(
                 f"file: {file.name} has the unsupported extension {file.extension!r}; supported are "
                 f"{', '.join(CONTENT_TYPES_BY_EXTENSION)}. Set content_type to 'csv', 'json' or a media type"
             )
-        return liquid_decisions.content_type_of(content_type, text=liquid_decisions.IMPORTED_TEXT)
+        return content_type_of(content_type, text=IMPORTED_TEXT)
 
     def datasets(self) -> Datasets:
+        from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
+        from sluice_provider.sources.input_files import InputFile
+
         source = FileDataset(InputFile(self.file, "file").name)
         return Datasets([source], [ServiceDataset(("item-types", self.item_type))])
 
 
 def _file_part(name: str, file: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:
+    from sluice_provider.http.bodies import FilePart
+
     label = f"{name}: {file.name}"
     return FilePart(name, file.filename, content_type, file.open_unchanged, file.size, label, headers or {})
 
@@ -219,6 +231,9 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         self.on_unknown_outcome = on_unknown_outcome
 
     def job(self) -> ExportJob:
+        from sluice_provider.apis.liquid_decisions.batch_jobs import ExportJob
+        from sluice_provider.sources.output_files import AtomicFile
+
         if self.destination is not None:
             AtomicFile(str(self.destination), "probe")  # raises an error now if the destination is not usable
         return ExportJob(
@@ -233,24 +248,31 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         )
 
     def _template_text(self) -> str | None:
+        from sluice_provider.sources.input_files import InputFile
+
         from_file = isinstance(self.template, PathLike) or hasattr(self.template, "fs")
         return InputFile(self.template, "template").text() if from_file else self.template or None
 
     def _result_file(self, job_id: str, number: int, link: str) -> AtomicFile:
         """The name is not the service's: that could contain a path, or be the name of an existing file."""
+        from sluice_provider.sources.output_files import AtomicFile
+
         parts = urlsplit(link)
         if parts.query:
-            mask(parts.query)
+            mask_secret(parts.query)
         match = re.search(RESULT_EXTENSIONS, parts.path.lower())
         extension = match[0] if match else self._default_extension
         return AtomicFile(str(self.destination), f"{_safe_name(job_id)}-{number}{extension}")
 
     @property
     def _default_extension(self) -> str:
-        content_type = liquid_decisions.content_type_of(self.content_type, text=liquid_decisions.EXPORTED_TEXT)
-        return ".json" if content_type == liquid_decisions.JSON else ".csv"
+        from sluice_provider.apis.liquid_decisions.endpoints import EXPORTED_TEXT, JSON, content_type_of
+
+        return ".json" if content_type_of(self.content_type, text=EXPORTED_TEXT) == JSON else ".csv"
 
     def datasets(self) -> Datasets:
+        from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
+
         files = [FileDataset(path) for path in self.result.get("files", ())]
         return Datasets([ServiceDataset(("item-types", self.item_type))], files)
 
@@ -261,6 +283,8 @@ def _safe_name(job_id: str) -> str:
 
 
 def _batch_options(operator: LiquidDecisionsImportOperator | LiquidDecisionsExportOperator) -> BatchOptions:
+    from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions
+
     return BatchOptions(
         operator.item_type,
         operator.job_name,
@@ -299,4 +323,6 @@ class LiquidDecisionsCancelJobOperator(RemoteJobOperator):
         self.job_id = job_id
 
     def job(self) -> CancelJob:
+        from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
+
         return CancelJob(self.job_id)

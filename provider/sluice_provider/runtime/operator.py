@@ -9,17 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.compat import HAVE_RETRY_POLICY, default_deferrable
-from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.jobs.record import JobRecord
-from sluice_provider.jobs.spec import JobSpec
-from sluice_provider.lineage import Datasets, lineage
 from sluice_provider.runtime.retry import DEFAULT
-from sluice_provider.runtime.run import JobRun, replaced_jobs
 from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
+
+    from sluice_provider.jobs.record import JobRecord
+    from sluice_provider.jobs.spec import JobSpec
+    from sluice_provider.lineage import Datasets
+    from sluice_provider.runtime.run import JobRun
 
 MAX_LINEAGE_IDS = 100
 
@@ -84,6 +84,8 @@ class RemoteJobOperator(RemoteJobTask):
 
     def datasets(self) -> Datasets:
         """For OpenLineage: the datasets that the task read and wrote; called once `result` is set."""
+        from sluice_provider.lineage import Datasets
+
         return Datasets()
 
     # --- what Airflow calls
@@ -115,6 +117,8 @@ class RemoteJobOperator(RemoteJobTask):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Called by OpenLineage, by this name, once the task is over."""
+        from sluice_provider.lineage import lineage
+
         del task_instance
         address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
         return lineage(self.service, address, self.__ids, self.datasets())
@@ -124,6 +128,9 @@ class RemoteJobOperator(RemoteJobTask):
     @contextmanager
     def __worker_run(self, context: Context) -> Iterator[JobRun]:
         """However it ends, the input's temporary files are closed."""
+        from sluice_provider.jobs.lifecycle import Options
+        from sluice_provider.runtime.run import JobRun
+
         options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
         with fail_for_good(not HAVE_RETRY_POLICY):
             self.__run = JobRun(self, self.job(), context, options)
@@ -131,6 +138,8 @@ class RemoteJobOperator(RemoteJobTask):
                 yield self.__run
 
     def __end(self, context: Context, record: JobRecord) -> dict[str, Any]:
+        from sluice_provider.runtime.run import replaced_jobs
+
         assert self.__run is not None  # noqa: S101 - begun before
         spec = self.__run.spec
         ids = dict.fromkeys(submission.id for phase in record.phases for submission in phase.submissions)

@@ -4,80 +4,25 @@ the triggerer. The same lifecycle as operators, whose job is found instead of su
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator
 
 from sluice_provider import compat
 from sluice_provider.compat import default_deferrable
 from sluice_provider.errors import SluiceError, TimedOut
-from sluice_provider.http.flow import Flow
-from sluice_provider.http.polling import PollSchedule
-from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.jobs.model import JobGroup, JobRef
-from sluice_provider.jobs.polling import JobPoller
-from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
-from sluice_provider.runtime.run import JobRun
 from sluice_provider.runtime.task import MAX_SECONDS, RemoteJobTask, fail_for_good, seconds
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, PokeReturnValue
 
-PHASE = "wait"
-
-
-class WatchedJob(JobSpec):
-    """A job that was submitted elsewhere. A subclass sets `service` and overrides `reference`; the rest is optional."""
-
-    def reference(self) -> JobRef:
-        """The jobs to wait for."""
-        raise NotImplementedError
-
-    def initial_locator(self) -> Flow[Mapping[str, str]]:
-        """What must be read before the wait; called once, and part of the job's `locator` from then on."""
-        return NOTHING
-        yield  # makes it a flow, one without a request
-
-    def fingerprint(self) -> Any:
-        return self.reference().to_json()
-
-    def next_phase(self, record: JobRecord) -> Phase | None:
-        return None if record.phase(PHASE).outcome else _Watched(self)
-
-    def result(self, work: JobGroup) -> dict[str, Any]:
-        """What the sensor returns."""
-        return {"ids": [job.id for job in work.jobs], "state": work.state.value, **work.counts}
-
-    def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
-        del phase
-        return self.result(work)
-        yield  # makes it a flow, one without a request
-
-    def manifest(self, record: JobRecord) -> dict[str, Any]:
-        return dict((record.phase(PHASE).outcome or {}).get("outputs") or {})
-
-
-class _Watched(Phase):
-    """All of its ids are known already."""
-
-    def __init__(self, spec: WatchedJob) -> None:
-        self._spec = spec
-        self._ref = spec.reference()
-        super().__init__(PHASE, self._ref.job_type, self._ref.locator)
-
-    def units(self, record: PhaseRecord) -> Iterator[Unit]:
-        for job_id in self._ref.ids[len(record.submissions) :]:
-            yield Unit(content=job_id)
-
-    def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
-        initial_locator = NOTHING if record.submissions else (yield from self._spec.initial_locator())
-        return Prepared(found=unit.content, locator=initial_locator)
-
-    def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:  # noqa: ARG002 - never called
-        raise AssertionError("a sensor submits nothing")
+    from sluice_provider.http.flow import Flow
+    from sluice_provider.jobs.model import JobGroup
+    from sluice_provider.jobs.record import JobRecord
+    from sluice_provider.jobs.watched_job import WatchedJob
+    from sluice_provider.runtime.run import JobRun
 
 
 class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
@@ -117,6 +62,10 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Check the status once. Retryable errors are only raised after too many of them in a row."""
+        from airflow.sdk import PokeReturnValue
+
+        from sluice_provider.http.polling import PollSchedule
+
         assert self.__run is not None  # noqa: S101 - `execute` makes it
         work, self.__seen = self.__seen, None
         try:
@@ -143,6 +92,9 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
     # --- one worker run
 
     def __begin(self, context: Context) -> JobRun:
+        from sluice_provider.jobs.lifecycle import Options
+        from sluice_provider.runtime.run import JobRun
+
         options = Options(deferrable=self.deferrable, timeout=min(self.timeout, MAX_SECONDS), watch_only=True)
         self.__run = JobRun(self, self.job(), context, options, lambda: self.__wait_here(context))
         return self.__run
@@ -154,6 +106,9 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
         return work
 
     def __poll(self, run: JobRun) -> Flow[JobGroup]:
+        from sluice_provider.jobs.polling import JobPoller
+        from sluice_provider.jobs.watched_job import PHASE
+
         ref, record = run.execution.ref, run.execution.record
         since = record.phase(PHASE).submitted_at if record else time.time()
         work = yield from JobPoller(self.hook.job_type(ref.job_type), ref, lambda: time.time() - since).poll()

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from sluice_provider import compat
 from sluice_provider.errors import InvalidInput, SluiceError
-from sluice_provider.hooks.base import SluiceHook, hook_for
+
+if TYPE_CHECKING:
+    from sluice_provider.hooks.base import SluiceHook
 
 MAX_SECONDS = 10 * 365 * 86400.0
 """The longest timeout, ten years: a longer one fits neither a timedelta nor a database."""
@@ -47,6 +49,8 @@ class RemoteTask(BaseOperator):
 
     @cached_property
     def hook(self) -> SluiceHook:
+        from sluice_provider.hooks.base import hook_for
+
         return hook_for(self.service, self.conn_id, self.locator)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis.finspace import validation as rules
-from sluice_provider.apis.finspace.job_types import changeset_locator
-from sluice_provider.jobs import JobRef
-from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+from sluice_provider.runtime.sensor import RemoteJobSensor
+
+if TYPE_CHECKING:
+    from sluice_provider.jobs.watched_job import WatchedJob
 
 
 class FinSpaceChangesetSensor(RemoteJobSensor):
@@ -54,28 +54,11 @@ class FinSpaceChangesetSensor(RemoteJobSensor):
 
     @property
     def locator(self) -> Mapping[str, str]:
+        from sluice_provider.apis.finspace.job_types import changeset_locator
+
         return changeset_locator(self.environment_id, self.database_name, self.region_name)
 
     def job(self) -> WatchedJob:
-        return _Changeset(self.changeset_id, self.locator)
+        from sluice_provider.apis.finspace.watched_jobs import WatchedChangeset
 
-
-class _Changeset(WatchedJob):
-    """Waiting for a changeset."""
-
-    service = "finspace"
-
-    def __init__(self, changeset_id: str, locator: Mapping[str, str]) -> None:
-        self._changeset_id = changeset_id
-        self._locator = locator
-
-    def validate(self) -> None:
-        rules.check_database(self._locator["environment_id"], self._locator["database_name"])
-        rules.CHANGESET_ID.check("changeset_id", self._changeset_id)
-
-    @property
-    def locator(self) -> Mapping[str, str]:
-        return self._locator
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "changeset", (self._changeset_id,), self._locator)
+        return WatchedChangeset(self.changeset_id, self.locator)

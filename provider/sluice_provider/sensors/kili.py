@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis.kili import endpoints as api
-from sluice_provider.apis.validation import check_choice, check_id, check_whole_number
 from sluice_provider.errors import InvalidInput
-from sluice_provider.jobs import JobRef
 from sluice_provider.links import KiliLink
-from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+from sluice_provider.runtime.sensor import RemoteJobSensor
 from sluice_provider.runtime.task import fail_for_good
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from sluice_provider.http.flow import Flow
-
-STATUSES = ("CONNECTED", "DISCONNECTED", "CHECKING")
+    from sluice_provider.jobs.watched_job import WatchedJob
 
 
 class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
@@ -52,24 +47,9 @@ class KiliCloudStorageIntegrationSensor(RemoteJobSensor):
         self.status = status
 
     def job(self) -> WatchedJob:
-        return _Integration(self.cloud_storage_integration_id, self.status)
+        from sluice_provider.apis.kili.watched_jobs import WatchedIntegration
 
-
-class _Integration(WatchedJob):
-    """Waiting for an integration's status."""
-
-    service = "kili"
-
-    def __init__(self, integration_id: str, status: str) -> None:
-        self._integration_id = integration_id
-        self._status = status
-
-    def validate(self) -> None:
-        check_id("cloud_storage_integration_id", self._integration_id)
-        check_choice("status", self._status, STATUSES)
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "integration", (self._integration_id,), {"status": self._status})
+        return WatchedIntegration(self.cloud_storage_integration_id, self.status)
 
 
 class KiliCloudStorageConnectionSensor(RemoteJobSensor):
@@ -96,27 +76,9 @@ class KiliCloudStorageConnectionSensor(RemoteJobSensor):
         self.cloud_storage_connection_id = cloud_storage_connection_id
 
     def job(self) -> WatchedJob:
-        return _Connection(self.cloud_storage_connection_id)
+        from sluice_provider.apis.kili.watched_jobs import WatchedConnection
 
-
-class _Connection(WatchedJob):
-    """Waiting for a connection to be idle."""
-
-    service = "kili"
-
-    def __init__(self, connection_id: str) -> None:
-        self._connection_id = connection_id
-
-    def validate(self) -> None:
-        check_id("cloud_storage_connection_id", self._connection_id)
-
-    def initial_locator(self) -> Flow[Mapping[str, str]]:
-        """The project, for the link, and when the differences were last computed before the wait."""
-        status = yield from api.get_connection_status(self._connection_id)
-        return {"project_id": status.project_id, "last_check": status.last_check}
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "connection", (self._connection_id,))
+        return WatchedConnection(self.cloud_storage_connection_id)
 
 
 class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
@@ -153,19 +115,6 @@ class KiliCloudStorageDifferenceSensor(KiliCloudStorageConnectionSensor):
         return super().execute(context)
 
     def job(self) -> WatchedJob:
-        return _Difference(self.cloud_storage_connection_id, self.minimum)
+        from sluice_provider.apis.kili.watched_jobs import WatchedDifference
 
-
-class _Difference(_Connection):
-    """Waiting for new files in a connection's bucket."""
-
-    def __init__(self, connection_id: str, minimum: int) -> None:
-        super().__init__(connection_id)
-        self._minimum = minimum
-
-    def validate(self) -> None:
-        super().validate()
-        check_whole_number("minimum", self._minimum, 1)
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "difference", (self._connection_id,), {"minimum": str(self._minimum)})
+        return WatchedDifference(self.cloud_storage_connection_id, self.minimum)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluice_provider.jobs import JobRef
-from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+from sluice_provider.runtime.sensor import RemoteJobSensor
+
+if TYPE_CHECKING:
+    from sluice_provider.jobs.watched_job import WatchedJob
 
 
 class LiquidDecisionsJobSensor(RemoteJobSensor):
@@ -34,16 +36,6 @@ class LiquidDecisionsJobSensor(RemoteJobSensor):
         self.job_id = job_id
 
     def job(self) -> WatchedJob:
-        return _Job(self.job_id)
+        from sluice_provider.apis.liquid_decisions.watched_jobs import WatchedBatchJob
 
-
-class _Job(WatchedJob):
-    """Waiting for an import or export."""
-
-    service = "liquid_decisions"
-
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "job", (self._job_id,))
+        return WatchedBatchJob(self.job_id)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sluice_provider.apis.finspace import endpoints as api
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.change_requests import MAX_REQUESTS
 from sluice_provider.apis.finspace.job_types import changeset_locator
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_whole_number
@@ -78,7 +79,7 @@ class ChangesetJob(JobSpec):
         rules.check_requests(self.change_requests)
         if self.client_token is not None:
             rules.CLIENT_TOKEN.check("client_token", self.client_token)
-        check_whole_number("max_requests_per_changeset", self._max_requests, 1, rules.MAX_REQUESTS)
+        check_whole_number("max_requests_per_changeset", self._max_requests, 1, MAX_REQUESTS)
 
     def fingerprint(self) -> Any:
         return [dict(self.locator), [dict(request) for request in self.change_requests], self.client_token]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sluice_provider.apis.finspace import validation as rules
+from sluice_provider.apis.finspace.change_requests import MAX_REQUESTS
 from sluice_provider.apis.finspace.model import Changeset, Database, Environment
 from sluice_provider.apis.finspace.responses import (
     changeset_error_from_response,
@@ -51,7 +52,7 @@ def create_changeset(
     :raises RateLimited: also if too many changesets of the environment are in progress
     :raises Conflict: also if the token was used for other changes
     """
-    rules.check_requests(change_requests, rules.MAX_REQUESTS)
+    rules.check_requests(change_requests, MAX_REQUESTS)
     token = rules.CLIENT_TOKEN.check("client_token", client_token or str(uuid.uuid4()))
     path = f"{_database(environment_id, database_name)}/changesets"
     body = {"changeRequests": [dict(request) for request in change_requests], "clientToken": token}

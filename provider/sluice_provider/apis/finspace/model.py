@@ -5,16 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict
 
-
-class _RequiredMembers(TypedDict):
-    changeType: str
-    dbPath: str
-
-
-class ChangeRequest(_RequiredMembers, total=False):
-    """One change of a database."""
-
-    s3Path: str
+from sluice_provider.apis.finspace.change_requests import ChangeRequest
 
 
 class ErrorInfo(TypedDict, total=False):
@@ -59,14 +50,3 @@ class Environment(TypedDict, total=False):
     status: str
     createdTimestamp: datetime
     updateTimestamp: datetime
-
-
-def put(s3_path: str, db_path: str) -> ChangeRequest:
-    """Add or update: all files of a folder in S3 (which ends with a slash), or one file, are copied to a folder of the
-    database."""
-    return {"changeType": "PUT", "s3Path": s3_path, "dbPath": db_path}
-
-
-def delete(db_path: str) -> ChangeRequest:
-    """Delete the files under a path of the database."""
-    return {"changeType": "DELETE", "dbPath": db_path}

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from sluice_provider.apis.validation import check_string
 from sluice_provider.errors import InvalidInput
 
-MAX_REQUESTS = 32
 MEMBERS = ("changeType", "s3Path", "dbPath")
 CHANGE_TYPES = ("PUT", "DELETE")
 

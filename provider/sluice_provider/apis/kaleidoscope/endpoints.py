@@ -16,7 +16,6 @@ from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.polling import JobType, Locator
 
-DEFAULT_HOST = "https://api.kaleidoscope.bio"
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 
 

@@ -29,7 +29,6 @@ from sluice_provider.errors import InvalidInput, NotFound, StatusError, Unexpect
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
 
-DEFAULT_HOST = "https://cloud.kili-technology.com/api/label/v2/graphql"
 PATH = "graphql"
 PAGE = 100
 """Items per page; the same as in the vendor's client."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 
 
 class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
@@ -69,6 +71,8 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         self.max_bytes = max_bytes
 
     def job(self) -> StageDraftsJob:
+        from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
+
         return StageDraftsJob(
             self.records,
             operation_id=self.operation_id,

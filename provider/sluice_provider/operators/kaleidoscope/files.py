@@ -6,24 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.apis.kaleidoscope import files as api
-from sluice_provider.apis.validation import check_exactly_one, check_id, check_ids, check_text
 from sluice_provider.compat import HAVE_RETRY_POLICY
-from sluice_provider.errors import InvalidInput
-from sluice_provider.http.client_config import base_url
-from sluice_provider.jobs.record import iso
-from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset, lineage
 from sluice_provider.links import KaleidoscopeLink
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteTask, fail_for_good
-from sluice_provider.sources.file_names import safe_file_name
-from sluice_provider.sources.output_files import AtomicFile, split_file_path
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from sluice_provider.http.flow import Flow
+    from sluice_provider.apis.kaleidoscope.downloads import Download, FileDownload, RecordsExport
+    from sluice_provider.lineage import ServiceDataset
 
 
 class DownloadOperator(RemoteTask):
@@ -44,32 +37,25 @@ class DownloadOperator(RemoteTask):
         super().__init__(**kwargs)
         self.result: dict[str, Any] = {}
 
-    def validate(self) -> None:
-        """Check the rendered arguments. :raises InvalidInput: before anything is requested"""
-        raise NotImplementedError
-
-    def target_file(self) -> AtomicFile:
-        """The file to write."""
-        raise NotImplementedError
-
-    def download(self, target: AtomicFile) -> Flow[str]:
-        """A flow that downloads the file, and returns its content type."""
-        raise NotImplementedError
-
-    def result_members(self) -> dict[str, Any]:
-        """What the result has beside what all downloads have."""
+    def job(self) -> Download:
+        """The download, by the rendered arguments."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from sluice_provider.jobs.record import iso
+
         with fail_for_good(not HAVE_RETRY_POLICY):
-            self.validate()
-            target, started = self.target_file(), time.time()
-            content_type = self.hook.run(self.download(target))
+            job = self.job()
+            job.log = self.log
+            job.validate()
+            target, started = job.target_file(), time.time()
+            self.job_url = self.hook.job_url(*job.linked, job.locator, self.hook.fields())
+            content_type = self.hook.run(job.request(target))
             ended = time.time()
             self.result = {
                 "service": self.service,
                 "state": "succeeded",
-                **self.result_members(),
+                **job.manifest(),
                 "path": target.path,
                 "bytes": target.size,
                 "sha256": target.sha256,
@@ -88,6 +74,9 @@ class DownloadOperator(RemoteTask):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Called by OpenLineage, by this name, once the task is over."""
+        from sluice_provider.http.client_config import base_url
+        from sluice_provider.lineage import Datasets, FileDataset, lineage
+
         del task_instance
         address = base_url(self.hook.fields(), self.hook.default_host).rstrip("/")
         datasets = Datasets([self.input_dataset()], [FileDataset(self.result["path"])])
@@ -150,36 +139,14 @@ class KaleidoscopeDownloadFileOperator(DownloadOperator):
         self.file_name = file_name
         self.operation_id = operation_id
 
-    def validate(self) -> None:
-        check_id("file_id", self.file_id)
-        check_id("operation_id", self.operation_id, optional=True)
-        check_exactly_one(destination=self.destination, path=self.path)
-        if self.path is not None and self.file_name is not None:
-            raise InvalidInput("file_name goes with destination only: path names the file already")
-        if self.destination is not None and not str(self.destination).strip():
-            raise InvalidInput("destination must be the path or URL of a folder, and is empty")
-        self.target_file()
+    def job(self) -> FileDownload:
+        from sluice_provider.apis.kaleidoscope.downloads import FileDownload
 
-    def target_file(self) -> AtomicFile:
-        if self.path is not None:
-            return AtomicFile(*split_file_path(self.path, "path"), "path")
-        name = safe_file_name(self.file_name, self.file_id)
-        if self.file_name is not None and name != self.file_name:
-            self.log.warning(
-                "%r from Kaleidoscope is saved as %r: the name holds unsafe characters", self.file_name, name
-            )
-        folder = str(self.destination).strip().rstrip("/")
-        return AtomicFile(f"{folder}/{safe_file_name(self.file_id, 'file')}", name)
-
-    def download(self, target: AtomicFile) -> Flow[str]:
-        locator = {"operation_id": self.operation_id} if self.operation_id else {}
-        self.job_url = self.hook.job_url("file", self.file_id, locator, self.hook.fields())
-        return api.download_file(self.file_id, target, self.operation_id)
-
-    def result_members(self) -> dict[str, Any]:
-        return {"operation_id": self.operation_id, "file_id": self.file_id, "file_name": self.file_name}
+        return FileDownload(self.file_id, self.destination, self.path, self.file_name, self.operation_id)
 
     def input_dataset(self) -> ServiceDataset:
+        from sluice_provider.lineage import ServiceDataset
+
         return ServiceDataset(("files", self.file_id))
 
 
@@ -254,34 +221,12 @@ class KaleidoscopeExportRecordsOperator(DownloadOperator):
         self.search_text = search_text
         self.filters = filters
 
-    FILTERS = ("view_field_filters", "view_field_sorts", "entity_field_filters", "entity_field_sorts")
+    def job(self) -> RecordsExport:
+        from sluice_provider.apis.kaleidoscope.downloads import RecordsExport
 
-    def validate(self) -> None:
-        check_id("entity_slice_id", self.entity_slice_id)
-        check_id("record_view_id", self.record_view_id, optional=True)
-        check_id("operation_id", self.operation_id, optional=True)
-        check_id("program_id", self.program_id, optional=True)
-        check_text("search_text", self.search_text, optional=True)
-        check_ids("record_set_ids", self.record_set_ids)
-        check_ids("identifier_ids", self.identifier_ids)
-        check_ids("view_field_ids", self.view_field_ids)
-        if self.filters is not None and not (isinstance(self.filters, dict) and set(self.filters) <= {*self.FILTERS}):
-            raise InvalidInput(
-                f"filters must be a dict with some of {', '.join(self.FILTERS)}, not {self.filters!r:.200}"
-            )
-        self.target_file()
-
-    def target_file(self) -> AtomicFile:
-        return AtomicFile(*split_file_path(self.path, "path"), "path")
-
-    def download(self, target: AtomicFile) -> Flow[str]:
-        locator = {"operation_id": self.operation_id} if self.operation_id else {}
-        kind, job_id = ("record_view", self.record_view_id) if self.record_view_id else ("", self.entity_slice_id)
-        self.job_url = self.hook.job_url(kind or "entity_slice", job_id, locator, self.hook.fields())
-        return api.export_records(
-            split_file_path(self.path, "path")[1],
+        return RecordsExport(
             self.entity_slice_id,
-            target,
+            self.path,
             record_view_id=self.record_view_id,
             operation_id=self.operation_id,
             program_id=self.program_id,
@@ -289,11 +234,10 @@ class KaleidoscopeExportRecordsOperator(DownloadOperator):
             identifier_ids=self.identifier_ids,
             view_field_ids=self.view_field_ids,
             search_text=self.search_text,
-            **(self.filters or {}),
+            filters=self.filters,
         )
 
-    def result_members(self) -> dict[str, Any]:
-        return {"entity_slice_id": self.entity_slice_id, "operation_id": self.operation_id}
-
     def input_dataset(self) -> ServiceDataset:
+        from sluice_provider.lineage import ServiceDataset
+
         return ServiceDataset(("operations", self.operation_id) if self.operation_id else ("records",))

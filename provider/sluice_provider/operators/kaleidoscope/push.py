@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
-from sluice_provider.lineage import ServiceDataset
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.kaleidoscope.push_job import PushJob
+    from sluice_provider.lineage import ServiceDataset
 
 
 class KaleidoscopePushOperator(KaleidoscopeOperator):
@@ -97,6 +99,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         self.max_bytes = max_bytes
 
     def job(self) -> PushJob:
+        from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
+
         target = Target(
             self.key_field_names,
             self.key_field_ids,
@@ -118,6 +122,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
 
     def output_dataset(self) -> ServiceDataset:
         """The narrowest of what the records were pushed into."""
+        from sluice_provider.lineage import ServiceDataset
+
         destinations = {"operations": self.operation_id, "sources": self.source_id, "programs": self.program_id}
         found = ((segment, value) for segment, value in destinations.items() if value)
         return ServiceDataset(next(found, ("records",)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
 
 
 class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
@@ -51,6 +53,8 @@ class KaleidoscopeRegisterFileOperator(KaleidoscopeOperator):
         self.if_registered = if_registered
 
     def job(self) -> RegisterFileJob:
+        from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob
+
         return RegisterFileJob(operation_id=self.operation_id, file_id=self.file_id, if_registered=self.if_registered)
 
 
@@ -99,6 +103,8 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
         self.on_rejected_rows = on_rejected_rows
 
     def job(self) -> SubmitDraftsJob:
+        from sluice_provider.apis.kaleidoscope.registration_jobs import SubmitDraftsJob
+
         return SubmitDraftsJob(
             operation_id=self.operation_id,
             record_ids=self.record_ids,

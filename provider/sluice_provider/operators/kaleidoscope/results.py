@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, Registration, SubmitResultsJob
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+
+if TYPE_CHECKING:
+    from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, SubmitResultsJob
 
 
 class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
@@ -60,6 +62,8 @@ class KaleidoscopePushRegistrationStatusOperator(KaleidoscopeOperator):
         self.message = message
 
     def job(self) -> PushStatusJob:
+        from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, Registration
+
         registration = Registration(self.operation_id, self.file_id, self.submission_id)
         return PushStatusJob(registration, status=self.status, message=self.message)
 
@@ -137,6 +141,8 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
         self.if_ended = if_ended
 
     def job(self) -> SubmitResultsJob:
+        from sluice_provider.apis.kaleidoscope.registrar_jobs import Registration, SubmitResultsJob
+
         return SubmitResultsJob(
             Registration(self.operation_id, self.file_id, self.submission_id),
             self.records,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
-from sluice_provider.apis.validation import check_choice, check_id
-from sluice_provider.jobs import JobGroup, JobRef, check_rejections
-from sluice_provider.jobs.spec import Phase
 from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.runtime.sensor import RemoteJobSensor, WatchedJob
+from sluice_provider.runtime.sensor import RemoteJobSensor
+
+if TYPE_CHECKING:
+    from sluice_provider.jobs.watched_job import WatchedJob
 
 
 class KaleidoscopeImportSensor(RemoteJobSensor):
@@ -46,23 +45,6 @@ class KaleidoscopeImportSensor(RemoteJobSensor):
         self.on_rejected_rows = on_rejected_rows
 
     def job(self) -> WatchedJob:
-        return _Import(self.import_id, self.on_rejected_rows)
+        from sluice_provider.apis.kaleidoscope.watched_jobs import WatchedImport
 
-
-class _Import(WatchedJob):
-    service = "kaleidoscope"
-
-    def __init__(self, import_id: str, on_rejected_rows: str) -> None:
-        self.import_id = import_id
-        self.on_rejected_rows = on_rejected_rows
-
-    def validate(self) -> None:
-        check_id("import_id", self.import_id)
-        check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
-
-    def reference(self) -> JobRef:
-        return JobRef(self.service, "import", (self.import_id,))
-
-    def check_result(self, phase: Phase, work: JobGroup) -> None:
-        del phase
-        check_rejections(work, self.on_rejected_rows, self.log)
+        return WatchedImport(self.import_id, self.on_rejected_rows)
