@@ -1,10 +1,8 @@
-"""`make bench`: what importing the operators costs, and what a push costs, each beside something to compare it with."""
+"""`make bench`: what imports, reading, pushes, uploads and the record cost, each beside something comparable."""
 
 from __future__ import annotations
 
-import compileall
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,72 +14,6 @@ from pathlib import Path
 
 import bench_record
 import bench_uploads
-import sluice_provider
-from sluice_provider.services import SERVICES
-
-BASE = "from airflow.sdk import DAG, BaseOperator"
-LAYERS = ("operators", "sensors", "hooks")
-OURS = "import " + ", ".join(f"sluice_provider.{layer}.{service.name}" for service in SERVICES for layer in LAYERS)
-TRIGGERS = OURS + ", sluice_provider.triggers"
-OTHERS = {
-    "requests": "import requests",
-    "standard operators (python)": "import airflow.providers.standard.operators.python",
-}
-RUNS = 15
-
-
-def marginal(statement: str) -> float:
-    """Milliseconds that a statement costs after the base import: median of forked children of one process."""
-    script = f"""
-import os, time
-{BASE}
-times = []
-for _ in range({RUNS}):
-    out, into = os.pipe()
-    if os.fork() == 0:
-        start = time.perf_counter()
-        {statement}
-        os.write(into, str(time.perf_counter() - start).encode())
-        os._exit(0)
-    os.wait()
-    times.append(float(os.read(out, 64)))
-print(sorted(times)[{RUNS // 2}] * 1000)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=_environment()
-    )
-    return float(done.stdout.split()[-1])
-
-
-def base() -> float:
-    """Milliseconds of the base import itself, in a fresh process."""
-    script = f"import time; start = time.perf_counter(); {BASE}; print((time.perf_counter() - start) * 1000)"
-    times = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=_environment()
-            ).stdout.split()[-1]
-        )
-        for _ in range(3)
-    ]
-    return statistics.median(times)
-
-
-def _environment() -> dict[str, str]:
-    home = Path(tempfile.gettempdir()) / "sluice_bench_home"
-    home.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    return {**kept, "AIRFLOW_HOME": str(home)}
-
-
-def imports() -> None:
-    """With bytecode in place, as pip leaves it."""
-    compileall.compile_dir(str(Path(sluice_provider.__file__).parent), quiet=2)
-    whole = base()
-    print(f"\nImport, marginal to `{BASE}` ({whole:.0f} ms), median of {RUNS} forks")
-    for name, statement in {"operators, sensors, hooks": OURS, "... and the trigger": TRIGGERS, **OTHERS}.items():
-        cost = marginal(statement)
-        print(f"  {name:32} {cost:7.1f} ms   x {1 + cost / whole:.3f}")
 
 
 def timed(action: Callable[[], object]) -> tuple[float, float]:
@@ -157,7 +89,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    imports()
+    subprocess.run([sys.executable, Path(__file__).with_name("bench_imports.py")], check=True)
     reading()
     pushing()
     bench_record.recording()
