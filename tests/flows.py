@@ -15,7 +15,7 @@ from sluice_provider.errors import SluiceError
 from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
-from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_provider.http.flow import Flow, Gather, Request, Response, Sleep
 from sluice_provider.http.sigv4 import SigV4
 
 
@@ -50,6 +50,14 @@ def run_flow(
             if isinstance(step, Sleep):
                 pauses.append(step.seconds)
                 sleep(step.seconds)
+            elif isinstance(step, Gather):
+                answer = []
+                for each in step.flows:  # one after the other
+                    result = run_flow(each, *left, sleep=sleep)
+                    del left[: len(result.calls)]
+                    calls += result.calls
+                    pauses += result.pauses
+                    answer.append(result.error or result.value)
             else:
                 calls.append(step)
                 answer = left.pop(0)

@@ -10,7 +10,12 @@ import pytest
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.apis.finspace import validation as rules
 from sluice_provider.apis.finspace.change_requests import delete, put
-from sluice_provider.apis.finspace.job_types import RETRYABLE_BY_ERROR_TYPE, job_from_changeset
+from sluice_provider.apis.finspace.job_types import (
+    JOB_TYPES,
+    RETRYABLE_BY_ERROR_TYPE,
+    changeset_locator,
+    job_from_changeset,
+)
 from sluice_provider.errors import (
     AuthenticationFailed,
     ClientError,
@@ -25,6 +30,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.pagination import token_pages
 from sluice_provider.jobs import JobState
+from sluice_provider.jobs.polling import Wanted, get_statuses
 from tests.flows import FlowRunner, finspace_options, response, run_flow
 
 BUCKET = "s3://sluice-market-data/hdb"
@@ -113,6 +119,34 @@ def test_many_pages(kdb, sluice_sandbox):
     made = {kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(7)}
     listed = kdb(fin.list_changesets(E, "markets"))
     assert (len(listed), {each["changesetId"] for each in listed}) == (7, made)
+
+
+def test_wanted_changesets_are_found_in_few_pages(kdb, sluice_sandbox):
+    """As far as each page has one of them."""
+    sluice_sandbox.settings(max_running_changesets=100, page_size=3)
+    made = [kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(12)]
+    listed = [each["changesetId"] for each in kdb(fin.list_changesets(E, "markets"))]
+    assert sorted(listed) == sorted(made)
+    for wanted, pages in ((listed[:5], 2), (listed, 4), (listed[6:], 1), (["nobody"], 1)):
+        sluice_sandbox.requests(clear=True)
+        found = {each["changesetId"] for each in kdb(fin.find_changesets(E, "markets", set(wanted)))}
+        assert found == (set(wanted) & set(listed) if pages > 1 else set())
+        assert len(sluice_sandbox.requests()) == pages
+
+
+def test_states_of_many_changesets(kdb, sluice_sandbox):
+    """Running ones by the listing; those that have ended one by one, as the listing lacks their errors."""
+    sluice_sandbox.settings(max_running_changesets=100, job_seconds=60)
+    made = [kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(10)]
+    locator = changeset_locator(E, "markets")
+    sluice_sandbox.requests(clear=True)
+    found = kdb(JOB_TYPES["changeset"].list_statuses([Wanted(each, locator) for each in made]))
+    assert [(job.id, job.state) for job in found] == [(each, JobState.RUNNING) for each in made]
+    assert len(sluice_sandbox.requests()) == 1
+    sluice_sandbox.advance(1000)
+    assert kdb(JOB_TYPES["changeset"].list_statuses([Wanted(each, locator) for each in made])) == [None] * 10
+    found = kdb(get_statuses(JOB_TYPES["changeset"], [Wanted(each, locator) for each in made]))
+    assert [(job.id, job.state, job.counts["put"]) for job in found] == [(each, JobState.SUCCEEDED, 1) for each in made]
 
 
 def test_empty_and_repeated_pages():

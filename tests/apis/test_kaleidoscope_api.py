@@ -10,6 +10,7 @@ from sluice_provider.apis.kaleidoscope import endpoints as kal
 from sluice_provider.errors import ClientError, InvalidInput, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Request
 from sluice_provider.jobs import JobState
+from sluice_provider.jobs.polling import Wanted, get_status, get_statuses
 from tests.flows import logged_requests, response, run_flow
 
 H, HE = {"symbol": "H", "name": "Hydrogen"}, {"symbol": "He", "name": "Helium"}
@@ -215,6 +216,68 @@ def test_a_listing_that_never_ends():
     """A service that ignores the page number does not cause an endless loop."""
     page = response(200, [{"id": "a"}, {"id": "b"}])
     assert len(run_flow(kal.get_imports(page_size=2), *[page] * 9).value) == 2
+
+
+# --- the states of many imports
+
+
+def states_of(run, ids):
+    """Of these imports, by the listing alone."""
+    return run(kal.JOB_TYPES["import"].list_statuses([Wanted(each, {}) for each in ids]))
+
+
+@pytest.mark.parametrize("first_page", [0, 1])
+@pytest.mark.parametrize("page_size", [3, 7, 100])
+def test_many_imports_are_listed(run, sluice_sandbox, first_page, page_size):
+    """With the same content as one by one, whatever the pages are like."""
+    sluice_sandbox.settings(job_seconds=60, page_size=page_size, first_page_number=first_page)
+    ids = [run(kal.push_by_field_name(["symbol"], [H])) for _ in range(14)]
+    assert [(job.id, job.state) for job in states_of(run, ids)] == [(each, JobState.RUNNING) for each in ids]
+    sluice_sandbox.advance(1000)
+    assert states_of(run, ids) == [run(get_status(kal.JOB_TYPES["import"], Wanted(each, {}))) for each in ids]
+
+
+def test_the_listing_costs_few_requests(worker, sluice_sandbox):
+    """A page has up to 100 imports; one more for each of the two kinds of numbering."""
+    sluice_sandbox.settings(job_seconds=60, page_size=10)
+    ids = [worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(40)]
+    sluice_sandbox.requests(clear=True)
+    assert None not in states_of(worker, ids)
+    assert len(logged_requests(sluice_sandbox)) <= 5
+    sluice_sandbox.advance(1000)
+    sluice_sandbox.requests(clear=True)
+    assert None not in states_of(worker, ids)
+    assert len(logged_requests(sluice_sandbox)) <= 7
+
+
+def test_a_listing_of_other_imports_is_given_up(worker, sluice_sandbox):
+    """Its order is not documented: the wanted ones may be behind any number of others."""
+    sluice_sandbox.settings(page_size=3)
+    old = [worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(6)]
+    for _ in range(12):
+        worker(kal.push_by_field_name(["symbol"], [HE]))
+    sluice_sandbox.requests(clear=True)
+    assert states_of(worker, old) == [None] * 6
+    assert len(logged_requests(sluice_sandbox)) <= 4
+    found = worker(get_statuses(kal.JOB_TYPES["import"], [Wanted(each, {}) for each in old]))
+    assert [job.id for job in found] == old
+
+
+def test_a_listing_without_results_is_not_enough():
+    """An import that has succeeded is requested alone, if the listing leaves out what it did."""
+    listed = [{"id": str(number), "is_complete": True, "import_status": "completed"} for number in range(5)]
+    flow = kal.JOB_TYPES["import"].list_statuses([Wanted(str(number), {}) for number in range(5)])
+    answers = [response(200, []), response(200, []), response(200, listed)]
+    assert run_flow(flow, *answers).value == [None] * 5
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_without_a_listing_imports_are_requested_one_by_one(worker, sluice_sandbox, status):
+    """A server may not have it."""
+    ids = [worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(6)]
+    sluice_sandbox.faults([{"path": "imports$", "status": status, "times": 5}])
+    found = worker(get_statuses(kal.JOB_TYPES["import"], [Wanted(each, {}) for each in ids]))
+    assert [job.id for job in found] == ids
 
 
 # --- an import as a job

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-from sluice_provider.errors import NotFound, SluiceError
-from sluice_provider.http.flow import Flow, Sleep
+from sluice_provider.errors import AuthenticationFailed, NotFound, RateLimited, SluiceError, Unreachable
+from sluice_provider.http.concurrency import ConcurrencyLimit
+from sluice_provider.http.flow import Flow, Gather, Sleep
 from sluice_provider.http.polling import Elapsed, PollSchedule
 from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,6 +28,13 @@ def mark_lost(job: Job) -> Job:
     return job._replace(state=JobState.FAILED, service_status="lost")
 
 
+class Wanted(NamedTuple):
+    """A job whose status is wanted."""
+
+    id: str
+    locator: Locator
+
+
 class JobType(NamedTuple):
     """One type of job of one service.
 
@@ -33,6 +44,9 @@ class JobType(NamedTuple):
     :param cancel: a flow that asks the service to stop it, or None where the service cannot
     :param on_not_found: what a job becomes that is still not found after `VISIBILITY_GRACE_SECONDS`
     :param fixed_interval: a status check is costly for the service, so a young job is not polled more often
+    :param list_statuses: a flow that gets the states of several jobs with fewer requests, in this order, and None in
+        place of a job that it did not find, or of which it does not know enough. It must not cost much more requests
+        than it finds jobs
     """
 
     noun: str
@@ -40,6 +54,7 @@ class JobType(NamedTuple):
     cancel: Callable[[str, Locator], Flow[None]] | None = None
     on_not_found: Callable[[Job], Job] = mark_lost
     fixed_interval: bool = False
+    list_statuses: Callable[[Sequence[Wanted]], Flow[list[Job | None]]] | None = None
 
     def poll_schedule(self, poll_interval: float) -> PollSchedule:
         return (
@@ -47,13 +62,6 @@ class JobType(NamedTuple):
             if self.fixed_interval
             else PollSchedule(poll_interval)
         )
-
-
-class Wanted(NamedTuple):
-    """A job whose status is wanted."""
-
-    id: str
-    locator: Locator
 
 
 class StatusCheck(NamedTuple):
@@ -71,15 +79,31 @@ GetStatuses = Callable[[JobType, Sequence[Wanted]], Generator[Any, Any, Statuses
 read."""
 
 
+MIN_LISTED = 5
+"""Jobs for which a listing is worth its requests."""
+
+MAX_AT_ONCE = 8
+"""Requests of one worker at the same time."""
+
+OF_THE_SERVICE = (AuthenticationFailed, RateLimited, Unreachable)
+"""Errors that every request would meet now, whichever job it asks for."""
+
+
 def get_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
-    """`GetStatuses` by the service's own flows."""
-    found: Statuses = []
-    for each in wanted:
+    """`GetStatuses` by the service's own flows: by its listing where there is one, else several at the same time."""
+    found: list[Job | SluiceError | None] = [None] * len(wanted)
+    if job_type.list_statuses is not None and len(wanted) >= MIN_LISTED:
         try:
-            found.append((yield from get_status(job_type, each)))
+            found = list((yield from job_type.list_statuses(wanted)))
+        except OF_THE_SERVICE as error:
+            return [error] * len(wanted)
         except SluiceError as error:
-            found.append(error)
-    return found
+            log.warning("The %ss could not be listed, so they are requested one by one: %s", job_type.noun, error)
+    missing = [number for number, status in enumerate(found) if status is None]
+    flows = (get_status(job_type, wanted[number]) for number in missing)
+    for number, status in zip(missing, (yield Gather(flows, ConcurrencyLimit(MAX_AT_ONCE))), strict=True):
+        found[number] = status
+    return cast("Statuses", found)
 
 
 def get_status(job_type: JobType, wanted: Wanted) -> Flow[Job]:

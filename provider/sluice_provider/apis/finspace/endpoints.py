@@ -7,7 +7,7 @@ reference (https://docs.aws.amazon.com/finspace/latest/management-api/). AWS end
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
 from sluice_provider.apis.finspace import validation as rules
@@ -78,6 +78,24 @@ def list_changesets(environment_id: str, database_name: str, page_size: int | No
     """All changesets of a database, without their requests and errors (ListKxChangesets)."""
     path = f"{_database(environment_id, database_name)}/changesets"
     return cast("list[Changeset]", (yield from _list(path, "kxChangesets", page_size)))
+
+
+def find_changesets(environment_id: str, database_name: str, wanted: Set[str]) -> Flow[list[Changeset]]:
+    """Those of the wanted changesets that the listing has, as far as each page has at least one of them: its order is
+    not documented."""
+    path = f"{_database(environment_id, database_name)}/changesets"
+    found: dict[str, Changeset] = {}
+    seen: set[str] = set()
+    token: str | None = None
+    while True:
+        page, following = yield from _page(path, "kxChangesets", None, token)
+        changesets = [_checked_changeset(each) for each in page]
+        here = {each["changesetId"]: each for each in changesets if each["changesetId"] in wanted}
+        found.update(here)
+        if not following or following in seen or len(found) == len(wanted) or (page and not here):
+            return list(found.values())
+        seen.add(following)
+        token = following
 
 
 def find_changeset(
@@ -194,21 +212,24 @@ def _get(path: str) -> Flow[JsonObject]:
 
 def _list(path: str, member: str, page_size: int | None) -> Flow[list[JsonObject]]:
     """All pages. A page may be empty without being the last one."""
+    return (yield from token_pages(lambda token: _page(path, member, page_size, token)))
 
-    def page(token: str | None) -> Flow[tuple[list[JsonObject], str | None]]:
-        params: dict[str, str | int] = {}
-        if token is not None:
-            params["nextToken"] = token
-        if page_size is not None:
-            params["maxResults"] = page_size
-        request = Request("GET", path, params, idempotent=True)
-        body = yield from send_for_object(request, error_from=error_from_response)
-        items = body.get(member) or []
-        if not isinstance(items, list):
-            raise UnexpectedResponse(f"FinSpace's response to GET {path} has no list {member!r}: {body!r:.200}")
-        return [with_timestamps(each) for each in items], body.get("nextToken")
 
-    return (yield from token_pages(page))
+def _page(
+    path: str, member: str, page_size: int | None, token: str | None
+) -> Flow[tuple[list[JsonObject], str | None]]:
+    """One page, and the token of the next one."""
+    params: dict[str, str | int] = {}
+    if token is not None:
+        params["nextToken"] = token
+    if page_size is not None:
+        params["maxResults"] = page_size
+    request = Request("GET", path, params, idempotent=True)
+    body = yield from send_for_object(request, error_from=error_from_response)
+    items = body.get(member) or []
+    if not isinstance(items, list):
+        raise UnexpectedResponse(f"FinSpace's response to GET {path} has no list {member!r}: {body!r:.200}")
+    return [with_timestamps(each) for each in items], body.get("nextToken")
 
 
 def _checked_changeset(raw: Mapping[str, Any]) -> Changeset:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sluice_provider.apis.finspace.endpoints import get_changeset
+from sluice_provider.apis.finspace.endpoints import find_changesets, get_changeset
 from sluice_provider.apis.finspace.model import Changeset, ErrorInfo
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import JobType, Locator
+from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
 
 JOB_STATES = {"COMPLETED": JobState.SUCCEEDED, "FAILED": JobState.FAILED}
 """Every other status is running. The service model has PENDING and PROCESSING; the service was also seen to return
@@ -58,4 +58,25 @@ def _get_changeset_status(changeset_id: str, locator: Locator) -> Flow[Job]:
     return job_from_changeset(changeset)
 
 
-JOB_TYPES: Mapping[str, JobType] = {"changeset": JobType("changeset", _get_changeset_status)}
+def _list_changeset_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]:
+    """Those that are still running: the listing has neither the errors nor the changes of a changeset, so those that
+    have ended are requested one by one, once."""
+    running: dict[str, Job] = {}
+    for environment_id, database_name in {_database_of(each) for each in wanted}:
+        here = {each.id for each in wanted if _database_of(each) == (environment_id, database_name)}
+        if len(here) < MIN_LISTED:
+            continue
+        for changeset in (yield from find_changesets(environment_id, database_name, here)):
+            job = job_from_changeset(changeset)._replace(counts={})
+            if not job.state.over:
+                running[job.id] = job
+    return [running.get(each.id) for each in wanted]
+
+
+def _database_of(wanted: Wanted) -> tuple[str, str]:
+    return wanted.locator["environment_id"], wanted.locator["database_name"]
+
+
+JOB_TYPES: Mapping[str, JobType] = {
+    "changeset": JobType("changeset", _get_changeset_status, list_statuses=_list_changeset_statuses)
+}

@@ -6,7 +6,7 @@ Everything here rests on the vendor's published clients, kalpy 0.2.0 and kalbio 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from sluice_provider.apis.kaleidoscope.payloads import SHOWN, Rows, get_list, part, rows_of
 from sluice_provider.apis.paths import segment
@@ -14,7 +14,7 @@ from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
-from sluice_provider.jobs.polling import JobType, Locator
+from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
 
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 
@@ -213,5 +213,40 @@ def _get_status(import_id: str, _locator: Locator) -> Flow[Job]:
     return import_job((yield from get_import(import_id)))
 
 
-JOB_TYPES: Mapping[str, JobType] = {"import": JobType("import", _get_status)}
+def _list_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]:
+    """First those that are not complete, which are few in most workspaces; then, if many are still missing, those that
+    are. The order of a listing is not documented, so it is read only as far as each page has a wanted import."""
+    missing = {each.id for each in wanted}
+    jobs: dict[str, Job] = {}
+    for is_complete in (False, True):
+        if len(missing) >= MIN_LISTED or not is_complete:
+            for raw in (yield from _find_imports(is_complete, missing)):
+                job = import_job(raw)
+                if job.state is not JobState.SUCCEEDED or part(raw, "import_result"):  # else its counts are not there
+                    jobs[job.id] = job
+                missing.discard(job.id)
+    return [jobs.get(each.id) for each in wanted]
+
+
+def _find_imports(is_complete: bool, wanted: Set[str], page_size: int = 100) -> Flow[list[JsonObject]]:
+    """Those of the wanted imports that the listing has, as far as it is worth reading. Pages are numbered from 0 or
+    from 1, as in `get_imports`."""
+    found: dict[str, JsonObject] = {}
+    number = longest = 0
+    while True:
+        page = yield from _imports_page(is_complete, number, page_size)
+        known, longest = len(found), max(longest, len(page))
+        found.update({str(raw.get("id")): raw for raw in page if str(raw.get("id")) in wanted and _is_import(raw)})
+        any_wanted = any(str(raw.get("id")) in wanted for raw in page)
+        ended = len(page) < longest or not any_wanted or (number > 1 and len(found) == known)
+        if len(found) == len(wanted) or (number > 0 and ended):
+            return list(found.values())
+        number += 1
+
+
+def _is_import(raw: JsonObject) -> bool:
+    return isinstance(raw.get("is_complete"), bool) and isinstance(raw.get("id"), str)
+
+
+JOB_TYPES: Mapping[str, JobType] = {"import": JobType("import", _get_status, list_statuses=_list_statuses)}
 """An import cannot be cancelled: the API has no call for it."""
