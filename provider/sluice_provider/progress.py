@@ -27,7 +27,7 @@ WORKER_RUN_KEY = "sluice_worker_run_started"
 """XCom key of when the latest worker run of this try started: a trigger of an earlier one must not cancel."""
 WRITE_INTERVAL_SECONDS = 15.0
 """Seconds between two writes while only counts change."""
-WRITES_PER_SECOND = 4.0
+WRITES_PER_SECOND = 3.0
 """Of all triggers of an event loop together; the last write of each is not limited."""
 BURST = 8
 """Writes that may follow each other at once after a quiet time."""

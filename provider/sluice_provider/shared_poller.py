@@ -1,9 +1,12 @@
-"""Polls the jobs of all triggers of an event loop that use the same connection, with few requests at a time.
+"""Polls the jobs of all triggers of an event loop that use the same connection, with few requests.
 
-A trigger runs its waiting flow here. The flow's sleeps are its own; its status checks go into one queue, from which a
-few asyncio tasks take them. So a thousand triggers that start together, or find the service back after an outage, send
-no more requests at once than one client has connections, and more jobs than can be polled in time are polled later, in
-the order in which they were due.
+A trigger runs its waiting flow here. Its status checks go into one queue, from which a few asyncio tasks take them. So
+a thousand triggers that start together, or find the service back after an outage, send no more requests at once than
+one client has connections, and more jobs than can be polled in time are polled later, in the order in which they were
+due.
+
+Where the service lists jobs, and enough of them are due, the listing answers for all that wait, also for those that are
+due later. So old jobs are due together next time, and a thousand of them cost a few pages a minute.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -21,19 +25,50 @@ from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.http.flow import Flow, Sleep
 from sluice_provider.http.polling import one_attempt
 from sluice_provider.jobs.model import Job
-from sluice_provider.jobs.polling import JobType, StatusCheck, Statuses, Wanted, get_status
+from sluice_provider.jobs.polling import (
+    MIN_LISTED,
+    OF_THE_SERVICE,
+    JobType,
+    StatusCheck,
+    Statuses,
+    Wanted,
+    get_status,
+)
 
 T = TypeVar("T")
 
 Status = Job | SluiceError
 
+COLLECT_SECONDS = 0.25
+"""Seconds for which status checks are collected before it is decided whether to list."""
+
+JOBS_PER_PAGE = 50
+"""Jobs that a page of a listing is expected to answer for: it may have others, too."""
+
+NO_LISTING_SECONDS = 600.0
+"""Seconds without a listing after one that failed."""
+
+WOKEN_AT_ONCE = 200
+"""Waiting flows that continue in one turn of the event loop, so that none of its turns is long."""
+
 
 class _Query(NamedTuple):
-    """One job whose status a trigger waits for."""
+    """One job whose status a flow waits for."""
 
-    job_type: JobType
     wanted: Wanted
     answer: asyncio.Future[Status]
+
+
+class _Waiting:
+    """A flow between two status checks."""
+
+    def __init__(self) -> None:
+        self.job_type: JobType | None = None
+        self.unfinished: Sequence[Wanted] = ()
+        """By the latest status check."""
+        self.sleep: asyncio.Future[object] | None = None
+        self.early: Mapping[str, Job] = {}
+        """States by id that were found before the next status check was due."""
 
 
 class SharedPoller:
@@ -43,15 +78,20 @@ class SharedPoller:
 
     def __init__(self, hook: SluiceHook) -> None:
         self.hook = hook
-        self._queue: deque[_Query] = deque()
+        self._queue: deque[tuple[JobType, _Query]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
+        self._sleeping: dict[_Waiting, None] = {}
+        self._collected: dict[JobType, list[_Query]] = {}
+        self._listers: dict[JobType, asyncio.Task[None]] = {}
+        self._no_listing_until: dict[JobType, float] = {}
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow of sleeps and `StatusCheck`s.
 
         :raises SluiceError: the flow's
         """
+        waiting = _Waiting()
         answer: Any = None
         with closing(flow):
             while True:
@@ -59,38 +99,64 @@ class SharedPoller:
                     step: Any = flow.send(answer)
                 except StopIteration as end:
                     return end.value  # type: ignore[no-any-return]
-                if isinstance(step, Sleep):
-                    answer = await self.hook.async_sleep(step.seconds)
-                else:
-                    answer = await self._check(step)
+                answer = await (self._sleep if isinstance(step, Sleep) else self._check)(waiting, step)
 
-    async def _check(self, check: StatusCheck) -> Statuses:
+    async def _sleep(self, waiting: _Waiting, sleep: Sleep) -> None:
+        if not sleep.may_end_early or waiting.job_type is None or waiting.job_type.list_statuses is None:
+            await self.hook.async_sleep(sleep.seconds)
+            return
+        waiting.sleep = asyncio.ensure_future(self.hook.async_sleep(sleep.seconds))
+        self._sleeping[waiting] = None
+        try:
+            await asyncio.wait({waiting.sleep})
+        finally:
+            self._sleeping.pop(waiting, None)
+            waiting.sleep.cancel()
+
+    # --- status checks
+
+    async def _check(self, waiting: _Waiting, check: StatusCheck) -> Statuses:
+        early, waiting.early = waiting.early, {}
+        if all(each.id in early for each in check.wanted):
+            statuses: Statuses = [early[each.id] for each in check.wanted]
+        else:
+            statuses = await self._request(check)
+        running = [each for each, status in zip(check.wanted, statuses, strict=True) if not _over(status)]
+        waiting.job_type, waiting.unfinished = check.job_type, running
+        return statuses
+
+    async def _request(self, check: StatusCheck) -> Statuses:
         new_future = asyncio.get_running_loop().create_future
-        queries = [_Query(check.job_type, wanted, new_future()) for wanted in check.wanted]
-        self._queue += queries
-        self._work()
+        queries = [_Query(wanted, new_future()) for wanted in check.wanted]
+        if check.job_type.list_statuses is None:
+            self._request_each(check.job_type, queries)
+        else:
+            self._collect(check.job_type, queries)
         try:
             return [await query.answer for query in queries]
         finally:  # what nobody waits for any more is not requested
             for query in queries:
                 query.answer.cancel()
 
-    def _work(self) -> None:
-        for _ in range(min(len(self._queue), MAX_CONNECTIONS - len(self._workers))):
-            self._workers.add(shared_task(self._answer_queries()))
+    # --- one by one
 
-    async def _answer_queries(self) -> None:
+    def _request_each(self, job_type: JobType, queries: Sequence[_Query]) -> None:
+        self._queue.extend((job_type, query) for query in queries)
+        for _ in range(min(len(self._queue), MAX_CONNECTIONS - len(self._workers))):
+            self._workers.add(shared_task(self._answer_queue()))
+
+    async def _answer_queue(self) -> None:
         try:
             while self._queue:
-                query = self._queue.popleft()
+                job_type, query = self._queue.popleft()
                 if not query.answer.done():
-                    await self._answer(query)
+                    await self._answer(job_type, query)
         finally:  # at once, and not in a callback: a query that comes before that would find no worker
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _answer(self, query: _Query) -> None:
+    async def _answer(self, job_type: JobType, query: _Query) -> None:
         try:
-            status = await self._status(query)
+            status = await self._send(get_status(job_type, query.wanted))
         except Exception as error:  # noqa: BLE001 - it belongs to the trigger that waits for this job
             if not query.answer.done():
                 query.answer.set_exception(error)
@@ -98,16 +164,82 @@ class SharedPoller:
         if not query.answer.done():
             query.answer.set_result(status)
 
-    async def _status(self, query: _Query) -> Status:
+    async def _send(self, flow: Flow[T]) -> T | SluiceError:
         if (pause := self._paused_until - time.monotonic()) > 0:
             await self.hook.async_sleep(pause)
         try:
-            return await self.hook.arun(one_attempt(get_status(query.job_type, query.wanted)))
+            return await self.hook.arun(one_attempt(flow))
         except RateLimited as error:  # the limit is rarely one for each job
             self._paused_until = time.monotonic() + min(error.retry_after or 1.0, 60.0)
             return error
         except SluiceError as error:
             return error
+
+    # --- by a listing
+
+    def _collect(self, job_type: JobType, queries: Sequence[_Query]) -> None:
+        self._collected.setdefault(job_type, []).extend(queries)
+        if job_type not in self._listers:
+            self._listers[job_type] = shared_task(self._answer_collected(job_type))
+
+    async def _answer_collected(self, job_type: JobType) -> None:
+        try:
+            while self._collected.get(job_type):
+                await self.hook.async_sleep(COLLECT_SECONDS)
+                queries = [query for query in self._collected.pop(job_type) if not query.answer.done()]
+                sleeping = [each for each in self._sleeping if each.job_type == job_type]
+                if not self._worth_listing(job_type, len(queries), len(sleeping)):
+                    self._request_each(job_type, queries)
+                    continue
+                try:
+                    await self._list(job_type, queries, sleeping)
+                except Exception as error:  # noqa: BLE001 - it belongs to the triggers that wait for these jobs
+                    for query in queries:
+                        if not query.answer.done():
+                            query.answer.set_exception(error)
+        finally:
+            del self._listers[job_type]
+
+    def _worth_listing(self, job_type: JobType, due: int, sleeping: int) -> bool:
+        allowed = time.monotonic() >= self._no_listing_until.get(job_type, 0.0)
+        return allowed and due >= max(MIN_LISTED, (due + sleeping) / JOBS_PER_PAGE)
+
+    async def _list(self, job_type: JobType, queries: list[_Query], sleeping: list[_Waiting]) -> None:
+        assert job_type.list_statuses is not None  # noqa: S101 - only such job types are collected
+        wanted = [query.wanted for query in queries] + [each for other in sleeping for each in other.unfinished]
+        found = await self._send(job_type.list_statuses(wanted))
+        if isinstance(found, OF_THE_SERVICE):
+            for query in queries:
+                if not query.answer.done():
+                    query.answer.set_result(found)
+            return
+        if isinstance(found, SluiceError):
+            self.hook.log.warning("The %ss could not be listed, so each is requested: %s", job_type.noun, found)
+            self._no_listing_until[job_type] = time.monotonic() + NO_LISTING_SECONDS
+            found = [None] * len(wanted)
+        missing: list[_Query] = []
+        for number, (query, status) in enumerate(zip(queries, found, strict=False)):
+            if status is None:
+                missing.append(query)
+            elif not query.answer.done():
+                query.answer.set_result(status)
+            if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        self._request_each(job_type, missing)
+        await self._wake(sleeping, {job.id: job for job in found if job is not None})
+
+    async def _wake(self, sleeping: Sequence[_Waiting], found: Mapping[str, Job]) -> None:
+        """Those whose jobs were all found continue early."""
+        for number, waiting in enumerate(sleeping):
+            if waiting in self._sleeping and waiting.sleep and all(each.id in found for each in waiting.unfinished):
+                waiting.early = {each.id: found[each.id] for each in waiting.unfinished}
+                waiting.sleep.cancel()
+            if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
+                await asyncio.sleep(0)
+
+
+def _over(status: Status) -> bool:
+    return isinstance(status, Job) and status.state.over
 
 
 _pollers: PerLoop[dict[Any, SharedPoller]] = PerLoop(dict)

@@ -7,20 +7,23 @@ import asyncio
 import pytest
 
 from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES
-from sluice_provider.errors import RateLimited, Unreachable
+from sluice_provider.errors import AuthenticationFailed, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.http.client_config import MAX_CONNECTIONS
 from sluice_provider.jobs import JobRef, JobState
 from sluice_provider.jobs.execution import poll_job
-from sluice_provider.jobs.polling import JobPoller, wait_for_statuses
+from sluice_provider.jobs.polling import MIN_LISTED, JobPoller, wait_for_statuses
 from sluice_provider.shared_poller import SharedPoller, shared_poller
 from tests.flows import FakeSleep, logged_requests
 
 pytestmark = pytest.mark.usefixtures("sluice_connections")
 
 
+ONE_BY_ONE = JOB_TYPES["import"]._replace(list_statuses=None)
+
+
 class Hook(KaleidoscopeHook):
-    """The real one, which counts what runs at the same time. A request whose path is in `gates` waits there."""
+    """The real one, which counts what runs at the same time. A request whose path is in `gates` fails there."""
 
     def __init__(self):
         super().__init__()
@@ -51,9 +54,21 @@ class Hook(KaleidoscopeHook):
             answer = yield step
 
 
-def once(*ids):
+def once(*ids, job_type=ONE_BY_ONE):
     """A flow that polls these imports once."""
-    return JobPoller(JOB_TYPES["import"], JobRef("kaleidoscope", "import", ids), lambda: 0.0, wait_for_statuses).poll()
+    return JobPoller(job_type, JobRef("kaleidoscope", "import", ids), lambda: 0.0, wait_for_statuses).poll()
+
+
+def until_over(*ids, submitted_at=0.0, job_type=JOB_TYPES["import"]):
+    """A flow that polls these imports until they are over."""
+    ref = JobRef("kaleidoscope", "import", ids)
+    return poll_job(job_type, ref, submitted_at, None, 60.0, lambda _work: None, wait_for_statuses)
+
+
+async def until(done):
+    """Return once this is so."""
+    while not done():  # noqa: ASYNC110 - of requests over a socket
+        await asyncio.sleep(0.001)
 
 
 def push(count):
@@ -159,17 +174,8 @@ def test_a_status_check_is_one_attempt(sluice_sandbox):
     hook = Hook()
 
     async def work(poller):
-        flow = poll_job(
-            JOB_TYPES["import"],
-            JobRef("kaleidoscope", "import", (import_id,)),
-            0.0,
-            None,
-            60.0,
-            lambda _work: None,
-            wait_for_statuses,
-        )
         sluice_sandbox.advance(1000)
-        return await poller.run(flow)
+        return await poller.run(until_over(import_id, job_type=ONE_BY_ONE))
 
     assert asyncio.run(work(SharedPoller(hook))).state is JobState.SUCCEEDED
     assert len(hook.pauses) == 2, "those of the waiting flow"
@@ -190,6 +196,110 @@ def test_a_rate_limit_is_one_of_all_jobs(sluice_sandbox):
     assert asyncio.run(work(SharedPoller(hook))).jobs[0].id == ids[1]
     assert len(hook.pauses) == 1
     assert 0 < hook.pauses[0] <= 7
+
+
+# --- by a listing
+
+
+def test_many_jobs_are_listed(sluice_sandbox):
+    """One page answers all; those that are not in it are requested."""
+    ids = push(30)
+    sluice_sandbox.requests(clear=True)
+
+    async def work(poller):
+        flows = [once(each, job_type=JOB_TYPES["import"]) for each in [*ids, "nobody"]]
+        return await asyncio.gather(*(poller.run(flow) for flow in flows))
+
+    *found, unknown = asyncio.run(work(SharedPoller(Hook())))
+    assert [group.jobs[0].id for group in found] == ids
+    assert unknown.state is JobState.NOT_FOUND
+    assert len(logged_requests(sluice_sandbox)) <= 5
+
+
+def test_a_listing_answers_also_those_that_are_due_later(sluice_sandbox):
+    """So jobs of different ages cost one listing together, and each gets its own end."""
+    sluice_sandbox.settings(job_seconds=100_000)
+    old = push(20)
+    hook = Hook()
+    sluice_sandbox.requests(clear=True)
+    naps = []
+
+    async def sleep(seconds):
+        """Old jobs sleep until the end of the test; the collecting of status checks takes no time."""
+        if seconds > 10:
+            naps.append(seconds)
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+    hook.async_sleep = sleep
+
+    async def work(poller):
+        waiting = [asyncio.ensure_future(poller.run(until_over(each))) for each in old]
+        await until(lambda: len(naps) == len(old))
+        assert len(logged_requests(sluice_sandbox)) <= 3
+        sluice_sandbox.advance(200_000)
+        # MIN_LISTED of them ask again, as they were cancelled and started anew: the others are answered, too
+        for trigger in waiting[:MIN_LISTED]:
+            trigger.cancel()
+        again = [poller.run(once(each, job_type=JOB_TYPES["import"])) for each in old[:MIN_LISTED]]
+        return await asyncio.gather(*again, *waiting[MIN_LISTED:])
+
+    found = asyncio.run(work(SharedPoller(hook)))
+    assert [group.jobs[0].id for group in found] == old
+    assert {group.state for group in found} == {JobState.SUCCEEDED}
+    assert len(logged_requests(sluice_sandbox)) <= 8
+
+
+def test_a_failure_is_not_cut_short_by_a_listing(sluice_sandbox):
+    """Who sleeps because of an error sleeps on: the service said when to come again, or needs the time."""
+    ids = push(MIN_LISTED + 1)
+    hook = Hook()
+    naps = []
+
+    async def sleep(seconds):
+        naps.append(seconds)
+        await (asyncio.Event().wait() if seconds > 600 else asyncio.sleep(0))
+
+    hook.async_sleep = sleep
+    hook.gates[ids[0]] = ServerError("come back later", status=503, retry_after=3000.0)
+
+    async def work(poller):
+        waiting = asyncio.ensure_future(poller.run(until_over(ids[0])))
+        await until(lambda: any(nap > 600 for nap in naps))
+        hook.gates.clear()
+        await asyncio.gather(*(poller.run(once(each, job_type=JOB_TYPES["import"])) for each in ids[1:]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return waiting.done() or waiting.cancel()
+
+    assert asyncio.run(work(SharedPoller(hook)))
+
+
+@pytest.mark.parametrize("status", [404, 500, 401, 429])
+def test_a_listing_that_fails(sluice_sandbox, status):
+    """All are requested one by one, and it is not tried again for a while; unless nothing would work now."""
+    ids = push(6)
+    sluice_sandbox.faults([{"path": "imports$", "status": status, "times": 9}])
+    sluice_sandbox.requests(clear=True)
+
+    async def work(poller):
+        flows = [once(each, job_type=JOB_TYPES["import"]) for each in ids * 2]
+        first = await asyncio.gather(*(poller.run(flow) for flow in flows[:6]), return_exceptions=True)
+        listings = len([each for each in logged_requests(sluice_sandbox) if each["path"].endswith("/imports")])
+        second = await asyncio.gather(*(poller.run(flow) for flow in flows[6:]), return_exceptions=True)
+        after = len([each for each in logged_requests(sluice_sandbox) if each["path"].endswith("/imports")])
+        return first, second, after - listings
+
+    first, second, listings = asyncio.run(work(SharedPoller(Hook())))
+    if status in (404, 500):
+        assert [group.jobs[0].id for group in [*first, *second]] == ids * 2
+        assert not listings
+    else:
+        assert all(isinstance(each, AuthenticationFailed if status == 401 else RateLimited) for each in first)
+        assert not any("imports/" in each["path"] for each in logged_requests(sluice_sandbox))
+
+
+# --- all of them
 
 
 def test_one_poller_for_each_connection():
