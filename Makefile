@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports clean
+.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-triggerer clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OLDEST := 3, 10
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 	@echo '  ARGS="..." passes options on (make demo ARGS=--exit, make test ARGS="-n0 -k wait"); PYTHON=... chooses the Python'
 
 install: $(VENV)/installed-dev $(VENV)/installed-clients ## Create the environment with everything in it
@@ -48,6 +48,9 @@ bench: $(VENV)/installed-dev ## Measure the time and memory of imports, readers 
 
 bench-imports: $(VENV)/installed-dev ## Measure what DAG files pay for imports; ARGS="--peers FOLDER" adds providers in a folder
 	@$(BIN)/python tools/bench_imports.py $(ARGS)
+
+bench-triggerer: $(VENV)/installed-dev ## Measure how many waiting jobs a triggerer carries; needs PostgreSQL
+	@$(BIN)/python -u tools/bench_triggerer.py $(ARGS)
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
