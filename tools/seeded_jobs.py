@@ -13,10 +13,11 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from uuid6 import uuid7
 
 from sluice_provider.jobs.record import HistoryEvent, JobRecord, PhaseRecord, Submission
+from sluice_provider.jobs.state_line import state_line
 from sluice_provider.jobs.storage import KEY, RecordStorage
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Json = dict[str, Any]
+Key = tuple[str, str, str, int]
+"""DAG id, run id, task id, map index."""
 PROGRESS_KEY = "sluice_progress"
 DAY = 86_400.0
+BATCH = 2_000
+"""Jobs that are inserted at once."""
+TASK = {"try_number": 1, "max_tries": 2, "pool": "default_pool", "pool_slots": 1, "span_status": "not_started"}
+RUN = {"run_type": "scheduled", "state": "running", "clear_number": 0, "span_status": "not_started"}
 
 # dag, task, service, noun, state of the job, state of the task, weight
 JOB_TYPES = (
@@ -128,6 +135,7 @@ def seed(
     kinds = [kind for kind in JOB_TYPES if not dags or kind[0] in dags]
     add_dags(session, sorted({kind[0] for kind in kinds}))
     weights = [kind[-1] for kind in kinds]
+    jobs = JobRows(session)
     for n in range(count):
         dag_id, task_id, service, noun, state, task_state, _ = dice.choices(kinds, weights)[0]
         deferred = state == "running" and task_state == "deferred"
@@ -135,15 +143,13 @@ def seed(
         short = summary(service, noun, state, at, dice.uniform(20, 840), dice)
         run_id = f"scheduled__{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%S}+00:00_{n}"
         rejected = 200 if n % 20 == 7 else dice.randrange(8)
-        add_job(
-            session,
-            (dag_id, run_id, task_id, -1),
-            record_values(short, rejected),
-            task_state,
-            progress=_progress(short, now, dice) if deferred else None,
-        )
-        if n % 500 == 499:
-            session.flush()
+        progress = _progress(short, now, dice) if deferred else None
+        jobs.add((dag_id, run_id, task_id, -1), record_values(short, rejected), task_state, progress=progress)
+        if n % BATCH == BATCH - 1:
+            jobs.insert()
+            if n < 2 * BATCH:  # else PostgreSQL checks foreign keys with the plans that it made for empty tables
+                session.execute(text("ANALYZE"))
+    jobs.insert()
     session.commit()
 
 
@@ -178,72 +184,90 @@ def add_dags(session: Session, dags: Sequence[str]) -> None:
     session.flush()
 
 
-def add_job(
-    session: Session,
-    key: tuple[str, str, str, int],
-    written: Mapping[str, Any],
-    task_state: str | None,
-    *,
-    progress: Any = None,
-    in_xcom: bool = False,
-    text: str | None = None,
-) -> None:
-    """One task instance with its run and what it wrote, by its keys.
-
-    :param task_state: "gone" for a task that is not there any more
-    :param text: the head, instead of the one that was written
-    """
-    dag_id, run_id, task_id, map_index = key
-    head = written.get(KEY)
-    short = head["summary"] if isinstance(head, dict) else {}
-    submitted, at = _time(short.get("submitted_at", time.time())), _time(short.get("updated_at", time.time()))
-    run_number = _run_number(session, dag_id, run_id, submitted)
-    where = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-    if task_state != "gone":
-        _add_task(session, {**where, "state": task_state, "start_date": submitted}, at)
-    where["dag_run_id"] = run_number
-    if in_xcom:
-        _add_xcoms(session, where, written, at)
-    else:
-        texts = {name: json.dumps(value) for name, value in written.items()}
-        _add_states(session, where, texts if text is None else {**texts, KEY: text}, at)
-    if progress is not None:
-        _add_xcoms(session, where, {PROGRESS_KEY: progress}, _time(progress["updated_at"]))
+def add_job(session: Session, key: Key, written: Mapping[str, Any], task_state: str | None, **options: Any) -> None:
+    """One task instance with its run and what it wrote, as `JobRows.add` takes it."""
+    jobs = JobRows(session)
+    jobs.add(key, written, task_state, **options)
+    jobs.insert()
 
 
-def _run_number(session: Session, dag_id: str, run_id: str, at: datetime) -> Any:
-    """The number of this DAG run, which is made if it is not there."""
-    from airflow.models.dagrun import DagRun
+class JobRows:
+    """Collects the database rows of many jobs, and inserts them table by table."""
 
-    found = select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-    if (number := session.scalar(found)) is not None:
-        return number
-    run = {"dag_id": dag_id, "run_id": run_id, "run_type": "scheduled", "run_after": at, "state": "running"}
-    session.execute(insert(DagRun).values(**run, clear_number=0, span_status="not_started"))
-    return session.scalar(found)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._runs: dict[tuple[str, str], datetime] = {}
+        self._tasks: list[Json] = []
+        self._states: list[Json] = []
+        self._xcoms: list[Json] = []
 
+    def add(
+        self,
+        key: Key,
+        written: Mapping[str, Any],
+        task_state: str | None,
+        *,
+        progress: Any = None,
+        in_xcom: bool = False,
+        head_text: str | None = None,
+    ) -> None:
+        """
+        :param written: what the task wrote, by its keys
+        :param task_state: "gone" for a task that is not there any more
+        :param progress: what its trigger wrote, without the line before it
+        :param head_text: the head, instead of the one that was written
+        """
+        task = dict(zip(("dag_id", "run_id", "task_id", "map_index"), key, strict=True))
+        head = written.get(KEY)
+        short = head["summary"] if isinstance(head, dict) else {}
+        submitted, at = _time(short.get("submitted_at", time.time())), _time(short.get("updated_at", time.time()))
+        self._runs.setdefault(key[:2], submitted)
+        if task_state != "gone":
+            ended = at if task_state in ("success", "failed") else None
+            self._tasks.append({**task, **TASK, "state": task_state, "start_date": submitted, "end_date": ended})
+        if in_xcom:
+            self._xcoms += ({**task, "key": name, "value": value, "timestamp": at} for name, value in written.items())
+        else:
+            texts = {name: json.dumps(value) for name, value in written.items()}
+            texts |= {KEY: head_text} if head_text is not None else {}
+            self._states += ({**task, "key": name, "value": each, "updated_at": at} for name, each in texts.items())
+        if progress is not None:
+            value = [state_line({"service": short.get("service"), **progress}), progress]
+            posted = {"key": PROGRESS_KEY, "value": value, "timestamp": _time(progress["updated_at"])}
+            self._xcoms.append({**task, **posted})
 
-def _add_task(session: Session, task: Json, at: datetime) -> None:
-    from airflow.models.taskinstance import TaskInstance
+    def insert(self) -> None:
+        """Insert what was added since the last time."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.xcom import XComModel
 
-    ended = at if task["state"] in ("success", "failed") else None
-    tries = {"try_number": 1, "max_tries": 2, "pool": "default_pool", "pool_slots": 1, "span_status": "not_started"}
-    session.execute(insert(TaskInstance).values(**task, **tries, id=uuid7(), end_date=ended))
+        numbers = self._insert_runs()
+        tasks = [{**each, "id": uuid7()} for each in self._tasks]
+        for model, rows in ((TaskInstance, tasks), (TaskStateStoreModel, self._states), (XComModel, self._xcoms)):
+            if model is not TaskInstance:
+                rows = [{**each, "dag_run_id": numbers[each["dag_id"], each["run_id"]]} for each in rows]
+            if rows:
+                self._session.execute(insert(model), rows)
+        self._runs.clear()
+        for collected in (self._tasks, self._states, self._xcoms):
+            collected.clear()
 
+    def _insert_runs(self) -> dict[tuple[str, str], Any]:
+        """The numbers of the runs, which are made if they are not there."""
+        from airflow.models.dagrun import DagRun
 
-def _add_xcoms(session: Session, where: Json, written: Mapping[str, Any], at: datetime) -> None:
-    from airflow.models.xcom import XComModel
-
-    rows = [{**where, "key": name, "value": value, "timestamp": at} for name, value in written.items()]
-    session.execute(insert(XComModel), rows)
-
-
-def _add_states(session: Session, where: Json, texts: Mapping[str, str], at: datetime) -> None:
-    from airflow.models.task_state_store import TaskStateStoreModel
-
-    rows = [{**where, "key": name, "value": text, "updated_at": at} for name, text in texts.items()]
-    if rows:
-        session.execute(insert(TaskStateStoreModel), rows)
+        runs = {run_id for _, run_id in self._runs}
+        query = select(DagRun.dag_id, DagRun.run_id, DagRun.id).where(DagRun.run_id.in_(runs))
+        found = {(dag_id, run_id) for dag_id, run_id, _ in self._session.execute(query)}
+        new = [
+            {"dag_id": dag_id, "run_id": run_id, "run_after": at, **RUN}
+            for (dag_id, run_id), at in self._runs.items()
+            if (dag_id, run_id) not in found
+        ]
+        if new:
+            self._session.execute(insert(DagRun), new)
+        return {(dag_id, run_id): number for dag_id, run_id, number in self._session.execute(query)}
 
 
 def _time(seconds: float) -> datetime:
