@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider import compat, metrics
 from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.jobs import JobGroup
 from sluice_provider.jobs.record import HistoryEvent, JobRecord, events_from_json, summary_to_json
+from sluice_provider.jobs.state_line import state_line
 from sluice_provider.jobs.storage import MAX_TEXT_LENGTH
 
 if TYPE_CHECKING:
@@ -103,10 +105,14 @@ class ProgressPublisher:
                 self._written = written_before
                 self._log.debug("The progress of the job could not be written to XCom: %r", error)
 
-    def _value(self) -> dict[str, Any]:
+    def _value(self) -> list[Any]:
+        """The line by which the jobs page counts jobs in SQL, and the progress. In an object it could not come first:
+        PostgreSQL sorts the keys of objects."""
         history = [list(line) for line in self._history]
-        latest = summary_to_json({**self._latest, "ids": self._ref.ids})
-        return {"updated_at": round(self._written_at, 3), **latest, "history": history}
+        latest = {**self._latest, "ids": self._ref.ids, "updated_at": round(self._written_at, 3)}
+        if latest.get("state") == "running" and any(event.what == "cancel" for event in self._history):
+            latest["state"] = "cancelling"
+        return [state_line({**latest, "service": self._ref.service}), {**summary_to_json(latest), "history": history}]
 
 
 class _Budget:
@@ -164,9 +170,15 @@ def task_instance_key(ti: Any) -> dict[str, Any]:
     return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
 
 
+def progress_of(value: Any) -> Mapping[str, Any]:
+    """The progress in what a trigger wrote, without the line before it; empty if it cannot be read."""
+    valid = isinstance(value, list) and len(value) >= 2 and isinstance(value[1], dict)
+    return value[1] if valid else {}
+
+
 def read_history(value: Any) -> list[HistoryEvent]:
     """The history in what a trigger wrote."""
-    return events_from_json(value.get("history") if isinstance(value, dict) else None)
+    return events_from_json(progress_of(value).get("history"))
 
 
 def merge_trigger_events(record: JobRecord, ti: Any, log: Any) -> JobRecord:

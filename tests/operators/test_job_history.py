@@ -9,7 +9,7 @@ import pytest
 
 from sluice_provider.jobs.record import JobRecord
 from sluice_provider.jobs.storage import MAX_HISTORY_PIECES, RecordStorage
-from sluice_provider.progress import KEY
+from sluice_provider.progress import KEY, progress_of, read_history
 from tests.operators.airflow_harness import ELEMENTS
 
 pytestmark = pytest.mark.airflow
@@ -50,7 +50,7 @@ def test_a_deferred_job_posts_progress(push, service):
     assert task.summary["state"] == "running"
     assert kinds(task)[-1] == "deferred"
     event = task.event()
-    progress = task.xcom(KEY)
+    progress = progress_of(task.xcom(KEY))
     assert (progress["state"], progress["service_status"], progress["counts"]["created"]) == (
         "succeeded",
         "completed",
@@ -70,14 +70,14 @@ def test_a_dead_trigger_is_in_the_history(push, service):
 
     async def some_looks(trigger):
         flow = asyncio.ensure_future(anext(trigger.run()))
-        while not any("processing" in text for _, _, text in (task.xcom(KEY) or {"history": []})["history"]):  # noqa: ASYNC110 - a database sends no notification
+        while not any("processing" in event.text for event in read_history(task.xcom(KEY))):  # noqa: ASYNC110 - a database sends no notification
             await asyncio.sleep(0.01)
         flow.cancel()
 
     task.in_triggerer(some_looks)
-    before = task.xcom(KEY)["history"]
+    before = read_history(task.xcom(KEY))
     task.event()
-    after = task.xcom(KEY)["history"]
+    after = read_history(task.xcom(KEY))
     assert [text.split()[-1] for _, _, text in before] == ["created", "processing"]
     assert after[: len(before)] == before
     assert "completed" in after[-1][2]

@@ -100,7 +100,8 @@ def test_several_news_are_one_write(xcoms):
 
     asyncio.run(work())
     assert xcoms.written == ["a"]
-    value = xcoms.values["a", progress.KEY]
+    line, value = xcoms.values["a", progress.KEY]
+    assert line.split()[2:] == ["running", "kaleidoscope"]
     assert value["service_status"] == "processing"
     assert [text for _, _, text in value["history"]] == ["created", "processing"]
 
@@ -118,7 +119,7 @@ def test_the_last_status_does_not_wait_for_the_budget(xcoms):
         return xcoms.clock.now
 
     assert asyncio.run(work()) < 10
-    assert xcoms.values["999", progress.KEY]["state"] == "succeeded"
+    assert xcoms.values["999", progress.KEY][1]["state"] == "succeeded"
 
 
 def test_the_last_status_is_written_although_the_trigger_is_over(xcoms, monkeypatch):
@@ -135,7 +136,7 @@ def test_the_last_status_is_written_although_the_trigger_is_over(xcoms, monkeypa
         await yield_to_others()
 
     asyncio.run(work())
-    assert xcoms.values["a", progress.KEY]["state"] == "succeeded"
+    assert xcoms.values["a", progress.KEY][1]["state"] == "succeeded"
 
 
 def test_many_jobs_that_end_together(xcoms):
@@ -154,7 +155,7 @@ def test_many_jobs_that_end_together(xcoms):
 
 def test_the_history_of_an_earlier_trigger_is_kept(xcoms):
     """It may have died with its triggerer."""
-    xcoms.values["a", progress.KEY] = {"history": [[1.0, "status", "created"]]}
+    xcoms.values["a", progress.KEY] = ["line", {"history": [[1.0, "status", "created"]]}]
 
     async def work():
         each = publisher("a")
@@ -162,4 +163,4 @@ def test_the_history_of_an_earlier_trigger_is_kept(xcoms):
         await each.flush()
 
     asyncio.run(work())
-    assert [text for _, _, text in xcoms.values["a", progress.KEY]["history"]] == ["created", "processing"]
+    assert [text for _, _, text in xcoms.values["a", progress.KEY][1]["history"]] == ["created", "processing"]

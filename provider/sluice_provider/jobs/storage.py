@@ -5,7 +5,7 @@
                                submissions, ended phases, replaced jobs, facts
     sluice_record_log_b_<n>    the same after the task started over; the next one uses the first set of keys again
     sluice_record_history_<n>  what happened, in pieces; the first one and the latest ones are kept
-    sluice_record_state        the state, by which the jobs page groups jobs in SQL
+    sluice_record_state        the state in one line, by which the jobs page counts jobs in SQL
 
 So one submission writes a bounded amount, whatever the number of submissions: the head, and the last piece of the log.
 Pieces are written before the head. The log decides about submissions: an intent in the head has a response when the log
@@ -38,6 +38,7 @@ from sluice_provider.jobs.record import (
     summary_from_json,
     summary_to_json,
 )
+from sluice_provider.jobs.state_line import state_line
 
 KEY = "sluice_record"
 LOG_KEY = f"{KEY}_log"
@@ -138,7 +139,7 @@ class RecordStorage:
             yield from self._history.append(record.history, self._redact)
         if only != "answer":
             yield from self._changed(KEY, self._head(record))
-            yield from self._changed(STATE_KEY, str(record.summary.get("state") or "submitting"))
+            yield from self._changed(STATE_KEY, state_line(record.summary))
         self._saved, self._restore = record, None
 
     def _snapshot(self) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from sluice_provider.compat.server import (
     requires_access_dag,
 )
 from sluice_provider.plugin import jobs_store
-from sluice_provider.plugin.jobs_view import Filters, JobDetail, JobList, State, job_detail, job_list
+from sluice_provider.plugin.jobs_view import Filters, JobDetail, JobList, State, job_detail, job_list, no_job
 
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -43,10 +43,10 @@ def list_jobs(
     """
     now = time.time()
     since = _since(within, now)
-    rows, truncated = jobs_store.load_jobs(session, readable.value or (), since)
     filters = Filters(frozenset(service), frozenset(state), frozenset(dag), since, page, size)
+    overview = jobs_store.load_page(session, readable.value or (), filters)
     response.headers["Cache-Control"] = "no-store"
-    return job_list(rows, filters, now, limit=jobs_store.MAX_JOBS if truncated else None)
+    return job_list(overview, filters, now)
 
 
 @router.get("/job", response_model=None)
@@ -60,9 +60,9 @@ def get_job(
     map_index: int = -1,
 ) -> JobDetail:
     """The job of one task instance with its history. `job` is null if there is none."""
-    row = jobs_store.load_job(session, readable.value or (), (dag_id, run_id, task_id, map_index))
+    stored = jobs_store.load_job(session, readable.value or (), (dag_id, run_id, task_id, map_index))
     response.headers["Cache-Control"] = "no-store"
-    return job_detail(row, time.time())
+    return no_job(time.time()) if stored is None else job_detail(*stored, time.time())
 
 
 def _since(within: str, now: float) -> float:

@@ -1,19 +1,18 @@
-"""The content of the Remote jobs page, computed from the database rows of tasks: pure functions.
+"""The content of the Remote jobs page, computed from what the database returned: pure functions.
 
-The rows are not trusted, since another version may have written them and users can edit the task state store. What
-cannot be parsed is counted and breaks nothing. The summary comes first in the head of a record, so that of ten thousand
-heads only the beginning has to be read.
+What tasks recorded is not trusted, since another version may have written it and users can edit the task state store.
+What cannot be parsed is counted or said, and breaks nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, TypeGuard, get_args
 from urllib.parse import urlsplit
 
+from sluice_provider.jobs.state_line import UNFINISHED
+from sluice_provider.progress import progress_of
 from sluice_provider.services import BY_NAME
 
 State = Literal[
@@ -31,11 +30,7 @@ State = Literal[
 STATES: tuple[State, ...] = get_args(State)
 """In the order in which the page lists them: what may need action comes first."""
 ORPHANED: State = "orphaned"
-ACTIVE = ("running", "submitting", "not_found")
-NEEDS_TASK = ("running", "submitting")
-"""In these states, a job whose task is over is no longer polled."""
-TASK_OVER = ("success", "failed", "skipped", "removed", "upstream_failed")
-PROGRESS_FIELDS = ("updated_at", "state", "service_status", "message", "counts", "done", "total")
+PROGRESS_FIELDS = ("updated_at", "service_status", "message", "counts", "done", "total")
 """What a trigger writes about a deferred task's job; the record has it only when the task has resumed."""
 
 SUMMARY_PREFIX = '{"summary": '
@@ -48,35 +43,32 @@ MAX_IDS = 20
 MAX_LISTED_IDS = 3
 MAX_BARS = 80
 MAX_NUMBER = 1e15
+MAX_SECONDS = 250_000_000_000
+"""Unix seconds that a calendar can show are less."""
+UNREADABLE_HEAD = (
+    "The record of this job cannot be read: it was written by a newer version of the provider, or edited. "
+    "Its state is that of the last update."
+)
 
 Json = dict[str, Any]
 _DECODER = json.JSONDecoder()
 
 
-class Row(NamedTuple):
-    """A task instance that has a record, as read from the database.
+class Details(NamedTuple):
+    """What is stored about a task instance and its job.
 
-    :param head: of the record: its beginning, or all of it
-    :param written_at: when the head was written last
+    :param head: of the record
     :param progress: what the trigger has written since, if anything
     :param total_tries: retries included
-    :param id: of the head in its table
     :param history: the segments of the record's history, if they were read
     """
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    head: str
-    written_at: datetime
+    head: str = ""
     progress: str | None = None
     task_state: str | None = None
-    task_ended_at: datetime | None = None
     try_number: int = 0
     total_tries: int = 1
     rendered_map_index: str | None = None
-    id: int | None = None
     history: tuple[str, ...] = ()
 
 
@@ -95,16 +87,49 @@ class Filters(NamedTuple):
 
 
 class ListedJob(NamedTuple):
-    """A row that could be parsed: what is needed to count, filter and sort it. Times are in Unix seconds.
+    """A job with its present state. Times are in Unix seconds.
 
-    The summary is not kept: ten thousand of them would slow down Python's garbage collector.
+    :param ended_at: None while something polls it
+    :param written_at: when its state was written last
     """
 
-    row: Row
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
     service: str
     state: State
     submitted_at: float
     ended_at: float | None
+    written_at: float = 0.0
+
+
+class JobCount(NamedTuple):
+    """How many jobs of a DAG and a service are in a state.
+
+    :param state: None for records that cannot be read
+    :param not_ended: how many of them are still polled
+    :param last_ended_at: when the last of the others ended, in Unix seconds
+    """
+
+    dag_id: str
+    service: str
+    state: State | None
+    jobs: int
+    not_ended: int = 0
+    last_ended_at: float | None = None
+
+
+class Overview(NamedTuple):
+    """
+    :param counts: of all jobs in the selected time, whatever the other filters are
+    :param page: the jobs of the page, newest first
+    :param latest: the latest of the selected jobs
+    """
+
+    counts: list[JobCount]
+    page: list[tuple[ListedJob, Details]]
+    latest: list[ListedJob]
 
 
 # --- what the page receives; times are in Unix seconds
@@ -154,7 +179,7 @@ class ServiceItem(TypedDict):
 
 
 class JobList(TypedDict):
-    """The page. `limit` is set if there are more jobs than that and only the latest were read."""
+    """The page. `counts` and `services` are exact."""
 
     now: float
     total: int
@@ -165,7 +190,6 @@ class JobList(TypedDict):
     dags: list[str]
     active: bool
     unreadable: int
-    limit: int | None
     jobs: list[JobItem]
     timeline: list[TimelineBar]
 
@@ -217,55 +241,25 @@ def parse_object(value: str | None) -> Json:
     return data if isinstance(data, dict) else {}
 
 
-def parse_row(row: Row) -> ListedJob | None:
-    """None for a row whose record cannot be parsed."""
-    summary = current_summary(row)
-    if summary is None:
-        return None
-    state = effective_state(summary, row.task_state)
-    ended_at = to_timestamp(summary.get("ended_at"))
-    if ended_at is None and not _is_unfinished(state, row.task_state):
-        ended_at = (row.task_ended_at or row.written_at).timestamp()
-    submitted_at = to_timestamp(summary.get("submitted_at")) or row.written_at.timestamp()
-    return ListedJob(row, to_text(summary.get("service"), 100), state, submitted_at, ended_at)
+def is_state(text: str) -> TypeGuard[State]:
+    return text in STATES
 
 
-def current_summary(row: Row) -> Json | None:
+def current_summary(details: Details) -> Json | None:
     """The summary, updated with what the trigger has written since; None if it cannot be parsed."""
-    summary = parse_summary(row.head)
-    progress = newer_progress(summary, row.progress) if summary is not None and row.progress else {}
+    summary = parse_summary(details.head)
+    progress = newer_progress(summary, details.progress)
     if summary is None or not progress:
         return summary
     counts = [each["counts"] for each in (summary, progress) if isinstance(each.get("counts"), dict)]
     newer = {name: progress[name] for name in PROGRESS_FIELDS if name in progress}
-    if newer.get("state") == "running" and any(each["type"] == "cancel" for each in _events(progress.get("history"))):
-        newer["state"] = "cancelling"
     return {**summary, **newer, "counts": {name: value for each in counts for name, value in each.items()}}
 
 
-def newer_progress(summary: Mapping[str, Any], progress: str | None) -> Json:
-    """What the trigger wrote, if it is newer than the summary."""
-    found = parse_object(progress)
-    newer = (to_timestamp(found.get("updated_at")) or 0.0) > (to_timestamp(summary.get("updated_at")) or 0.0)
-    return found if newer else {}
-
-
-def effective_state(summary: Mapping[str, Any], task_state: str | None) -> State:
-    """The state of a job, given the state of its task.
-
-    An unknown state counts as running, like everywhere. If the task is over, a running job is orphaned, and the outcome
-    of a request without a response is unknown.
-    """
-    recorded = summary.get("state")
-    state: State = recorded if isinstance(recorded, str) and recorded in STATES else "running"
-    if state == "submitting" and task_state in TASK_OVER:
-        return "outcome_unknown"
-    return ORPHANED if state in NEEDS_TASK and task_state in TASK_OVER else state
-
-
-def _is_unfinished(state: State, task_state: str | None) -> bool:
-    """Whether the job may still change. One that is being cancelled is polled until its task is over."""
-    return state in ACTIVE or (state == "cancelling" and task_state not in TASK_OVER)
+def newer_progress(summary: Mapping[str, Any] | None, progress: str | None) -> Mapping[str, Any]:
+    """What the trigger wrote, if the record has not ended: then it is newer."""
+    state = summary.get("state") if summary is not None else None
+    return progress_of(parse_json(progress)) if progress and state in UNFINISHED else {}
 
 
 def to_text(value: Any, max_length: int) -> str:
@@ -282,7 +276,7 @@ def to_number(value: Any) -> float | None:
 def to_timestamp(value: Any) -> float | None:
     """Unix seconds that a calendar can show."""
     number = to_number(value)
-    return number if number is not None and 0 < number < 250_000_000_000 else None
+    return number if number is not None and 0 < number < MAX_SECONDS else None
 
 
 def to_count(value: Any) -> int | None:
@@ -302,69 +296,75 @@ def to_web_url(url: Any) -> str:
 # --- showing
 
 
-def job_list(rows: Iterable[Row], filters: Filters, now: float, *, limit: int | None = None) -> JobList:
+def job_list(overview: Overview, filters: Filters, now: float) -> JobList:
     """The page: counts and names to filter by, the jobs of one page, and the latest jobs for the timeline."""
-    parsed = [parse_row(row) for row in rows]
-    recent = [each for each in parsed if each is not None and (each.ended_at or now) >= filters.since]
-    recent.sort(key=lambda each: (each.submitted_at, each.row[:4]), reverse=True)
-    of_dags = [each for each in recent if not filters.dags or each.row.dag_id in filters.dags]
+    readable = [each for each in overview.counts if each.state is not None]
+    of_dags = [each for each in readable if not filters.dags or each.dag_id in filters.dags]
     of_services = [each for each in of_dags if not filters.services or each.service in filters.services]
-    selected = [each for each in of_services if not filters.states or each.state in filters.states]
-    start = (filters.page - 1) * filters.size
-    counts = Counter(each.state for each in of_services)
+    counts = _sums((str(each.state), each.jobs) for each in of_services)
     return {
         "now": now,
-        "total": len(selected),
+        "total": sum(count for state, count in counts.items() if not filters.states or state in filters.states),
         "page": filters.page,
         "size": filters.size,
-        "counts": {state: counts[state] for state in STATES},
-        "services": _service_items(of_dags),
-        "dags": sorted({each.row.dag_id for each in recent}),
-        "active": any(is_active(each, now) for each in of_services),
-        "unreadable": parsed.count(None),
-        "limit": limit,
-        "jobs": [_job_item(each) for each in selected[start : start + filters.size]],
-        "timeline": [_timeline_bar(each) for each in selected[:MAX_BARS]],
+        "counts": {state: counts.get(state, 0) for state in STATES},
+        "services": _service_items(_sums((each.service, each.jobs) for each in of_dags)),
+        "dags": sorted({each.dag_id for each in readable}),
+        "active": any(each.not_ended or _just_ended(each.last_ended_at, now) for each in of_services),
+        "unreadable": sum(each.jobs for each in overview.counts if each.state is None),
+        "jobs": [_job_item(job, details) for job, details in overview.page],
+        "timeline": [_timeline_bar(job) for job in overview.latest],
     }
 
 
-def _service_items(jobs: Iterable[ListedJob]) -> list[ServiceItem]:
+def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for name, count in counts:
+        sums[name] = sums.get(name, 0) + count
+    return sums
+
+
+def _service_items(counts: Mapping[str, int]) -> list[ServiceItem]:
     """The services that this version knows, then others that were found."""
-    counts = {**dict.fromkeys(BY_NAME, 0), **Counter(each.service for each in jobs)}
+    counts = {**dict.fromkeys(BY_NAME, 0), **counts}
     return [{"name": name, "title": service_title(name), "count": each} for name, each in counts.items()]
 
 
-def is_active(job: ListedJob, now: float) -> bool:
-    """Whether it may change soon, so the page should refresh."""
-    return job.state in ACTIVE or job.ended_at is None or now - job.ended_at < SETTLING_SECONDS
+def _just_ended(ended_at: float | None, now: float) -> bool:
+    return ended_at is not None and now - ended_at < SETTLING_SECONDS
 
 
-def job_detail(row: Row | None, now: float) -> JobDetail:
+def job_detail(job: ListedJob | None, details: Details, now: float) -> JobDetail:
     """One job with its history.
 
-    :param row: with the whole head, and the segments of the history; None for a task without a record
+    :param job: None if its state cannot be read
     """
-    listed = parse_row(row) if row is not None else None
-    if row is None or listed is None:
-        return {"now": now, "job": None, "unreadable": row is not None, "history": [], "active": False}
-    job = _job_item(listed, max_ids=MAX_IDS)
-    return {"now": now, "job": job, "unreadable": False, "history": history(row), "active": is_active(listed, now)}
+    if job is None or parse_summary(details.head) is None:
+        return {"now": now, "job": None, "unreadable": True, "history": [], "active": False}
+    item = _job_item(job, details, max_ids=MAX_IDS)
+    active = job.ended_at is None or _just_ended(job.ended_at, now)
+    return {"now": now, "job": item, "unreadable": False, "history": history(details), "active": active}
 
 
-def history(row: Row) -> list[EventItem]:
+def no_job(now: float) -> JobDetail:
+    """The tab of a task without a record."""
+    return {"now": now, "job": None, "unreadable": False, "history": [], "active": False}
+
+
+def history(details: Details) -> list[EventItem]:
     """Events by time, each once: the record and the trigger's progress may contain the same event."""
-    progress = newer_progress(parse_summary(row.head) or {}, row.progress)
-    segments = [*map(parse_json, row.history), progress.get("history")]
+    progress = newer_progress(parse_summary(details.head), details.progress)
+    segments = [*map(parse_json, details.history), progress.get("history")]
     events = {tuple(event.values()): event for segment in segments for event in _events(segment)}
     return sorted(events.values(), key=lambda event: event["at"])[-MAX_EVENTS:]
 
 
-def _job_item(listed: ListedJob, max_ids: int = MAX_LISTED_IDS) -> JobItem:
-    row, summary = listed.row, current_summary(listed.row) or {}
+def _job_item(job: ListedJob, details: Details, max_ids: int = MAX_LISTED_IDS) -> JobItem:
+    summary = current_summary(details) or {"message": UNREADABLE_HEAD}
     ids = _ids(summary)
     return {
-        **_timeline_bar(listed),
-        "title": service_title(listed.service),
+        **_timeline_bar(job),
+        "title": service_title(job.service),
         "noun": to_text(summary.get("noun"), 100) or to_text(summary.get("job_type"), 100) or "job",
         "conn_id": to_text(summary.get("conn_id"), 250),
         "ids": ids[:max_ids],
@@ -375,26 +375,25 @@ def _job_item(listed: ListedJob, max_ids: int = MAX_LISTED_IDS) -> JobItem:
         "counts": _counts(summary.get("counts")),
         "done": to_count(summary.get("done")),
         "total": to_count(summary.get("total")) or None,
-        "updated_at": to_timestamp(summary.get("updated_at")) or row.written_at.timestamp(),
+        "updated_at": to_timestamp(summary.get("updated_at")) or job.written_at,
         "resubmissions": to_count(summary.get("resubmissions")) or 0,
-        "try_number": row.try_number,
-        "total_tries": row.total_tries,
-        "rendered_map_index": row.rendered_map_index,
-        "task_state": row.task_state,
+        "try_number": details.try_number,
+        "total_tries": details.total_tries,
+        "rendered_map_index": details.rendered_map_index,
+        "task_state": details.task_state,
     }
 
 
-def _timeline_bar(listed: ListedJob) -> TimelineBar:
-    row = listed.row
+def _timeline_bar(job: ListedJob) -> TimelineBar:
     return {
-        "service": listed.service,
-        "state": listed.state,
-        "submitted_at": listed.submitted_at,
-        "ended_at": listed.ended_at,
-        "dag_id": row.dag_id,
-        "run_id": row.run_id,
-        "task_id": row.task_id,
-        "map_index": row.map_index,
+        "service": job.service,
+        "state": job.state,
+        "submitted_at": job.submitted_at,
+        "ended_at": job.ended_at,
+        "dag_id": job.dag_id,
+        "run_id": job.run_id,
+        "task_id": job.task_id,
+        "map_index": job.map_index,
     }
 
 

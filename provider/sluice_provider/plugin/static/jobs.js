@@ -251,7 +251,6 @@ function Footer({ data, filters }) {
       "span",
       { className: "sluice-muted" },
       data.jobs.length > 0 && (pages < 2 ? total : `${formatNumber(first)} to ${formatNumber(last)} of ${total}`),
-      data.limit && ` (only the latest ${formatNumber(data.limit)} are listed; select a shorter time range)`,
       data.unreadable > 0 &&
         ` · ${plural(data.unreadable, "record")} cannot be read: written by a newer version of the provider, or edited`,
     ),
