@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.http.bodies import EncodedRows, encode
+from sluice_provider.http.bodies import EncodedRows, encode, encode_rows
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,42 @@ def test_rows_that_are_already_encoded(count):
     """Are sent unchanged; the body is the same as if they were not."""
     rows = [{"symbol": f"S{number}", "at": date(2024, 1, 1), "weight": Decimal("1.10")} for number in range(count)]
     body = {"key_field_names": ["symbol"], "data": rows, "set_name": "ü"}
-    assert encode({**body, "data": EncodedRows([encode(row) for row in rows])}) == encode(body)
+    assert encode({**body, "data": EncodedRows(b",\n".join(map(encode, rows)))}).replace(b",\n", b",") == encode(body)
+
+
+VALUES = [
+    "text",
+    'Ü\u2028\x7f\x00"\\/',
+    "null",
+    0,
+    -1,
+    2**64,
+    10**400,
+    1.5,
+    1e300,
+    5e-324,
+    -0.0,
+    True,
+    None,
+    Decimal("1.10"),
+    date(2024, 1, 1),
+    datetime(2024, 1, 1, tzinfo=timezone.utc),
+    UUID(int=7),
+    [1, "a"],
+    {"a": None},
+]
+
+
+def test_many_rows_are_encoded_as_single_ones():
+    """Whatever is in them, alone and beside each other."""
+    for rows in [[{"a": value, "b": "x"}] for value in VALUES] + [[{"a": value} for value in VALUES]]:
+        assert [json.loads(row) for row in encode_rows(rows)] == [json.loads(encode(row)) for row in rows]
+        assert not any(b"\n" in row for row in encode_rows(rows))
+    assert encode_rows([]) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"bytes", {1, 2}, object(), Decimal("NaN"), "\ud800"])
+def test_rows_that_json_cannot_hold(value):
+    """Raise InvalidInput, also between rows that can be encoded: nothing becomes null, or text, by itself."""
+    with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
+        encode_rows([{"a": None}, {"a": value}, {"a": 1.5}])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sluice_provider.errors import UnexpectedResponse, Unreachable
+from sluice_provider.http.flow import Gather
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.execution import Execution, SaveRecord
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.polling import JobType
 from sluice_provider.jobs.spec import Found, Prepared
+from tests.flows import run_flow
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
 LONG = "x" * 100_000
@@ -61,7 +63,8 @@ def execute(phase, saved):
     while True:
         if isinstance(effect, SaveRecord):
             saved.append(effect.record)
-        effect = run.send(None)
+        results = [run_flow(flow).error for flow in effect.flows] if isinstance(effect, Gather) else None
+        effect = run.send(results)
 
 
 @pytest.mark.parametrize("phase", [LongSubmissionId, LongGroupedId, LongFoundId, LongKey, LongReconciledId])

@@ -571,13 +571,13 @@ def file_changes(path: Path, then: str | None) -> Iterator[None]:
     """After it was read once, a file has other content, or is deleted."""
     from sluice_provider.sources.readers import FileSource
 
-    original = FileSource.__iter__
+    original = FileSource.chunks
 
-    def read(self: Any) -> Iterator[Any]:
-        yield from original(self)
+    def read(self: Any, skip: int = 0) -> Iterator[Any]:
+        yield from original(self, skip)
         path.unlink(missing_ok=True) if then is None else path.write_text(then)
 
-    with mock.patch.object(FileSource, "__iter__", read):
+    with mock.patch.object(FileSource, "chunks", read):
         yield
 
 

@@ -422,7 +422,7 @@ def test_many_batches_cost_few_writes(push, service, monkeypatch):
 def test_process_death_between_grouped_writes(push, service, monkeypatch):
     """What was not written down yet is pushed again, which updates the same records."""
     monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
-    task = push(batch_size=1)
+    task = push(batch_size=1, max_in_flight=1)
     with task.death("after submitting", nth=2):
         task.run()
     task.retry()

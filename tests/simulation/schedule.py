@@ -406,10 +406,13 @@ class Worker(Acting):
         sim = self.sim
         sim.ti.xcoms[WORKER_RUN_KEY] = sim.world.now
         clears = (sim.ti.clear_number, sim.ti.max_tries)
+        record = self.storage.load()
+        if record is not None:
+            self.spec.resume(record)
         fingerprint = digest(self.spec.fingerprint())
         seed = digest([clears, fingerprint])[:32]
         event = on.Started(sim.world.now, fingerprint, clears, seed)
-        yield from self._leg(lambda: self.execution.run(self.storage.load(), event))
+        yield from self._leg(lambda: self.execution.run(record, event))
 
     def resume(self, payload: Any, died: str) -> Process:
         sim = self.sim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import importlib.util
 import json
 import lzma
@@ -17,6 +18,7 @@ import pytest
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source
 from sluice_provider.sources.storage import redact_url
+from tests.sources.chunked import located
 
 RECORDS = [{"symbol": "H", "name": "Wasserstoff"}, {"symbol": "He", "name": "Helium ü"}]
 TEXTS = {
@@ -53,7 +55,7 @@ def file(tmp_path):
 
 def records(path):
     """What is in it."""
-    return [record for _, record in FileSource(path)]
+    return [record for _, record in located(FileSource(path).chunks())]
 
 
 def refused(path):
@@ -73,7 +75,19 @@ def test_formats(file, suffix, compression):
     """By the name, in any case; and again from the start when it is iterated over again."""
     source = FileSource(file(f"a.b{suffix.upper()}{compression}", COMPRESS[compression](TEXTS[suffix].encode())))
     for _ in range(2):
-        assert [record for _, record in source] == RECORDS
+        assert [record for _, record in located(source.chunks())] == RECORDS
+
+
+@pytest.mark.parametrize("suffix", TEXTS)
+def test_the_digest_of_the_content(file, suffix):
+    """Of what is in the file, not of how it is compressed; known once all of it was read, also if records were left
+    out."""
+    plain = FileSource(file(f"a{suffix}", TEXTS[suffix].encode()))
+    packed = FileSource(file(f"a{suffix}.gz", gzip.compress(TEXTS[suffix].encode())))
+    assert plain.sha256 is None
+    for skip in (0, 1):
+        assert (len(list(located(plain.chunks(skip)))), len(list(located(packed.chunks())))) == (2 - skip, 2)
+        assert plain.sha256 == packed.sha256 == hashlib.sha256(TEXTS[suffix].encode()).hexdigest()
 
 
 def test_every_format_is_tested():
@@ -92,12 +106,15 @@ def test_parquet(file):
     """With its types; nulls are left out; compressed on top, too."""
     content = parquet({"symbol": ["H", "He"], "number": [1, None]})
     for path in (file("a.parquet", content), file("a.parquet.gz", gzip.compress(content))):
-        assert list(FileSource(path)) == [("row 1", {"symbol": "H", "number": 1}), ("row 2", {"symbol": "He"})]
+        assert list(located(FileSource(path).chunks())) == [
+            ("row 1", {"symbol": "H", "number": 1}),
+            ("row 2", {"symbol": "He"}),
+        ]
 
 
 def test_parquet_in_batches(file, monkeypatch):
     """A few rows at a time, all of them in the end."""
-    monkeypatch.setattr("sluice_provider.sources.parquet.ROWS", 7)
+    monkeypatch.setattr("sluice_provider.sources.parquet.CHUNK_RECORDS", 7)
     path = file("a.parquet", parquet({"n": list(range(100))}))
     assert [record["n"] for record in records(path)] == list(range(100))
 
@@ -224,8 +241,10 @@ def test_lists():
     for given in (RECORDS, tuple(RECORDS)):
         source = open_source(given)
         assert isinstance(source, ListSource)
-        assert list(source) == list(source) == [("record 1", RECORDS[0]), ("record 2", RECORDS[1])]
-    assert list(open_source([])) == []
+        for _ in range(2):
+            assert list(located(source.chunks())) == [("record 1", RECORDS[0]), ("record 2", RECORDS[1])]
+        assert list(located(source.chunks(skip=1))) == [("record 2", RECORDS[1])]
+    assert list(open_source([]).chunks()) == []
 
 
 @pytest.mark.parametrize("given", ["a.csv", Path("a.csv"), " a.csv\n"])
@@ -239,7 +258,7 @@ def test_object_storage_paths(file):
     from airflow.sdk import ObjectStoragePath
 
     path = ObjectStoragePath(f"file://{file('a.csv', TEXTS['.csv'])}")
-    assert [record for _, record in open_source(path)] == RECORDS
+    assert [record for _, record in located(open_source(path).chunks())] == RECORDS
     source = open_source(ObjectStoragePath("file:///data/a.csv", conn_id="my_conn"))
     assert (source.path, source.name) == ("file://my_conn@/data/a.csv", "file:///data/a.csv")
 
@@ -269,4 +288,4 @@ def test_invalid_sources(given, words):
 def test_invalid_records(record):
     """Named by its number."""
     with pytest.raises(InvalidInput, match=f"record 2 is a {type(record).__name__}; every record must be a dict"):
-        list(open_source([{}, record]))
+        list(open_source([{}, record]).chunks())

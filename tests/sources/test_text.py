@@ -13,13 +13,14 @@ import pytest
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import text
 from sluice_provider.sources.text import read_csv, read_json, read_json_lines, read_tsv
+from tests.sources.chunked import located
 
 BOM = b"\xef\xbb\xbf"
 
 
 def read(reader, content):
     """What a reader makes of a file with this content."""
-    return list(reader(io.BytesIO(content if isinstance(content, bytes) else content.encode())))
+    return list(located(reader(io.BytesIO(content if isinstance(content, bytes) else content.encode()))))
 
 
 def refused(reader, content):
@@ -230,8 +231,8 @@ PIECE = json.dumps([{"id": number, "text": "x" * 1000} for number in range(50)])
     ids=["json", "jsonl", "csv"],
 )
 def test_fifty_megabytes_in_constant_memory(reader, stream):
-    """At most one block and one record are held."""
-    records = reader(io.BufferedReader(stream(), 1 << 16))
+    """At most two chunks of records are held."""
+    records = located(reader(io.BufferedReader(stream(), 1 << 16)))
     count = sum(1 for _ in islice(records, 5000))
     tracemalloc.start()
     try:
@@ -256,3 +257,29 @@ def test_an_unterminated_list(monkeypatch):
     stream = io.BufferedReader(Endless(b'[{"a": [', b"1, " * 1000, b"]", 10**9))
     with pytest.raises(InvalidInput, match="no complete JSON value"):
         list(read_json(stream))
+
+
+# --- leaving out the first records
+
+MANY = 2500
+CSV_LINES = [
+    f"{number},plain" if number % 3 else f'{number},"quoted, with a\nline break"' if number % 2 else f'{number},5" wide'
+    for number in range(MANY)
+]
+CONTENTS = {
+    "csv": (read_csv, "id,text\n\n" + "\n\n".join(CSV_LINES) + "\n"),
+    "crlf": (read_csv, "id,text\r\n" + "\r\n\r\n".join(CSV_LINES)),
+    "tsv": (read_tsv, "id\ttext\n" + "\n".join(line.replace(",", "\t", 1) for line in CSV_LINES)),
+    "jsonl": (read_json_lines, "\n\n".join(json.dumps({"id": number}) for number in range(MANY))),
+    "json": (read_json, json.dumps([{"id": number} for number in range(MANY)], indent=1)),
+}
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 999, 1000, 1001, 2499, 2500, 4000])
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_skipping_records(kind, skip):
+    """The rest is what it would be, positions included."""
+    reader, content = CONTENTS[kind]
+    whole = read(reader, content)
+    assert len(whole) == MANY
+    assert list(located(reader(io.BytesIO(content.encode()), skip))) == whole[skip:]

@@ -23,9 +23,12 @@ CHUNK_SIZE = 1 << 20
 
 class EncodedRows(NamedTuple):
     """A list whose items are already JSON text. As a member of a body it is sent unchanged: the validated bytes are the
-    bytes that are sent, and nothing is encoded twice."""
+    bytes that are sent, and nothing is encoded twice.
 
-    rows: Sequence[bytes]
+    :param text: the items with the commas between them
+    """
+
+    text: bytes
 
 
 def encode(value: Any) -> bytes:
@@ -40,7 +43,33 @@ def encode(value: Any) -> bytes:
 
 
 def _member(value: Any) -> bytes:
-    return b"[" + b",".join(value.rows) + b"]" if isinstance(value, EncodedRows) else _encode(value)
+    return b"[" + value.text + b"]" if isinstance(value, EncodedRows) else _encode(value)
+
+
+PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+"""Types that msgspec encodes as the standard library does, but for floats that are not finite."""
+
+
+def encode_rows(rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Each row as `encode` encodes it, faster where all values are of plain types.
+
+    :raises InvalidInput: for a value that cannot be encoded as JSON
+    """
+    types = set[type]().union(*(map(type, row.values()) for row in rows))
+    encoded = _encode_plain(rows) if types <= PLAIN_TYPES else None
+    if encoded is None or (float in types and any(b"null" in row for row in encoded)):
+        return [_encode(row) for row in rows]
+    return encoded
+
+
+def _encode_plain(rows: Sequence[Mapping[str, Any]]) -> list[bytes] | None:
+    """None for values that msgspec cannot encode, or not without loss: a float that is not finite becomes null."""
+    from msgspec.json import encode
+
+    try:
+        return [encode(row) for row in rows]
+    except (OverflowError, TypeError, ValueError):  # a number of more than 64 bits, or a lone surrogate
+        return None
 
 
 def _encode(value: Any) -> bytes:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError, TooLarge
-from sluice_provider.http.flow import Flow, Request, Sleep
+from sluice_provider.http.concurrency import ConcurrencyLimit
+from sluice_provider.http.flow import Flow, Gather, Request, Sleep
 from sluice_provider.http.polling import Elapsed, poll_until
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
@@ -98,6 +99,7 @@ class Execution:
         self._unit = Unit()
         self._failed: tuple[Unit, int] | None = None  # the unit, and the number of submissions before it
         self._prepared_at = 0.0
+        self._limits: dict[str, ConcurrencyLimit] = {}  # by the phases' names
 
     # --- the loop
 
@@ -216,26 +218,25 @@ class Execution:
         return on.Submitted(time.time(), (Submission(job_id, self._unit.start, self._unit.size),))
 
     def _submit_group(self, phase: Phase, current: PhaseRecord) -> Generator[Effect, Any, Event]:
-        """Submit unit after unit, for `GROUP_SAVE_INTERVAL_SECONDS`."""
+        """Submit units at the same time, for `GROUP_SAVE_INTERVAL_SECONDS`."""
         assert self._units is not None  # noqa: S101 - prepared before
+        limit = self._limits.setdefault(phase.name, ConcurrencyLimit(phase.max_in_flight))
+        group = _Group(lambda unit: phase.submit(unit, _intent(current), current), self._unit, self._units)
+        results = yield Gather(group.flows(), limit)
         done: list[Submission] = []
-        unit: Unit | None = self._unit
-        until = time.time() + GROUP_SAVE_INTERVAL_SECONDS
-        while unit is not None:
-            try:
-                job_id = checked_id((yield from phase.submit(unit, _intent(current), current)))
-            except TooLarge as error:
-                if not self._halved(unit, error):
-                    return on.SubmissionFailed(time.time(), error, tuple(done))
-            except SluiceError as error:
-                return on.SubmissionFailed(time.time(), error, tuple(done))
+        failure: SluiceError | None = None
+        for unit, result in zip(group.units, results, strict=True):
+            if isinstance(result, TooLarge) and self._halved(unit, result):
+                continue
+            if isinstance(result, SluiceError):
+                failure = failure or result
             else:
-                done.append(Submission(job_id, unit.start, unit.size))
-            unit = self._units.next()
-            if unit is not None and time.time() >= until:
-                self._unit = unit
-                return on.Submitted(time.time(), tuple(done))
-        return on.Submitted(time.time(), tuple(done), complete=True)
+                done.append(Submission(result, unit.start, unit.size))
+        if failure is not None:
+            return on.SubmissionFailed(time.time(), failure, tuple(done))
+        following = self._units.next()
+        self._unit = following or self._unit
+        return on.Submitted(time.time(), tuple(done), complete=following is None)
 
     def _halved(self, unit: Unit, error: SluiceError) -> bool:
         """Replace a unit that is too large for the service by two halves."""
@@ -335,6 +336,35 @@ _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event 
     on.Cancel: Execution._cancel,
     on.FetchOutputs: Execution._fetch_outputs,
 }
+
+
+class _Group:
+    """Units that are submitted at the same time. None is begun after the time is over, or after one has failed.
+
+    :param submit: the flow that submits a unit
+    """
+
+    def __init__(self, submit: Callable[[Unit], Flow[str]], first: Unit, rest: _Units) -> None:
+        self.units: list[Unit] = []
+        self._submit = submit
+        self._first = first
+        self._rest = rest
+        self._failed = False
+
+    def flows(self) -> Iterator[Flow[str]]:
+        until = time.time() + GROUP_SAVE_INTERVAL_SECONDS
+        unit: Unit | None = self._first
+        while unit is not None:
+            self.units.append(unit)
+            yield self._one(unit)
+            unit = None if self._failed or time.time() >= until else self._rest.next()
+
+    def _one(self, unit: Unit) -> Flow[str]:
+        try:
+            return checked_id((yield from self._submit(unit)))
+        except SluiceError:
+            self._failed = True
+            raise
 
 
 class _Units:

@@ -271,6 +271,9 @@ class Lifecycle:
         record = self._with_submissions(record, phase, event.submissions, event.now)
         record = record.with_phase(_intent_for_the_rest(record.phase(phase.name)))
         actions = [on.Count("job.started") for _ in event.submissions]
+        if event.submissions:
+            line = _describe_accepted(self._service, phase.job_type, event.submissions)
+            actions = [*actions, on.Log("info", line)]
         if event.complete:
             step, more = self._all_submitted(record, on.AllSubmitted(event.now))
             return step, [*actions, *more]
@@ -654,6 +657,12 @@ def _describe_share(phase: str, part: Intent | Submission) -> str:
     if part.size:
         return f"{phase}, {part.start + 1} to {part.start + part.size}"
     return f"{phase}, {part.start + 1} and later ones" if part.start else phase
+
+
+def _describe_accepted(service: str, job_type: str, submissions: tuple[Submission, ...]) -> str:
+    rows = sum(each.size for each in submissions)
+    ids = _format_ids(tuple(each.id for each in submissions))
+    return f"{service} accepted {rows} rows in {len(submissions)} requests, as {job_type} {ids}"
 
 
 def _format_ids(ids: tuple[str, ...]) -> str:

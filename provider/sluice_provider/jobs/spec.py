@@ -102,6 +102,9 @@ class Phase:
     grouped: ClassVar[bool] = False
     """Submissions are idempotent, so intents and responses are saved about once a second instead of one by one."""
 
+    max_in_flight: int = 1
+    """How many units of a grouped phase are submitted at the same time, at the most."""
+
     send_window: ClassVar[float] = 30.0
     """Seconds after the intent within which its request may be sent. A process that was suspended for longer must not
     send it: a newer try may have found that it had no effect, and submitted again."""
@@ -191,6 +194,10 @@ class JobSpec:
 
     def validate(self) -> None:
         """Check the rendered arguments. :raises InvalidInput: before anything is sent"""
+
+    def resume(self, record: JobRecord) -> None:
+        """Called before `fingerprint` with the record of an earlier try: what it says of the input need not be found
+        out again."""
 
     def fingerprint(self) -> Any:
         """Plain data that identifies the input. :raises InvalidInput: for unusable input"""

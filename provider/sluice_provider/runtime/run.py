@@ -120,6 +120,8 @@ class JobRun:
         self._check_trigger()
         self._note_worker_run()
         record = self._records.load()
+        if record is not None and self._options.durable:
+            self.spec.resume(record)
         fingerprint, error = "", None
         try:
             fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])

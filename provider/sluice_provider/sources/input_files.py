@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.output_files import HashingWriter
+from sluice_provider.sources.hashing import HashingWriter
 from sluice_provider.sources.storage import LOCAL, MISSING_SOURCE, cannot_be_read, redact_url, storage_path
 
 if TYPE_CHECKING:

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from os import PathLike
 from typing import IO, Any, cast
 from uuid import uuid4
 
 from sluice_provider.errors import InvalidInput
+from sluice_provider.sources.hashing import HashingWriter
 from sluice_provider.sources.storage import LOCAL, redact_url, storage_path
-
-
-class HashingWriter:
-    """Writes to a stream, counts the bytes, and computes their SHA-256."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, chunk: bytes) -> int:
-        self._digest.update(chunk)
-        self.size += len(chunk)
-        return self._stream.write(chunk)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    def __enter__(self) -> HashingWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class AtomicFile:

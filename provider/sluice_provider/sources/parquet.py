@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from sluice_provider.errors import InvalidInput
+from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
 
-ROWS = 1000
 
-
-def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_parquet(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
     """Null values are left out of their record, like empty cells of a CSV file."""
+    return chunks("row", _rows(stream), skip)
+
+
+def _rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -19,9 +22,9 @@ def read_parquet(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         raise InvalidInput("Parquet files require pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
     number = 0
     try:
-        for batch in ParquetFile(stream).iter_batches(batch_size=ROWS):
+        for batch in ParquetFile(stream).iter_batches(batch_size=CHUNK_RECORDS):
             for row in batch.to_pylist():
                 number += 1
-                yield f"row {number}", {name: value for name, value in row.items() if value is not None}
+                yield number, {name: value for name, value in row.items() if value is not None}
     except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot represent
         raise InvalidInput(f"the Parquet file is not readable after row {number}: {error}") from None

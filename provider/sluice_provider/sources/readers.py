@@ -1,7 +1,6 @@
 """Sources of records: a list, or a file in any storage that Airflow's ObjectStoragePath supports.
 
-A source can be iterated over repeatedly, and streams instead of reading everything into memory. It yields each record
-with its position ("line 17"), for error messages.
+A source can be read repeatedly, and streams instead of reading everything into memory.
 """
 
 from __future__ import annotations
@@ -18,34 +17,48 @@ from urllib.parse import urlsplit
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
+from sluice_provider.sources.chunks import Chunk, chunks
+from sluice_provider.sources.hashing import HashingReader
 from sluice_provider.sources.storage import MISSING_SOURCE, cannot_be_read, redact_url, unsupported_storage
-
-LocatedRecord = tuple[str, Mapping[str, Any]]
-"""The position of a record, and the record."""
 
 
 class Source(Protocol):
-    name: str
+    """
+    :param name: for messages
+    :param sha256: of the content, once all of it was read; None for a source that is no stream of bytes
+    """
 
-    def __iter__(self) -> Iterator[LocatedRecord]: ...
+    name: str
+    sha256: str | None
+
+    def chunks(self, skip: int = 0) -> Iterator[Chunk]:
+        """Read it from the start.
+
+        :param skip: how many of the first records to leave out
+        :raises InvalidInput: it cannot be read
+        """
 
 
 class ListSource:
     """Records in a list, for example the result of an upstream task."""
 
     name = "the given list"
+    sha256: str | None = None
 
     def __init__(self, records: Sequence[Any]) -> None:
         self._records = records
 
-    def __iter__(self) -> Iterator[LocatedRecord]:
+    def chunks(self, skip: int = 0) -> Iterator[Chunk]:
+        return chunks("record", self._numbered(), skip)
+
+    def _numbered(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for number, record in enumerate(self._records, 1):
             if not isinstance(record, Mapping):
                 raise InvalidInput(f"record {number} is a {type(record).__name__}; every record must be a dict")
-            yield f"record {number}", record
+            yield number, record
 
 
-READERS: dict[str, Callable[[IO[bytes]], Iterator[LocatedRecord]]] = {
+READERS: dict[str, Callable[[IO[bytes], int], Iterator[Chunk]]] = {
     ".csv": text.read_csv,
     ".tsv": text.read_tsv,
     ".json": text.read_json,
@@ -74,11 +87,19 @@ class FileSource:
                 f"each also compressed ({', '.join(COMPRESSIONS)})"
             )
         self._read = READERS[extension]
+        self._sequential = extension != ".parquet"
+        self.sha256: str | None = None
 
-    def __iter__(self) -> Iterator[LocatedRecord]:
+    def chunks(self, skip: int = 0) -> Iterator[Chunk]:
+        self.sha256 = None
         try:
             with self._open() as stream:
-                yield from self._read(stream)
+                if not self._sequential:
+                    yield from self._read(stream, skip)
+                    return
+                hashing = HashingReader(stream)
+                yield from self._read(hashing.buffered, skip)
+                self.sha256 = hashing.sha256
         except InvalidInput as error:
             raise InvalidInput(f"{self.name}: {error}") from None
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:

@@ -7,39 +7,72 @@ no name, so nothing is left behind however the process ends.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from tempfile import TemporaryFile, gettempdir
+from typing import NamedTuple
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.batches import Batch, batches
 
 BUFFER = 1 << 20
 
+SEPARATOR = b",\n"
+"""Between two rows, and after the last one. JSON text has no line break within a row."""
+
+
+class Batch(NamedTuple):
+    """Consecutive rows.
+
+    :param start: the number of the first one in the whole source
+    :param size: how many there are
+    :param text: they as the items of a JSON array, without its brackets
+    """
+
+    start: int
+    size: int
+    text: bytes
+
+    def halves(self) -> tuple[Batch, Batch]:
+        rows = self.text.split(SEPARATOR)
+        middle = len(rows) // 2
+        first, second = rows[:middle], rows[middle:]
+        return (
+            Batch(self.start, len(first), SEPARATOR.join(first)),
+            Batch(self.start + middle, len(second), SEPARATOR.join(second)),
+        )
+
 
 class Spool:
-    """One encoded row per line: first filled, then sealed, then read."""
+    """One encoded row per line: first filled, then finished, then read.
 
-    def __init__(self) -> None:
+    :param start: the number of the first row in the whole source
+    """
+
+    def __init__(self, start: int = 0) -> None:
         """:raises InvalidInput: no temporary file can be created"""
+        self.start = start
         self.count = 0
+        self.size = 0
+        """Bytes."""
         self._hash = hashlib.sha256()
         try:
             self._file = TemporaryFile(prefix="sluice-", buffering=BUFFER)  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise _disk_error(error) from error
 
-    def add(self, row: bytes) -> None:
+    def add(self, rows: Sequence[bytes]) -> None:
         """
-        :param row: without a line break
+        :param rows: without line breaks
         :raises InvalidInput: the disk is full
         """
-        line = row + b"\n"
+        block = b"".join([each for row in rows for each in (row, SEPARATOR)])
         try:
-            self._file.write(line)
+            self._file.write(block)
         except OSError as error:
             raise _disk_error(error) from error
-        self._hash.update(line)
-        self.count += 1
+        self._hash.update(block)
+        self.count += len(rows)
+        self.size += len(block)
 
     def finish(self) -> str:
         """Finish writing, and return the digest of all rows.
@@ -52,17 +85,43 @@ class Spool:
             raise _disk_error(error) from error
         return self._hash.hexdigest()
 
-    def __iter__(self) -> Iterator[bytes]:
-        position = 0
-        for _ in range(self.count):
-            self._file.seek(position)  # another iteration may have moved the position
-            line = self._file.readline()
-            position += len(line)
-            yield line[:-1]
+    @property
+    def text(self) -> bytes:
+        """All rows, as the items of a JSON array."""
+        self._file.seek(0)
+        whole: bytes = self._file.read()
+        return whole[: -len(SEPARATOR)]
 
     def batches(self, *, rows: int, size: int, done: Collection[range] = ()) -> Iterator[Batch]:
-        """See `sources.batches.batches`."""
-        return batches(self, rows=rows, size=size, done=done)
+        """
+        :param rows: the maximum number of rows in a batch
+        :param size: the maximum size of a batch in bytes, a separator for each row included
+        :param done: numbers of rows to leave out; no batch spans any of them
+        """
+        number, position = self.start, 0
+        for wanted in subtract_ranges(range(self.start, self.start + self.count), done):
+            position += self._size_of(position, wanted.start - number)
+            number = wanted.start
+            while number < wanted.stop:
+                lines = self._lines(position, min(rows, wanted.stop - number), size)
+                text = b"".join(lines)
+                yield Batch(number, len(lines), text[: -len(SEPARATOR)])
+                number, position = number + len(lines), position + len(text)
+
+    def _lines(self, position: int, count: int, size: int) -> list[bytes]:
+        """So many lines from this position, or as many as fit into this size; at least one."""
+        self._file.seek(position)  # another iteration may have moved the position
+        lines: list[bytes] = []
+        for line in islice(self._file, count):
+            size -= len(line)
+            if size < 0 and lines:
+                break
+            lines.append(line)
+        return lines
+
+    def _size_of(self, position: int, count: int) -> int:
+        self._file.seek(position)
+        return sum(map(len, islice(self._file, count)))
 
     def close(self) -> None:
         """Delete the file."""
@@ -80,3 +139,29 @@ def _disk_error(error: OSError) -> InvalidInput:
     )
     found.retryable = True
     return found
+
+
+# --- ranges of row numbers --------------------------------------------------------------------------------------------
+
+
+def subtract_ranges(whole: range, done: Iterable[range]) -> Iterator[range]:
+    """What is left of the whole range, in order."""
+    start = whole.start
+    for each in merge_ranges(done):
+        if each.start > start:
+            yield range(start, min(each.start, whole.stop))
+        start = max(start, each.stop)
+        if start >= whole.stop:
+            return
+    yield range(start, whole.stop)
+
+
+def merge_ranges(ranges: Iterable[range]) -> list[range]:
+    """The ranges in order; adjacent and overlapping ones are merged."""
+    merged: list[range] = []
+    for each in sorted(ranges, key=lambda one: one.start):
+        if merged and each.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(merged[-1].stop, each.stop))
+        elif each:
+            merged.append(each)
+    return merged

@@ -1,4 +1,4 @@
-"""Records in text files: CSV, TSV, JSON, JSON Lines. Streamed: at most one record and one block are in memory."""
+"""Records in text files: CSV, TSV, JSON, JSON Lines. Streamed: at most one chunk of records is in memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import csv
 import json
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import IO, Any
 
 from sluice_provider.errors import InvalidInput
-
-LocatedRecord = tuple[str, dict[str, Any]]
+from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
 
 BLOCK = 1 << 16
 MAX_RECORD_CHARS = 1 << 24
@@ -29,25 +29,64 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield decoded
 
 
-def read_csv(stream: IO[bytes], delimiter: str = ",") -> Iterator[LocatedRecord]:
-    """Values are the strings in the file. An empty cell is left out of its record."""
+def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator[Chunk]:
+    """Values are the strings in the file. An empty cell is left out of its record.
+
+    :param skip: how many of the first records to leave out
+    """
     csv.field_size_limit(MAX_RECORD_CHARS)
-    rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
+    lines = _lines(stream)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    before = 0  # lines that this reader did not see
     try:
-        header = next(rows, None)
-        names = _header(header)
-        for cells in rows:
-            if not cells:
-                continue
-            if len(cells) != len(names):
-                raise InvalidInput(f"line {rows.line_num} has {len(cells)} columns, but the header has {len(names)}")
-            yield f"line {rows.line_num}", {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+        names = _header(next(rows, None))
+        if skip:
+            before = rows.line_num + _skip_csv(lines, skip, delimiter)
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        while some := list(islice(_numbered(rows, len(names), before), CHUNK_RECORDS)):
+            yield Chunk("line", [number for number, _ in some], [_csv_record(names, cells) for _, cells in some])
     except csv.Error as error:
-        raise InvalidInput(f"line {rows.line_num} is not valid CSV: {error}") from None
+        raise InvalidInput(f"line {before + rows.line_num} is not valid CSV: {error}") from None
 
 
-def read_tsv(stream: IO[bytes]) -> Iterator[LocatedRecord]:
-    return read_csv(stream, delimiter="\t")
+def _numbered(rows: Any, width: int, before: int) -> Iterator[tuple[int, list[str]]]:
+    """
+    :param rows: a reader of the standard library; it goes on where it was
+    """
+    for cells in rows:
+        if len(cells) == width:
+            yield before + rows.line_num, cells
+        elif cells:
+            line = before + rows.line_num
+            raise InvalidInput(f"line {line} has {len(cells)} columns, but the header has {width}")
+
+
+def _csv_record(names: list[str], cells: list[str]) -> dict[str, str]:
+    if "" not in cells:
+        return dict(zip(names, cells, strict=True))
+    return {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+
+
+def _skip_csv(lines: Iterator[str], count: int, delimiter: str) -> int:
+    """Skip so many records, and return how many lines they had. Only lines with a quote have to be parsed: a record may
+    continue in the next line."""
+    number = 0
+    for line in lines:
+        number += 1
+        if '"' in line:
+            record = csv.reader(chain([line], lines), delimiter=delimiter, strict=True)
+            next(record)
+            number += record.line_num - 1
+        elif not line.strip("\r\n"):
+            continue
+        count -= 1
+        if count == 0:
+            break
+    return number
+
+
+def read_tsv(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
+    return read_csv(stream, skip, delimiter="\t")
 
 
 def _header(cells: list[str] | None) -> list[str]:
@@ -60,26 +99,34 @@ def _header(cells: list[str] | None) -> list[str]:
     return names
 
 
-def read_json_lines(stream: IO[bytes]) -> Iterator[LocatedRecord]:
-    for number, line in enumerate(_lines(stream), 1):
-        if not line.strip():
-            continue
+def read_json_lines(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
+    return chunks("line", _json_lines(stream, skip))
+
+
+def _json_lines(stream: IO[bytes], skip: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Skipped lines are not parsed."""
+    filled = ((number, line) for number, line in enumerate(_lines(stream), 1) if line.strip())
+    for number, line in islice(filled, skip, None):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"line {number} is not valid JSON: {error}") from None
-        yield f"line {number}", _record(value, number)
+        yield number, _record(value, number)
 
 
-def read_json(stream: IO[bytes]) -> Iterator[LocatedRecord]:
+def read_json(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
     """One JSON array of objects, decoded object by object."""
+    return chunks("line", _json_array(stream), skip)
+
+
+def _json_array(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     text = _Window(stream)
     if text.skip(" \t\r\n") != "[":
         raise InvalidInput(f"line {text.line} is not the start of a JSON array of objects")
     text.take(1)
     while (mark := text.skip(" \t\r\n")) != "]":
         line = text.line
-        yield f"line {line}", _record(text.decode(), line)
+        yield line, _record(text.decode(), line)
         mark = text.skip(" \t\r\n")
         if mark == ",":
             text.take(1)

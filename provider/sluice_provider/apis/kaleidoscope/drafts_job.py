@@ -73,7 +73,7 @@ class StageDraftsJob(JobSpec):
         """Reads and checks all rows before anything is sent."""
         if not self.rows.count:
             raise InvalidInput(f"{self.rows.source_name} has no records to stage")
-        self.log.info("Checked %d records in %s: all are valid", self.rows.count, self.rows.source_name)
+        self.log.info("%s", self.rows.description)
         return [self.operation_id, list(self.key_field_names), bool(self.replace_existing), self.rows.digest]
 
     def next_phase(self, record: JobRecord) -> Phase | None:

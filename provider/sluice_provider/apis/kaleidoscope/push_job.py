@@ -14,12 +14,16 @@ from sluice_provider.apis.kaleidoscope import endpoints as api
 from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batching, require_fields
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
-from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text
+from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text, check_whole_number
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, Phase, ReconcileResult, RepeatRequest, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, RepeatRequest, Unit
+
+DEFAULT_MAX_IN_FLIGHT = 8
+MAX_IN_FLIGHT = 20
+"""As many connections are kept open by the HTTP client."""
 
 
 class Target(NamedTuple):
@@ -70,31 +74,47 @@ class PushJob(JobSpec):
     :param on_rejected_rows: fail, warn or ignore
     :param batch_size: rows in one request at the most
     :param max_bytes: bytes of one request at the most
+    :param max_in_flight: requests at the same time at the most
     """
 
     service = "kaleidoscope"
 
-    def __init__(self, records: Any, target: Target, *, on_rejected_rows: str, batch_size: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        records: Any,
+        target: Target,
+        *,
+        on_rejected_rows: str,
+        batch_size: int,
+        max_bytes: int,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+    ) -> None:
         self.rows = CheckedRows(records, require_fields(target.key_field_names or target.key_field_ids), max_bytes)
         self.target = target
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
         self.max_bytes = max_bytes
+        self.max_in_flight = max_in_flight
 
     def validate(self) -> None:
         self.target.validate()
         check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
+        check_whole_number("max_in_flight", self.max_in_flight, 1, MAX_IN_FLIGHT)
         if self.target.record_view_ids and self.target.key_field_names:
             self.log.warning(
                 "record_view_ids has no effect on current Kaleidoscope servers when fields are given by name: use "
                 "record_view_id and operation_id"
             )
 
+    def resume(self, record: JobRecord) -> None:
+        phase = record.phase("push")
+        self.rows.resume(phase.facts, [submission.rows for submission in phase.submissions])
+
     def fingerprint(self) -> Any:
         """Reads and checks all rows before anything is sent."""
         if not self.rows.count:
             raise InvalidInput(f"{self.rows.source_name} has no records to push")
-        self.log.info("Checked %d records in %s: all are valid", self.rows.count, self.rows.source_name)
+        self.log.info("%s", self.rows.description)
         return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]
 
     def next_phase(self, record: JobRecord) -> Phase | None:
@@ -119,6 +139,7 @@ class _PushPhase(Phase):
     def __init__(self, spec: PushJob) -> None:
         operation_id = spec.target.operation_id
         super().__init__("push", "import", {"operation_id": operation_id} if operation_id else {})
+        self.max_in_flight = spec.max_in_flight
         self._spec = spec
 
     def units(self, record: PhaseRecord) -> Iterator[Unit]:
@@ -126,13 +147,19 @@ class _PushPhase(Phase):
             self._spec.log.info("Resuming: %d records were accepted before and are not sent again", record.size)
         return self._spec.rows.units(record, self._spec.batch_size, self._spec.max_bytes)
 
+    def prepare(self, unit: Unit, record: PhaseRecord) -> Flow[Prepared]:
+        return Prepared(facts=self._spec.rows.facts)
+        yield  # makes this a flow, though it sends nothing
+
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         target = self._spec.target
         push = api.push_by_field_name if target.key_field_names else api.push_by_field_id
-        import_id = yield from push(target.keys, unit.content, **target.arguments)
-        self._spec.log.info("Kaleidoscope accepted %d records as import %s", unit.size, import_id)
-        return import_id
+        return (yield from push(target.keys, unit.content, **target.arguments))
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         return RepeatRequest("Kaleidoscope identifies records by their key fields, so the same records are updated")
         yield  # makes this a flow, though it sends nothing
+
+    def settled(self, record: PhaseRecord) -> PhaseRecord:
+        """The facts are kept: with them, a retry that only waits need not read the rows again."""
+        return record

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sluice_provider.apis.kaleidoscope.rows import RowCheck, field_names
+from sluice_provider.apis.kaleidoscope.rows import InvalidRow, RowCheck, field_names
 from sluice_provider.apis.payloads import JsonObject, drop_none
 from sluice_provider.errors import InvalidInput
+from sluice_provider.sources.chunks import Chunk
 
 MEMBERS = ("record_id", "status", "data", "error_message")
 """Of a result in the API (kalbio `registration.py: RegistrationResultRecord`)."""
@@ -48,11 +49,18 @@ def one_result_per_record() -> RowCheck:
     """Each row is a result, and no two are for the same record."""
     positions: dict[str, str] = {}
 
-    def check(position: str, record: Mapping[str, Any]) -> JsonObject:
-        result = result_record(_with_parsed_data(record))
+    def check(chunk: Chunk) -> list[JsonObject]:
+        return [_result(index, record, chunk.position(index)) for index, record in enumerate(chunk.records)]
+
+    def _result(index: int, record: Mapping[str, Any], position: str) -> JsonObject:
+        try:
+            result = result_record(_with_parsed_data(record))
+        except InvalidInput as error:
+            raise InvalidRow(index, str(error)) from None
         first = positions.setdefault(result["record_id"], position)
         if first != position:
-            raise InvalidInput(f"and {first} are both for record {result['record_id']!r}: give one result per record")
+            problem = f"and {first} are both for record {result['record_id']!r}: give one result per record"
+            raise InvalidRow(index, problem)
         return result
 
     return check

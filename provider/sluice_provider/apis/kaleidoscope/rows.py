@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from tempfile import gettempdir
 from typing import Any, NamedTuple
 
+from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_whole_number
 from sluice_provider.errors import InvalidInput
-from sluice_provider.http.bodies import EncodedRows, encode
+from sluice_provider.http.bodies import EncodedRows, encode, encode_rows
 from sluice_provider.jobs.record import PhaseRecord
 from sluice_provider.jobs.spec import Unit
-from sluice_provider.sources.batches import Batch
-from sluice_provider.sources.readers import open_source
-from sluice_provider.sources.spool import Spool
+from sluice_provider.sources.chunks import Chunk
+from sluice_provider.sources.readers import Source, open_source
+from sluice_provider.sources.spool import Batch, Spool, merge_ranges
 
 ENVELOPE = 4096
 """Bytes of a request that are kept free for everything but the rows."""
@@ -20,9 +22,20 @@ ENVELOPE = 4096
 REJECTION_POLICIES = ("fail", "warn", "ignore")
 """What `on_rejected_rows` may be."""
 
-RowCheck = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Makes the row to send from a record and its position in the source ("line 17"). The message of the `InvalidInput`
-that it raises is put after the position."""
+RowCheck = Callable[[Chunk], Sequence[Mapping[str, Any]]]
+"""Makes the rows to send from records. An `InvalidRow` that it raises tells which record is wrong."""
+
+
+class InvalidRow(InvalidInput):
+    """A record that cannot be sent.
+
+    :param index: in its chunk
+    :param problem: what is wrong, to be put after its position
+    """
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(problem)
+        self.index = index
 
 
 def check_batching(batch_size: object, max_bytes: object, on_rejected_rows: object) -> None:
@@ -36,10 +49,11 @@ class CheckedRows:
     """The rows of a source, which is read once, when a row or a property is first needed. Each row is checked and
     encoded when it is read, and what was checked is what is sent. If the source cannot be read, it is not read again.
 
-    Every property and method but `close` raises `InvalidInput` if the source cannot be read or a row cannot be sent.
+    Every property and method but `close` and `resume` raises `InvalidInput` if the source cannot be read or a row
+    cannot be sent.
 
     :param records: a sequence of dicts, or the path or URL of a file
-    :param check: of each row
+    :param check: of each chunk of records
     :param max_bytes: of a request; each row must fit into one
     """
 
@@ -47,6 +61,7 @@ class CheckedRows:
         self._records = records
         self._check = check
         self._max_bytes = max_bytes
+        self._earlier: _Earlier | None = None
         self._spooled: _SpooledRows | None = None
         self._error: InvalidInput | None = None
 
@@ -56,8 +71,13 @@ class CheckedRows:
         return self._read().source_name
 
     @property
+    def description(self) -> str:
+        """What was read, and where it is kept, for the log."""
+        return str(self._read())
+
+    @property
     def count(self) -> int:
-        return self._read().spool.count
+        return self._read().total
 
     @property
     def digest(self) -> str:
@@ -69,84 +89,189 @@ class CheckedRows:
         """The names of all fields that any row has."""
         return self._read().fields
 
+    @property
+    def facts(self) -> JsonObject:
+        """For `resume` in another try: what was read. Empty for a source that has to be read whole anyway."""
+        rows = self._read()
+        return {"sha256": rows.sha256, "digest": rows.digest, "count": rows.total} if rows.sha256 else {}
+
+    def resume(self, facts: Mapping[str, Any], done: Collection[range]) -> None:
+        """Called before the source is read: if its content is what an earlier try read, the first rows are neither
+        checked nor encoded again as long as nobody needs them.
+
+        :param facts: what that try found; another version may have written it
+        :param done: the rows that it has submitted
+        """
+        first = next(iter(merge_ranges(done)), range(0))
+        types = {"sha256": str, "digest": str, "count": int}
+        if first.start == 0 and first and all(isinstance(facts.get(name), kind) for name, kind in types.items()):
+            self._earlier = _Earlier(facts["sha256"], facts["digest"], facts["count"], first.stop)
+
     def units(self, record: PhaseRecord, batch_size: int, max_bytes: int) -> Iterator[Unit]:
         """The rows that were not submitted yet, in batches."""
         done = [submission.rows for submission in record.submissions]
-        spool = self._read().spool
-        return map(_unit, spool.batches(rows=batch_size, size=max_bytes - ENVELOPE, done=done))
+        rows = self._read_from(next((each.stop for each in merge_ranges(done) if each.start == 0), 0))
+        return map(_unit, rows.spool.batches(rows=batch_size, size=max_bytes - ENVELOPE, done=done))
 
     def encoded(self) -> EncodedRows:
         """All rows, for one request."""
-        return EncodedRows(tuple(self._read().spool))
+        return EncodedRows(self._read_from(0).spool.text)
 
     def close(self) -> None:
         """Delete the temporary file."""
         if self._spooled is not None:
             self._spooled.spool.close()
 
+    # --- reading
+
     def _read(self) -> _SpooledRows:
         if self._error is not None:
             raise self._error
         if self._spooled is None:
             try:
-                self._spooled = self._spool()
+                self._spooled = self._spool_rest() or self._spool()
             except InvalidInput as error:
                 self._error = error
                 raise
         return self._spooled
 
-    def _spool(self) -> _SpooledRows:
-        source = open_source(self._records)
-        spool, fields = Spool(), set[str]()
+    def _read_from(self, first: int) -> _SpooledRows:
+        """At least the rows from this one on.
+
+        :raises InvalidInput: the earlier rows were left out, and meanwhile the source has changed
+        """
+        rows = self._read()
+        if rows.spool.start <= first:
+            return rows
+        rows.spool.close()
+        self._spooled, self._earlier = None, None
+        again = self._read()
+        if again.digest != rows.digest:
+            again.spool.close()
+            raise InvalidInput(f"{rows.source_name} has changed since this task began to read it; nothing was sent")
+        return again
+
+    def _spool_rest(self) -> _SpooledRows | None:
+        """What an earlier try did not submit; None if the source's content is not what that try read."""
+        earlier = self._earlier
+        if earlier is None:
+            return None
         try:
-            for position, record in source:
-                spool.add(self._encode(source.name, position, record))
-                fields.update(record)
-            return _SpooledRows(source.name, spool, spool.finish(), frozenset(fields))
+            rows = self._spool(skip=earlier.submitted)
+        except InvalidInput as error:
+            if error.retryable:
+                raise
+            return None  # is read whole, for the error of the first invalid record
+        if rows.sha256 == earlier.sha256 and rows.total == earlier.total:
+            return rows._replace(digest=earlier.digest)
+        rows.spool.close()
+        return None
+
+    def _spool(self, skip: int = 0) -> _SpooledRows:
+        source = open_source(self._records)
+        spool, fields = Spool(skip), set[str]()
+        try:
+            for chunk in source.chunks(skip):
+                spool.add(self._encode(source, chunk))
+                fields.update(*chunk.records)
+            return _SpooledRows(source.name, spool, spool.finish(), source.sha256, frozenset(fields))
         except BaseException:
             spool.close()
             raise
 
-    def _encode(self, source_name: str, position: str, record: Mapping[str, Any]) -> bytes:
+    def _encode(self, source: Source, chunk: Chunk) -> list[bytes]:
         try:
-            row = encode(self._check(position, record))
-        except InvalidInput as error:
-            raise InvalidInput(f"{source_name}: {position} {error}") from None
-        if self._max_bytes is not None and len(row) > self._max_bytes - ENVELOPE:
-            raise InvalidInput(
-                f"{source_name}: {position} has {len(row)} bytes as JSON, and max_bytes={self._max_bytes} allows "
-                f"{self._max_bytes - ENVELOPE}: raise max_bytes or shorten the record"
+            rows = self._check(chunk)
+            encoded = self._encode_all(rows)
+        except InvalidRow as error:
+            raise InvalidInput(f"{source.name}: {chunk.position(error.index)} {error}") from None
+        return encoded
+
+    def _encode_all(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        try:
+            encoded = encode_rows(rows)
+        except InvalidInput:
+            encoded = [_encode_one(index, row) for index, row in enumerate(rows)]
+        limit = self._max_bytes and self._max_bytes - ENVELOPE
+        if limit and max(map(len, encoded)) > limit:
+            index = next(index for index, row in enumerate(encoded) if len(row) > limit)
+            raise InvalidRow(
+                index,
+                f"has {len(encoded[index])} bytes as JSON, and max_bytes={self._max_bytes} allows {limit}: raise "
+                "max_bytes or shorten the record",
             )
-        return row
+        return encoded
+
+
+class _Earlier(NamedTuple):
+    """What an earlier try read and submitted."""
+
+    sha256: str
+    digest: str
+    total: int
+    submitted: int
 
 
 class _SpooledRows(NamedTuple):
-    """What was read."""
+    """What was read. The first rows may have been left out."""
 
     source_name: str
     spool: Spool
     digest: str
+    sha256: str | None
     fields: frozenset[str]
+
+    @property
+    def total(self) -> int:
+        return self.spool.start + self.spool.count
+
+    def __str__(self) -> str:
+        left_out = f", the first {self.spool.start} of which were submitted before" if self.spool.start else ""
+        size = f"{self.spool.size / 1e6:.1f} MB in a temporary file in {gettempdir()}"
+        return f"Checked {self.total} records in {self.source_name}{left_out}: all are valid ({size})"
+
+
+def _encode_one(index: int, row: Mapping[str, Any]) -> bytes:
+    try:
+        return encode(row)
+    except InvalidInput as error:
+        raise InvalidRow(index, str(error)) from None
 
 
 def _unit(batch: Batch) -> Unit:
-    size = len(batch.rows)
-    halve = (lambda: [_unit(half) for half in batch.halves()]) if size > 1 else None
-    return Unit(batch.start, size, EncodedRows(batch.rows), halve)
+    halve = (lambda: [_unit(half) for half in batch.halves()]) if batch.size > 1 else None
+    return Unit(batch.start, batch.size, EncodedRows(batch.text), halve)
 
 
 def require_fields(names: Sequence[str] | None) -> RowCheck:
     """Each row must have a value for these fields, and names for all of its fields."""
+    known: set[str] = set()
 
-    def check(_position: str, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        missing = [name for name in names or () if record.get(name) is None or record[name] == ""]
-        if missing:
-            raise InvalidInput(f"has no value for the key field {', '.join(missing)}; it has {field_names(record)}")
-        if not all(isinstance(name, str) and name for name in record):
-            raise InvalidInput("has a field without a name")
-        return record
+    def check(chunk: Chunk) -> Sequence[Mapping[str, Any]]:
+        for name in names or ():
+            values = [record.get(name) for record in chunk.records]
+            if None in values or "" in values:
+                _check_keys(names or (), chunk.records)
+        if not known.issuperset(found := set().union(*chunk.records)):
+            _check_names(chunk.records)
+            known.update(found)
+        return chunk.records
 
     return check
+
+
+def _check_keys(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
+    for index, record in enumerate(records):
+        missing = [name for name in names if record.get(name) is None or record[name] == ""]
+        if missing:
+            fields = ", ".join(missing)
+            raise InvalidRow(index, f"has no value for the key field {fields}; it has {field_names(record)}")
+
+
+def _check_names(records: Sequence[Mapping[str, Any]]) -> None:
+    for index, record in enumerate(records):
+        if not all(isinstance(name, str) and name for name in record):
+            raise InvalidRow(index, "has a field without a name")
 
 
 def field_names(record: Mapping[str, Any]) -> str:

@@ -40,6 +40,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
     :param batch_size: records in one request at the most
     :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
+    :param max_in_flight: requests at the same time, 20 at the most; fewer while Kaleidoscope answers that there are too
+        many
     :param kaleidoscope_conn_id: Airflow connection id
     :raises InvalidInput: before anything is sent, naming the record or the line
     :raises RowsRejected: Kaleidoscope rejected rows
@@ -79,6 +81,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
         batch_size: int = 1000,
         max_bytes: int = 900 * 1024,
+        max_in_flight: int = 8,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
@@ -97,6 +100,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
         self.max_bytes = max_bytes
+        self.max_in_flight = max_in_flight
 
     def job(self) -> PushJob:
         from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
@@ -118,6 +122,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
             on_rejected_rows=self.on_rejected_rows,
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
+            max_in_flight=self.max_in_flight,
         )
 
     def output_dataset(self) -> ServiceDataset:
