@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from sluice_provider.http.flow import Flow
+from sluice_provider.http.flow import Flow, Gather
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import execution
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
@@ -105,10 +106,24 @@ def push(batches: int, kind: type[Batches]) -> tuple[Counted, float]:
     storage = RecordStorage(store)
     began = time.process_time()
     with mock.patch.object(execution, "time", SimpleNamespace(time=clock.time)):
-        for effect in run.run(None, on.Started(clock.now, "print", (0, 0), "seed")):
-            if isinstance(effect, execution.SaveRecord):
-                storage.save(effect.record, effect.only)
+        steps = run.run(None, on.Started(clock.now, "print", (0, 0), "seed"))
+        results: list[Any] | None = None
+        with suppress(StopIteration):
+            while True:
+                effect = steps.send(results)
+                results = [value(flow) for flow in effect.flows] if isinstance(effect, Gather) else None
+                if isinstance(effect, execution.SaveRecord):
+                    storage.save(effect.record, effect.only)
     return store, time.process_time() - began
+
+
+def value(flow: Flow[Any]) -> Any:
+    """What a flow without requests returns."""
+    try:
+        next(flow)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it has a request")
 
 
 def recording() -> None:

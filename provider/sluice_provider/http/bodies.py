@@ -50,12 +50,13 @@ PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 """Types that msgspec encodes as the standard library does, but for floats that are not finite."""
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+def encode_rows(rows: Sequence[Mapping[str, Any]], *, only_strings: bool = False) -> list[bytes]:
     """Each row as `encode` encodes it, faster where all values are of plain types.
 
+    :param only_strings: all values are known to be strings
     :raises InvalidInput: for a value that cannot be encoded as JSON
     """
-    types = set[type]().union(*(map(type, row.values()) for row in rows))
+    types = {str} if only_strings else set[type]().union(*(map(type, row.values()) for row in rows))
     encoded = _encode_plain(rows) if types <= PLAIN_TYPES else None
     if encoded is None or (float in types and any(b"null" in row for row in encoded)):
         return [_encode(row) for row in rows]

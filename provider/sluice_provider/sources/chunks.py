@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-CHUNK_RECORDS = 1000
+CHUNK_RECORDS = 500
 
 
 class Chunk(NamedTuple):
@@ -14,11 +14,13 @@ class Chunk(NamedTuple):
 
     :param unit: what `numbers` count: lines, records or rows
     :param numbers: the position of each record, for error messages
+    :param columns: of a text table: the names of all fields; all values are strings then
     """
 
     unit: str
     numbers: Sequence[int]
     records: Sequence[Mapping[str, Any]]
+    columns: tuple[str, ...] = ()
 
     def position(self, index: int) -> str:
         """Of one record, as in "line 17"."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, islice
 from typing import IO, Any
 
 from sluice_provider.errors import InvalidInput
@@ -43,28 +43,35 @@ def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator
         if skip:
             before = rows.line_num + _skip_csv(lines, skip, delimiter)
             rows = csv.reader(lines, delimiter=delimiter, strict=True)
-        while some := list(islice(_numbered(rows, len(names), before), CHUNK_RECORDS)):
-            yield Chunk("line", [number for number, _ in some], [_csv_record(names, cells) for _, cells in some])
+        start = before + rows.line_num
+        while some := list(islice(rows, CHUNK_RECORDS)):
+            end = before + rows.line_num
+            yield _csv_chunk(some, names, start, end)
+            start = end
     except csv.Error as error:
         raise InvalidInput(f"line {before + rows.line_num} is not valid CSV: {error}") from None
 
 
-def _numbered(rows: Any, width: int, before: int) -> Iterator[tuple[int, list[str]]]:
+def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int) -> Chunk:
     """
-    :param rows: a reader of the standard library; it goes on where it was
+    :param rows: the cells of each; none in an empty line
+    :param start: the last line before these rows; `end` is their last one
     """
-    for cells in rows:
-        if len(cells) == width:
-            yield before + rows.line_num, cells
-        elif cells:
-            line = before + rows.line_num
-            raise InvalidInput(f"line {line} has {len(cells)} columns, but the header has {width}")
-
-
-def _csv_record(names: list[str], cells: list[str]) -> dict[str, str]:
-    if "" not in cells:
-        return dict(zip(names, cells, strict=True))
-    return {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+    numbers: Sequence[int] = range(start + 1, end + 1)
+    if len(numbers) != len(rows) or {*map(len, rows)} != {len(names)}:  # not one row in each line
+        numbers = list(accumulate((1 + sum(cell.count("\n") for cell in cells) for cells in rows), initial=start))[1:]
+        numbers = [number for number, cells in zip(numbers, rows, strict=True) if cells]
+        rows = [cells for cells in rows if cells]
+        for number, cells in zip(numbers, rows, strict=True):
+            if len(cells) != len(names):
+                raise InvalidInput(f"line {number} has {len(cells)} columns, but the header has {len(names)}")
+    records = [
+        dict(zip(names, cells, strict=False))
+        if "" not in cells
+        else {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+        for cells in rows
+    ]
+    return Chunk("line", numbers, records, tuple(names))
 
 
 def _skip_csv(lines: Iterator[str], count: int, delimiter: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sluice_provider.apis.kaleidoscope import drafts as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batching, require_fields
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_id, check_strings
@@ -52,7 +52,8 @@ class StageDraftsJob(JobSpec):
         batch_size: int,
         max_bytes: int,
     ) -> None:
-        self.rows = CheckedRows(records, require_fields(key_field_names), max_bytes)
+        self._check = FieldCheck(key_field_names, collect=True)
+        self.rows = CheckedRows(records, self._check, max_bytes)
         self.operation_id = operation_id
         self.key_field_names = key_field_names
         self.replace_existing = replace_existing
@@ -71,7 +72,7 @@ class StageDraftsJob(JobSpec):
 
     def fingerprint(self) -> Any:
         """Reads and checks all rows before anything is sent."""
-        if not self.rows.count:
+        if not self.rows.total:
             raise InvalidInput(f"{self.rows.source_name} has no records to stage")
         self.log.info("%s", self.rows.description)
         return [self.operation_id, list(self.key_field_names), bool(self.replace_existing), self.rows.digest]
@@ -84,7 +85,7 @@ class StageDraftsJob(JobSpec):
     @property
     def columns(self) -> list[str]:
         """The fields of the rows, without the key fields."""
-        return sorted(set(self.rows.fields) - set(self.key_field_names))
+        return sorted(self._check.names - set(self.key_field_names)) if self.rows.total else []
 
     def staging(self, *, refresh: bool) -> Flow[api.Staging]:
         """The staging table, read once.

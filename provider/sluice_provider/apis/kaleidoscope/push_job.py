@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, check_batching, require_fields
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_exactly_one, check_id, check_strings, check_text, check_whole_number
@@ -89,7 +89,7 @@ class PushJob(JobSpec):
         max_bytes: int,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
     ) -> None:
-        self.rows = CheckedRows(records, require_fields(target.key_field_names or target.key_field_ids), max_bytes)
+        self.rows = CheckedRows(records, FieldCheck(target.key_field_names or target.key_field_ids), max_bytes)
         self.target = target
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
@@ -112,7 +112,7 @@ class PushJob(JobSpec):
 
     def fingerprint(self) -> Any:
         """Reads and checks all rows before anything is sent."""
-        if not self.rows.count:
+        if not self.rows.total:
             raise InvalidInput(f"{self.rows.source_name} has no records to push")
         self.log.info("%s", self.rows.description)
         return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]

@@ -143,7 +143,7 @@ class SubmitResultsJob(RegistrationJob):
                 f"{now.get('status')}), so it has results already; set if_ended='send' to send these all the same"
             )
         before = {name: str(now.get(name) or "") for name in ("status", "updated_at")}
-        records = 0 if self.rows is None else self.rows.count
+        records = 0 if self.rows is None else self.rows.total
         return Prepared(facts={"registration_id": str(now["id"]), **before, "records": records})
 
     def send(self, facts: Facts) -> Flow[str]:

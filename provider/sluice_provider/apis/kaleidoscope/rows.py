@@ -76,18 +76,14 @@ class CheckedRows:
         return str(self._read())
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
+        """How many there are."""
         return self._read().total
 
     @property
     def digest(self) -> str:
         """Of all rows."""
         return self._read().digest
-
-    @property
-    def fields(self) -> Collection[str]:
-        """The names of all fields that any row has."""
-        return self._read().fields
 
     @property
     def facts(self) -> JsonObject:
@@ -169,12 +165,11 @@ class CheckedRows:
 
     def _spool(self, skip: int = 0) -> _SpooledRows:
         source = open_source(self._records)
-        spool, fields = Spool(skip), set[str]()
+        spool = Spool(skip)
         try:
             for chunk in source.chunks(skip):
                 spool.add(self._encode(source, chunk))
-                fields.update(*chunk.records)
-            return _SpooledRows(source.name, spool, spool.finish(), source.sha256, frozenset(fields))
+            return _SpooledRows(source.name, spool, spool.finish(), source.sha256)
         except BaseException:
             spool.close()
             raise
@@ -182,14 +177,14 @@ class CheckedRows:
     def _encode(self, source: Source, chunk: Chunk) -> list[bytes]:
         try:
             rows = self._check(chunk)
-            encoded = self._encode_all(rows)
+            encoded = self._encode_all(rows, only_strings=rows is chunk.records and bool(chunk.columns))
         except InvalidRow as error:
             raise InvalidInput(f"{source.name}: {chunk.position(error.index)} {error}") from None
         return encoded
 
-    def _encode_all(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    def _encode_all(self, rows: Sequence[Mapping[str, Any]], *, only_strings: bool) -> list[bytes]:
         try:
-            encoded = encode_rows(rows)
+            encoded = encode_rows(rows, only_strings=only_strings)
         except InvalidInput:
             encoded = [_encode_one(index, row) for index, row in enumerate(rows)]
         limit = self._max_bytes and self._max_bytes - ENVELOPE
@@ -219,7 +214,6 @@ class _SpooledRows(NamedTuple):
     spool: Spool
     digest: str
     sha256: str | None
-    fields: frozenset[str]
 
     @property
     def total(self) -> int:
@@ -243,21 +237,29 @@ def _unit(batch: Batch) -> Unit:
     return Unit(batch.start, batch.size, EncodedRows(batch.text), halve)
 
 
-def require_fields(names: Sequence[str] | None) -> RowCheck:
-    """Each row must have a value for these fields, and names for all of its fields."""
-    known: set[str] = set()
+class FieldCheck:
+    """Each row must have a value for the key fields, and names for all of its fields.
 
-    def check(chunk: Chunk) -> Sequence[Mapping[str, Any]]:
-        for name in names or ():
-            values = [record.get(name) for record in chunk.records]
+    :param keys: names of the key fields
+    :param collect: `names` are those of all fields that any row has; else also those of empty columns
+    """
+
+    def __init__(self, keys: Sequence[str] | None, *, collect: bool = False) -> None:
+        self._keys = keys or ()
+        self._collect = collect
+        self.names: set[str] = set()
+
+    def __call__(self, chunk: Chunk) -> Sequence[Mapping[str, Any]]:
+        for key in self._keys:
+            values = [record.get(key) for record in chunk.records]
             if None in values or "" in values:
-                _check_keys(names or (), chunk.records)
-        if not known.issuperset(found := set().union(*chunk.records)):
+                _check_keys(self._keys, chunk.records)
+        columns = chunk.columns if all(chunk.columns) and not self._collect else ()
+        names = columns or set().union(*chunk.records)
+        if not self.names.issuperset(names):
             _check_names(chunk.records)
-            known.update(found)
+            self.names.update(names)
         return chunk.records
-
-    return check
 
 
 def _check_keys(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
