@@ -12,6 +12,7 @@ import httpx
 import pytest
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
+from sluice_provider.apis.kaleidoscope import rows
 from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
 from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
@@ -389,6 +390,141 @@ def test_a_retry_needs_the_source(push, service, tmp_path):
     other.rename(path)
     task.clear().run()
     assert (task.state, service.sent) == ("success", [["H"], ["H"]])
+
+
+# --- what an earlier try submitted is not checked again
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """How many rows were checked and encoded, in each reading of the source."""
+    counts = []
+    read, encode = rows.CheckedRows._spool, rows.encode_rows
+
+    def begin(self, skip=0):
+        counts.append(0)
+        return read(self, skip)
+
+    def count(chunk, **more):
+        counts[-1] += len(chunk)
+        return encode(chunk, **more)
+
+    monkeypatch.setattr(rows.CheckedRows, "_spool", begin)
+    monkeypatch.setattr(rows, "encode_rows", count)
+    return counts
+
+
+SYMBOLS = ["H", "He", "Li", "Be", "B", "C"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Six records in a file, which one task pushes one by one."""
+    path = tmp_path / "elements.csv"
+    path.write_text("symbol,name\n" + "".join(f"{symbol},Element {symbol}\n" for symbol in SYMBOLS))
+    return path
+
+
+def test_a_retry_checks_only_what_is_left(push, service, file, checked):
+    """If the file has not changed."""
+    task = push(records=str(file), batch_size=1, max_in_flight=1)
+    with task.death("after submitting", nth=5):
+        task.run()
+    task.retry()
+    assert (task.state, checked) == ("success", [6, 2])
+    assert [symbol for batch in service.sent for symbol in batch] == [*SYMBOLS[:5], "B", "C"]
+    assert (len(task.result["import_ids"]), task.result["pushed"]) == (6, 6)
+    assert task.logged("INFO", "Checked 6 records in ", "the first 4 of which were submitted before")
+
+
+def test_a_retry_that_only_waits_checks_nothing(push, service, file, checked):
+    """All was submitted."""
+    task = push(records=str(file))
+    with task.death("publishing"):
+        task.run()
+    task.retry()
+    assert (task.state, checked, service.sent) == ("success", [6, 0], [SYMBOLS])
+
+
+@pytest.mark.parametrize(
+    "content", ["symbol,name\nHe,Helium\n", "symbol,name\n" + "".join(f"{symbol}*,x\n" for symbol in SYMBOLS)]
+)
+def test_a_retry_checks_a_changed_file_whole(push, service, file, checked, content):
+    """It is other work by then."""
+    task = push(records=str(file), batch_size=1, max_in_flight=1)
+    with task.death("after submitting", nth=3):
+        task.run()
+    file.write_text(content)
+    task.retry()
+    left = content.count("\n") - 1
+    assert (task.state, checked[0], checked[-1]) == ("success", 6, left)
+    assert len(service.sent) == 3 + left
+    assert len(task.result["import_ids"]) == left
+
+
+def test_a_cleared_task_checks_all_again(push, service, file, checked):
+    """It submits all rows again, of which none is left out."""
+    task = push(records=str(file)).run()
+    task.clear().run()
+    assert (task.state, service.sent, checked) == ("success", [SYMBOLS, SYMBOLS], [6, 0, 6])
+
+
+def test_a_failed_import_is_pushed_again_from_the_file(push, service, file):
+    """Its rows were submitted before, so they were left out at first."""
+    service.settings(fail_imports=1)
+    task = push(records=str(file), batch_size=3, max_in_flight=1).run()
+    assert task.state == "up_for_retry"
+    task.retry()
+    assert (task.state, service.sent) == ("success", [SYMBOLS[:3], SYMBOLS[3:], SYMBOLS[:3]])
+
+
+@pytest.mark.parametrize("then", ["symbol,name\nH,Deuterium\n", None], ids=["others", "gone"])
+def test_a_file_that_changes_while_a_retry_reads_it(push, service, file, then):
+    """The rows of a failed import are needed once more, and are there no more: no others are sent in their place."""
+    service.settings(fail_imports=1)
+    task = push(records=str(file), batch_size=3, max_in_flight=1).run()
+    with file_changes(file, then):
+        task.retry()
+    assert (task.state, type(task.error)) == ("failed", InvalidInput)
+    assert "no such file" in str(task.error) or "has changed since this task began to read it" in str(task.error)
+    assert service.sent == [SYMBOLS[:3], SYMBOLS[3:]]
+
+
+# --- several requests in flight
+
+
+def test_requests_in_flight_are_retried_by_themselves(push, service, monkeypatch):
+    """Rate limited, lost before and after the work: every row arrives, the result names the imports in the order of the
+    rows, and each of them once."""
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
+    service.inject_fault("POST", "push/imports", status=429, headers={"Retry-After": "3"}, times=3)
+    service.inject_fault("POST", "push/imports", drop="after", times=2)
+    records = [{"symbol": f"S{number}"} for number in range(20)]
+    task = push(records=records, batch_size=1, max_in_flight=4).run()
+    assert (task.state, task.result["pushed"], len(service.records)) == ("success", 20, 20)
+    assert len(set(task.result["import_ids"])) == 20
+    assert [each.start for each in task.phase.submissions] == list(range(20))
+    assert sum(service.records.values()) <= 22
+
+
+def test_after_an_error_no_request_is_begun(push, service, monkeypatch):
+    """What was in flight is in the record, and the retry pushes the rest."""
+    monkeypatch.setattr(execution, "GROUP_SAVE_INTERVAL_SECONDS", 60.0)
+    service.inject_fault("POST", "push/imports", status=500, times=10, skip=7)
+    records = [{"symbol": f"S{number}"} for number in range(30)]
+    task = push(records=records, batch_size=1, max_in_flight=2).run()
+    assert task.state == "up_for_retry"
+    assert 0 < len(task.phase.submissions) == len(service.imports) < 30
+    task.retry()
+    assert (task.state, len(service.imports), set(service.records.values())) == ("success", 30, {1})
+
+
+@pytest.mark.parametrize("number", [0, 21, "8", 1.5, True, None])
+def test_max_in_flight_is_checked(push, service, number):
+    """Before anything is sent."""
+    task = push(max_in_flight=number).run()
+    assert (type(task.error), service.requests()) == (InvalidInput, [])
+    assert "max_in_flight must be a whole number from 1 to 20" in str(task.error)
 
 
 # --- written in groups

@@ -13,6 +13,7 @@ from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
+from sluice_provider.apis.kaleidoscope.rows import CheckedRows, FieldCheck
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
 from sluice_provider.apis.kili.model import ConnectionSettings
@@ -20,6 +21,7 @@ from sluice_provider.apis.kili.sync_job import SyncJob
 from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.jobs.lifecycle import Options
+from sluice_provider.sources.readers import ListSource
 from sluice_sandbox.finspace.store import ENVIRONMENT
 from sluice_sandbox.kaleidoscope.store import OPERATION
 from sluice_sandbox.kaleidoscope.workspace import FIRST_FILE
@@ -209,6 +211,21 @@ def _push_spec(_sim: Simulation) -> PushJob:
     return PushJob(ROWS, target, on_rejected_rows="fail", batch_size=2, max_bytes=900_000)
 
 
+class RowsOfAFile(CheckedRows):
+    """A retry can tell that the file has not changed, and leaves out what was submitted before."""
+
+    def _open(self) -> ListSource:
+        source = ListSource(self._records)
+        source.sha256 = "of the content"
+        return source
+
+
+def _push_file_spec(sim: Simulation) -> PushJob:
+    job = _push_spec(sim)
+    job.rows = RowsOfAFile(ROWS, FieldCheck(["symbol"]), job.max_bytes)
+    return job
+
+
 class ChangingRows(list[dict[str, str]]):
     """A source that has other rows as soon as it was read once. A new process starts from the beginning."""
 
@@ -286,6 +303,8 @@ PUSHES = {
     "push": (_push_spec, {}),
     "push, an import fails": (_push_spec, {"fail_imports": 1}),
     "push, the source changes": (_changing_push_spec, {}),
+    "push, from a file": (_push_file_spec, {}),
+    "push, from a file, an import fails": (_push_file_spec, {"fail_imports": 1}),
 }
 
 KALEIDOSCOPE = [

@@ -163,8 +163,11 @@ class CheckedRows:
         rows.spool.close()
         return None
 
+    def _open(self) -> Source:
+        return open_source(self._records)
+
     def _spool(self, skip: int = 0) -> _SpooledRows:
-        source = open_source(self._records)
+        source = self._open()
         spool = Spool(skip)
         try:
             for chunk in source.chunks(skip):
