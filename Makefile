@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-triggerer clean
+.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-triggerer clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
@@ -48,6 +48,9 @@ bench: $(VENV)/installed-dev ## Measure the time and memory of imports, readers 
 
 bench-imports: $(VENV)/installed-dev ## Measure what DAG files pay for imports; ARGS="--peers FOLDER" adds providers in a folder
 	@$(BIN)/python tools/bench_imports.py $(ARGS)
+
+bench-page: $(VENV)/installed-dev ## Measure the Remote jobs page with up to 100,000 jobs, beside Airflow's list of task instances
+	@$(BIN)/python tools/bench_jobs_page.py $(ARGS)
 
 bench-triggerer: $(VENV)/installed-dev ## Measure how many waiting jobs a triggerer carries; needs PostgreSQL
 	@$(BIN)/python -u tools/bench_triggerer.py $(ARGS)

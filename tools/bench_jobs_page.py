@@ -1,10 +1,12 @@
-"""What a page of the Remote jobs page costs with many jobs, requested from the web application as a browser does.
+"""What a page of Remote jobs costs with many jobs, beside Airflow's own list of task instances of the same database.
 
-    python tools/bench_jobs_page.py                          10,000 jobs in SQLite
-    python tools/bench_jobs_page.py postgresql+psycopg2://postgres@127.0.0.1/bench --jobs 10000
+    python tools/bench_jobs_page.py                          1,000, 10,000 and 100,000 jobs, in SQLite and PostgreSQL
+    python tools/bench_jobs_page.py --jobs 10000 --database sqlite
 
-The database must be empty or made by this program, which fills it. Printed is the median of several requests with the
-number of statements that each took; the first request of each kind is not counted.
+Both are requested in turn from the web application, in this process. Printed is the time from the request to the whole
+response: median and worst of several requests, the number of SQL statements with those by which Airflow checks
+permissions, and the size of the response. The first request of each kind is not counted. PostgreSQL is the server that
+SLUICE_TEST_POSTGRES names, or a local one; it is left out if there is none. Other load adds to the times.
 """
 
 from __future__ import annotations
@@ -12,84 +14,140 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-QUERIES = {
-    "a page": "within=all",
-    "the last week": "within=7d",
-    "failed": "within=all&state=failed&state=outcome_unknown",
-    "one service": "within=all&service=kili",
-    "one DAG, page 3": "within=all&dag=liquid_roundtrip&page=3",
-    "the last hour": "within=1h",
-}
-TURNS = 9
-
-
-def measure(url: str, jobs: int) -> None:
-    """Fill the database if it is empty, send the requests, and print."""
     import httpx
+
+POSTGRES = os.environ.get("SLUICE_TEST_POSTGRES", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres")
+PEER = "Airflow: 50 task instances"
+OURS = "first page"
+REQUESTS = {
+    PEER: "/api/v2/dags/~/dagRuns/~/taskInstances?limit=50&order_by=-start_date",
+    OURS: "/sluice/api/jobs",
+    "all time": "/sluice/api/jobs?within=all",
+    "the last hour": "/sluice/api/jobs?within=1h",
+    "failed": "/sluice/api/jobs?within=all&state=failed&state=outcome_unknown",
+    "one service": "/sluice/api/jobs?within=all&service=kili",
+    "one DAG": "/sluice/api/jobs?within=all&dag=liquid_roundtrip",
+    "the middle page": "/sluice/api/jobs?within=all&page={middle}",
+}
+ROUNDS = 8
+
+
+def measure(jobs: int) -> None:
+    """Fill the database that Airflow's settings name, send the requests, and print."""
     from airflow import settings
     from airflow.utils.db import initdb
-    from sqlalchemy import event, func, select, text
-
-    from seeded_jobs import seed
-    from sluice_provider.jobs.storage import KEY
+    from fastapi.testclient import TestClient
+    from sqlalchemy import event
 
     assert settings.engine is not None
-    assert settings.Session is not None
     initdb()
-    from airflow.models.task_state_store import TaskStateStoreModel
-
-    with settings.Session() as session:
-        if not session.scalar(select(func.count()).select_from(TaskStateStoreModel)):
-            seed(session, jobs)
-            session.execute(text("ANALYZE"))  # as the database does by itself after a while
-            session.commit()
-        held = session.scalar(select(func.count()).select_from(TaskStateStoreModel))
-        jobs = session.scalar(select(func.count()).where(TaskStateStoreModel.key == KEY)) or 0
-        size = session.scalar(select(func.sum(func.length(TaskStateStoreModel.value))))
+    seconds = fill(jobs)
     statements: list[str] = []
     event.listen(settings.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    print(f"{url.partition(':')[0]}: {jobs} jobs, {held} values, {(size or 0) / 1e6:.0f} MB")
-
-    from fastapi.testclient import TestClient
-
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"{settings.engine.name}: {jobs:,} jobs, {described()}, seeded in {seconds:.0f} s; load {load}", flush=True)
+    results: dict[str, list[tuple[float, int, int]]] = {name: [] for name in REQUESTS}
     with TestClient(_app()) as client:
-        for name, query in QUERIES.items():
-            seconds, reply = [], httpx.Response(500)
-            for _ in range(TURNS):
+        for _ in range(ROUNDS + 1):
+            for name, path in REQUESTS.items():
                 statements.clear()
                 start = time.perf_counter()
-                reply = client.get(f"/sluice/api/jobs?{query}")
-                seconds.append(time.perf_counter() - start)
-            found = reply.raise_for_status().json()
-            took = f"{1000 * statistics.median(seconds[1:]):6.0f} ms (worst {1000 * max(seconds[1:]):.0f})"
-            more = f"{len(statements)} statements, {len(reply.content) // 1024} kB, {found['total']} jobs"
-            print(f"  {name:18} {took}  {more}")
+                response = client.get(path.format(middle=max(1, jobs // 100)))
+                elapsed = time.perf_counter() - start
+                results[name].append((elapsed, len(statements), size_of(response)))
+    medians = {name: statistics.median(each[0] for each in found[1:]) for name, found in results.items()}
+    for name, found in results.items():
+        worst, (_, number, size) = max(each[0] for each in found[1:]), found[-1]
+        took = f"{1000 * medians[name]:6.0f} ms (worst {1000 * worst:.0f})"
+        print(f"  {name:28} {took}, {number} statements, {size / 1000:.0f} kB")
+    print(f"  {OURS} / {PEER}: {medians[OURS] / medians[PEER]:.2f}", flush=True)
+
+
+def fill(jobs: int) -> float:
+    """Seed the database, and let it collect statistics, as it does by itself after a while. Seconds for seeding."""
+    from airflow import settings
+    from sqlalchemy import text
+    from sqlalchemy.orm import Session
+
+    from seeded_jobs import seed
+
+    assert settings.engine is not None
+    start = time.monotonic()
+    with Session(settings.engine) as session:
+        seed(session, jobs)
+    seconds = time.monotonic() - start
+    with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE" if settings.engine.name == "sqlite" else "VACUUM ANALYZE"))
+    return seconds
+
+
+def described() -> str:
+    """What is in the task state store."""
+    from airflow import settings
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from sqlalchemy import func, select
+    from sqlalchemy.orm import Session
+
+    with Session(settings.engine) as session:
+        count, size = session.execute(select(func.count(), func.sum(func.length(TaskStateStoreModel.value)))).one()
+    return f"{count:,} values of {size / 1e6:.0f} MB"
+
+
+def size_of(response: httpx.Response) -> int:
+    return len(response.raise_for_status().content)
 
 
 def _app() -> Any:
     """Airflow's own API server, whose every visitor is an admin."""
     from airflow.api_fastapi.app import create_app
 
-    return create_app(apps="core")
+    return create_app()
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Measure the Remote jobs page.")
-    parser.add_argument("url", nargs="?", default="", help="of the database; a new SQLite file when left out")
-    parser.add_argument("--jobs", type=int, default=10_000)
-    args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as home:
-        url = args.url or f"sqlite:///{Path(home).resolve()}/airflow.db"
-        os.environ |= {
+@contextmanager
+def database(name: str, home: Path) -> Iterator[str | None]:
+    """The URL of a new, empty database; None if there is no such server."""
+    if name == "sqlite":
+        yield f"sqlite:///{home.resolve()}/airflow.db"
+        return
+    from sqlalchemy import create_engine, make_url, text
+    from sqlalchemy.exc import OperationalError
+
+    own = f"sluice_bench_{uuid.uuid4().hex[:12]}"
+    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {own}"))
+    except OperationalError as error:
+        print(f"No PostgreSQL (SLUICE_TEST_POSTGRES can name one): {str(error.orig).strip()}")
+        yield None
+        return
+    try:
+        yield make_url(POSTGRES).set(database=own).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {own} WITH (FORCE)"))
+        server.dispose()
+
+
+def measure_in_a_process(name: str, jobs: int) -> int:
+    """Airflow's settings belong to a process, so each database gets one of its own."""
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as home, database(name, Path(home)) as url:
+        if url is None:
+            return 0
+        env = {
             "AIRFLOW_HOME": home,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -97,8 +155,22 @@ def main(argv: Sequence[str]) -> int:
             "AIRFLOW__API_AUTH__JWT_SECRET": "bench" * 13,
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         }
-        measure(url, args.jobs)
-    return 0
+        command = [sys.executable, __file__, "--jobs", str(jobs), "--in-this-process"]
+        return subprocess.run(command, env={**os.environ, **env}, check=False).returncode
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Measure the Remote jobs page.")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
+    parser.add_argument("--jobs", type=int, action="append")
+    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    sizes = args.jobs or [1_000, 10_000, 100_000]
+    if args.in_this_process:
+        measure(sizes[0])
+        return 0
+    names = args.database or ["sqlite", "postgresql"]
+    return max(measure_in_a_process(name, jobs) for name in names for jobs in sizes)
 
 
 if __name__ == "__main__":
