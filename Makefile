@@ -9,7 +9,7 @@ SHELL := /bin/sh
 .PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-triggerer clean
 
 # The caller's Airflow and Python settings stay outside.
-$(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME,$(.VARIABLES)),$(eval unexport $(name)))
+$(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE,$(.VARIABLES)),$(eval unexport $(name)))
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

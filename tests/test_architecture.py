@@ -125,9 +125,15 @@ def shown(path, line):
 
 
 @cache
+def tree_of(path):
+    """A module, parsed."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def nodes_of(path):
     """Everything in a module."""
-    return list(ast.walk(ast.parse(path.read_text())))
+    return list(ast.walk(tree_of(path)))
 
 
 def imports_of(path):
@@ -145,9 +151,7 @@ def arrows():
     """Every import of one layer by another: from, to, where, and whether at the top of the module."""
     found = []
     for path in MODULES:
-        top = {
-            node.lineno for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))
-        }
+        top = {node.lineno for node in tree_of(path).body if isinstance(node, (ast.Import, ast.ImportFrom))}
         for name, line in imports_of(path):
             package, *rest = name.split(".")
             if package == "sluice_provider" and rest and rest[0] != "__version__":
@@ -457,7 +461,7 @@ def test_tests_say_what_they_are_for():
     silent = [
         f"{path.name}:{node.lineno} {node.name}"
         for path in sorted(Path(__file__).parent.rglob("test_*.py"))
-        for node in nodes_of(path)
+        for node in tree_of(path).body  # tests are functions here, not methods
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert silent == []

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from sluice_sandbox import Sandbox
 
 try:
@@ -24,11 +22,10 @@ __all__ = ["SandboxClient", "sluice_connections", "sluice_sandbox"]
 
 
 class SandboxClient:
-    """The control API of a running sandbox."""
+    """The control API of a sandbox that runs in this process."""
 
-    def __init__(self, sandbox: Sandbox, http: httpx.Client) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._http = http
 
     @property
     def url(self) -> str:
@@ -45,11 +42,11 @@ class SandboxClient:
 
     def faults(self, faults: list[dict[str, Any]]) -> None:
         """Replace the pending faults; an empty list removes all. `sluice_sandbox.faults.Fault` has the members."""
-        self._control("POST", "faults", json=faults)
+        self._control("POST", "faults", content=faults)
 
     def settings(self, **settings: Any) -> dict[str, Any]:
         """Change some settings; returns all of them. `python -m sluice_sandbox --list-settings` lists them."""
-        changed: dict[str, Any] = self._control("POST", "settings", json=settings)
+        changed: dict[str, Any] = self._control("POST", "settings", content=settings)
         return changed
 
     def advance(self, seconds: float) -> None:
@@ -57,7 +54,7 @@ class SandboxClient:
         self.settings(clock_advance=seconds)
 
     def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
-        """The logged requests to the services, oldest first, secrets mbody; `clear` clears the log."""
+        """The logged requests to the services, oldest first, secrets masked; `clear` clears the log."""
         logged: list[dict[str, Any]] = self._control("GET", "requests", params={"clear": int(clear)})
         return logged
 
@@ -72,7 +69,7 @@ class SandboxClient:
         :param more: `record_ids`, `content_type`, or `register=False` to only upload it
         """
         body = {"file_name": file_name, "content": content, **more}
-        response: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", json=body)
+        response: dict[str, Any] = self._control("POST", "kaleidoscope/registrations", content=body)
         return response
 
     def stage_drafts(self, *rows: dict[str, Any], submit: str = "") -> dict[str, Any]:
@@ -81,27 +78,26 @@ class SandboxClient:
         :param submit: `registration` or `validation` also submits them
         """
         body = {"rows": list(rows), **({"submit": submit} if submit else {})}
-        response: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", json=body)
+        response: dict[str, Any] = self._control("POST", "kaleidoscope/drafts", content=body)
         return response
 
     def burst(self, files: int, concurrency: int) -> list[str]:
         """Register `files` files with at most `concurrency` webhooks at the same time; returns the file ids."""
         body = {"files": files, "concurrency": concurrency}
-        response: list[str] = self._control("POST", "kaleidoscope/burst", json=body)["file_ids"]
+        response: list[str] = self._control("POST", "kaleidoscope/burst", content=body)["file_ids"]
         return response
 
     def _control(self, method: str, path: str, **options: Any) -> Any:
-        response = self._http.request(method, f"{self.url}/control/{path}", **options)
-        if response.status_code == 400:
-            raise ValueError(response.json()["error"])
-        return response.raise_for_status().json()
+        status, content = self._sandbox.control(method, path, **options)
+        if status == 400:
+            raise ValueError(content["error"])
+        return content
 
 
 @pytest.fixture(scope="session")
 def _sluice_server() -> Iterator[SandboxClient]:
-    # Proxies from the environment are ignored, as the sandbox is on this machine.
-    with Sandbox() as sandbox, httpx.Client(trust_env=False, timeout=30) as http:
-        yield SandboxClient(sandbox, http)
+    with Sandbox() as sandbox:
+        yield SandboxClient(sandbox)
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sluice_sandbox import in_process
 from sluice_sandbox.app import create_app
 from sluice_sandbox.context import Context
 from sluice_sandbox.service import Address
@@ -42,9 +45,9 @@ class Sandbox:
         # Listening from here on: the port is known, and early clients wait in the backlog.
         self._socket = socket.create_server((host, port), backlog=2048) if bind else None
         self._address = Address(_client_host(host), self._socket.getsockname()[1] if self._socket else port)
-        app = create_app(self._context, self._services, self._close_connection)
+        self._app = create_app(self._context, self._services, self._close_connection)
         config = uvicorn.Config(
-            app,
+            self._app,
             http=H11Protocol,  # always available in uvicorn, and `_close_connection` depends on it
             ws="none",
             log_config=None,  # logging is up to the calling program
@@ -54,6 +57,7 @@ class Sandbox:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=self._run, name="sluice-sandbox", daemon=True)
 
     @property
@@ -66,6 +70,19 @@ class Sandbox:
         return {
             conn_id: json.dumps(fields) for conn_id, fields in (s.connection(self._address) for s in self._services)
         }
+
+    def control(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, content: Any = None
+    ) -> tuple[int, Any]:
+        """A request to the control API, in a tenth of the time that it takes over a connection. For the process whose
+        thread serves the sandbox. Blocks.
+
+        :param content: sent as JSON
+        :return: the status, and the content of the response
+        """
+        request = in_process.request(self._app, self._address, method, f"/control/{path}", params, content)
+        status, body = asyncio.run_coroutine_threadsafe(request, self._loop.result()).result()
+        return status, json.loads(body)
 
     def serve(self) -> None:
         """Serve in the foreground until SIGINT or SIGTERM."""
@@ -85,7 +102,11 @@ class Sandbox:
         self._thread.join()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket] if self._socket else None)
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._server.serve(sockets=[self._socket] if self._socket else None)
 
     def _stop(self) -> None:
         self._server.should_exit = True

@@ -9,10 +9,12 @@ import os
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from botocore import loaders
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.errors import (
@@ -32,6 +34,14 @@ from tests.loopback import Answer, serve
 BLOCKING_AND_AWAITING = pytest.mark.parametrize("name", ["worker", "triggerer"])
 ENVIRONMENT = "sluicesandbox4kdbx2026"
 CANARY = "canary-of-a-secret-key"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def models_read_once():
+    """Each new session of botocore reads megabytes of JSON, the same every time: a second of CPU in each test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(loaders, "create_loader", cache(loaders.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,7 @@ def test_registered_records_default_to_those_of_the_operation(kal, ids, sluice_s
 def test_upload_without_registration(kal, ids, sluice_sandbox):
     """It can be registered later; bytes are sent as base64, with any content type."""
     more = {"base64": "AAE=", "content_type": "application/x-thing", "register": False}
-    report = sluice_sandbox._control("POST", "kaleidoscope/registrations", json={"file_name": "../../x.bin", **more})
+    report = sluice_sandbox._control("POST", "kaleidoscope/registrations", content={"file_name": "../../x.bin", **more})
     assert report["registration"] is None
     assert _registrations(kal, ids) == []
     file = sluice_sandbox.state()["kaleidoscope"]["files"][-1]
@@ -70,7 +70,7 @@ def test_upload_without_registration(kal, ids, sluice_sandbox):
 def test_invalid_uploads(sluice_sandbox, wrong):
     """400 with a reason, and no file is added."""
     with pytest.raises(ValueError, match=r"\w"):
-        sluice_sandbox._control("POST", "kaleidoscope/registrations", json=wrong)
+        sluice_sandbox._control("POST", "kaleidoscope/registrations", content=wrong)
     assert len(sluice_sandbox.state()["kaleidoscope"]["files"]) == 1
 
 
@@ -117,7 +117,7 @@ def test_stage_drafts_without_submission(drafts, sluice_sandbox):
 def test_invalid_drafts(drafts, sluice_sandbox, wrong):
     """400 with a reason, and no draft is added."""
     with pytest.raises(ValueError, match=r"\w"):
-        sluice_sandbox._control("POST", "kaleidoscope/drafts", json=wrong)
+        sluice_sandbox._control("POST", "kaleidoscope/drafts", content=wrong)
     sluice_sandbox.settings(staging_table=False)
     with pytest.raises(ValueError, match="no staging table"):
         sluice_sandbox.stage_drafts(A)

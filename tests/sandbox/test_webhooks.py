@@ -231,7 +231,7 @@ def test_burst(receiver, sluice_sandbox):
 def test_invalid_burst(sluice_sandbox, wrong):
     """400 with a reason."""
     with pytest.raises(ValueError, match=r"\w"):
-        sluice_sandbox._control("POST", "kaleidoscope/burst", json=wrong)
+        sluice_sandbox._control("POST", "kaleidoscope/burst", content=wrong)
 
 
 def test_reset_cancels_webhooks(receiver, sluice_sandbox):
