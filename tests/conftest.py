@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import resource
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from tests.flows import FakeSleep, FlowRunner, client_options, finspace_options
 from tests.tls import share_tls_contexts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sluice_provider.testing import SandboxClient
 
 pytest_plugins = ["sluice_provider.testing"]
@@ -75,6 +78,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _empty_token_caches() -> None:
     """No token of one test is there in another."""
     clear_token_caches()
+
+
+@pytest.fixture(autouse=True)
+def _forget_secrets() -> Iterator[None]:
+    """No secret of one test is masked in another, where a leak would then go unnoticed. Besides, Airflow compiles all
+    secrets that it knows into one pattern, again for each new one."""
+    module = sys.modules.get("airflow.sdk._shared.secrets_masker.secrets_masker")
+    if module is None:
+        yield
+        return
+    masker = module._secrets_masker()
+    patterns, replacer = set(masker.patterns), masker.replacer
+    yield
+    masker.patterns, masker.replacer = patterns, replacer
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.schedule import Simulation
 from tests.simulation.world import World
 
-SCHEDULES, FEW_SCHEDULES = 1_500, 200
+SCHEDULES, FEW_SCHEDULES = 1_500, 100
 """For each service: in `make test`, and in `make test-fast` too."""
 
 EVERYTHING = {
