@@ -26,4 +26,4 @@ def session(url: str, home: Path, *arguments: str) -> Any:
     command = [sys.executable, str(SESSION), url, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.split("told:")[1]) if "told:" in done.stdout else None
+    return json.loads(done.stdout.split("report:")[1]) if "report:" in done.stdout else None

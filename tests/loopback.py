@@ -45,9 +45,9 @@ def serve(answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.command, self.path, headers, body)
             loopback.seen.append(request)
-            status, told, more = answer(request)
-            plain = isinstance(told, str)
-            content = (told if plain else json.dumps(told)).encode()
+            status, content, more = answer(request)
+            plain = isinstance(content, str)
+            content = (content if plain else json.dumps(content)).encode()
             self.send_response(status)
             kind = ("Content-Type", "text/plain" if plain else "application/json")
             for name, value in (*more, kind, ("Content-Length", str(len(content)))):

@@ -488,11 +488,12 @@ VENDORS_OWN = {"blob": "kili"}
 
 
 def texts():
-    """The package, the sandbox, the tools and the examples, and the pages beside them."""
+    """The package, the sandbox, the tools, the tests and the examples, and the pages beside them."""
     root = HOME.parents[1]
-    folders = [HOME, SANDBOX, root / "tools", root / "dags_examples"]
-    code = [path for folder in folders for kind in ("*.py", "*.js") for path in folder.rglob(kind)]
-    pages = [path for path in root.glob("*.md") if path.name != "CONTRIBUTING.md"]  # which lists the retired words
+    folders = [HOME, SANDBOX, root / "tools", root / "tests", root / "dags_examples"]
+    code = [path for folder in folders for ending in ("*.py", "*.js") for path in folder.rglob(ending)]
+    code.remove(Path(__file__))  # which lists the retired words, as CONTRIBUTING.md does
+    pages = [path for path in root.glob("*.md") if path.name != "CONTRIBUTING.md"]
     return [*code, *pages, *(root / "docs").rglob("*.md")]
 
 

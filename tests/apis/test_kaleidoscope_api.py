@@ -192,8 +192,8 @@ def test_all_imports_are_listed(worker, sluice_sandbox, first_page):
     pushed = {worker(kal.push_by_field_name(["symbol"], [H])) for _ in range(5)}
     for most in (1, 2, 3, 5, 100):
         sluice_sandbox.settings(first_page_number=first_page, page_size=most)
-        for asked_for in (2, 5, 100):
-            found = worker(kal.get_imports(page_size=asked_for))
+        for page_size in (2, 5, 100):
+            found = worker(kal.get_imports(page_size=page_size))
             assert (len(found), {item["id"] for item in found}) == (5, pushed)
 
 

@@ -118,7 +118,7 @@ def test_unknown_registrations(run, op, file_id):
 
 
 def test_drafts_are_staged_in_two_steps(run, op, sluice_sandbox):
-    """Rows handed over are no drafts yet: so a second handing over does no harm."""
+    """Uploaded rows are no drafts yet, so a second upload does no harm."""
     staging = run(drafts.get_staging(op))
     assert {"smiles", "molecular_weight"} <= set(staging.fields)
     import_id = run(drafts.create_draft_import(op, ROWS))
@@ -150,14 +150,14 @@ def test_an_operation_without_a_staging_table(run, op, sluice_sandbox):
 
 
 def test_a_validation_and_a_registration(run, op, staged, sluice_sandbox):
-    """Each is a submission, answered by the registrar; verdicts are listed draft by draft."""
+    """Each is a submission, answered by the registrar; statuses are listed draft by draft."""
     assert run(reg.get_draft_statuses(op)) == []
     dry = run(reg.validate_drafts(op, list(staged[:1])))
     assert (dry["submission_type"], dry["submitted_record_ids"]) == ("validation", list(staged[:1]))
     bad = {"record_id": staged[0], "status": "error", "error_message": "bad SMILES"}
     run(reg.submit_submission_results(op, dry["id"], "error", records=[bad]))
-    (verdict,) = run(reg.get_draft_statuses(op))
-    assert (verdict["status"], verdict["message"]) == ("validation_failed", "bad SMILES")
+    (status,) = run(reg.get_draft_statuses(op))
+    assert (status["status"], status["message"]) == ("validation_failed", "bad SMILES")
     made = run(reg.submit_drafts(op))
     assert (made["submission_type"], made["status"]) == ("registration", "submitted")
     run(reg.push_submission_status(op, made["id"], "validated"))

@@ -69,7 +69,7 @@ def connect(sluice_sandbox, monkeypatch):
     return point
 
 
-def ask(name, hook=None):
+def list_environments(name, hook=None):
     """One read, blocking or awaiting, without real sleeps."""
     hook = hook or FinSpaceHook()
     hook.sleep, hook.async_sleep = lambda _seconds: None, _awake
@@ -88,7 +88,7 @@ async def _awake(_seconds):
 @BLOCKING_AND_AWAITING
 def test_the_connection(connect, sluice_sandbox, name):
     """Credentials, region and endpoint come from the connection."""
-    [environment] = ask(name)
+    [environment] = list_environments(name)
     assert environment["environmentId"] == ENVIRONMENT
     assert sluice_sandbox.requests()[0]["headers"]["user-agent"].startswith("airflow-provider-sluice/")
 
@@ -123,9 +123,9 @@ def test_the_machines_region_is_the_last_resort(connect, monkeypatch):
     """Without one the error names the field."""
     connect(extra={"region_name": None})
     with pytest.raises(InvalidConnection, match="region_name is missing"):
-        ask("worker")
+        list_environments("worker")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert ask("worker")
+    assert list_environments("worker")
 
 
 def test_settings_of_botocore(connect, tmp_path):
@@ -216,7 +216,7 @@ def test_a_role_is_assumed_once(assume, sluice_sandbox, name):
     with serve(sts(session(sluice_sandbox))) as sts_server:
         hook = assume(sts_server)
         sluice_sandbox.faults([{"path": "kx", "status": 503, "times": 3}])
-        assert ask(name, hook)
+        assert list_environments(name, hook)
         assert len(sts_server.seen) == 1
     assert len(sluice_sandbox.requests()) == 4
 
@@ -227,7 +227,7 @@ def test_a_role_is_assumed_again_when_its_session_ends(assume, sluice_sandbox, n
     with serve(sts(session(sluice_sandbox, seconds=2), session(sluice_sandbox))) as sts_server:
         hook = assume(sts_server)
         sluice_sandbox.faults([{"path": "kx", "status": 503, "times": 1}])
-        assert ask(name, hook)
+        assert list_environments(name, hook)
         assert len(sts_server.seen) >= 2
 
 
@@ -244,7 +244,7 @@ def test_sts_rejects_the_request(assume, sluice_sandbox, name, status, code, kin
     """The error has its words, and nothing was sent to FinSpace."""
     words = f"<ErrorResponse><Error><Code>{code}</Code><Message>not for you</Message></Error></ErrorResponse>"
     with serve(sts(Answer(status, words))) as sts_server, pytest.raises(kind, match="not for you"):
-        ask(name, assume(sts_server))
+        list_environments(name, assume(sts_server))
     assert sluice_sandbox.requests() == []
 
 
@@ -254,7 +254,7 @@ def test_sts_is_unreachable(assume, name):
     with serve(sts(Answer())) as sts_server:
         hook = assume(sts_server)
     with pytest.raises(Unreachable) as error:
-        ask(name, hook)
+        list_environments(name, hook)
     assert error.value.maybe_applied is False
 
 
@@ -288,7 +288,7 @@ def test_no_credentials_at_all(connect, name):
     """The error names the connection and where credentials were searched."""
     connect(login=None, password=None)
     with pytest.raises(InvalidConnection, match="'aws_default': login and password are empty"):
-        ask(name)
+        list_environments(name)
 
 
 @pytest.mark.parametrize(
@@ -305,14 +305,14 @@ def test_invalid_settings(connect, extra, words):
     """Are an InvalidConnection with a plain message."""
     connect(extra=extra, **({"login": None, "password": None} if "profile_name" in extra else {}))
     with pytest.raises(InvalidConnection, match=words):
-        ask("worker")
+        list_environments("worker")
 
 
 def test_without_the_amazon_provider(connect, monkeypatch):
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks", None)
     with pytest.raises(InvalidConnection, match=r"airflow-provider-sluice\[finspace\]"):
-        ask("worker")
+        list_environments("worker")
 
 
 @BLOCKING_AND_AWAITING
@@ -326,9 +326,9 @@ def test_no_secret_is_shown(connect, caplog, monkeypatch, name):
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "httpcore")
     with pytest.raises(SluiceError) as error:
-        ask(name)
+        list_environments(name)
     lines = [record.getMessage() for record in caplog.records if record.name != "botocore.auth"]
-    told = f"{error.value!r}{vars(error.value)}{error.value.__context__!r}{lines}{FinSpaceHook()!r}"
+    shown = f"{error.value!r}{vars(error.value)}{error.value.__context__!r}{lines}{FinSpaceHook()!r}"
     assert CANARY not in caplog.text
-    assert "canary" not in told
+    assert "canary" not in shown
     assert {CANARY, "canary-of-a-session-token"} <= set(masked)

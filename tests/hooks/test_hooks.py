@@ -51,7 +51,7 @@ def hook(connect):
 
 
 @pytest.fixture(params=["worker", "triggerer"])
-def ask(request):
+def run_endpoint(request):
     """Calls an endpoint of a hook: `hook.get_import(id)` or `await hook.get_import.aio(id)`."""
 
     def blocking(endpoint, *args, **kwargs):
@@ -66,30 +66,30 @@ def ask(request):
 # --- endpoints
 
 
-def test_an_endpoint(hook, ask, sluice_sandbox):
+def test_an_endpoint(hook, run_endpoint, sluice_sandbox):
     """The same request and the same value, blocking and awaiting."""
     sluice_sandbox.settings(job_seconds=0)
-    import_id = ask(hook.push_by_field_name, ["symbol"], [H], set_name="first")
-    assert ask(hook.get_import, import_id)["import_result"]["records_created"] == 1
+    import_id = run_endpoint(hook.push_by_field_name, ["symbol"], [H], set_name="first")
+    assert run_endpoint(hook.get_import, import_id)["import_result"]["records_created"] == 1
     assert logged_requests(sluice_sandbox)[0]["json"]["set_name"] == "first"
 
 
-def test_errors_are_raised(hook, ask):
+def test_errors_are_raised(hook, run_endpoint):
     """With their own class."""
     with pytest.raises(NotFound):
-        ask(hook.get_import, import_id="nobody")
+        run_endpoint(hook.get_import, import_id="nobody")
 
 
-def test_sleeps_are_the_hooks_own(hook, ask, sluice_sandbox):
+def test_sleeps_are_the_hooks_own(hook, run_endpoint, sluice_sandbox):
     """Blocking and awaiting each have their own sleep function."""
     sluice_sandbox.faults([{"path": "programs", "status": 429, "headers": {"Retry-After": "5"}}])
-    assert ask(hook.get_programs)
+    assert run_endpoint(hook.get_programs)
     assert hook.sleep == [5.0]
 
 
-def test_the_user_agent(hook, ask, sluice_sandbox):
+def test_the_user_agent(hook, run_endpoint, sluice_sandbox):
     """Names the provider's version, on token requests, too."""
-    ask(hook.get_programs)
+    run_endpoint(hook.get_programs)
     agents = {request["headers"]["user-agent"] for request in sluice_sandbox.requests()}
     assert agents == {base.USER_AGENT}
     assert "airflow-provider-sluice/" in base.USER_AGENT
@@ -206,10 +206,10 @@ def test_a_connection_is_read_again_when_its_credentials_were_rejected(connect):
 def test_triggers_share_one_look_up_of_their_connection(connect, monkeypatch):
     """Each is a round trip to the triggerer's supervisor. It outlives the trigger that started it, and a failed one is
     not kept."""
-    looked_up, outcomes = [], []
+    contexts, outcomes = [], []
 
     async def aget_connection(conn_id):
-        looked_up.append(structlog.contextvars.get_contextvars())
+        contexts.append(structlog.contextvars.get_contextvars())
         await asyncio.sleep(0)
         if outcomes:
             raise outcomes.pop()
@@ -232,7 +232,7 @@ def test_triggers_share_one_look_up_of_their_connection(connect, monkeypatch):
         return [*found, await KaleidoscopeHook().afields()]
 
     assert {each.conn_id for each in asyncio.run(fields())} == {"kaleidoscope_default"}
-    assert looked_up == [{}] * 3, "not in the context of the trigger that was first"
+    assert contexts == [{}] * 3, "not in the context of the trigger that was first"
 
 
 def test_a_secret_is_masked_once_on_an_event_loop(connect, monkeypatch):
@@ -314,13 +314,13 @@ def test_unknown_names(name):
     ],
     ids=str,
 )
-def test_invalid_connections(hook, ask, connect, sluice_sandbox, fields, words):
+def test_invalid_connections(hook, run_endpoint, connect, sluice_sandbox, fields, words):
     """The error names the field, before anything is sent, blocking and awaiting."""
     if "port" in fields:
         fields = {"port": 1, "host": f"{sluice_sandbox.url}/kaleidoscope"}
     connect(**fields)
     with pytest.raises(InvalidConnection, match=words):
-        ask(hook.get_programs)
+        run_endpoint(hook.get_programs)
     assert sluice_sandbox.requests() == []
 
 
@@ -376,22 +376,22 @@ def test_test_connection_fails(hook, connect, fields, words):
 # --- errors
 
 
-def test_an_unreachable_host_is_named(hook, ask, connect):
+def test_an_unreachable_host_is_named(hook, run_endpoint, connect):
     """With service, address and connection, and the fields to check."""
     connect(host="http://127.0.0.1", port=9)
     with pytest.raises(Unreachable) as error:
-        ask(hook.get_programs)
+        run_endpoint(hook.get_programs)
     assert str(error.value).endswith(
         " (Kaleidoscope at http://127.0.0.1:9, connection 'kaleidoscope_default');"
         " check Host (host), Port (port) in the connection"
     )
 
 
-def test_wrong_credentials_name_their_fields(hook, ask, connect):
+def test_wrong_credentials_name_their_fields(hook, run_endpoint, connect):
     """As the form labels them."""
     connect(password="wrong")
     with pytest.raises(AuthenticationFailed) as error:
-        ask(hook.get_programs)
+        run_endpoint(hook.get_programs)
     assert str(error.value).endswith("; check Client ID (login), Client secret (password) in the connection")
     assert "connection 'kaleidoscope_default')" in str(error.value)
 
@@ -404,18 +404,18 @@ def test_the_context_is_added_once(hook):
     assert str(error) == "GET x returned 404 (Kaleidoscope at https://k, connection 'c'); check x"
 
 
-def test_errors_of_arguments_keep_their_message(hook, ask):
+def test_errors_of_arguments_keep_their_message(hook, run_endpoint):
     """They are not about the connection."""
     with pytest.raises(InvalidInput) as error:
-        ask(hook.push_by_field_name, ["symbol"], [{"symbol": float("nan")}])
+        run_endpoint(hook.push_by_field_name, ["symbol"], [{"symbol": float("nan")}])
     assert "connection" not in str(error.value)
 
 
-def test_retries_are_logged(hook, ask, sluice_sandbox, caplog):
+def test_retries_are_logged(hook, run_endpoint, sluice_sandbox, caplog):
     """With service and connection, the service's words, and the delay."""
     caplog.set_level(logging.INFO)
     sluice_sandbox.faults([{"path": "programs", "status": 503, "headers": {"Retry-After": "5"}}])
-    ask(hook.get_programs)
+    run_endpoint(hook.get_programs)
     assert "Kaleidoscope, connection 'kaleidoscope_default': GET programs returned 503" in caplog.text
     assert "; attempt 1 of 5; sleeping 5.0 s" in caplog.text
 
@@ -445,28 +445,28 @@ def masked(monkeypatch):
     """The secrets that Airflow masks in its logs."""
     import airflow.sdk.log
 
-    told = []
-    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: told.append(str(secret)))
-    return told
+    secrets = []
+    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: secrets.append(str(secret)))
+    return secrets
 
 
-def test_secrets_are_masked_before_they_are_used(hook, ask, connect, masked):
+def test_secrets_are_masked_before_they_are_used(hook, run_endpoint, connect, masked):
     """The password, secrets in extra, every extra header, and the token; blocking and awaiting."""
     extra = {"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}
     connect(extra)
-    ask(hook.get_programs)
-    told = set(masked)  # what comes next tells them again
+    run_endpoint(hook.get_programs)
+    before = set(masked)  # what comes next masks them again
     token = hook._client_options(hook.fields())["auth"].token_cache.get()
     assert token
-    assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= told
+    assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= before
 
 
-def test_no_secret_is_shown(hook, ask, connect, caplog):
+def test_no_secret_is_shown(hook, run_endpoint, connect, caplog):
     """Not by a hook, its client or its error; not in the log of a failure, at any level."""
     caplog.set_level(logging.DEBUG)
     connect({"proxy_password": "proxy-canary", "extra_headers": {"X-Key": "header-canary"}}, password="secret-canary")
     with pytest.raises(AuthenticationFailed) as error:
-        ask(hook.get_programs)
+        run_endpoint(hook.get_programs)
     said, words = hook.test_connection(), f"{error.value!r} {vars(error.value)}"
     assert "canary" not in f"{caplog.text} {words} {said} {hook!r} {hook.fields()!r} {vars(hook)} {hook.get_conn()!r}"
     assert "canary" not in repr([vars(state) for state in base._loop_state.values.values()])

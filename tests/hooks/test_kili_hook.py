@@ -43,10 +43,10 @@ def test_test_connection_says_whose_key_it_is(conn):
 def test_test_connection_says_what_is_wrong(conn, store, changes, words):
     """In a sentence without the key."""
     store({**conn, **changes})
-    fine, told = KiliHook().test_connection()
+    fine, message = KiliHook().test_connection()
     assert not fine
-    assert words in told
-    assert "a-wrong-key" not in told
+    assert words in message
+    assert "a-wrong-key" not in message
 
 
 def test_blocking_and_awaiting_send_the_same(conn, sluice_sandbox):

@@ -62,10 +62,10 @@ def test_no_client_id(connect):
 )
 def test_test_connection_says_what_is_wrong(connect, changes, words):
     """In one sentence, and without a secret."""
-    fine, told = connect(**changes).test_connection()
+    fine, message = connect(**changes).test_connection()
     assert not fine
-    assert re.search(words, told), told
-    assert not any(secret in told for secret in (*SECRETS, "wrong-password", "wrong-secret"))
+    assert re.search(words, message), message
+    assert not any(secret in message for secret in (*SECRETS, "wrong-password", "wrong-secret"))
 
 
 def test_a_rejection_with_status_200(connect, sluice_sandbox):

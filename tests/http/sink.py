@@ -1,4 +1,4 @@
-"""A server that takes uploads of any size block by block, hangs up when told to, and serves files that break off."""
+"""A server that takes uploads of any size block by block, hangs up on request, and serves files that break off."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
             head = head if len(head) > 4096 else head + block
             if isinstance(limit, int) and count >= limit:
                 break
-        self.state.arrived.append({"headers": self._told, "size": count, "sha256": digest.hexdigest(), "body": head})
+        self.state.arrived.append({"headers": self._headers, "size": count, "sha256": digest.hexdigest(), "body": head})
         if limit is ...:
             self._reply(self.state.statuses.pop(0) if self.state.statuses else 200, {}, b'{"ok": true}')
         else:
@@ -48,11 +48,11 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
-        self.state.arrived.append({"headers": self._told, "path": self.path})
+        self.state.arrived.append({"headers": self._headers, "path": self.path})
         self._reply(*self.state.answer(self.path))
 
     @property
-    def _told(self) -> dict[str, str]:
+    def _headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
 
     def _blocks(self) -> Iterator[bytes]:
@@ -85,7 +85,7 @@ def sink() -> Iterator[Sink]:
     """Serve from a thread until the block ends."""
     state = Sink()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"state": state}))
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that hangs up is no news
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that hangs up is expected
     state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -199,7 +199,7 @@ ORDER = Request("POST", "push/imports", json={"key_field_names": ["symbol"], "da
     [{"status": 500}, {"status": 503}, {"status": 429}, {"drop": "before"}, {"drop": "after"}],
     ids=str,
 )
-def test_a_failed_token_request_leaves_no_doubt(run, sluice_sandbox, fault):
+def test_a_request_whose_token_request_failed_was_not_applied(run, sluice_sandbox, fault):
     """The request itself was never sent, so even one that is not idempotent is sent later."""
     sluice_sandbox.faults([{"path": GRANTS, "times": 2, **fault}])
     assert run(send(ORDER)).status == 200

@@ -152,7 +152,7 @@ def test_connection_refused(nowhere):
     assert len(nowhere.pauses) == 4
 
 
-def test_connection_refused_leaves_no_doubt(nowhere):
+def test_a_refused_connection_is_no_unknown_outcome(nowhere):
     """Not even for a request that is not idempotent."""
     nowhere.options["auth"] = None
     with pytest.raises(Unreachable) as error:

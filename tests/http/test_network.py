@@ -79,7 +79,7 @@ def test_https_uses_a_tunnel(name, proxy):
 
 
 @both
-def test_a_rejected_tunnel_leaves_no_doubt(name, proxy):
+def test_a_request_whose_tunnel_was_rejected_was_not_applied(name, proxy):
     """The service has received nothing, so even a request that is not idempotent is sent again."""
     run = client(name, "https://kal.invalid", proxy=proxy.url)
     run.options["auth"] = None

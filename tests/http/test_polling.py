@@ -1,4 +1,4 @@
-"""Pages and waiting: how often, how long, and what counts as news. No client, no clock but a number."""
+"""Pages and waiting: how often, how long, and what counts as a change. No client, no clock but a number."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Job:
     def wait(self, *, failing=(), **more):
         """Wait for it, with these polls failing."""
         self.troubles = dict(failing)
-        return run_flow(poll_until(self.poll, lambda news: news == "over", elapsed=self.age, **more), sleep=self.sleep)
+        return run_flow(poll_until(self.poll, lambda seen: seen == "over", elapsed=self.age, **more), sleep=self.sleep)
 
 
 def test_a_final_status_ends_polling():
@@ -58,7 +58,7 @@ def test_a_poll_is_a_flow():
         answer = yield from send(Request("GET", "job", idempotent=True))
         return answer.json()
 
-    flow = poll_until(poll, lambda news: news == ["done"], elapsed=lambda: 0.0)
+    flow = poll_until(poll, lambda result: result == ["done"], elapsed=lambda: 0.0)
     result = run_flow(flow, response(200, ["busy"]), response(503), response(200, ["done"]))
     assert (result.value, len(result.calls), len(result.pauses)) == (["done"], 3, 2)
 
@@ -91,10 +91,10 @@ def test_a_short_poll_interval_wins():
 
 def test_transient_failures_are_not_reported():
     """They are retried, with growing delays, without calling `on_poll`."""
-    told = []
+    seen = []
     troubles = {n: Unreachable("gone") for n in (1, 2, 3)}
-    result = Job(over_at=0).wait(failing=troubles, on_poll=told.append)
-    assert told == ["over"]
+    result = Job(over_at=0).wait(failing=troubles, on_poll=seen.append)
+    assert seen == ["over"]
     for number, pause in enumerate(result.pauses, 1):
         assert 2**number / 2 <= pause <= 2**number
 
@@ -165,10 +165,10 @@ def test_the_last_poll_may_fail():
 
 def test_on_poll_gets_every_status():
     """Of each successful poll, in order, the last one included."""
-    told = []
+    seen = []
     job = Job(over_at=3)
-    job.wait(on_poll=told.append)
-    assert told == ["running"] * (len(job.polls) - 1) + ["over"]
+    job.wait(on_poll=seen.append)
+    assert seen == ["running"] * (len(job.polls) - 1) + ["over"]
 
 
 # --- age
@@ -217,10 +217,10 @@ def test_age_is_never_negative(clock):
 
 
 @pytest.mark.parametrize(
-    ("listing", "asked"),
+    ("listing", "expected"),
     [([[]], [1]), ([[1]], [1]), ([[1, 2], []], [1, 2]), ([[1, 2], [3]], [1, 2]), ([[1, 2], [3, 4], [5]], [1, 2, 3])],
 )
-def test_pages(listing, asked):
+def test_pages(listing, expected):
     """All items in order; a page that is not full is the last."""
     numbers = []
 
@@ -230,4 +230,4 @@ def test_pages(listing, asked):
         yield
 
     assert run_flow(pages(page, size=2)).value == [item for items in listing for item in items]
-    assert numbers == asked
+    assert numbers == expected

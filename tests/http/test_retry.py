@@ -260,7 +260,7 @@ def test_the_outcome_may_become_unknown_later():
     assert isinstance(run_flow(send(ORDER), response(429), response(502)).error, OutcomeUnknown)
 
 
-def test_a_failure_before_sending_leaves_no_doubt():
+def test_a_request_that_failed_before_it_was_sent_was_not_applied():
     """A token endpoint that fails has not received the request."""
     early = ServerError("the token endpoint returned 500", status=500)
     early.maybe_applied = False

@@ -17,7 +17,7 @@ from sluice_provider.http.retry import send
 from sluice_provider.http.sigv4 import SigV4
 from tests.flows import FlowRunner, finspace_options
 
-FACES = pytest.mark.parametrize("name", ["worker", "triggerer"])
+WORKER_AND_TRIGGERER = pytest.mark.parametrize("name", ["worker", "triggerer"])
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_session_token_is_signed_too(sluice_sandbox):
     assert request.headers["x-amz-security-token"] == "session"
 
 
-@FACES
+@WORKER_AND_TRIGGERER
 @pytest.mark.parametrize(
     "call",
     [
@@ -72,20 +72,20 @@ def test_the_service_computes_the_same_signature(options, sluice_sandbox, name, 
     assert seen["status"] in (200, 400, 404)
 
 
-@FACES
+@WORKER_AND_TRIGGERER
 def test_every_request_reads_the_credentials(options, sluice_sandbox, name):
     """Those of a role expire; a request that is sent again is signed again."""
-    asked = []
+    in_main_thread = []
     frozen = options["auth"]._credentials()
 
     def credentials():
-        asked.append(threading.current_thread() is threading.main_thread())
+        in_main_thread.append(threading.current_thread() is threading.main_thread())
         return frozen
 
     options["auth"] = SigV4(credentials, "finspace", "eu-west-1")
     sluice_sandbox.faults([{"status": 503, "path": "kx", "times": 2}])
     FlowRunner(name, options)(send(Request("GET", "kx/environments", idempotent=True)))
-    assert asked == [name == "worker"] * 3
+    assert in_main_thread == [name == "worker"] * 3
 
 
 def test_credentials_do_not_block_the_loop(options):
@@ -99,15 +99,15 @@ def test_credentials_do_not_block_the_loop(options):
     async def go():
         auth = SigV4(slow, "finspace", "eu-west-1")
         async with httpx.AsyncClient(**{**options, "auth": auth}) as client:
-            asking = asyncio.ensure_future(client.get("kx/environments"))
+            request = asyncio.ensure_future(client.get("kx/environments"))
             await asyncio.sleep(0)
             asyncio.get_running_loop().call_soon(meanwhile.set)
-            return (await asking).status_code
+            return (await request).status_code
 
     assert asyncio.run(go()) == 200
 
 
-@FACES
+@WORKER_AND_TRIGGERER
 def test_credentials_that_are_not_available(options, name):
     """Their error is the request's error, and nothing was sent."""
 

@@ -90,8 +90,8 @@ def test_a_form_with_files(client, server):
     assert "transfer-encoding" not in arrived["headers"]
     head = f"Content-Type: {arrived['headers']['content-type']}\r\n\r\n".encode()
     parts = email.message_from_bytes(head + arrived["body"]).get_payload()
-    told = [(each.get_param("name", header="content-disposition"), each.get_payload(decode=True)) for each in parts]
-    assert told == [
+    sent = [(each.get_param("name", header="content-disposition"), each.get_payload(decode=True)) for each in parts]
+    assert sent == [
         ("jobName", "Nächtlich".encode()),
         ("merge", b"False"),
         ("file", b"a,b\n1,2\n"),
@@ -145,7 +145,7 @@ def test_a_rejected_token_sends_the_file_again(client, server):
 
 
 @pytest.mark.parametrize("after", [1, 5 * CHUNK_SIZE])
-def test_an_incomplete_upload_leaves_no_doubt(client, server, after):
+def test_an_incomplete_upload_is_sent_again(client, server, after):
     """A request without its end cannot have been applied: it is sent again, from the start, even if not idempotent."""
     server.hang_up_after, opened = [after, after], []
     # Larger than what sockets on the way may hold.
@@ -154,7 +154,7 @@ def test_an_incomplete_upload_leaves_no_doubt(client, server, after):
     assert (len(opened), len(client.pauses)) == (3, 2)
 
 
-def test_an_incomplete_second_upload_leaves_no_doubt(client, server):
+def test_an_incomplete_second_upload_is_sent_again(client, server):
     """The complete first one was rejected for its token; the second was never complete."""
     server.statuses, server.hang_up_after = [401], [..., 1]
     client(send(upload(part(b"x" * (32 * MIB)))))

@@ -68,13 +68,13 @@ def test_a_dead_trigger_is_in_the_history(push, service):
     service.settings(job_seconds=30)
     task = push(**DEFERRED).defer()
 
-    async def some_looks(trigger):
+    async def some_status_checks(trigger):
         flow = asyncio.ensure_future(anext(trigger.run()))
         while not any("processing" in event.text for event in read_history(task.xcom(KEY))):  # noqa: ASYNC110 - a database sends no notification
             await asyncio.sleep(0.01)
         flow.cancel()
 
-    task.in_triggerer(some_looks)
+    task.in_triggerer(some_status_checks)
     before = read_history(task.xcom(KEY))
     task.event()
     after = read_history(task.xcom(KEY))

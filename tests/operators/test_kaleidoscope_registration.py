@@ -144,7 +144,7 @@ def test_facts_are_dropped_after_the_submission(submit_drafts, workspace):
 
 
 def test_record_errors_are_not_retried(register_file, workspace, clock):
-    """They are in the log and in the error, and no retry would mend them."""
+    """They are in the log and in the error, and no retry would help."""
     task = register_file()
     bad = {"record_id": "r2", "status": "error", "error_message": "bad SMILES"}
     clock.on_sleep = lambda: (
@@ -212,7 +212,7 @@ def test_drafts_are_staged_once_despite_process_death(stage_drafts, workspace, m
 @pytest.mark.parametrize("path", ["/imports$", "/run$"])
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_response_does_not_duplicate_drafts(stage_drafts, workspace, path, drop):
-    """Rows are handed over again, which makes nothing; they are run again only if nothing came of it."""
+    """Rows are uploaded again, which makes no drafts; the import is run again only if the run had no effect."""
     workspace.inject_fault(path, drop=drop)
     task = stage_drafts().run()
     assert (task.state, len(workspace.state["drafts"])) == ("success", 2)
@@ -263,7 +263,7 @@ def test_a_late_request_is_waited_for(stage_drafts, workspace, clock, run_by_han
 
 def test_a_very_late_request_does_not_duplicate_drafts(stage_drafts, workspace, run_by_hand, monkeypatch):
     """Nobody expected it any more, and it lands right before the import is run again: that is refused, looked into, and
-    found to be done. The rows were not handed over a second time."""
+    found to be done. The rows were not uploaded a second time."""
     workspace.inject_fault("/run$", drop="before")
     landed, runs = [], []
     original = StageDraftsJob.run

@@ -40,11 +40,11 @@ def case(workspace):
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_submit_results(submit_results, case, workspace, flow, status):
     """For a file and for a submission; the task does not wait by default."""
-    ids, records, look = case(flow)
+    ids, records, registration = case(flow)
     task = submit_results(**ids, status=status, records=records, message="see", key_field_names=["id"]).run()
     ends = {"success": "completed", "error": "failed"}
     ends = {"success": "validated", "error": "validation_failed"} if flow == "validation" else ends
-    kept = look()
+    kept = registration()
     assert task.state == "success"
     assert (kept["status"], kept["message"], kept["results"], kept["results_received"]) == (
         ends[status],
@@ -63,10 +63,10 @@ def test_submit_results(submit_results, case, workspace, flow, status):
 @WAYS
 def test_wait_until_results_are_processed(submit_results, case, workspace, deferrable):
     """Then the result says how the registration ended."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     workspace.sandbox.settings(results_processing_seconds=20)
     task = submit_results(wait_for_completion=True, deferrable=deferrable).run()
-    assert (task.state, task.result["status"], look()["status"]) == ("success", "completed", "completed")
+    assert (task.state, task.result["status"], registration()["status"]) == ("success", "completed", "completed")
     assert task.result["seconds"] >= 20
 
 
@@ -97,12 +97,12 @@ def test_a_success_result_with_a_failed_registration_fails(submit_results, case,
 @pytest.mark.parametrize("moment", DEATHS)
 def test_results_are_sent_once_despite_process_death(submit_results, case, moment, flow, deferrable):
     """The second try sends results only if the first did not."""
-    ids, records, look = case(flow)
+    ids, records, registration = case(flow)
     task = submit_results(**ids, records=records, deferrable=deferrable)
     with task.death(moment):
         task.run()
     task.retry()
-    assert (task.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+    assert (task.state, registration()["results_received"], len(registration()["results"])) == ("success", 1, 2)
     assert task.result["records"] == 2
 
 
@@ -111,37 +111,37 @@ def test_results_are_sent_once_despite_process_death(submit_results, case, momen
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_response_is_reconciled(submit_results, case, workspace, flow, drop, seconds):
     """The registration is read; results are sent again only if it has not taken them."""
-    ids, records, look = case(flow)
+    ids, records, registration = case(flow)
     workspace.sandbox.settings(results_processing_seconds=seconds)
     workspace.sandbox.advance(5)
     workspace.inject_fault("/results", drop=drop)
     task = submit_results(**ids, records=records).run()
-    assert (task.state, look()["results_received"], len(look()["results"])) == ("success", 1, 2)
+    assert (task.state, registration()["results_received"], len(registration()["results"])) == ("success", 1, 2)
 
 
 def test_a_server_error_is_reconciled(submit_results, case, workspace):
     """A 503 may come from something that stands in front of it: then nothing was done."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     workspace.inject_fault("/results", status=503)
     task = submit_results().run()
-    assert (task.state, look()["results_received"]) == ("success", 1)
+    assert (task.state, registration()["results_received"]) == ("success", 1)
 
 
 def test_a_status_pushed_by_others_is_not_mistaken_for_results(submit_results, case, workspace, clock):
     """Another user pushes a status while our results are lost: they are sent again, not assumed to have arrived."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     workspace.inject_fault("/results", drop="before")
     task = submit_results()
     clock.on_sleep = lambda: workspace.hook.push_status(
         workspace.operation_id, workspace.file_id, "validated", "half way"
     )
     task.run()
-    assert (task.state, look()["results_received"], look()["status"]) == ("success", 1, "completed")
+    assert (task.state, registration()["results_received"], registration()["status"]) == ("success", 1, "completed")
 
 
 def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, workspace):
     """The next try checks first."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     workspace.sandbox.faults(
         [
             {"method": "POST", "path": "/results", "drop": "after"},
@@ -152,7 +152,7 @@ def test_an_unknown_outcome_outlives_a_failed_search(submit_results, case, works
     assert task.state == "up_for_retry"
     workspace.sandbox.faults([])
     task.retry()
-    assert (task.state, look()["results_received"]) == ("success", 1)
+    assert (task.state, registration()["results_received"]) == ("success", 1)
 
 
 def test_a_file_registered_again_before_reconciling(submit_results, workspace):
@@ -187,11 +187,11 @@ def test_results_for_a_registration_that_is_over(submit_results, workspace):
 
 def test_a_cleared_task_does_not_send_twice(submit_results, case, workspace):
     """The registration is over by then."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     task = submit_results().run()
     task.clear().run()
     assert isinstance(task.error, Conflict)
-    assert look()["results_received"] == 1
+    assert registration()["results_received"] == 1
 
 
 def test_results_for_an_unknown_registration(submit_results, workspace):
@@ -217,10 +217,10 @@ def test_results_for_an_unknown_registration(submit_results, workspace):
 )
 def test_results_in_files(submit_results, case, tmp_path, name, content):
     """Whatever the file, the same results; cells without a name of their own are the data."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     (tmp_path / name).write_text(content)
     assert submit_results(records=str(tmp_path / name)).run().state == "success"
-    assert look()["results"] == RESULTS
+    assert registration()["results"] == RESULTS
 
 
 def test_results_in_parquet(submit_results, case, tmp_path):
@@ -228,19 +228,19 @@ def test_results_in_parquet(submit_results, case, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
 
-    _, _, look = case("file")
+    _, _, registration = case("file")
     parquet.write_table(
         pyarrow.Table.from_pylist([{**RESULTS[0], "error_message": None}, RESULTS[1]]), tmp_path / "r.parquet"
     )
     assert submit_results(records=f"file://{tmp_path}/r.parquet").run().state == "success"
-    assert look()["results"] == RESULTS
+    assert registration()["results"] == RESULTS
 
 
 def test_results_without_records(submit_results, case):
     """Only a status for the whole file."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     assert submit_results(records=None, status="error", message="unreadable").run().state == "success"
-    assert (look()["status"], look()["results"]) == ("failed", [])
+    assert (registration()["status"], registration()["results"]) == ("failed", [])
 
 
 @pytest.mark.parametrize(
@@ -279,35 +279,35 @@ def test_invalid_arguments_are_rejected_before_sending(submit_results, workspace
 @FLOWS
 def test_push_status(push_status, case, workspace, flow):
     """For a file and for a submission, once."""
-    ids, _, look = case(flow)
+    ids, _, registration = case(flow)
     task = push_status(**ids, message="half way", status="validated").run()
     assert (task.state, task.result["reported"]) == ("success", "validated")
-    assert [each["status"] for each in look()["history"]][1:] == ["validated"]
-    assert look()["message"] == "half way"
+    assert [each["status"] for each in registration()["history"]][1:] == ["validated"]
+    assert registration()["message"] == "half way"
 
 
 @WAYS
 @pytest.mark.parametrize("moment", [*DEATHS, "end written"])
 def test_status_is_pushed_once_despite_process_death(push_status, case, moment, deferrable):
     """The second try checks whether the status arrived."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     task = push_status(deferrable=deferrable)
     with task.death(moment):
         task.run()
     task.retry()
     assert task.state == "success"
-    assert [each["status"] for each in look()["history"]] == ["pending", "validated"]
+    assert [each["status"] for each in registration()["history"]] == ["pending", "validated"]
 
 
 def test_a_late_status_does_not_reopen_a_registration(push_status, case, workspace):
     """What was lost and is found late is not said any more when the registration is over."""
-    _, _, look = case("file")
+    _, _, registration = case("file")
     task = push_status()
     with task.death("before submitting"):
         task.run()
     workspace.submit_results("success")
     task.retry()
-    assert (task.state, look()["status"]) == ("success", "completed")
+    assert (task.state, registration()["status"]) == ("success", "completed")
     assert task.logged("WARNING", "is over (status completed)")
     assert len(workspace.request_bodies("/registration_files/")) == 0
 

@@ -157,7 +157,7 @@ def test_a_delayed_request_adds_one(add, kili, clock, deferrable, if_exists):
 
 
 def test_a_suspended_process_sends_nothing(add, kili, clock):
-    """A newer try may have found that nothing came of it, and have added the connection."""
+    """A newer try may have found that it had no effect, and have added the connection."""
     task = add()
     with suspended(clock, 60):
         task.run()

@@ -264,7 +264,7 @@ def test_remaining_differences_are_applied_in_another_round(sync, kili):
 
 
 def test_differences_that_are_never_applied_are_an_error(sync, kili):
-    """Three rounds, and nothing came of any."""
+    """Three rounds, none of which had an effect."""
     kili.settings(ignore_validations=10)
     task = sync().run()
     assert (task.state, type(task.error)) == ("failed", JobFailed)

@@ -332,7 +332,7 @@ def test_a_response_without_a_status(importing, liquid):
 
 
 def test_a_file_that_is_gone_by_the_next_try(importing, liquid, contacts):
-    """It was handed over, so it is not needed any more."""
+    """It was submitted, so it is not needed any more."""
     task = importing()
     with task.death("all written"):
         task.run()

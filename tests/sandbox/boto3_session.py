@@ -100,7 +100,7 @@ def main():
     }
     settings(signature_clock_skew=600)
     report["failures"]["skew"] = failure(finspace.list_kx_environments)
-    sys.stdout.write("told:" + json.dumps(report, default=str))
+    sys.stdout.write("report:" + json.dumps(report, default=str))
 
 
 main()

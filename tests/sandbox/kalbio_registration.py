@@ -152,7 +152,7 @@ def main():
         report["both"] = both_sides(client)
     if hasattr(client.registration, "stage_drafts"):
         report["drafts"] = drafts(client)
-    sys.stdout.write("told:" + json.dumps(report, default=str))
+    sys.stdout.write("report:" + json.dumps(report, default=str))
 
 
 main()

@@ -111,7 +111,7 @@ def main():
     report["around"] = read_other(client)
     report["expired"] = expire(client)
     report["rotated"] = rotate(client)
-    sys.stdout.write("told:" + json.dumps(report, default=str))
+    sys.stdout.write("report:" + json.dumps(report, default=str))
 
 
 main()

@@ -130,7 +130,7 @@ def main():
     control("settings", job_seconds=1)
     report = {"around": read_other(kili), "synchronised": synchronise(kili), "added": add(kili)}
     report["weak"] = weaknesses(kili)
-    sys.stdout.write("told:" + json.dumps(report))
+    sys.stdout.write("report:" + json.dumps(report))
 
 
 main()

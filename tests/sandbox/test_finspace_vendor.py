@@ -30,7 +30,7 @@ def report(sluice_sandbox):
     command = [sys.executable, SESSION, sluice_sandbox.url, json.dumps(keys)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("told:")[1])
+    return json.loads(done.stdout.split("report:")[1])
 
 
 def test_vendor_client_session(report, sluice_sandbox):

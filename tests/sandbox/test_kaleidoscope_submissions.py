@@ -143,17 +143,17 @@ def test_repeated_submit_creates_two_submissions(drafts):
 @pytest.mark.parametrize("act", ["validate", "submit"])
 def test_invalid_submissions(drafts, act):
     """No drafts; an empty selection; unknown ids; archived drafts."""
-    ask = getattr(drafts, act)
-    assert status_and_code(ask()) == (422, "NO_DRAFTS")
+    send = getattr(drafts, act)
+    assert status_and_code(send()) == (422, "NO_DRAFTS")
     (record_id,) = drafts.stage(A)
-    assert status_and_code(ask("other")) == (422, "NOT_A_DRAFT")
+    assert status_and_code(send("other")) == (422, "NOT_A_DRAFT")
     path = {"validate": "validate_drafts", "submit": "submit_drafts_for_registration"}[act]
     assert status_and_code(drafts.kal.post(f"{drafts.at}/{path}", {"record_ids": []})) == (422, "NO_DRAFTS")
     assert status_and_code(drafts.kal.post(f"{drafts.at}/{path}", {"record_ids": None})) == (400, "FST_ERR_VALIDATION")
     assert status_and_code(drafts.kal.post(f"operations/other/{path}", {})) == (404, "NOT_FOUND")
     drafts.clear(record_id)
     drafts.stage(B)
-    assert status_and_code(ask(record_id)) == (422, "NOT_A_DRAFT")
+    assert status_and_code(send(record_id)) == (422, "NOT_A_DRAFT")
 
 
 def test_clear_drafts(drafts):

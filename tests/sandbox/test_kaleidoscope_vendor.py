@@ -35,7 +35,7 @@ def _run(session, version, sluice_sandbox):
     environment = {**os.environ, "PYTHONPATH": str(FOLDER / f"kalbio-{version}"), "NO_PROXY": "*"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("told:")[1])
+    return json.loads(done.stdout.split("report:")[1])
 
 
 @pytest.mark.parametrize("version", [OLDEST, MIDDLE, NEWEST])

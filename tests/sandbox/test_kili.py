@@ -12,7 +12,7 @@ import pytest
 
 from sluice_sandbox.kili.bucket import Filter
 
-LOOK = """query dataConnection($where: DataConnectionIdWhere!) { data: dataConnection(where: $where) {
+GET_CONNECTION = """query dataConnection($where: DataConnectionIdWhere!) { data: dataConnection(where: $where) {
     id isChecking isApplyingDataDifferences lastCheck lastChecked numberOfAssets
     dataDifferencesSummary { added removed total } dataIntegration { platform } } }"""
 COMPUTE = "mutation c($where: DataConnectionIdWhere!) { data: computeDifferences(where: $where) { id } }"
@@ -41,7 +41,7 @@ class Client:
 
     def poll(self):
         """Read the first connection."""
-        return self.execute(LOOK, where=self.me)
+        return self.execute(GET_CONNECTION, where=self.me)
 
     def apply(self, kind):
         """Apply ADD or REMOVE."""
@@ -154,7 +154,7 @@ def test_concurrent_checks(kili):
 
 def test_unknown_connection(kili):
     """Null for a query, an error for a mutation."""
-    assert kili.execute(LOOK, where={"id": "nobody"}) is None
+    assert kili.execute(GET_CONNECTION, where={"id": "nobody"}) is None
     answer = kili.post(COMPUTE, where={"id": "nobody"})
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (200, "NOT_FOUND")
 

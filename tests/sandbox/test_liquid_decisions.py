@@ -308,14 +308,14 @@ def test_progress(script, sluice_sandbox):
 
 
 @pytest.mark.parametrize(
-    ("asked_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)]
+    ("cancelled_at", "end", "items"), [(5, "Canceled", 0), (45, "Canceled", 20), (90, "Completed", 40)]
 )
-def test_cancel_at_the_next_slice(script, sluice_sandbox, asked_at, end, items):
+def test_cancel_at_the_next_slice(script, sluice_sandbox, cancelled_at, end, items):
     """A job is cancelled at its next slice; in its last slice it is too late."""
     sluice_sandbox.settings(job_seconds=100)
     rows = [{"id": str(number)} for number in range(40)]
     job_id = script.import_(json.dumps(rows)).json()["jobId"]
-    sluice_sandbox.advance(asked_at)
+    sluice_sandbox.advance(cancelled_at)
     assert script.post("cancel", {"jobId": job_id}).json()["status"] == "Canceling"
     sluice_sandbox.advance(100)
     assert (script.status(job_id)["status"], len(script.items)) == (end, items)

@@ -89,7 +89,7 @@ LIQUID_DECISIONS = [
         _imported,
         {"job_seconds": 15.0},
         options=options,
-        can_be_asked=False,
+        outcome_can_be_found=False,
     )
     for name, options in (("in the worker", POKE), ("deferred", DEFER))
 ] + [

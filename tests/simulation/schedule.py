@@ -78,7 +78,8 @@ class Scenario(NamedTuple):
     :param settings: of the sandbox
     :param prepare: what is there before
     :param repeatable: a request that was sent twice does no harm, so nobody has to know of the first one's job
-    :param can_be_asked: what became of a request can always be found out, or does not matter: no task fails for it
+    :param outcome_can_be_found: whether a request was applied can always be found out, or does not matter, so no task
+        fails for it
     """
 
     name: str
@@ -91,7 +92,7 @@ class Scenario(NamedTuple):
     durable: bool = True
     cancel_on_kill: bool = True
     idempotent: bool = False
-    can_be_asked: bool = True
+    outcome_can_be_found: bool = True
 
 
 class Simulation:
@@ -157,7 +158,7 @@ class Simulation:
     def _push(self, seconds: float, number: int, process: Process) -> None:
         heapq.heappush(self._queue, (self.world.now + seconds, number, process))
 
-    def tell(self, text: str) -> None:
+    def trace_step(self, text: str) -> None:
         self.trace.append(f"{self.world.now - START:9.1f} s  {text}")
 
     # --- Airflow's part
@@ -168,12 +169,12 @@ class Simulation:
             if self.ti.store and self.choices.opportunity(["rolled back"]):
                 self._rolled_back()
             ti_id, self.result = self.ti.begin_try(), None
-            self.tell(f"try {self.ti.try_number} begins")
+            self.trace_step(f"try {self.ti.try_number} begins")
             self._spawn(Worker(self, ti_id).start())
 
     def _rolled_back(self) -> None:
         """A newer version of the package wrote the record, with fields and lines of which this one does not know."""
-        self.tell("the package is rolled back: the record was written by a newer version")
+        self.trace_step("the package is rolled back: the record was written by a newer version")
         head = self.ti.store.get(KEY)
         if head is not None:
             opened = [{**phase, "priority": 7} for phase in head["open"]]
@@ -186,7 +187,7 @@ class Simulation:
         """A process has reported its end, or Airflow has missed it."""
         if not self.ti.end(ti_id, state, retry=retry):
             return
-        self.tell(f"Airflow: the task is {self.ti.state}{f' ({why})' if why else ''}")
+        self.trace_step(f"Airflow: the task is {self.ti.state}{f' ({why})' if why else ''}")
         if self.ti.state in ("up_for_retry", "scheduled"):
             self._spawn(self._schedule_try(self.choices.either("retry delay", 1.0, 60.0, 300.0)))
         elif self.ti.over:
@@ -209,7 +210,7 @@ class Simulation:
         if not self._user_acts or self.ti.state not in ("running", "deferred"):
             return False
         self._user_acts -= 1
-        self.tell(f"a user: {act}")
+        self.trace_step(f"a user: {act}")
         if act == "cleared":
             self.clear()
         else:
@@ -221,7 +222,7 @@ class Simulation:
         deferred = self.ti.state == "deferred"
         over = self.ti.over
         self.ti.clear()
-        self.tell(f"the task is cleared ({self.ti.state})")
+        self.trace_step(f"the task is cleared ({self.ti.state})")
         if deferred or over:
             self._spawn(self._schedule_try(5.0))
 
@@ -305,7 +306,7 @@ class Simulation:
         """What becomes of a request, as far as the network decides."""
         name = self.choices.opportunity(OF_A_CALL)
         if name:
-            self.tell(f"{call}: {name}")
+            self.trace_step(f"{call}: {name}")
         return _fate(name, self.choices)
 
 
@@ -440,12 +441,12 @@ class Worker(Acting):
         except Deferred:
             return
         except SluiceError as error:
-            sim.tell(f"the try fails: {type(error).__name__}: {error}"[:300])
-            if isinstance(error, OutcomeUnknown) and sim.scenario.can_be_asked:
+            sim.trace_step(f"the try fails: {type(error).__name__}: {error}"[:300])
+            if isinstance(error, OutcomeUnknown) and sim.scenario.outcome_can_be_found:
                 sim.wrong.append(f"the task fails though its job can be found: {error}")
             sim.ended(self.ti_id, "failed", retry=error.retryable)
         except Rejected as error:
-            sim.tell(f"the try fails: {error}")
+            sim.trace_step(f"the try fails: {error}")
             sim.ended(self.ti_id, "failed")
         except Exception as error:  # noqa: BLE001 - any unforeseen error
             sim.wrong.append(f"the try fails with {error!r}")
@@ -502,7 +503,7 @@ class Worker(Acting):
             for key, value in self.storage.changes(effect.record, effect.only):
                 yield 0.01
                 if (name := self.sim.choices.opportunity((*OF_A_SAVE, "dies", "stands still"))) == "api away":
-                    self.sim.tell(f"Airflow's API does not take {key}")
+                    self.sim.trace_step(f"Airflow's API does not take {key}")
                     raise Rejected("500: the API is away")
                 if name:
                     yield from self._befalls(name)
@@ -529,7 +530,7 @@ class Worker(Acting):
             self._die(name)
         elif name == "stands still":
             seconds = sim.choices.either("stands still", 40.0, 200.0, 700.0, 1500.0)
-            sim.tell(f"the process stands still for {seconds:.0f} s")
+            sim.trace_step(f"the process stands still for {seconds:.0f} s")
             if seconds > 300.0:
                 sim._spawn(self._given_up(), 300.0)
             yield seconds
@@ -537,9 +538,9 @@ class Worker(Acting):
             # A larger error would break comparisons of age: a late request lands within 90 s, and is awaited for 120 s;
             # a client token that FinSpace keeps for 600 s is used for 510 s.
             sim.world.wall_error = sim.choices.either("clock jumps", -80.0, -30.0, 20.0)
-            sim.tell(f"the wall clock jumps: it is wrong by {sim.world.wall_error:.0f} s")
+            sim.trace_step(f"the wall clock jumps: it is wrong by {sim.world.wall_error:.0f} s")
         elif name == "stopped by the platform":
-            sim.tell("the platform tells the process to stop")
+            sim.trace_step("the platform tells the process to stop")
             yield from self._terminate()
         elif name and sim.user(name):
             self.stop_at = sim.world.now + sim.choices.either("heartbeat", 0.0, 5.0)
@@ -582,11 +583,11 @@ class Worker(Acting):
             try:
                 yield from self._effects(self.execution.terminate(user_ended, why))
             except (SluiceError, Rejected) as error:
-                sim.tell(f"terminating: {error}")
+                sim.trace_step(f"terminating: {error}")
         self._die("ends after the signal", noticed=True)
 
     def _die(self, how: str, *, noticed: bool = False) -> None:
-        self.sim.tell(f"the process {how}")
+        self.sim.trace_step(f"the process {how}")
         if noticed:
             self.sim.ended(self.ti_id, "failed", why="stopped by the platform")
         else:
@@ -650,7 +651,7 @@ class Trigger(Acting):
     def _befalls(self, name: str) -> Generator[float, None, None]:
         sim = self.sim
         if name in ("triggerer dies", "held twice", "moves"):
-            sim.tell(f"trigger: {name}")
+            sim.trace_step(f"trigger: {name}")
             if self.copies < 3:
                 copy = Trigger(sim, self.number, self.ti_id, self.ref, self.submitted_at)
                 copy.deferred_at, copy.copies = self.deferred_at, self.copies + 1
@@ -660,7 +661,7 @@ class Trigger(Acting):
                 if name != "held twice":
                     raise ProcessDied
         elif name == "breaks":
-            sim.tell("trigger: breaks")
+            sim.trace_step("trigger: breaks")
             sim.event(self.number, None, died="ValueError: no such module")
             raise ProcessDied
         elif name and sim.user(name):
@@ -676,12 +677,12 @@ class Trigger(Acting):
         unreachable = sim.choices.opportunity(("airflow is unreachable",))
         state = None if unreachable else sim.ti.state
         found = evidence.of_deferral(state, sim.ti.xcoms.get(WORKER_RUN_KEY), self.deferred_at)
-        sim.tell(f"trigger cancelled: {found.why}")
+        sim.trace_step(f"trigger cancelled: {found.why}")
         if found.user_ended:
             try:
                 yield from self.run_flow(cancel(job_type, self.ref))
             except SluiceError as error:
-                sim.tell(f"trigger: the cancellation failed: {error}")
+                sim.trace_step(f"trigger: the cancellation failed: {error}")
 
 
 class _Silent:

@@ -168,7 +168,7 @@ class Client(httpx.Client):
 
 
 def arrival_of(request: httpx.Request) -> Arrival:
-    """Reads the body, which is how a streamed one is handed over."""
+    """Reads the body, which is how a streamed one is sent."""
     body = b"".join(request.stream)  # type: ignore[arg-type]
     return Arrival(request.method, request.url.raw_path, _lowered(request.headers.raw), body)
 

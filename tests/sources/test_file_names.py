@@ -9,7 +9,7 @@ from sluice_provider.sources.file_names import MAX_BYTES, safe_file_name
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("given", "name"),
     [
         ("data.csv", "data.csv"),
         ("Data (final) v2.csv", "Data (final) v2.csv"),
@@ -50,9 +50,9 @@ from sluice_provider.sources.file_names import MAX_BYTES, safe_file_name
         ("%2e%2e%2fx", "_2e_2e_2fx"),
     ],
 )
-def test_names_are_sanitized(told, name):
+def test_names_are_sanitized(given, name):
     """The last part, without what leads elsewhere, has a meaning to some system, or cannot be seen."""
-    assert safe_file_name(told, "the-id") == name
+    assert safe_file_name(given, "the-id") == name
 
 
 def test_the_fallback_is_sanitized_too():
@@ -69,9 +69,9 @@ def test_long_names_keep_their_extension():
     assert len(safe_file_name("x." + "y" * 300, "the-id").encode()) <= MAX_BYTES
 
 
-@pytest.mark.parametrize("told", ["../x", "a/b\\c", "..\\..", "\0", "~", "a[1]*?.csv", "::", "nul", "." * 300])
-def test_every_name_stays_in_its_directory(tmp_path, told):
+@pytest.mark.parametrize("given", ["../x", "a/b\\c", "..\\..", "\0", "~", "a[1]*?.csv", "::", "nul", "." * 300])
+def test_every_name_stays_in_its_directory(tmp_path, given):
     """Written and read back where it was meant to be, and nowhere else."""
-    there = ObjectStoragePath(f"file://{tmp_path}") / safe_file_name(told, "the-id")
+    there = ObjectStoragePath(f"file://{tmp_path}") / safe_file_name(given, "the-id")
     there.write_bytes(b"x")
     assert [path.parent for path in tmp_path.rglob("*")] == [tmp_path]

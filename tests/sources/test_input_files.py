@@ -26,8 +26,13 @@ def file(tmp_path):
 )
 def test_all_forms_of_a_path(file, given):
     """A text, a path, a URL: the same file."""
-    blob = InputFile(given(file), "file")
-    assert (blob.size, blob.filename, blob.extension, blob.open().read()) == (3, "Some data.CSV", ".csv", b"a\xffb")
+    source = InputFile(given(file), "file")
+    assert (source.size, source.filename, source.extension, source.open().read()) == (
+        3,
+        "Some data.CSV",
+        ".csv",
+        b"a\xffb",
+    )
 
 
 @pytest.fixture
@@ -45,9 +50,9 @@ def test_a_file_in_object_storage(object_store):
     """Wherever ObjectStoragePath reaches; the same bytes have the same fingerprint."""
     there = ObjectStoragePath("memory://bucket/x.json")
     there.write_bytes(b"[1]")
-    blob = InputFile("memory://bucket/x.json", "file")
-    assert (blob.size, blob.filename, blob.open().read()) == (3, "x.json", b"[1]")
-    before = blob.fingerprint
+    source = InputFile("memory://bucket/x.json", "file")
+    assert (source.size, source.filename, source.open().read()) == (3, "x.json", b"[1]")
+    before = source.fingerprint
     there.write_bytes(b"[1]")
     assert InputFile("memory://bucket/x.json", "file").fingerprint == before
     there.write_bytes(b"[2]")
@@ -56,21 +61,25 @@ def test_a_file_in_object_storage(object_store):
 
 def test_a_checksum_of_the_storage(file, monkeypatch):
     """Saves reading it all."""
-    blob = InputFile(str(file), "file")
-    there = blob._storage_path
+    source = InputFile(str(file), "file")
+    there = source._storage_path
     monkeypatch.setattr(type(there.fs), "info", lambda _self, _path: {"ETag": '"7"', "size": 3, "type": "file"})
-    assert blob.fingerprint == '3 "7"'
+    assert source.fingerprint == '3 "7"'
 
 
 def test_a_signed_url_is_named_without_its_secrets():
     """Its user, password and query."""
-    blob = InputFile("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
-    assert (blob.name, blob.filename, blob.extension) == ("https://files.example.com/a/b.csv", "b.csv", ".csv")
+    source = InputFile("https://me:canary@files.example.com/a/b.csv?sig=canary", "file")
+    assert (source.name, source.filename, source.extension) == (
+        "https://files.example.com/a/b.csv",
+        "b.csv",
+        ".csv",
+    )
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", 7, ["a"], {"a": 1}, b"a"], ids=repr)
 def test_invalid_paths(given):
-    """The author is told which argument it is."""
+    """The message names the argument."""
     with pytest.raises(InvalidInput, match="file must be the path or URL of a file"):
         InputFile(given, "file")
 

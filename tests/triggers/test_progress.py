@@ -71,7 +71,7 @@ def status(text, state=JobState.RUNNING):
 
 
 def test_many_triggers_have_one_budget(xcoms):
-    """A burst, then so many a second, the oldest news first."""
+    """A burst, then so many a second, the oldest changes first."""
 
     async def work():
         publishers = [publisher(str(number)) for number in range(progress.BURST + 8)]
@@ -89,7 +89,7 @@ def test_many_triggers_have_one_budget(xcoms):
     assert xcoms.most == 1
 
 
-def test_several_news_are_one_write(xcoms):
+def test_several_changes_are_one_write(xcoms):
     """Of the latest status, with all events."""
 
     async def work():

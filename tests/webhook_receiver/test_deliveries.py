@@ -213,7 +213,7 @@ def test_a_disabled_connection_looks_like_an_unknown_one(server, sandbox):
     assert {*disabled.headers} == {*unknown.headers}
 
 
-def test_an_unauthenticated_sender_is_not_told_why(server, sandbox):
+def test_an_unauthenticated_sender_learns_no_reason(server, sandbox):
     """And the body is not even read."""
     body = register_file(sandbox)
     assert post(server, body, secret=None).json() == {"detail": "Unauthorized"}

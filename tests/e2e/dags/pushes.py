@@ -35,7 +35,7 @@ class KilledPush(KaleidoscopePushOperator):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class ToldPid(LiquidDecisionsImportOperator):
+class ImportThatReportsItsPid(LiquidDecisionsImportOperator):
     """Writes its process id, so that it can be sent a signal as a platform does."""
 
     def execute(self, context: Any) -> Any:
@@ -61,7 +61,7 @@ with DAG("ended", schedule=None):
 
 for name in ("marked", "stopped"):
     with DAG(name, schedule=None):
-        ToldPid(
+        ImportThatReportsItsPid(
             task_id="push",
             file=f"{DATA}/contacts.csv",
             item_type="Contact",
