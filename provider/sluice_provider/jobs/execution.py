@@ -356,15 +356,17 @@ class _Group:
         unit: Unit | None = self._first
         while unit is not None:
             self.units.append(unit)
-            yield self._one(unit)
+            yield self._one(len(self.units) - 1)
             unit = None if self._failed or time.time() >= until else self._rest.next()
 
-    def _one(self, unit: Unit) -> Flow[str]:
+    def _one(self, index: int) -> Flow[str]:
         try:
-            return checked_id((yield from self._submit(unit)))
+            job_id = checked_id((yield from self._submit(self.units[index])))
         except SluiceError:
             self._failed = True
             raise
+        self.units[index] = self.units[index]._replace(content=None, halve=None)  # else a second's rows are in memory
+        return job_id
 
 
 class _Units:

@@ -21,7 +21,7 @@ from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, RepeatRequest, Unit
 
-DEFAULT_MAX_IN_FLIGHT = 8
+DEFAULT_MAX_IN_FLIGHT = 16
 MAX_IN_FLIGHT = 20
 """As many connections are kept open by the HTTP client."""
 

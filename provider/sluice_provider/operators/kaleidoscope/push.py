@@ -81,7 +81,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
         batch_size: int = 1000,
         max_bytes: int = 900 * 1024,
-        max_in_flight: int = 8,
+        max_in_flight: int = 16,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
