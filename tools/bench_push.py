@@ -110,7 +110,12 @@ class Service:
 
 
 def _complete(import_id: str) -> Json:
-    return {"id": import_id, "is_complete": True, "import_status": "complete", "import_result": {"records_created": BATCH}}
+    return {
+        "id": import_id,
+        "is_complete": True,
+        "import_status": "complete",
+        "import_result": {"records_created": BATCH},
+    }
 
 
 async def serve(port: int, latency: float) -> None:
