@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import SimpleNamespace
+
 import pytest
 
 from sluice_provider.errors import UnexpectedResponse, Unreachable
 from sluice_provider.http.flow import Gather
 from sluice_provider.jobs import events as on
+from sluice_provider.jobs import execution
 from sluice_provider.jobs.execution import Execution, SaveRecord
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.polling import JobType
-from sluice_provider.jobs.spec import Found, Prepared
+from sluice_provider.jobs.spec import Found, Prepared, Unit
 from tests.flows import run_flow
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
@@ -91,3 +95,38 @@ def test_an_id_of_the_usual_length_is_kept():
     with pytest.raises(StopIteration) as end:
         execute(Usual(), saved)
     assert end.value.value.phase("echo").ids == ("0b9d5b0e-6b0a-4b7e-9a65-3f3c0a9f3c7e",)
+
+
+@pytest.mark.parametrize(("save_seconds", "least", "most"), [(0.0, 8, 12), (0.1, 4, 6), (100.0, 0, 1)])
+def test_a_slow_airflow_is_written_to_less_often(monkeypatch, save_seconds, least, most):
+    """Ten seconds of submitting: saved about once a second, or so that it takes a twentieth of the time, but at least
+    every ten seconds."""
+    now = 0.0
+
+    class Slow(GroupedPhase):
+        def units(self, record):
+            return (Unit(number, 1) for number in range(len(record.submissions), 100))
+
+        def submit(self, unit, intent, record):
+            nonlocal now
+            now += 0.1
+            return str(unit.start)
+            yield
+
+    monkeypatch.setattr(execution, "time", SimpleNamespace(time=lambda: now))
+    job = EchoJob(Slow())
+    lifecycle = Lifecycle("echo", job.next_phase, Options(wait_for_completion=False))
+    run = Execution(job, lifecycle, lambda _name: JobType("echo", None)).run(
+        None, on.Started(0.0, "print", (0, 0), "seed")
+    )
+    saves, answer = 0, None
+    with suppress(StopIteration):
+        while True:
+            effect = run.send(answer)
+            answer = None
+            if isinstance(effect, Gather):
+                answer = [run_flow(flow).value for flow in effect.flows]
+            elif isinstance(effect, SaveRecord):
+                saves += 1
+                now += save_seconds
+    assert least <= saves - 3 <= most  # the intent, that all was submitted, the end

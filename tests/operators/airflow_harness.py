@@ -549,6 +549,7 @@ class Clock:
                 stack.enter_context(mock.patch.object(module, "time", shown))
             # One write for each submission, so that a death can be aimed at any of them.
             stack.enter_context(mock.patch.object(execution, "GROUP_SAVE_INTERVAL_SECONDS", 0.0))
+            stack.enter_context(mock.patch.object(execution, "MAX_GROUP_SAVE_INTERVAL_SECONDS", 0.0))
             stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.async_sleep)))
             yield
 

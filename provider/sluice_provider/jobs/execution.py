@@ -24,7 +24,12 @@ from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submissi
 from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
 GROUP_SAVE_INTERVAL_SECONDS = 1.0
-"""Seconds between two saves while a grouped phase is submitted."""
+"""Seconds between two saves while a grouped phase is submitted, at the least."""
+
+MAX_GROUP_SAVE_INTERVAL_SECONDS = 10.0
+
+MAX_SAVING_SHARE = 0.05
+"""How much of the time may be spent on saving: if Airflow is slow, a grouped phase is saved less often."""
 
 
 class SaveRecord(NamedTuple):
@@ -99,6 +104,7 @@ class Execution:
         self._unit = Unit()
         self._failed: tuple[Unit, int] | None = None  # the unit, and the number of submissions before it
         self._prepared_at = 0.0
+        self._save_seconds = 0.0  # that the latest save took
         self._limits: dict[str, ConcurrencyLimit] = {}  # by the phases' names
 
     # --- the loop
@@ -153,7 +159,9 @@ class Execution:
     # --- actions without an event
 
     def _save(self, action: on.Save) -> Generator[Effect, Any, None]:
+        start = time.time()
         yield SaveRecord(self._known, action.must, action.only)
+        self._save_seconds = time.time() - start
 
     def _log(self, action: on.Log) -> Generator[Effect, Any, None]:
         getattr(self._spec.log, action.level)("%s", action.text)
@@ -221,7 +229,9 @@ class Execution:
         """Submit units at the same time, for `GROUP_SAVE_INTERVAL_SECONDS`."""
         assert self._units is not None  # noqa: S101 - prepared before
         limit = self._limits.setdefault(phase.name, ConcurrencyLimit(phase.max_in_flight))
-        group = _Group(lambda unit: phase.submit(unit, _intent(current), current), self._unit, self._units)
+        seconds = min(self._save_seconds / MAX_SAVING_SHARE, MAX_GROUP_SAVE_INTERVAL_SECONDS)
+        until = time.time() + max(GROUP_SAVE_INTERVAL_SECONDS, seconds)
+        group = _Group(lambda unit: phase.submit(unit, _intent(current), current), self._unit, self._units, until)
         results = yield Gather(group.flows(), limit)
         done: list[Submission] = []
         failure: SluiceError | None = None
@@ -339,25 +349,26 @@ _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event 
 
 
 class _Group:
-    """Units that are submitted at the same time. None is begun after the time is over, or after one has failed.
+    """Units that are submitted at the same time. None is begun after that time, or after one has failed.
 
     :param submit: the flow that submits a unit
+    :param until: seconds since 1970
     """
 
-    def __init__(self, submit: Callable[[Unit], Flow[str]], first: Unit, rest: _Units) -> None:
+    def __init__(self, submit: Callable[[Unit], Flow[str]], first: Unit, rest: _Units, until: float) -> None:
         self.units: list[Unit] = []
         self._submit = submit
         self._first = first
         self._rest = rest
+        self._until = until
         self._failed = False
 
     def flows(self) -> Iterator[Flow[str]]:
-        until = time.time() + GROUP_SAVE_INTERVAL_SECONDS
         unit: Unit | None = self._first
         while unit is not None:
             self.units.append(unit)
             yield self._one(len(self.units) - 1)
-            unit = None if self._failed or time.time() >= until else self._rest.next()
+            unit = None if self._failed or time.time() >= self._until else self._rest.next()
 
     def _one(self, index: int) -> Flow[str]:
         try:
