@@ -78,11 +78,11 @@ LAZILY = {
 """For which no DAG file must pay: imported inside functions only."""
 
 PARSED = {
-    *("operators", "sensors", "hooks", "links", "metrics", "compat"),
+    *("operators", "sensors", "links", "metrics", "compat"),
+    *(f"hooks.{module}" for module in ("base", *(service.name for service in SERVICES))),
     *("errors", "services", "connection_fields"),
     *(f"runtime.{module}" for module in ("operator", "sensor", "retry", "task")),
     "apis.finspace.change_requests",  # `put` and `delete`, which DAG files use
-    "http.event_loop",
 }
 """Layers and modules that a DAG file may load: what describes a task, and not what runs it."""
 

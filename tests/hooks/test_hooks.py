@@ -16,7 +16,7 @@ import structlog
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound, Unreachable
-from sluice_provider.hooks import base
+from sluice_provider.hooks import base, shared
 from sluice_provider.hooks.base import Endpoint, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.services import SERVICES
@@ -177,7 +177,7 @@ def test_a_changed_connection_has_another_client(connect, monkeypatch):
         found = [await KaleidoscopeHook().aget_conn()]
         for change in ({"password": "another"}, {}):
             connect(**change)
-            clock.now += base.LOOKUP_SECONDS - 0.1
+            clock.now += shared.LOOKUP_SECONDS - 0.1
             found.append(await KaleidoscopeHook().aget_conn())
             clock.now += 0.1
             found.append(await KaleidoscopeHook().aget_conn())
@@ -257,7 +257,7 @@ def test_event_loops_do_not_share_clients(connect):
 
     async def client():
         await KaleidoscopeHook().get_programs.aio()
-        assert len(base._loop_state.values) == 1
+        assert len(shared.loop_state.values) == 1
         return await KaleidoscopeHook().aget_conn()
 
     assert asyncio.run(client()) is not asyncio.run(client())
@@ -469,7 +469,7 @@ def test_no_secret_is_shown(hook, run_endpoint, connect, caplog):
         run_endpoint(hook.get_programs)
     said, words = hook.test_connection(), f"{error.value!r} {vars(error.value)}"
     assert "canary" not in f"{caplog.text} {words} {said} {hook!r} {hook.fields()!r} {vars(hook)} {hook.get_conn()!r}"
-    assert "canary" not in repr([vars(state) for state in base._loop_state.values.values()])
+    assert "canary" not in repr([vars(state) for state in shared.loop_state.values.values()])
 
 
 def test_behind_iap(hook, connect):

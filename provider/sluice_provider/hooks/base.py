@@ -24,7 +24,6 @@ from typing import (
     ClassVar,
     Concatenate,
     Generic,
-    NamedTuple,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -47,7 +46,6 @@ from sluice_provider.errors import (
     UnexpectedResponse,
     Unreachable,
 )
-from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.services import BY_NAME
 
 if TYPE_CHECKING:
@@ -70,10 +68,6 @@ USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
 FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown)
 """Errors of a request, to which the hook adds the service, its address and the connection."""
-
-LOOKUP_SECONDS = 10.0
-"""Seconds for which all tasks of an event loop use a connection that was looked up: each look-up is a round trip to the
-triggerer's supervisor, which is one thread."""
 
 _warned: set[str] = set()
 """Warnings about connections that this process has logged."""
@@ -263,8 +257,11 @@ class SluiceHook(BaseHook):
 
     async def aget_conn(self) -> httpx.AsyncClient:
         """The event loop's client for this connection; a changed connection gets another one."""
+        from sluice_provider.hooks.shared import loop_state
+        from sluice_provider.http.event_loop import shared_task
+
         fields = await self.afields()
-        clients = _loop_state().clients
+        clients = loop_state().clients
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             # In a thread, as it reads certificates; stored before anything is awaited, so that there is only one.
@@ -321,11 +318,14 @@ class SluiceHook(BaseHook):
 
     async def afields(self) -> ConnectionFields:
         """The connection, looked up once in `LOOKUP_SECONDS` for all tasks of the event loop."""
-        lookups, key = _loop_state().lookups, (type(self), self.conn_id)
+        from sluice_provider.hooks.shared import LOOKUP_SECONDS, Lookup, loop_state
+        from sluice_provider.http.event_loop import shared_task
+
+        lookups, key = loop_state().lookups, (type(self), self.conn_id)
         found = lookups.get(key)
         if found is None or time.monotonic() >= found.expires_at:
             expires_at = time.monotonic() + LOOKUP_SECONDS
-            found = lookups[key] = _Lookup(shared_task(self._look_up_connection()), expires_at)
+            found = lookups[key] = Lookup(shared_task(self._look_up_connection()), expires_at)
         try:
             return await asyncio.shield(found.fields)
         except Exception:
@@ -335,11 +335,15 @@ class SluiceHook(BaseHook):
 
     def forget_connection(self) -> None:
         """Look the connection up again when it is needed next on this event loop: its credentials may have changed."""
-        _loop_state().lookups.pop((type(self), self.conn_id), None)
+        from sluice_provider.hooks.shared import loop_state
+
+        loop_state().lookups.pop((type(self), self.conn_id), None)
 
     async def _look_up_connection(self) -> ConnectionFields:
+        from sluice_provider.hooks.shared import loop_state
+
         fields = fields_of(await self.aget_connection(self.conn_id))
-        masked = _loop_state().masked
+        masked = loop_state().masked
         for secret in fields.secrets():
             digest = hashlib.sha256(secret.encode()).digest()
             if digest not in masked:
@@ -368,29 +372,6 @@ class SluiceHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
         finally:
             self.close()
-
-
-class _Lookup(NamedTuple):
-    """A connection that was, or is being, looked up.
-
-    :param expires_at: by the monotonic clock
-    """
-
-    fields: asyncio.Future[ConnectionFields]
-    expires_at: float
-
-
-class _LoopState:
-    """What all hooks of one event loop share."""
-
-    def __init__(self) -> None:
-        self.clients: dict[Any, asyncio.Future[httpx.AsyncClient]] = {}
-        self.lookups: dict[Any, _Lookup] = {}
-        self.masked: set[bytes] = set()
-        """Digests of the secrets that were masked: each is a round trip to the supervisor."""
-
-
-_loop_state = PerLoop(_LoopState)
 
 
 def fields_of(conn: Connection) -> ConnectionFields:
