@@ -106,9 +106,9 @@ def summary(service: str, noun: str, state: str, at: float, seconds: float, dice
 def record(short: Mapping[str, Any], rejected: int = 0) -> JobRecord:
     """A whole record around a summary."""
     at, noun, ids = short["submitted_at"], short["noun"], short["ids"]
-    events = [HistoryEvent(at, "submitting", f"{noun}, 1 to 500")]
+    events = [HistoryEvent(at, "submitting", f"{noun}, rows 1 to 500")]
     if ids:
-        events.append(HistoryEvent(at + 0.4, "submitted", f"{noun}, 1 to 500: {ids[0]}"))
+        events.append(HistoryEvent(at + 0.4, "submitted", f"{noun}, rows 1 to 500: {ids[0]}"))
     events.append(HistoryEvent(at + 1, "status", f"{''.join(ids[:1])} {short['service_status']}".strip()))
     events += [HistoryEvent(at + 2 + n, "rejected", f"row {n}: mass=heavy: is not a number") for n in range(rejected)]
     events.append(HistoryEvent(at + 2 + rejected, "deferred"))

@@ -113,7 +113,7 @@ class JobTrigger(BaseTrigger):
             self.submitted_at,
             self.timeout,
             self.poll_interval,
-            StatusObserver(self.log, ref, publisher),
+            StatusObserver(self.log, poller.hook.hook_name, ref, publisher),
             wait_for_statuses,
         )
         work = await poller.run(min_duration(flow, _min_trigger_seconds()))
@@ -184,7 +184,7 @@ class JobTrigger(BaseTrigger):
         publisher.add("cancel", "requested")
         poller = JobPoller(hook.job_type(ref.job_type), ref, Elapsed(self.submitted_at))
         try:
-            StatusObserver(self.log, ref, publisher)(await hook.arun(poller.poll()))
+            StatusObserver(self.log, hook.hook_name, ref, publisher)(await hook.arun(poller.poll()))
         except SluiceError as error:
             self.log.warning("%s is cancelling the job, but its status could not be checked: %s", hook.hook_name, error)
         await publisher.flush()

@@ -166,11 +166,11 @@ def test_the_error_of_an_event(status, job_type):
 def test_changes_are_logged_once_at_info(caplog):
     """A changed status at INFO, an unchanged one at DEBUG."""
     caplog.set_level(logging.DEBUG)
-    observer = StatusObserver(logging.getLogger("task"), REF)
+    observer = StatusObserver(logging.getLogger("task"), "Kaleidoscope", REF)
     for states in ([RUNNING], [RUNNING], [OK], [OK]):
         observer(work(*states))
     assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "INFO", "DEBUG"]
-    assert caplog.messages[2] == "kaleidoscope import 0 succeeded"
+    assert caplog.messages[2] == "Kaleidoscope import 0 succeeded"
 
 
 # --- rejected rows

@@ -81,7 +81,7 @@ FULL = JobRecord(
     replaced=(ReplacedJob("old", "cancelled", 5), ReplacedJob("", "outcome_unknown")),
     rerun=PendingRerun("cancelling", "other print", (2, 7), "other seed"),
     summary={"state": "running", "ids": ["c"], "id_count": 1, "counts": {}, "message": "so far so good"},
-).with_event(100.0, "submitting", "one, 1 to 2")
+).with_event(100.0, "submitting", "one, rows 1 to 2")
 
 
 def test_a_record_is_loaded_as_it_was_saved():

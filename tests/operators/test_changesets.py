@@ -113,7 +113,7 @@ def test_a_changeset_is_submitted_and_awaited(change, kdb, deferrable, word):
     assert result["seconds"] >= 19
     assert "/sym" in kdb.tree
     assert len(kdb.creations) == 1
-    assert task.logged("finspace changeset", word)
+    assert task.logged("Amazon FinSpace changeset", word)
 
 
 @WAYS

@@ -149,7 +149,7 @@ def test_after_an_unknown_outcome_the_records_are_sent_again(push, service):
     assert task.state == "success"
     assert len(service.imports) == 2
     assert len(service.records) == 3
-    assert task.logged("WARNING", "its outcome is unknown: push, 1 to 3")
+    assert task.logged("WARNING", "its outcome is unknown: push, rows 1 to 3")
     assert task.logged("WARNING", "Submitting again: Kaleidoscope identifies records by their key fields")
 
 

@@ -42,7 +42,7 @@ def test_only_changes_are_logged(push, service):
     """A change of the state is one INFO line; a status check without a change is none."""
     service.settings(job_seconds=30)
     task = push().run()
-    lines = [line.split(" ", 4)[-1].strip() for line in task.log if "INFO kaleidoscope import" in line]
+    lines = [line.split(" ", 4)[-1].strip() for line in task.log if "INFO Kaleidoscope import" in line]
     assert lines == ["created", "processing", "completed, created 3"]
 
 

@@ -130,7 +130,7 @@ class Lifecycle:
         current = self._current(record)
         actions = [*actions, *(on.Log("warning", _abandoned_message(each)) for each in _abandoned(record, current))]
         if current is not None and current.intent is not None:
-            share = _describe_share(current.name, current.intent)
+            share = _describe_share(self._open(record)[0], current.intent)
             line = f"An earlier try got no response to a request, so its outcome is unknown: {share}"
             record = record.with_event(now, "outcome_unknown", line)
             return record, [*actions, on.Log("warning", line), on.Count("job.outcome_unknown"), on.Reconcile()]
@@ -250,7 +250,7 @@ class Lifecycle:
         repeated = before is not None and before.key == key
         intent = Intent(key, before.at if before is not None and repeated else event.now, event.start, event.size)
         current = _with_facts(current, event)._replace(intent=intent)
-        record = record.with_phase(current).with_event(event.now, "submitting", _describe_share(phase.name, intent))
+        record = record.with_phase(current).with_event(event.now, "submitting", _describe_share(phase, intent))
         state = "running" if any(each.submissions for each in record.phases) else "submitting"
         record = self._summary(record, phase, current, event.now, state=state, ended_at=None)
         transient = record.transient._replace(
@@ -292,9 +292,8 @@ class Lifecycle:
         current = record.phase(phase.name)
         current = current._replace(submissions=(*current.submissions, *submissions))
         first, last = submissions[0], submissions[-1]
-        text = f"{_describe_share(phase.name, first)}: {first.id}"
-        if len(submissions) > 1:
-            text = f"{phase.name}, {first.start + 1} to {last.start + last.size}: {len(submissions)} jobs"
+        jobs = first.id if len(submissions) == 1 else f"{len(submissions)} jobs"
+        text = f"{_describe_share(phase, first._replace(size=last.start + last.size - first.start))}: {jobs}"
         record = record.with_phase(current).with_event(now, "submitted", text)
         return self._summary(record, phase, current, now, state="running")
 
@@ -653,10 +652,10 @@ def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str,
     return {}
 
 
-def _describe_share(phase: str, part: Intent | Submission) -> str:
+def _describe_share(phase: Phase, part: Intent | Submission) -> str:
     if part.size:
-        return f"{phase}, {part.start + 1} to {part.start + part.size}"
-    return f"{phase}, {part.start + 1} and later ones" if part.start else phase
+        return f"{phase.name}, {phase.items} {part.start + 1} to {part.start + part.size}"
+    return f"{phase.name}, {phase.items} {part.start + 1} and later" if part.start else phase.name
 
 
 def _describe_accepted(service: str, job_type: str, submissions: tuple[Submission, ...]) -> str:

@@ -200,16 +200,21 @@ class WaitResult(NamedTuple):
 class StatusObserver:
     """Logs status checks: at INFO when the status has changed, else at DEBUG.
 
+    :param title: the service's name for people
     :param on_status: called after every status check, with the log line if the status has changed, else with ""
     """
 
     def __init__(
-        self, log: Any, ref: JobRef, on_status: Callable[[JobGroup, str], object] = lambda _work, _change: None
+        self,
+        log: Any,
+        title: str,
+        ref: JobRef,
+        on_status: Callable[[JobGroup, str], object] = lambda _work, _change: None,
     ) -> None:
         self.ref = ref
         self._log = log
         self._on_status = on_status
-        self._name = f"{ref.service} {ref.job_type}"
+        self._name = f"{title} {ref.job_type}"
         self._last = ""
 
     def __call__(self, work: JobGroup) -> None:

@@ -109,6 +109,9 @@ class Phase:
     """Seconds after the intent within which its request may be sent. A process that was suspended for longer must not
     send it: a newer try may have found that it had no effect, and submitted again."""
 
+    items: ClassVar[str] = "items"
+    """What a unit's `start` and `size` count, for people: rows, for example."""
+
     prepare_again_on: ClassVar[tuple[type[SluiceError], ...]] = ()
     """Errors of `submit` after which `prepare` is called once more: the wanted job may exist by now."""
 

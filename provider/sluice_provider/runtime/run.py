@@ -254,7 +254,7 @@ class JobRun:
     def observe(self, ref: JobRef, work: JobGroup) -> None:
         """Log a status check, and save it every `WRITE_INTERVAL_SECONDS`."""
         if self._observer is None or self._observer.ref != ref:
-            self._observer = StatusObserver(self.log, ref, self._record_status)
+            self._observer = StatusObserver(self.log, self._task.hook.hook_name, ref, self._record_status)
         self.last_work = work
         self._observer(work)
 

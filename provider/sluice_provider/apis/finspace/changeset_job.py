@@ -162,6 +162,7 @@ class _CreateChangeset(Phase):
     """
 
     send_window = api.MAX_TOKEN_AGE
+    items = "change requests"
 
     def __init__(self, spec: ChangesetJob, name: str, start: int, requests: Sequence[Mapping[str, Any]]) -> None:
         last = start + len(requests) >= len(spec.change_requests)

@@ -145,6 +145,8 @@ class StageDraftsJob(JobSpec):
 class _StagePhase(Phase):
     """One import for each batch. The key of an intent is the import's id."""
 
+    items = "rows"
+
     def __init__(self, spec: StageDraftsJob) -> None:
         super().__init__("stage", "import", {"operation_id": spec.operation_id})
         self._spec = spec

@@ -135,6 +135,7 @@ class _PushPhase(Phase):
     """One import for each batch. A repeated request updates the same records, so the record is written in groups."""
 
     grouped = True
+    items = "rows"
 
     def __init__(self, spec: PushJob) -> None:
         operation_id = spec.target.operation_id
