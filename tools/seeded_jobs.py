@@ -220,7 +220,8 @@ class JobRows:
         task = dict(zip(("dag_id", "run_id", "task_id", "map_index"), key, strict=True))
         head = written.get(KEY)
         short = head["summary"] if isinstance(head, dict) else {}
-        submitted, at = _time(short.get("submitted_at", time.time())), _time(short.get("updated_at", time.time()))
+        at = _time(short.get("updated_at", time.time()))
+        submitted = _time(short["submitted_at"]) if short.get("submitted_at") else at
         self._runs.setdefault(key[:2], submitted)
         if task_state != "gone":
             ended = at if task_state in ("success", "failed") else None

@@ -57,7 +57,7 @@ def page(*stored, counts=(), **filters):
     """The page that shows these details of jobs."""
     jobs = [each if isinstance(each, tuple) and isinstance(each[0], ListedJob) else (listed(), each) for each in stored]
     found = counts or [JobCount(job.dag_id, job.service, job.state, 1) for job, _ in jobs]
-    return job_list(Overview(list(found), jobs, [job for job, _ in jobs]), Filters(**filters), NOW)
+    return job_list(Overview(list(found), jobs, jobs), Filters(**filters), NOW)
 
 
 def progress(**fields):
@@ -88,6 +88,15 @@ def test_a_job():
     assert (job["dag_id"], job["run_id"], job["task_id"], job["map_index"]) == ("a_dag", "run_0", "push", -1)
     assert (job["try_number"], job["total_tries"], job["task_state"]) == (1, 3, "deferred")
     assert (job["submitted_at"], job["ended_at"], job["updated_at"]) == (NOW - 60, None, NOW - 50)
+
+
+@pytest.mark.parametrize("submitted_at", [None, 0, "soon"])
+def test_a_task_that_failed_before_submitting(submitted_at):
+    """It has no time of a submission, and no bar in the timeline."""
+    failed = details({**SUMMARY, "state": "failed", "ids": [], "submitted_at": submitted_at})
+    shown = page((listed(state="failed"), failed), (listed(1), details()))
+    assert [job["submitted_at"] for job in shown["jobs"]] == [None, NOW - 60]
+    assert [bar["run_id"] for bar in shown["timeline"]] == ["run_1"]
 
 
 def test_newer_progress_is_shown():

@@ -21,9 +21,12 @@ EVIL = '<img src=x onerror="globalThis.evil = 1">'
 def fill(session):
     """Sixty jobs of twelve hours in four DAGs, and older ones: a manipulated one, a mapped one, one with all events."""
     seed(session, int(os.environ.get("SLUICE_UI_JOBS", "60")), span=DAY / 2)
-    add_dags(session, ["tampered", "mapped", "eventful"])
+    add_dags(session, ["tampered", "mapped", "eventful", "unsent"])
     fields = summary("kaleidoscope", "import", "failed", time.time() - 8 * 86_400, 60, random.Random(1))
     add_job(session, ("mapped", "run", "push", 3), record_values(fields), "failed")
+    unsent = record_values({**fields, "ids": [], "url": "", "message": "nothing was submitted: no such file"})
+    unsent[KEY]["summary"]["submitted_at"] = None
+    add_job(session, ("unsent", "run", "push", -1), unsent, "failed")
     fields |= {
         "ids": [EVIL],
         "noun": EVIL,
@@ -172,6 +175,19 @@ def test_a_mapped_task(show, server):
     page.wait_for_url(f"{server.url}/dags/mapped/runs/run/tasks/push/mapped/3/plugin/sluice-job")
     page.locator(".sluice-state").wait_for()
     assert page.locator(".sluice-state").inner_text() == "Failed"
+
+
+def test_a_task_that_failed_before_submitting(show, server):
+    """Has a reason, and neither a time of a submission nor a bar."""
+    page = show("?within=30d&dag=unsent")
+    row = page.locator("tbody tr")
+    row.wait_for()
+    assert "Not submitted" in row.inner_text()
+    assert "nothing was submitted: no such file" in row.inner_text()
+    assert page.locator(".sluice-timeline-bar").count() == 0
+    row.get_by_role("link", name="push").click()
+    page.wait_for_url(f"{server.url}/dags/unsent/**/plugin/sluice-job")
+    page.get_by_text("Nothing was submitted", exact=True).wait_for()
 
 
 def set_visibility(page, hidden):

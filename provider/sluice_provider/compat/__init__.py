@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         AirflowPlugin,
         AirflowSensorTimeout,
         AirflowSkipException,
+        AirflowTaskTimeout,
     )
     from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.definitions.retry_policy import RetryDecision
@@ -44,6 +45,7 @@ __all__ = [
     "AirflowRuntimeError",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "BaseEventTrigger",
     "BaseTrigger",
     "Dataset",
@@ -73,6 +75,7 @@ LAZY_IMPORTS: Mapping[str, str] = {
     "AirflowRuntimeError": "airflow.sdk.exceptions",
     "AirflowSensorTimeout": _SDK,
     "AirflowSkipException": _SDK,
+    "AirflowTaskTimeout": _SDK,
     "BaseEventTrigger": "airflow.triggers.base",
     "BaseTrigger": "airflow.triggers.base",
     "Dataset": "airflow.providers.common.compat.openlineage.facet",

@@ -505,6 +505,10 @@ class Lifecycle:
         if record.transient.before is not None:
             record = record.transient.before._replace(history=record.history)
         record = record.with_event(now, "error", f"{type(error).__name__}: {error}")
+        phase = self._next_phase(record)
+        if "service" not in record.summary and phase is not None:  # nothing was prepared yet
+            described = {"job_type": phase.job_type, **self._describe(phase, record.phase(phase.name))}
+            record = record.with_summary(now, **described)
         record = record.with_summary(now, message=str(error), **_state_after(record, error, now))
         return record, [on.Save(must=False), on.Fail(error)]
 
@@ -528,7 +532,7 @@ class Lifecycle:
     def _summary(self, record: JobRecord, phase: Phase, current: PhaseRecord, now: float, **facts: Any) -> JobRecord:
         counts = merge_counts(record.summary.get("counts") or {}, record.sent)
         described = {"job_type": phase.job_type, **self._describe(phase, current), "ids": current.ids, "counts": counts}
-        submitted_at = {"submitted_at": now} if "submitted_at" not in record.summary else {}
+        submitted_at = {} if record.summary.get("submitted_at") else {"submitted_at": now}
         return record.with_summary(now, **{**described, **submitted_at, **facts})
 
     def _with_status(self, record: JobRecord, work: JobGroup, now: float, **facts: Any) -> JobRecord:
@@ -648,7 +652,9 @@ def _state_after(record: JobRecord, error: SluiceError, now: float) -> dict[str,
     if state in (None, "submitting"):  # a rejected request leaves no intent; any other failure does
         if current is not None and current.intent is not None:
             return {"state": "outcome_unknown"}
-        return {"state": "running" if current is not None and current.submissions else "failed"}
+        if current is not None and current.submissions:
+            return {"state": "running"}
+        return {"state": "failed", "submitted_at": None, "ended_at": now}
     return {}
 
 

@@ -90,7 +90,7 @@ class RecordStorage:
         head = self._values.get(KEY)
         if head is None:
             return None
-        if self._summary_only or _is_summary_only(head):
+        if self._summary_only or is_summary_only(head):
             self._history.load(_dict(head).get("history"), self._values.get)
             self.continue_with(None)
             return None
@@ -190,7 +190,7 @@ class RecordStorage:
 # --- the head
 
 
-def _is_summary_only(head: Any) -> bool:
+def is_summary_only(head: Any) -> bool:
     """Whether it was saved with `summary_only`."""
     return isinstance(head, dict) and set(head) == {"summary", "history"}
 

@@ -72,7 +72,7 @@ def load_page(
         for part in (LATEST, PAGE)
     }
     page = parts[PAGE] if filters.page > 1 else parts[LATEST][: filters.size]
-    return Overview(counts, page, [job for job, _ in parts[LATEST][:MAX_BARS]])
+    return Overview(counts, page, parts[LATEST][:MAX_BARS])
 
 
 def load_job(

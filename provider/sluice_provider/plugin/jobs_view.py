@@ -89,6 +89,7 @@ class Filters(NamedTuple):
 class ListedJob(NamedTuple):
     """A job with its present state. Times are in Unix seconds.
 
+    :param submitted_at: or when its task failed, if nothing was submitted
     :param ended_at: None while something polls it
     :param written_at: when its state was written last
     """
@@ -124,12 +125,12 @@ class Overview(NamedTuple):
     """
     :param counts: of all jobs in the selected time, whatever the other filters are
     :param page: the jobs of the page, newest first
-    :param latest: the latest of the selected jobs
+    :param latest: the latest of the selected jobs, for the timeline
     """
 
     counts: list[JobCount]
     page: list[tuple[ListedJob, Details]]
-    latest: list[ListedJob]
+    latest: list[tuple[ListedJob, Details]]
 
 
 # --- what the page receives; times are in Unix seconds
@@ -148,9 +149,17 @@ class TimelineBar(TypedDict):
     map_index: int
 
 
-class JobItem(TimelineBar):
-    """A job in the list. `ids` are the first of `id_count`."""
+class JobItem(TypedDict):
+    """A job in the list. `ids` are the first of `id_count`; `submitted_at` is null if nothing was submitted."""
 
+    service: str
+    state: State
+    submitted_at: float | None
+    ended_at: float | None
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
     title: str
     noun: str
     conn_id: str
@@ -313,7 +322,7 @@ def job_list(overview: Overview, filters: Filters, now: float) -> JobList:
         "active": any(each.not_ended or _just_ended(each.last_ended_at, now) for each in of_services),
         "unreadable": sum(each.jobs for each in overview.counts if each.state is None),
         "jobs": [_job_item(job, details) for job, details in overview.page],
-        "timeline": [_timeline_bar(job) for job in overview.latest],
+        "timeline": [_timeline_bar(job) for job, details in overview.latest if _submitted_at(job, details)],
     }
 
 
@@ -364,6 +373,7 @@ def _job_item(job: ListedJob, details: Details, max_ids: int = MAX_LISTED_IDS) -
     ids = _ids(summary)
     return {
         **_timeline_bar(job),
+        "submitted_at": _submitted_at(job, details),
         "title": service_title(job.service),
         "noun": to_text(summary.get("noun"), 100) or to_text(summary.get("job_type"), 100) or "job",
         "conn_id": to_text(summary.get("conn_id"), 250),
@@ -382,6 +392,12 @@ def _job_item(job: ListedJob, details: Details, max_ids: int = MAX_LISTED_IDS) -
         "rendered_map_index": details.rendered_map_index,
         "task_state": details.task_state,
     }
+
+
+def _submitted_at(job: ListedJob, details: Details) -> float | None:
+    """None if nothing was submitted; jobs are then sorted by when the task failed."""
+    summary = parse_summary(details.head)
+    return job.submitted_at if summary is None or to_timestamp(summary.get("submitted_at")) else None
 
 
 def _timeline_bar(job: ListedJob) -> TimelineBar:

@@ -92,7 +92,7 @@ class RemoteJobOperator(RemoteJobTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
-        with self.__worker_run(context) as run:
+        with self.__worker_run(context, "nothing was submitted: ") as run:
             dry_run_result = run.spec.dry_run_result()
             return (
                 self.__finish(context, dry_run_result)
@@ -126,13 +126,18 @@ class RemoteJobOperator(RemoteJobTask):
     # --- one worker run
 
     @contextmanager
-    def __worker_run(self, context: Context) -> Iterator[JobRun]:
+    def __worker_run(self, context: Context, prefix: str = "") -> Iterator[JobRun]:
         """However it ends, the input's temporary files are closed."""
         from sluice_provider.jobs.lifecycle import Options
+        from sluice_provider.runtime.failures import shown_on_page
         from sluice_provider.runtime.run import JobRun
 
         options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
-        with fail_for_good(not HAVE_RETRY_POLICY):
+        self.__run = None
+        with (
+            fail_for_good(not HAVE_RETRY_POLICY),
+            shown_on_page(self, context, lambda: self.__run, prefix=prefix),
+        ):
             self.__run = JobRun(self, self.job(), context, options)
             with closing(self.__run.spec):
                 yield self.__run

@@ -251,6 +251,12 @@ class JobRun:
             timeout=timedelta(seconds=left + self._task.poll_interval + TRIGGER_TIMEOUT_MARGIN_SECONDS),
         )
 
+    def note_end(self, reason: str) -> None:
+        """Write what ended this task while its job was running, for the page."""
+        if (record := self.execution.record) is not None:
+            now = time.time()
+            self._try_to_save(record.with_event(now, "error", reason).with_summary(now, message=reason))
+
     def observe(self, ref: JobRef, work: JobGroup) -> None:
         """Log a status check, and save it every `WRITE_INTERVAL_SECONDS`."""
         if self._observer is None or self._observer.ref != ref:

@@ -57,7 +57,7 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait here, by poking; or in the triggerer if `self.deferrable`."""
-        with self.__skipping(), fail_for_good(True):
+        with self.__ending(context):
             return self.__end(self.__begin(context).start())
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
@@ -81,15 +81,22 @@ class RemoteJobSensor(RemoteJobTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Resume after the deferral, with the trigger's event."""
-        with self.__skipping(), fail_for_good(True):
+        with self.__ending(context):
             return self.__end(self.__begin(context).resume(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
         """Resume after the trigger ended without an event."""
-        with self.__skipping(), fail_for_good(True):
+        with self.__ending(context):
             return self.__end(self.__begin(context).resume_after_trigger_death(reason))
 
     # --- one worker run
+
+    @contextmanager
+    def __ending(self, context: Context) -> Iterator[None]:
+        from sluice_provider.runtime.failures import shown_on_page
+
+        with self.__skipping(), fail_for_good(True), shown_on_page(self, context, lambda: self.__run):
+            yield
 
     def __begin(self, context: Context) -> JobRun:
         from sluice_provider.jobs.lifecycle import Options

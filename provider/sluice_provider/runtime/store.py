@@ -12,7 +12,7 @@ from typing import Any
 
 from sluice_provider.compat import redact
 from sluice_provider.jobs.record import JobRecord, digest
-from sluice_provider.jobs.storage import RecordStorage
+from sluice_provider.jobs.storage import KEY, RecordStorage, is_summary_only
 
 
 class XComValues:
@@ -26,6 +26,17 @@ class XComValues:
 
     def set(self, key: str, value: Any) -> None:
         self._ti.xcom_push(key=key, value=value)
+
+
+def save_for_page(context: Any, record: JobRecord) -> None:
+    """Write what the jobs page shows of a task that has no record. A record of an earlier try is kept."""
+    store = context.get("task_state_store")
+    values = store if store is not None else XComValues(context["ti"])
+    head = values.get(KEY)
+    if head is None or is_summary_only(head):
+        storage = RecordStorage(values, redact, summary_only=True)
+        storage.load()
+        storage.save(record)
 
 
 class TaskRecords:

@@ -63,12 +63,13 @@ const Job = ({ job, history, now }) =>
 
 function Facts({ job, now }) {
   const id = job.ids.length || job.url ? h(JobId, { job, max: 10 }) : "None yet";
+  const submitted = job.submitted_at !== null;
   const duration = formatDuration((job.ended_at ?? now) - job.submitted_at);
   const facts = [
     [job.id_count > 1 ? "Job IDs" : "Job ID", id],
-    ["Submitted", formatTime(job.submitted_at)],
-    ENDED.has(job.state) && ["Ended", `${formatTime(job.ended_at)}, after ${duration}`],
-    job.ended_at === null && ["Running for", duration],
+    ["Submitted", submitted ? formatTime(job.submitted_at) : "Nothing was submitted"],
+    ENDED.has(job.state) && ["Ended", `${formatTime(job.ended_at)}${submitted ? `, after ${duration}` : ""}`],
+    job.ended_at === null && submitted && ["Running for", duration],
     ["Last update", `${formatTime(job.updated_at)}, ${formatDuration(now - job.updated_at)} ago`],
     ["Try", formatTry(job)],
     job.resubmissions > 0 && ["Resubmissions", formatNumber(job.resubmissions)],

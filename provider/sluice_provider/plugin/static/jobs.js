@@ -77,7 +77,7 @@ function Body({ data, filters, stale }) {
     { className: stale ? "sluice-stale" : undefined },
     h(StateCounts, { data, filters }),
     h(Filters, { data, filters }),
-    data.jobs.length > 0 && h(Timeline, { bars: data.timeline, services: data.services, now: data.now }),
+    data.timeline.length > 0 && h(Timeline, { bars: data.timeline, services: data.services, now: data.now }),
     data.jobs.length > 0 ? h(Table, { data }) : h(NoJobs, { empty, filters }),
     h(Footer, { data, filters }),
   );
@@ -190,7 +190,7 @@ function JobRow({ job, now }) {
       h("small", null, h(JobId, { job })),
     ),
     h("td", { className: "sluice-c-progress" }, h(Progress, { job })),
-    h(
+    job.submitted_at === null ? h(NotSubmitted, { job, now }) : h(
       "td",
       { className: "sluice-c-submitted", title: formatTime(job.submitted_at) },
       `${formatDuration(now - job.submitted_at)} ago`,
@@ -218,12 +218,20 @@ function JobRow({ job, now }) {
   );
 }
 
+const NotSubmitted = ({ job, now }) =>
+  h(
+    "td",
+    { className: "sluice-c-submitted", title: formatTime(job.updated_at) },
+    "Not submitted",
+    h("small", null, `${formatDuration(now - job.updated_at)} ago`),
+  );
+
 const taskName = ({ task_id: name, map_index: index, rendered_map_index: rendered }) =>
   index < 0 ? name : `${name} [${rendered ?? index}]`;
 
 const NO_JOBS =
   "No remote jobs in this time range. A job is listed as soon as a task submits it to Kaleidoscope, Kili, Liquid " +
-  "Decisions or Amazon FinSpace: run a DAG with such a task, or select a longer time range.";
+  "Decisions or Amazon FinSpace, or fails before: run a DAG with such a task, or select a longer time range.";
 
 const NoJobs = ({ empty, filters }) =>
   h(Notice, null, empty ? NO_JOBS : "No jobs match these filters. ", !empty && h(ClearFilters, { filters }));
