@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.runtime.sensor import RemoteJobSensor
+from sluice_provider.sensors.kaleidoscope.base import KaleidoscopeSensor
 
 if TYPE_CHECKING:
     from sluice_provider.jobs.watched_job import WatchedJob
 
 
-class KaleidoscopeImportSensor(RemoteJobSensor):
+class KaleidoscopeImportSensor(KaleidoscopeSensor):
     """Wait until an import in Kaleidoscope is over.
 
     Returns `{"ids", "state", "created", "updated", "skipped", "rejected"}`: the import's id, and counts of records.
@@ -27,9 +26,7 @@ class KaleidoscopeImportSensor(RemoteJobSensor):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
     template_fields: Sequence[str] = ("import_id", "kaleidoscope_conn_id")
-    operator_extra_links = (KaleidoscopeLink(),)
 
     def __init__(
         self,

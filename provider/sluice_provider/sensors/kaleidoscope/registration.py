@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sluice_provider.links import KaleidoscopeLink
-from sluice_provider.runtime.sensor import RemoteJobSensor
+from sluice_provider.sensors.kaleidoscope.base import KaleidoscopeSensor
 
 if TYPE_CHECKING:
     from sluice_provider.jobs.watched_job import WatchedJob
 
 
-class KaleidoscopeRegistrationSensor(RemoteJobSensor):
+class KaleidoscopeRegistrationSensor(KaleidoscopeSensor):
     """Wait until a registration in Kaleidoscope is over: of a file, or of a submission of drafts.
 
     A file that is not registered yet, or a submission that does not exist yet, is waited for. Of a file that was
@@ -34,8 +33,6 @@ class KaleidoscopeRegistrationSensor(RemoteJobSensor):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "file_id", "submission_id", "kaleidoscope_conn_id")
 
     def __init__(
@@ -63,7 +60,7 @@ class KaleidoscopeRegistrationSensor(RemoteJobSensor):
         return WatchedRegistration(registration, self.on_rejected_rows)
 
 
-class KaleidoscopeDraftsSensor(RemoteJobSensor):
+class KaleidoscopeDraftsSensor(KaleidoscopeSensor):
     """Wait until each of an operation's drafts in Kaleidoscope has a result.
 
     Returns `{"ids", "state", "status", "drafts", "rejected", ...}`: the operation's id, a sentence, the number of
@@ -81,8 +78,6 @@ class KaleidoscopeDraftsSensor(RemoteJobSensor):
 
     __supports_durable_execution = True
 
-    service = "kaleidoscope"
-    operator_extra_links = (KaleidoscopeLink(),)
     template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
 
     def __init__(
