@@ -42,7 +42,8 @@ def run_flow(
     """Run a flow on these responses, one for each request."""
     calls: list[Request] = []
     pauses: list[float] = []
-    left, answer = list(answers), None
+    answer: Any = None
+    left = list(answers)
     try:
         while True:
             step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
@@ -59,6 +60,7 @@ def run_flow(
                     pauses += result.pauses
                     answer.append(result.error or result.value)
             else:
+                assert isinstance(step, Request)
                 calls.append(step)
                 answer = left.pop(0)
     except StopIteration as end:

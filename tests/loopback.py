@@ -61,7 +61,7 @@ def serve(answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that disconnects is not an error
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that disconnects is not an error
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     loopback = Loopback("https" if tls else "http", server.server_port)

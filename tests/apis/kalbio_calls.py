@@ -17,7 +17,7 @@ if sys.version_info < (3, 12):
     # pydantic asks for the other TypedDict there.
     typing.TypedDict = typing_extensions.TypedDict
 
-from kalbio.client import KaleidoscopeClient
+from kalbio.client import KaleidoscopeClient  # type: ignore[import-not-found]
 
 ROOT, IDS, CREDENTIALS = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 OPERATION, FILE = IDS["operation_id"], IDS["file_id"]

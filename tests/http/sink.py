@@ -85,7 +85,7 @@ def sink() -> Iterator[Sink]:
     """Serve from a thread until the block ends."""
     state = Sink()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"state": state}))
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that hangs up is expected
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is expected
     state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

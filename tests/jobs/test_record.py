@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sluice_provider.jobs.record import JobRecord, events_from_json
 from sluice_provider.jobs.storage import KEY, RecordStorage
 
-ANYTHING = (None, True, 7, 1e400, float("nan"), 10**400, "text", "\ud800", [], [[]], {}, {"a": {}})
+ANYTHING: tuple[Any, ...] = (None, True, 7, 1e400, float("nan"), 10**400, "text", "\ud800", [], [[]], {}, {"a": {}})
 
 
 class Values(dict):

@@ -22,7 +22,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import httpx
@@ -352,14 +352,17 @@ class TaskHarness:
         from sqlalchemy.orm import object_session
 
         with self.row() as row:
-            stored = object_session(row).get(Trigger, row.trigger_id)
-            trigger = import_string(stored.classpath)(**deserialize(stored.kwargs))
+            session = object_session(row)
+            assert session is not None
+            stored = session.get(Trigger, row.trigger_id)
+            assert stored is not None
+            trigger = import_string(stored.classpath)(**cast(dict[str, Any], deserialize(stored.kwargs)))
             trigger.task_instance = self._sdk(row)
         return trigger
 
     def in_triggerer(self, work: Callable[[Any], Any], trigger: Any = None) -> Any:
         """The outcome of `await work(trigger)`, with what a triggerer has around it."""
-        import psutil
+        import psutil  # type: ignore[import-untyped]
         from airflow.sdk.execution_time.supervisor import (
             InProcessSupervisorComms,
             InProcessTestSupervisor,
@@ -401,7 +404,9 @@ class TaskHarness:
 
         event = self.event() if event is ... else event
         with self.row() as row:
-            Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=object_session(row))
+            session = object_session(row)
+            assert session is not None
+            Trigger.submit_event(row.trigger_id, TriggerEvent(event), session=session)
         return self
 
     def fail_trigger(self) -> TaskHarness:
@@ -410,7 +415,9 @@ class TaskHarness:
         from sqlalchemy.orm import object_session
 
         with self.row() as row:
-            Trigger.submit_failure(row.trigger_id, ValueError("no such module"), session=object_session(row))
+            session = object_session(row)
+            assert session is not None
+            Trigger.submit_failure(row.trigger_id, ValueError("no such module"), session=session)
         return self
 
     def time_out_trigger(self) -> TaskHarness:
@@ -434,7 +441,7 @@ def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    owner, name, before, meant = {
+    moments: dict[str, tuple[type, str, bool, Callable[..., Any]]] = {
         "before submitting": (httpx.Client, "send", True, _is_submission),
         "after submitting": (httpx.Client, "send", False, _is_submission),
         "intent written": (TaskStateStoreAccessor, "set", False, _has_intent),
@@ -442,7 +449,8 @@ def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
         "all written": (TaskStateStoreAccessor, "set", False, _is_complete),
         "end written": (TaskStateStoreAccessor, "set", False, _has_ended),
         "publishing": (RuntimeTaskInstance, "xcom_push", True, lambda key, *_: key == "job_ids"),
-    }[moment]
+    }
+    owner, name, before, meant = moments[moment]
     original = getattr(owner, name)
     seen = count(1)
 
@@ -460,8 +468,10 @@ def process_death_at(moment: str, nth: int = 1) -> Iterator[None]:
 
 
 def _is_submission(request: httpx.Request, *_: Any) -> bool:
-    paths = ("push/imports", "batch/import", "batch/export", "/changesets", "/register/", "/run", "_drafts")
-    paths += ("/registration_files/", "/registration_submissions/")
+    paths = (
+        *("push/imports", "batch/import", "batch/export", "/changesets", "/register/", "/run", "_drafts"),
+        *("/registration_files/", "/registration_submissions/"),
+    )
     return request.method == "POST" and any(path in request.url.path for path in paths)
 
 

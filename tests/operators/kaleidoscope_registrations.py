@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.operators.airflow_harness import Airflow, TaskHarness
 
 ROWS = [{"name": "Aspirin", "smiles": "CC(=O)O"}, {"name": "Caffeine", "smiles": "Cn1c"}]
-RESULTS = [
+RESULTS: list[dict[str, Any]] = [
     {"record_id": "r1", "status": "matched", "data": {"id": "7"}},
     {"record_id": "r2", "status": "not_found", "error_message": "no such compound"},
 ]

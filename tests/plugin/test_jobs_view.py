@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,7 @@ def test_a_history_that_is_too_long():
 
 # --- untrusted values
 
-ANYTHING = (
+ANYTHING: tuple[Any, ...] = (
     *(None, True, -1, 1e400, float("nan"), 1e300, 10**400, -(10**400), 2**70, 253_402_300_800),
     *("x" * 9999, "\ud800", "\U0001f9ea\x00", [], [[]], ["\ud800", 7], {}, {"a": {}}, {"\ud800": 10**400}),
 )

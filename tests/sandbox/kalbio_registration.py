@@ -19,7 +19,7 @@ if sys.version_info < (3, 12):
     # As in kalbio_session.py.
     typing.TypedDict = typing_extensions.TypedDict
 
-from kalbio.client import KaleidoscopeClient
+from kalbio.client import KaleidoscopeClient  # type: ignore[import-not-found]
 
 ROOT, IDS, CREDENTIALS = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 OPERATION, CONTENT = IDS["operation_id"], "name,smiles\r\nA,C\r\n"

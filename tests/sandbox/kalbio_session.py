@@ -18,7 +18,7 @@ if sys.version_info < (3, 12):
     # that keeps 0.7.0, which declares 3.12, from running.
     typing.TypedDict = typing_extensions.TypedDict
 
-from kalbio.client import KaleidoscopeClient
+from kalbio.client import KaleidoscopeClient  # type: ignore[import-not-found]
 
 ROOT, IDS, CREDENTIALS = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 ROWS = [{"symbol": "H", "name": "Hydrogen", "atomic_number": 1}, {"symbol": "X", "atomic_number": "many"}]

@@ -246,7 +246,7 @@ def _pushed(sim: Simulation) -> Iterator[str]:
         yield f"rows arrived that were not checked: {sorted(there)}"
     if sim.succeeded and not {row["symbol"] for row in ROWS} <= there:
         yield f"the task succeeded and only {sorted(there)} arrived"
-    if sim.succeeded and sum(sim.result[name] for name in ("created", "updated", "skipped")) != len(ROWS):
+    if sim.succeeded and sum((sim.result or {})[name] for name in ("created", "updated", "skipped")) != len(ROWS):
         yield f"the result does not count each row once: {sim.result}"
 
 

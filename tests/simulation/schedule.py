@@ -462,7 +462,7 @@ class Worker(Acting):
             try:
                 effect = run.throw(answer) if isinstance(answer, SluiceError) else run.send(answer)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value
             try:
                 answer = yield from self._effect(effect)
             except SluiceError as error:

@@ -6,18 +6,19 @@ handlers are coroutines that wait for nothing, so one step runs each to its end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import httpx
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from sluice_sandbox.service import ErrorResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from starlette.responses import Response
 
@@ -49,7 +50,8 @@ class Service:
     def __init__(self, mock_service: MockService) -> None:
         self.mock_service = mock_service
         self._prefix = f"/{mock_service.path}"
-        self._routes = [(route.methods, route.path_regex.match, route) for route in mock_service.routes()]
+        routes = [cast(Route, route) for route in mock_service.routes()]
+        self._routes = [(route.methods or (), route.path_regex.match, route) for route in routes]
         self._address: tuple[str, int] = ("127.0.0.1", 80)
 
     def answer(self, arrival: Arrival) -> Answer:
@@ -99,7 +101,7 @@ class _Received(Request):
     async def body(self) -> bytes:
         return self._content
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         yield self._content
         yield b""
 

@@ -185,7 +185,7 @@ class AtomicFile:
 
     def begin(self) -> io.BytesIO:
         self.file = io.BytesIO()
-        self.file.close = lambda: None
+        self.file.close = lambda: None  # type: ignore[method-assign]
         return self.file
 
     def commit(self) -> None:

@@ -30,7 +30,7 @@ from sluice_provider.hooks.base import hook_for
 from sluice_provider.http import auth
 from sluice_provider.http import drivers as drive
 from sluice_provider.http.client_config import ConnectionFields
-from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_provider.http.flow import Flow, Gather, Request, Response, Sleep
 from sluice_sandbox.context import Context
 from sluice_sandbox.finspace.service import FinSpace
 from sluice_sandbox.kaleidoscope.service import Kaleidoscope
@@ -213,9 +213,10 @@ class World:
         try:
             while True:
                 step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+                assert not isinstance(step, Gather), "several at a time are for `Simulation`"
                 answer = self.do(step, fate(step) if isinstance(step, Request) else OK)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         """The network. Requests for tokens never fail."""
@@ -314,8 +315,8 @@ class _Place:
         self.mock_service = SERVICES[service](self.context)
         self.service = Service(self.mock_service)
         conn_id, connection = self.mock_service.connection(Address("127.0.0.1", 80))
-        named = (connection.get(name) for name in ("host", "port", "login", "password"))
-        self.fields = ConnectionFields(conn_id, *named, connection.get("extra", {}))
+        named = {name: connection.get(name) for name in ("host", "port", "login", "password")}
+        self.fields = ConnectionFields(conn_id, **named, extra=connection.get("extra", {}))
         self.hook = hook_for(service, conn_id)
         # Airflow searches every log line for each secret it masks, and here are many tokens.
         with mock.patch.object(sys.modules[type(self.hook).__module__], "mask", _unmasked, create=True):

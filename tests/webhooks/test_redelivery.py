@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -100,10 +101,10 @@ def test_state_survives_a_restart(tracker):
     assert report(restarted, 60, op=registrations(1, 2)) == ["reg-1"]
 
 
-EDITED = [
-    {"version": 1, "delivered": {KEY: delivery}}
-    for delivery in (None, 5, "abc", {}, [], ["a"], ["a", "b", "c"], ["a", None, 0], [1, 2, 3], ["a", 1.0, 0, 0])
-]
+DELIVERIES: tuple[Any, ...] = (
+    *(None, 5, "abc", {}, [], ["a"], ["a", "b", "c"], ["a", None, 0], [1, 2, 3], ["a", 1.0, 0, 0]),
+)
+EDITED = [{"version": 1, "delivered": {KEY: delivery}} for delivery in DELIVERIES]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,12 @@ from sluice_provider.sensors.kaleidoscope import KaleidoscopeImportSensor
 
 DATA = os.environ["SLUICE_E2E_DATA"]
 MARK, PID = Path(os.environ["SLUICE_E2E_MARK"]), Path(DATA) / "pid"
-PUSH = {"task_id": "push", "key_field_names": ["symbol"], "retries": 2, "retry_delay": timedelta(seconds=1)}
+PUSH: dict[str, Any] = {
+    "task_id": "push",
+    "key_field_names": ["symbol"],
+    "retries": 2,
+    "retry_delay": timedelta(seconds=1),
+}
 
 
 class KilledPush(KaleidoscopePushOperator):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, task
 
@@ -12,7 +13,11 @@ from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 from sluice_provider.operators.liquid_decisions import LiquidDecisionsImportOperator
 
 DATA = os.environ["SLUICE_UI_DATA"]
-PUSH = {"key_field_names": ["symbol"], "records": f"{DATA}/elements.csv", "retry_delay": timedelta(seconds=1)}
+PUSH: dict[str, Any] = {
+    "key_field_names": ["symbol"],
+    "records": f"{DATA}/elements.csv",
+    "retry_delay": timedelta(seconds=1),
+}
 
 with DAG("compounds", schedule=None):
     KaleidoscopePushOperator(task_id="push", **PUSH, deferrable=True)
