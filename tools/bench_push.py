@@ -15,15 +15,20 @@ import csv
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import urlopen
+
+from psutil import Process  # type: ignore[import-untyped]  # Airflow brings it
 
 Json = dict[str, Any]
 BATCH = 1000
@@ -135,17 +140,25 @@ def ours(url: str, path: Path) -> Callable[[], object]:
     from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
 
     task = KaleidoscopePushOperator(task_id="push", records=str(path), key_field_names=["name"], retries=0)
-    return lambda: task.execute(context(Store()))
+    return lambda: task.execute(context(Store(path.with_suffix(".store"))))
 
 
-class Store(dict[str, Any]):
-    """A task state store in memory; values are encoded, as Airflow does it."""
+class Store:
+    """A task state store in a folder; values are encoded, as Airflow does it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
 
     def set(self, key: str, value: Any) -> None:
-        self[key] = json.dumps(value)
+        """Write one value."""
+        (self._folder / f"{key}.new").write_text(json.dumps(value))
+        (self._folder / f"{key}.new").replace(self._folder / key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self[key]) if key in self else default
+        """Read one value."""
+        path = self._folder / key
+        return json.loads(path.read_text()) if path.exists() else default
 
 
 def context(store: Store) -> Any:
@@ -201,6 +214,7 @@ CONTENDERS: dict[str, Callable[[str, Path], Callable[[], object]]] = {"ours": ou
 def contend(name: str, url: str, path: Path) -> None:
     """Run one contender in this process, and print what it cost."""
     action = CONTENDERS[name](url, path)
+    print("BEGINS", time.process_time(), flush=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
     action()
@@ -212,29 +226,72 @@ def contend(name: str, url: str, path: Path) -> None:
 # --- the runs
 
 
-def measure(name: str, path: Path, latency: float) -> Json:
-    """One contender with a service of its own."""
-    service = subprocess.Popen(
-        [sys.executable, __file__, "serve", "0", str(latency)], stdout=subprocess.PIPE, text=True
-    )
+@contextmanager
+def service_with(latency: float) -> Iterator[str]:
+    """The URL of a new service."""
+    command = [sys.executable, __file__, "serve", "0", str(latency)]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert service.stdout is not None
-        url = f"http://127.0.0.1:{int(service.stdout.readline())}"
-        with tempfile.TemporaryDirectory() as home:
-            done = subprocess.run(
-                [sys.executable, __file__, "contend", name, url, str(path)],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "AIRFLOW_HOME": home, "NO_PROXY": "127.0.0.1"},
-                check=False,
-            )
+        yield f"http://127.0.0.1:{int(service.stdout.readline())}"
     finally:
         service.kill()
         service.wait()
-    found = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    if not found:
-        raise SystemExit(f"{name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return dict(json.loads(found[-1].removeprefix("RESULT")))
+
+
+@contextmanager
+def contender(name: str, url: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A contender in a new process, which begins at once."""
+    command = [sys.executable, __file__, "contend", name, url, str(path)]
+    with tempfile.TemporaryDirectory() as home:
+        env = {**os.environ, "AIRFLOW_HOME": home, "NO_PROXY": "127.0.0.1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def line_of(process: subprocess.Popen[str], word: str) -> str:
+    """What a contender prints after this word."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        if line.startswith(word):
+            return line.removeprefix(word)
+        seen += line
+    raise SystemExit(f"A contender has failed:\n{seen[-3000:]}")
+
+
+def measure(name: str, path: Path, latency: float) -> Json:
+    """What one contender costs with a new service."""
+    shutil.rmtree(path.with_suffix(".store"), ignore_errors=True)
+    with service_with(latency) as url, contender(name, url, path) as process:
+        return dict(json.loads(line_of(process, "RESULT")))
+
+
+def resuming(path: Path, count: int, latency: float) -> None:
+    """Ours is killed when nine tenths of its batches were accepted, and started again."""
+    shutil.rmtree(path.with_suffix(".store"), ignore_errors=True)
+    with service_with(latency) as url:
+        with contender("ours", url, path) as process:
+            before = float(line_of(process, "BEGINS"))
+            while (first := counts(url))["imports"] < 0.9 * count / BATCH:
+                time.sleep(0.02)
+            cpu = sum(Process(process.pid).cpu_times()[:2]) - before
+        first = counts(url)
+        with contender("ours", url, path) as process:
+            again = json.loads(line_of(process, "RESULT"))
+        pushed, gets = (counts(url)[name] - first[name] for name in ("imports", "gets"))
+    print(f"  killed after {first['imports']} of {count // BATCH} batches, CPU {cpu:.2f} s; then started again:")
+    print(f"    CPU {again['cpu']:.2f} s   x {again['cpu'] / cpu:.2f}   {pushed} batches pushed, {gets} GETs")
+
+
+def counts(url: str) -> dict[str, int]:
+    """How many requests the service has had."""
+    with urlopen(f"{url}/counts") as response:
+        return dict(json.load(response))
 
 
 def pushing(count: int, latencies: list[float], names: list[str]) -> None:
@@ -252,6 +309,8 @@ def pushing(count: int, latencies: list[float], names: list[str]) -> None:
                 ratio = f"   x {cost['wall'] / found['ours']['wall']:.2f}" if "ours" in found else ""
                 costs = f"{cost['wall']:7.2f} s   CPU {cost['cpu']:6.2f} s   memory +{cost['mib']:.0f} MiB"
                 print(f"    {name:8} {costs}{ratio}")
+        if "ours" in names:
+            resuming(path, count, latencies[0])
 
 
 if __name__ == "__main__":
