@@ -85,7 +85,10 @@ class Service:
                 method, target, _ = line.split(" ")
                 length = next((int(each[15:]) for each in headers if each.lower().startswith("content-length:")), 0)
                 while length > 0:
-                    length -= len(await reader.read(min(length, 1 << 18)))
+                    part = await reader.read(min(length, 1 << 18))
+                    if not part:
+                        return
+                    length -= len(part)
                 content = json.dumps(await self._answer(method, target)).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
                 writer.write(b"Content-Length: %d\r\n\r\n" % len(content) + content)
@@ -110,7 +113,9 @@ class Service:
             options = dict(each.split("=") for each in query.split("&"))
             page, size = int(options["page"]), int(options["page_size"])
             complete = options.get("is_complete") != "0"
-            return [_complete(each) for each in self.imports[(page - 1) * size : page * size] if complete and page]
+            return [
+                _complete(each) for each in self.imports[::-1][(page - 1) * size : page * size] if complete and page
+            ]
         return _complete(last)
 
 

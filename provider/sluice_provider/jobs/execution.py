@@ -23,7 +23,7 @@ from sluice_provider.jobs.polling import GetStatuses, JobPoller, JobType, cancel
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission, checked_id
 from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
-GROUP_SAVE_INTERVAL_SECONDS = 1.0
+GROUP_SAVE_INTERVAL_SECONDS = 0.25
 """Seconds between two saves while a grouped phase is submitted, at the least."""
 
 MAX_GROUP_SAVE_INTERVAL_SECONDS = 10.0

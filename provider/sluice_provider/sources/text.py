@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import IO, Any
 
@@ -17,9 +17,12 @@ MAX_RECORD_CHARS = 1 << 24
 """The maximum length of one cell or record. A longer one most likely has a missing quote or bracket."""
 
 
-def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Lines as strings with their line endings. UTF-8, with or without a byte order mark."""
-    for number, line in enumerate(stream, 1):
+def _lines(stream: Iterable[bytes], first: int = 1) -> Iterator[str]:
+    """Lines as strings with their line endings. UTF-8, with or without a byte order mark.
+
+    :param first: the number of the next line
+    """
+    for number, line in enumerate(stream, first):
         try:
             decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -35,14 +38,13 @@ def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator
     :param skip: how many of the first records to leave out
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
-    lines = _lines(stream)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
     before = 0  # lines that this reader did not see
     try:
         names = _header(next(rows, None))
         if skip:
-            before = rows.line_num + _skip_csv(lines, skip, delimiter)
-            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            before = rows.line_num + _skip_csv(stream, skip, delimiter)
+            rows = csv.reader(_lines(stream, before + 1), delimiter=delimiter, strict=True)
         start = before + rows.line_num
         while some := list(islice(rows, CHUNK_RECORDS)):
             end = before + rows.line_num
@@ -74,22 +76,31 @@ def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int) ->
     return Chunk("line", numbers, records, tuple(names))
 
 
-def _skip_csv(lines: Iterator[str], count: int, delimiter: str) -> int:
-    """Skip so many records, and return how many lines they had. Only lines with a quote have to be parsed: a record may
+def _skip_csv(stream: IO[bytes], count: int, delimiter: str) -> int:
+    """Skip so many records, and return how many lines they had. Only records with a quote have to be parsed: they may
     continue in the next line."""
     number = 0
-    for line in lines:
+    for line in stream:
         number += 1
-        if '"' in line:
-            record = csv.reader(chain([line], lines), delimiter=delimiter, strict=True)
+        if b'"' in line and not _is_whole(line, delimiter):
+            record = csv.reader(_lines(chain([line], stream), 2), delimiter=delimiter, strict=True)
             next(record)
             number += record.line_num - 1
-        elif not line.strip("\r\n"):
+        elif not line.strip(b"\r\n"):
             continue
         count -= 1
         if count == 0:
             break
     return number
+
+
+def _is_whole(line: bytes, delimiter: str) -> bool:
+    """Whether a record that begins in this line ends in it."""
+    try:
+        next(csv.reader((line.decode(errors="replace"),), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def read_tsv(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:

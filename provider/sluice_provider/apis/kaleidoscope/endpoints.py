@@ -215,7 +215,7 @@ def _get_status(import_id: str, _locator: Locator) -> Flow[Job]:
 
 def _list_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]:
     """First those that are not complete, which are few in most workspaces; then, if many are still missing, those that
-    are. The order of a listing is not documented, so it is read only as far as each page has a wanted import."""
+    are."""
     missing = {each.id for each in wanted}
     jobs: dict[str, Job] = {}
     for is_complete in (False, True):
@@ -228,17 +228,21 @@ def _list_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]:
     return [jobs.get(each.id) for each in wanted]
 
 
+WANTED_PER_USELESS_PAGE = 50
+
+
 def _find_imports(is_complete: bool, wanted: Set[str], page_size: int = 100) -> Flow[list[JsonObject]]:
     """Those of the wanted imports that the listing has, as far as it is worth reading. Pages are numbered from 0 or
-    from 1, as in `get_imports`."""
+    from 1, as in `get_imports`. The order of a listing is not documented, and others import at the same time: it is
+    given up after pages without a wanted import, of which more are read the more imports are wanted."""
     found: dict[str, JsonObject] = {}
-    number = longest = 0
+    number = longest = useless = 0
     while True:
         page = yield from _imports_page(is_complete, number, page_size)
         known, longest = len(found), max(longest, len(page))
         found.update({str(raw.get("id")): raw for raw in page if str(raw.get("id")) in wanted and _is_import(raw)})
-        any_wanted = any(str(raw.get("id")) in wanted for raw in page)
-        ended = len(page) < longest or not any_wanted or (number > 1 and len(found) == known)
+        useless += number > 0 and len(found) == known
+        ended = not page or len(page) < longest or useless > len(wanted) // WANTED_PER_USELESS_PAGE
         if len(found) == len(wanted) or (number > 0 and ended):
             return list(found.values())
         number += 1
