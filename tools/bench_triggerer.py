@@ -89,23 +89,14 @@ class Triggerer:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             family = psutil.Process(self.program.pid).children(recursive=True)
-            # The runner is forked, so both have the same command line; serving logs is a third process.
-            of_triggerer = [each for each in family if "triggerer" in " ".join(each.cmdline())]
-            parents = {each.ppid() for each in of_triggerer}
-            supervisors = [each for each in of_triggerer if each.pid in parents]
-            if supervisors:
-                supervisor = supervisors[0]
-                with suppress(IndexError):
-                    return supervisor, max(
-                        (each for each in supervisor.children() if each.num_threads() >= 1 and self._is_runner(each)),
-                        key=lambda each: each.create_time(),
-                    )
+            for process in family:  # the runner is forked, and talks to the supervisor by its standard input
+                with suppress(OSError, psutil.Error):
+                    supervisor = process.parent()
+                    socket = str(Path(f"/proc/{process.pid}/fd/0").readlink()).startswith("socket:")
+                    if socket and supervisor is not None and "triggerer" in supervisor.cmdline():
+                        return supervisor, process
             time.sleep(0.2)
         raise SystemExit(f"The triggerer did not start. The end of its log:\n{self.program.tail()}")
-
-    @staticmethod
-    def _is_runner(process: psutil.Process) -> bool:
-        return "serve" not in " ".join(process.cmdline()) and "gunicorn" not in " ".join(process.cmdline())
 
     def cpu(self) -> tuple[float, float]:
         """CPU seconds of runner and supervisor."""

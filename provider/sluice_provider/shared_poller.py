@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 Status = Job | SluiceError
 
-COLLECT_SECONDS = 0.25
+COLLECT_SECONDS = 0.5
 """Seconds for which status checks are collected before it is decided whether to list."""
 
 JOBS_PER_PAGE = 50

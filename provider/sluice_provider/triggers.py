@@ -123,7 +123,7 @@ class JobTrigger(BaseTrigger):
     def _progress(self, ref: JobRef) -> ProgressPublisher:
         """One for the trigger's whole life: each write replaces the one before."""
         if self._publisher is None:
-            self._publisher = ProgressPublisher(getattr(self, "task_instance", None), ref, self.log)
+            self._publisher = ProgressPublisher(getattr(self, "task_instance", None), ref, self.log, self.deferred_at)
         return self._publisher
 
     async def on_kill(self) -> None:

@@ -43,7 +43,7 @@ class PollSchedule(NamedTuple):
     def delay(self, elapsed: float) -> float:
         """With jitter, so that jobs that were submitted together are not polled together for ever."""
         delay = max(self.min_interval, elapsed / 10) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        return delay if delay < self.poll_interval else self.poll_interval * random.uniform(0.9, 1.0)  # noqa: S311
+        return delay if delay < self.poll_interval else self.poll_interval * random.uniform(0.95, 1.0)  # noqa: S311
 
     def delay_after_failure(self, failures: int, error: SluiceError) -> float:
         if error.retry_after is not None:

@@ -232,20 +232,24 @@ WANTED_PER_USELESS_PAGE = 50
 
 
 def _find_imports(is_complete: bool, wanted: Set[str], page_size: int = 100) -> Flow[list[JsonObject]]:
-    """Those of the wanted imports that the listing has, as far as it is worth reading. Pages are numbered from 0 or
-    from 1, as in `get_imports`. The order of a listing is not documented, and others import at the same time: it is
-    given up after pages without a wanted import, of which more are read the more imports are wanted."""
+    """Those of the wanted imports that the listing has, as far as it is worth reading.
+
+    The order of a listing is not documented, and others import at the same time: it is given up after pages without a
+    wanted import, of which more are read the more imports are wanted. Nor is it documented whether the first page is 0
+    or 1, so page 0 comes last, and only if something is missing.
+    """
     found: dict[str, JsonObject] = {}
-    number = longest = useless = 0
-    while True:
+    longest, useless, number = 0, 0, 1
+    while len(found) < len(wanted):
         page = yield from _imports_page(is_complete, number, page_size)
         known, longest = len(found), max(longest, len(page))
         found.update({str(raw.get("id")): raw for raw in page if str(raw.get("id")) in wanted and _is_import(raw)})
-        useless += number > 0 and len(found) == known
+        if number == 0:
+            break
+        useless += len(found) == known
         ended = not page or len(page) < longest or useless > len(wanted) // WANTED_PER_USELESS_PAGE
-        if len(found) == len(wanted) or (number > 0 and ended):
-            return list(found.values())
-        number += 1
+        number = 0 if ended else number + 1
+    return list(found.values())
 
 
 def _is_import(raw: JsonObject) -> bool:
