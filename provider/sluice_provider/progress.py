@@ -112,7 +112,9 @@ class ProgressPublisher:
         """The line by which the jobs page counts jobs in SQL, and the progress. In an object it could not come first:
         PostgreSQL sorts the keys of objects."""
         history = [list(line) for line in self._history]
-        latest = {**self._latest, "ids": self._ref.ids, "updated_at": round(self._written_at, 3)}
+        ids, others = self._ref.ids, self._ref.ended.number
+        known = {"ids": ids, "id_count": len(ids) + others, "updated_at": round(self._written_at, 3)}
+        latest = {**self._latest, **known}
         if latest.get("state") == "running" and any(event.what == "cancel" for event in self._history):
             latest["state"] = "cancelling"
         return [state_line({**latest, "service": self._ref.service}), {**summary_to_json(latest), "history": history}]

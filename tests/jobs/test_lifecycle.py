@@ -19,8 +19,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.jobs import events as on
-from sluice_provider.jobs.lifecycle import MAX_TRIGGER_RESTARTS, Lifecycle, Options
-from sluice_provider.jobs.model import Job, JobGroup, JobState
+from sluice_provider.jobs.lifecycle import BRIEF_WAIT_SECONDS, MAX_TRIGGER_RESTARTS, Lifecycle, Options
+from sluice_provider.jobs.model import EndedJobs, Job, JobGroup, JobState, Rejection
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
 from sluice_provider.jobs.spec import Found, NoEffect, RepeatRequest, Resubmit, Unknown
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
@@ -86,10 +86,101 @@ def test_a_job_from_submission_to_success():
 
 
 def test_a_deferrable_task_waits_in_the_triggerer():
-    """After one status check in the worker."""
+    """After a few seconds in the worker, in which many jobs end."""
     runner = submitted(deferrable=True)
-    assert runner(on.Polled(104.0, work("running"))) == ["Save", "Defer"]
+    assert runner(on.Polled(104.0, work("running"))) == ["WaitBriefly"]
+    assert runner(on.Polled(109.0, work("running"))) == ["Save", "Defer"]
     assert runner(on.Resumed(200.0)) == ["Publish", "Poll"]
+    assert runner(on.Polled(200.0, work("running"))) == ["Save", "Defer"]
+
+
+def test_a_job_that_ends_soon_is_not_deferred():
+    """A deferral takes longer than that."""
+    runner = submitted(deferrable=True)
+    runner(on.Polled(104.0, work("running")))
+    assert runner(on.Polled(106.0, work("succeeded"))) == ["FetchOutputs"]
+    assert "deferred" not in [event.what for event in runner.record.history]
+
+
+def test_a_brief_wait_is_not_repeated():
+    """A status check that fails, or a clock that is set back, does not hold the worker."""
+    runner = submitted(deferrable=True)
+    runner(on.Polled(104.0, work("running")))
+    assert runner(on.PollFailed(50.0, LOST)) == ["Save", "Defer"]
+
+
+def test_long_jobs_are_not_waited_for_in_the_worker():
+    """Nor those that come after a job that took long, nor many at once, nor old ones."""
+    late = submitted(deferrable=True)
+    assert late(on.Polled(103.0 + BRIEF_WAIT_SECONDS, work("running"))) == ["Save", "Defer"]
+    chain = Runner(EchoJob(EchoPhase("one", last=False), EchoPhase("two")), deferrable=True)
+    chain(STARTED, on.UnitPrepared(1.0), on.Submitted(2.0, (Submission("job-0"),)), on.AllSubmitted(3.0))
+    chain(on.Polled(4.0, work("running")), on.Polled(60.0, work("succeeded")))
+    chain(on.OutputsFetched(60.0, work("succeeded"), {}), on.UnitPrepared(60.0))
+    chain(on.Submitted(61.0, (Submission("job-1"),)), on.AllSubmitted(61.0))
+    assert chain(on.Polled(61.0, work("running"))) == ["Save", "Defer"]
+    many = many_submitted(deferrable=True)
+    assert many(on.Polled(104.0, work(*["running"] * 10))) == ["Save", "Defer"]
+
+
+# --- many jobs of one phase
+
+
+def many_submitted(count=10, **options):
+    """A runner whose many jobs were submitted."""
+    runner = Runner(EchoJob(GroupedPhase("push")), **options)
+    jobs = tuple(Submission(f"job-{number}", number, 1) for number in range(count))
+    runner(STARTED, on.UnitPrepared(101.0), on.Submitted(102.0, jobs, complete=True))
+    return runner
+
+
+def test_what_has_succeeded_is_counted_and_not_polled_again():
+    """Not by the next try either. What failed is polled again, as it is submitted again."""
+    runner = many_submitted()
+    rejected = Rejection("1", "mass", "heavy", "not a number")
+    jobs = [
+        Job(f"job-{number}", JobState.SUCCEEDED if number < 7 else JobState.RUNNING, counts={"created": 2})
+        for number in range(10)
+    ]
+    jobs[0] = jobs[0]._replace(rejections=(rejected,))
+    jobs[9] = jobs[9]._replace(state=JobState.FAILED)
+    runner(on.Polled(104.0, JobGroup(tuple(jobs))))
+    assert runner.phase.unfinished_ids == ("job-7", "job-8", "job-9")
+    assert runner.phase.ended == EndedJobs(7, {"created": 14}, (rejected,))
+    runner(on.StatusSeen(105.0, JobGroup(tuple(jobs)), ""))
+    assert runner.phase.ended.number == 7, "counted once"
+    assert runner.record.summary["id_count"] == 10
+    rest = JobGroup(tuple(job._replace(state=JobState.SUCCEEDED) for job in jobs[7:]), runner.phase.ended)
+    assert (rest.counts, rest.size, list(rest.rejections)) == ({"created": 20}, 10, [rejected])
+    assert runner(on.Polled(106.0, rest)) == ["FetchOutputs"]
+    assert runner.phase.unfinished_ids == ()
+
+
+def test_jobs_with_links_are_polled_again():
+    """Their results are behind links, which are not stored."""
+    runner = many_submitted(2)
+    runner(
+        on.Polled(
+            104.0, JobGroup((Job("job-0", JobState.SUCCEEDED, links=("http://file",)), Job("job-1", JobState.RUNNING)))
+        )
+    )
+    assert runner.phase.unfinished_ids == ("job-0", "job-1")
+
+
+def test_a_job_that_is_alone_is_polled_again():
+    """The task's end says what the service says of it."""
+    runner = submitted()
+    runner(on.Polled(104.0, work("succeeded")))
+    assert runner.phase.unfinished_ids == ("job-0",)
+
+
+def test_the_state_of_jobs_that_are_replaced():
+    """A cleared task submits again what has succeeded, too."""
+    runner = many_submitted(3)
+    runner(on.Polled(104.0, work("succeeded", "running", "running")))
+    again = Runner(EchoJob(GroupedPhase("push")), record=runner.record)
+    again(CLEARED, on.Polled(501.0, JobGroup(work("running", "succeeded", "succeeded").jobs[1:], runner.phase.ended)))
+    assert [job.state for job in again.record.replaced] == ["succeeded"] * 3
 
 
 def test_a_task_that_does_not_wait_ends_with_the_submission():
@@ -368,7 +459,8 @@ def test_a_trigger_that_dies_while_a_cleared_job_is_being_cancelled():
     """The number of restarts is limited here, too."""
     runner = Runner(record=submitted().record, cancellable=True, deferrable=True)
     runner(CLEARED, on.Polled(501.0, work("running")))
-    assert runner(on.CancelRequested(502.0))[-1] == "Defer"
+    assert runner(on.CancelRequested(502.0))[-1] == "WaitBriefly"
+    assert runner(on.Polled(508.0, work("running")))[-1] == "Defer"
     for _ in range(MAX_TRIGGER_RESTARTS):
         runner(on.Resumed(510.0, restart="it died"))
         assert runner(on.Polled(511.0, work("running")))[-1] == "Defer"

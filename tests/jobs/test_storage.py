@@ -10,6 +10,7 @@ import pytest
 
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.jobs.lifecycle import MAX_REPLACED_JOBS
+from sluice_provider.jobs.model import Job, JobGroup, JobState, Rejection
 from sluice_provider.jobs.record import (
     MAX_IDS,
     VERSION,
@@ -351,6 +352,45 @@ def test_no_value_of_a_service_makes_a_large_write(character):
     assert max(size for _, size in store.writes) <= MAX_WRITE_BYTES
     kept = json.loads(store.kept[KEY])["summary"]
     assert (kept["id_count"], len(kept["counts"]), kept["url"]) == (10_000, 30, "")
+
+
+def test_jobs_that_have_succeeded_are_kept_in_few_bytes():
+    """By their positions, with a total: nothing is polled again, and no write grows with their number."""
+    phase = PhaseRecord("push", submissions=tuple(Submission(f"job-{number}") for number in range(1_000)))
+    rejected = Rejection("1", "mass", "secret " + "x" * 9_000, "not a number")
+    store = Store()
+    storage = RecordStorage(store, lambda text: text.replace("secret", "***"))
+    storage.save(JobRecord("print", seed="seed").with_phase(phase))
+    before = len(store.writes)
+    for until in (500, 501, 999):
+        jobs = tuple(
+            Job(f"job-{number}", JobState.SUCCEEDED if number < until else JobState.RUNNING, counts={"created": 1})
+            for number in range(1_000)
+        )
+        jobs = (jobs[0]._replace(rejections=(rejected,)), *jobs[1:])
+        phase = phase.with_status(JobGroup(jobs))
+        storage.save(JobRecord("print", seed="seed").with_phase(phase))
+    assert max(size for _, size in store.writes) <= MAX_WRITE_BYTES
+    assert sum(size for _, size in store.writes[before:]) < 4 * MAX_WRITE_BYTES
+    found = RecordStorage(store).load().phase("push")
+    assert (found.unfinished_ids, found.ended.number, found.ended.counts) == (("job-999",), 999, {"created": 999})
+    assert found.ended.rejections[0].value.startswith("*** xxx")
+
+
+def test_submissions_that_are_replaced_keep_what_has_succeeded():
+    """The positions in the log are those of the time when they were written."""
+    submissions = tuple(Submission(job_id) for job_id in "abc")
+    phase = PhaseRecord("push", submissions=submissions)
+    store = Store()
+    storage = RecordStorage(store)
+    storage.save(JobRecord("print", seed="seed").with_phase(phase))
+    group = JobGroup((Job("a", JobState.FAILED), Job("b", JobState.SUCCEEDED), Job("c", JobState.RUNNING)))
+    phase = phase.with_status(group)
+    storage.save(JobRecord("print", seed="seed").with_phase(phase))
+    phase = phase._replace(submissions=(*submissions[1:], Submission("d")), attempt=1)
+    storage.save(JobRecord("print", seed="seed").with_phase(phase))
+    found = RecordStorage(store).load().phase("push")
+    assert (found.ids, found.unfinished_ids) == (("b", "c", "d"), ("c", "d"))
 
 
 @pytest.mark.slow

@@ -535,7 +535,7 @@ class Clock:
         from sluice_provider import progress, shared_poller
         from sluice_provider.hooks import base as hooks
         from sluice_provider.http import auth, drivers, polling, responses, retry
-        from sluice_provider.jobs import execution
+        from sluice_provider.jobs import execution, lifecycle
         from sluice_provider.operators.kaleidoscope import files as kaleidoscope_files
         from sluice_provider.runtime import run, sensor
 
@@ -560,6 +560,8 @@ class Clock:
             # One write for each submission, so that a death can be aimed at any of them.
             stack.enter_context(mock.patch.object(execution, "GROUP_SAVE_INTERVAL_SECONDS", 0.0))
             stack.enter_context(mock.patch.object(execution, "MAX_GROUP_SAVE_INTERVAL_SECONDS", 0.0))
+            # A task that can defer does so at once, so that a test says when its job ends.
+            stack.enter_context(mock.patch.object(lifecycle, "BRIEF_WAIT_SECONDS", 0.0))
             stack.enter_context(mock.patch.object(hooks, "asyncio", _Asyncio(self.async_sleep)))
             yield
 

@@ -31,6 +31,9 @@ from tests.simulation.world import World
 
 POKE, DEFER, SUBMIT_ONLY = Options(), Options(deferrable=True), Options(wait_for_completion=False)
 
+WAITS = (("in the worker", POKE, 1.0), ("deferred", DEFER, 4.0), ("over before it defers", DEFER, 1.0))
+"""How a task waits, and how many times as long its jobs take: a job that ends within seconds is not deferred."""
+
 # --- Liquid Decisions
 
 CONTACTS = b"id,name\n1,Ada\n2,Ben\n3,Cy\n4,Di\n"
@@ -150,12 +153,12 @@ def _with_connection(world: World) -> None:
 
 
 KILI = [
-    Scenario(f"{name}, {how}", "kili", spec, check, {"job_seconds": 2.0}, prepare, options=options)
+    Scenario(f"{name}, {how}", "kili", spec, check, {"job_seconds": 2.0 * slower}, prepare, options=options)
     for name, spec, check, prepare in (
         ("add", _add_spec, _one_connection, lambda _world: None),
         ("synchronise", _sync_spec, _synchronised, _with_connection),
     )
-    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+    for how, options, slower in WAITS
 ]
 
 # --- FinSpace
@@ -196,8 +199,8 @@ def _changed(sim: Simulation) -> Iterator[str]:
 
 
 FINSPACE = [
-    Scenario(f"changesets, {how}", "finspace", _changes_spec, _changed, {"job_seconds": 3.0}, options=options)
-    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+    Scenario(f"changesets, {how}", "finspace", _changes_spec, _changed, {"job_seconds": 3.0 * slower}, options=options)
+    for how, options, slower in WAITS
 ]
 
 # --- Kaleidoscope
@@ -313,19 +316,19 @@ KALEIDOSCOPE = [
         "kaleidoscope",
         spec,
         _pushed,
-        {"job_seconds": 4.0, **settings},
+        {"job_seconds": 4.0 * slower, **settings},
         options=options,
         idempotent=True,
     )
     for name, (spec, settings) in PUSHES.items()
-    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+    for how, options, slower in WAITS
 ] + [
     Scenario(
         f"{name}, {how}",
         "kaleidoscope",
         spec,
         check,
-        {"job_seconds": 4.0, "registrar": "completes"},
+        {"job_seconds": 4.0 * slower, "registrar": "completes"},
         prepare,
         options=options,
     )
@@ -334,7 +337,7 @@ KALEIDOSCOPE = [
         ("submit drafts", _submit_spec, _submitted, _with_drafts),
         ("register a file", _register_spec, _registered, lambda _world: None),
     )
-    for how, options in (("in the worker", POKE), ("deferred", DEFER))
+    for how, options, slower in WAITS
 ]
 
 SCENARIOS: dict[str, list[Scenario]] = {

@@ -475,7 +475,7 @@ class Worker(Acting):
         if isinstance(effect, SaveRecord):
             yield from self._save(effect)
         elif isinstance(effect, PublishJob):
-            self.sim.ti.xcoms["job_ids"] = list(effect.ref.ids)
+            self.sim.ti.xcoms["job_ids"] = list(effect.ids)
         elif isinstance(effect, DeferTask):
             self.sim.defer(self.ti_id, effect.ref, effect.submitted_at)
             raise Deferred

@@ -222,6 +222,12 @@ class Wait(NamedTuple):
     """Poll in this process until the jobs are over: `Polled` or `PollFailed`."""
 
 
+class WaitBriefly(NamedTuple):
+    """Poll in this process until the jobs are over, or so many seconds old: `Polled` or `PollFailed`."""
+
+    seconds: float
+
+
 class Defer(NamedTuple):
     """Wait in the triggerer. This worker run ends."""
 
@@ -262,6 +268,7 @@ Action = (
     | Reconcile
     | Poll
     | Wait
+    | WaitBriefly
     | Defer
     | Cancel
     | FetchOutputs

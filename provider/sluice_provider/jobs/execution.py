@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sluice_provider.errors import SluiceError, TooLarge
+from sluice_provider.errors import SluiceError, TimedOut, TooLarge
 from sluice_provider.http.concurrency import ConcurrencyLimit
 from sluice_provider.http.flow import Flow, Gather, Request, Sleep
 from sluice_provider.http.polling import Elapsed, poll_until
@@ -41,9 +41,12 @@ class SaveRecord(NamedTuple):
 
 
 class PublishJob(NamedTuple):
-    """Make ids and link visible."""
+    """Make ids and link visible.
 
-    ref: JobRef
+    :param ids: of all jobs of the phase
+    """
+
+    ids: tuple[str, ...]
     record: JobRecord
 
 
@@ -172,7 +175,7 @@ class Execution:
         yield CountMetric(self.ref, action)
 
     def _publish(self, _action: on.Publish) -> Generator[Effect, Any, None]:
-        yield PublishJob(self.ref, self._known)
+        yield PublishJob(self._open[1].ids if self._spec.next_phase(self._known) else (), self._known)
 
     def _explain(self, action: on.Explain) -> Generator[Effect, Any, None]:
         self._spec.explain_failure(action.work)
@@ -290,6 +293,25 @@ class Execution:
             return on.PollFailed(time.time(), error, final=True)
         return on.Polled(time.time(), work)
 
+    def _wait_briefly(self, action: on.WaitBriefly) -> Generator[Effect, Any, Event]:
+        _, current = self._open
+        ref, job_type = self.ref, self._job_type(self.ref.job_type)
+        timeout = min(self._timeout, action.seconds)
+        seen: list[JobGroup] = []
+
+        def on_status(work: JobGroup) -> None:
+            seen.append(work)
+            self._observe(ref, work)
+
+        yield Sleep(min(1.0, self._poll_interval), "it was polled just now")
+        try:
+            work = yield from poll_job(job_type, ref, current.submitted_at, timeout, self._poll_interval, on_status)
+        except TimedOut:
+            return on.Polled(time.time(), seen[-1])
+        except SluiceError as error:
+            return on.PollFailed(time.time(), error)
+        return on.Polled(time.time(), work)
+
     def _defer(self, _action: on.Defer) -> Generator[Effect, Any, Event]:
         yield DeferTask(self.ref, self._open[1].submitted_at)
         raise AssertionError("a deferred task does not continue here")
@@ -323,12 +345,14 @@ class Execution:
 
     @property
     def ref(self) -> JobRef:
-        """The jobs of the open phase; with a placeholder id before any was submitted."""
+        """The jobs of the open phase that have not succeeded yet; with a placeholder id before any was submitted."""
         phase = self._spec.next_phase(self._known)
         if phase is None:
             return JobRef(self._spec.service, "job", ("?",))
         current = self._known.phase(phase.name)
-        return JobRef(self._spec.service, phase.job_type, current.ids or ("?",), {**phase.locator, **current.locator})
+        ids = current.unfinished_ids if current.submissions else ("?",)
+        locator = {**phase.locator, **current.locator}
+        return JobRef(self._spec.service, phase.job_type, ids, locator, current.ended)
 
 
 _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event | None]]] = {
@@ -342,6 +366,7 @@ _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event 
     on.Reconcile: Execution._reconcile,
     on.Poll: Execution._poll,
     on.Wait: Execution._wait,
+    on.WaitBriefly: Execution._wait_briefly,
     on.Defer: Execution._defer,
     on.Cancel: Execution._cancel,
     on.FetchOutputs: Execution._fetch_outputs,

@@ -42,6 +42,13 @@ MAX_SUBMISSIONS = 2
 MAX_TRIGGER_RESTARTS = 10
 """How many triggers of one phase may die, or give up, before the task fails."""
 
+BRIEF_WAIT_SECONDS = 6.0
+"""Seconds after a submission that a worker waits before it defers. A deferral takes longer in any case: a trigger lives
+that long at the least, and then a worker starts a process, which costs it more than these seconds of sleeping."""
+
+MAX_BRIEF_WAIT_JOBS = 4
+"""More jobs than these are not waited for in the worker: polling them costs more than a deferral."""
+
 MAX_REPLACED_JOBS = 50
 """How many replaced jobs the record keeps."""
 
@@ -406,7 +413,9 @@ class Lifecycle:
         if event.final or not error.retryable or transient.error or undecided:
             return self._fail(record, error, event.now)
         line = f"A status check failed; the job may still be running, so polling continues: {error}"
-        record, actions = self._wait(record._replace(transient=TransientState()), None, event.now)
+        record, actions = self._wait(
+            record._replace(transient=TransientState(waited=transient.waited)), None, event.now
+        )
         return record, [on.Log("warning", line), *([on.Publish()] if transient.reconnecting else []), *actions]
 
     def _wait(self, record: JobRecord, work: JobGroup | None, now: float) -> Step:
@@ -421,9 +430,21 @@ class Lifecycle:
             seen = f" ({work})" if work else ""
             words = f"{error}. The job continues in {self._service}{seen}; the next try reconnects to it"
             return self._fail(record, type(error)(words), now)
+        if self._options.deferrable and self._waits_briefly(record, current, now):
+            return record._replace(transient=record.transient._replace(waited=True)), [
+                on.WaitBriefly(BRIEF_WAIT_SECONDS)
+            ]
         if self._options.deferrable:
             return record.with_event(now, "deferred"), [on.Save(), on.Defer()]
         return record, [on.Save(must=False), on.Wait()]
+
+    def _waits_briefly(self, record: JobRecord, current: PhaseRecord, now: float) -> bool:
+        """Whether these jobs may end soon: they are new, few, and those before them ended soon."""
+        if record.transient.waited or self._options.watch_only or len(current.unfinished_ids) > MAX_BRIEF_WAIT_JOBS:
+            return False
+        ended = [phase for phase in record.phases if phase.outcome and phase.submissions]
+        took = (ended[-1].outcome or {}).get("at", 0.0) - ended[-1].submitted_at if ended else 0.0
+        return took < BRIEF_WAIT_SECONDS and now - current.submitted_at < BRIEF_WAIT_SECONDS
 
     def _over(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         for rejection in islice(work.rejections, MAX_LOGGED_REJECTIONS):
@@ -537,7 +558,9 @@ class Lifecycle:
 
     def _with_status(self, record: JobRecord, work: JobGroup, now: float, **facts: Any) -> JobRecord:
         """Counts of earlier phases stay in the summary. A crash may have saved the ids and not the summary."""
-        seen = {**work.to_json(), "ids": tuple(job.id for job in work.jobs)}
+        current = self._open(record)[1].with_status(work)
+        record = record.with_phase(current)
+        seen = {**work.to_json(), "ids": current.ids}
         counts = merge_counts(record.summary.get("counts") or {}, record.sent, seen["counts"])
         if record.summary.get("state") == "cancelling" and not work.over:
             facts["state"] = "cancelling"
@@ -618,8 +641,11 @@ def _resubmitting(record: JobRecord, current: PhaseRecord, effect: NoEffect | Re
 
 def _replaced(phase: PhaseRecord, seen: Mapping[str, Job]) -> list[ReplacedJob]:
     state = str((phase.outcome or {}).get("state") or "running")
+    succeeded = JobState.SUCCEEDED.value
     jobs = [
-        _replaced_job(seen[each.id]) if each.id in seen else ReplacedJob(each.id, state)
+        _replaced_job(seen[each.id])
+        if each.id in seen
+        else ReplacedJob(each.id, succeeded if each.id in phase.ended_ids else state)
         for each in phase.submissions[-MAX_REPLACED_JOBS:]
     ]
     return [*jobs, ReplacedJob("", "outcome_unknown")] if phase.intent else jobs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -62,6 +63,58 @@ class Job(NamedTuple):
         return f"{self.id} {self.service_status or self.state.value}" + (f" ({self.message})" if self.message else "")
 
 
+MAX_KEPT_REJECTIONS = 20
+"""Rejected rows of jobs that are only counted."""
+
+
+class EndedJobs(NamedTuple):
+    """Jobs of a phase that have succeeded, as far as they are still needed: they are not polled again.
+
+    :param number: how many they are
+    :param counts: theirs, summed
+    :param rejections: the first of their rejected rows
+    """
+
+    number: int = 0
+    counts: Mapping[str, int] = MappingProxyType({})
+    rejections: tuple[Rejection, ...] = ()
+
+    def plus(self, jobs: Sequence[Job]) -> EndedJobs:
+        rejections = (*self.rejections, *(rejection for job in jobs for rejection in job.rejections))
+        counts = _summed((self.counts, *(job.counts for job in jobs)))
+        return EndedJobs(self.number + len(jobs), counts, rejections[:MAX_KEPT_REJECTIONS])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "counts": dict(self.counts), "rejections": [list(each) for each in self.rejections]}
+
+    @classmethod
+    def from_json(cls, data: Any) -> EndedJobs:
+        """What is readable of it: a number that is not there is 0, a rejection that is not valid is left out."""
+        data = data if isinstance(data, dict) else {}
+        counts, rejections = data.get("counts"), data.get("rejections")
+        return cls(
+            _count(data.get("number")),
+            {str(name): _count(value) for name, value in counts.items()} if isinstance(counts, dict) else {},
+            tuple(
+                Rejection(*map(str, each))
+                for each in (rejections if isinstance(rejections, list) else ())
+                if isinstance(each, list) and len(each) == len(Rejection._fields)
+            ),
+        )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15 else 0
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, number in each.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
 class JobRef(NamedTuple):
     """What identifies the jobs of one phase: small, JSON-serializable, without secrets.
 
@@ -69,15 +122,19 @@ class JobRef(NamedTuple):
     :param job_type: a key of the `JOB_TYPES` of the service's API module
     :param ids: the service's ids; several when the input was submitted in several requests
     :param locator: what the service needs beside the ids to find them (a project, an environment, ...)
+    :param ended: other jobs of the phase, which have succeeded already
     """
 
     service: str
     job_type: str
     ids: tuple[str, ...]
     locator: Mapping[str, str] = MappingProxyType({})
+    ended: EndedJobs = EndedJobs()
 
     def to_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "ids": list(self.ids), "locator": dict(self.locator)}
+        found = {"service": self.service, "job_type": self.job_type, "ids": list(self.ids)}
+        ended = {"ended": self.ended.to_json()} if self.ended.number else {}
+        return {**found, "locator": dict(self.locator), **ended}
 
     @classmethod
     def from_json(cls, data: Any) -> JobRef:
@@ -89,13 +146,23 @@ class JobRef(NamedTuple):
             valid = False
         if not valid:
             raise UnexpectedResponse(f"not a valid reference to a job of a service: {data!r:.200}")
-        return cls(service, job_type, tuple(ids), dict(locator))
+        return cls(service, job_type, tuple(ids), dict(locator), EndedJobs.from_json(data.get("ended")))
 
 
 class JobGroup(NamedTuple):
-    """The jobs of one phase, polled together."""
+    """The jobs of one phase, polled together.
+
+    :param jobs: those that were polled
+    :param ended: others, which have succeeded before
+    """
 
     jobs: tuple[Job, ...]
+    ended: EndedJobs = EndedJobs()
+
+    @property
+    def size(self) -> int:
+        """The number of all jobs."""
+        return len(self.jobs) + self.ended.number
 
     @property
     def state(self) -> JobState:
@@ -118,25 +185,23 @@ class JobGroup(NamedTuple):
     @property
     def counts(self) -> dict[str, int]:
         """The jobs' counts, summed."""
-        total: dict[str, int] = {}
-        for job in self.jobs:
-            for name, number in job.counts.items():
-                total[name] = total.get(name, 0) + number
-        return total
+        return _summed((self.ended.counts, *(job.counts for job in self.jobs)))
 
     @property
     def progress(self) -> tuple[int | None, int | None]:
         """`done` and `total`: the service's own numbers where it reports a total, else the number of jobs."""
-        if all(job.total is not None for job in self.jobs):
+        if not self.ended.number and all(job.total is not None for job in self.jobs):
             return sum(job.done or 0 for job in self.jobs), sum(job.total or 0 for job in self.jobs)
-        if len(self.jobs) > 1:
-            return sum(job.state.over for job in self.jobs), len(self.jobs)
-        return None, None
+        return (self._over_count, self.size) if self.size > 1 else (None, None)
+
+    @property
+    def _over_count(self) -> int:
+        return self.ended.number + sum(job.state.over for job in self.jobs)
 
     def to_json(self) -> dict[str, Any]:
         """What is shown while the jobs run: small, and without links, ids and rows."""
         done, total = self.progress
-        only = self.jobs[0] if len(self.jobs) == 1 else None
+        only = self.jobs[0] if len(self.jobs) == self.size == 1 else None
         return {
             "state": self.state.value,
             "service_status": only.service_status if only else "",
@@ -148,19 +213,18 @@ class JobGroup(NamedTuple):
 
     @property
     def rejections(self) -> Iterable[Rejection]:
-        return (rejection for job in self.jobs for rejection in job.rejections)
+        return chain(self.ended.rejections, (rejection for job in self.jobs for rejection in job.rejections))
 
     @property
     def links(self) -> tuple[str, ...]:
         return tuple(link for job in self.jobs for link in job.links)
 
     def __str__(self) -> str:
-        if len(self.jobs) == 1:
+        if len(self.jobs) == self.size == 1:
             return str(self.jobs[0])
-        ended = sum(job.state.over for job in self.jobs)
         failed = [job for job in self.jobs if job.state.over and job.state is not JobState.SUCCEEDED]
         failures = f", not successful: {'; '.join(map(str, failed[:3]))}" if failed else ""
-        return f"{ended} of {len(self.jobs)} jobs ended{failures}"
+        return f"{self._over_count} of {self.size} jobs ended{failures}"
 
 
 MAX_MESSAGE_LENGTH = 500
@@ -214,7 +278,7 @@ class StatusObserver:
         self.ref = ref
         self._log = log
         self._on_status = on_status
-        self._name = f"{title} {ref.job_type}"
+        self._title = title
         self._last = ""
 
     def __call__(self, work: JobGroup) -> None:
@@ -223,13 +287,13 @@ class StatusObserver:
         self._last = status
         line = f"{status}{_progress_text(work)}"
         write = self._log.info if changed else self._log.debug
-        write("%s %s", self._name, line)
+        write("%s %s %s", self._title, self.ref.job_type, line)
         self._on_status(work, line if changed else "")
 
 
 def _progress_text(work: JobGroup) -> str:
     done, total = work.progress
-    parts = [f"{done} of {total}"] if total and len(work.jobs) == 1 else []
+    parts = [f"{done} of {total}"] if total and work.size == 1 else []
     parts += [f"{name} {number}" for name, number in work.counts.items() if number]
     return f", {', '.join(parts)}" if parts else ""
 

@@ -154,7 +154,8 @@ class JobPoller:
                 self._ended[each.id] = job
         if errors:
             raise min(errors, key=lambda error: error.retryable)
-        return JobGroup(tuple(self._ended.get(job_id) or polled[job_id] for job_id in self._ref.ids))
+        jobs = tuple(self._ended.get(job_id) or polled[job_id] for job_id in self._ref.ids)
+        return JobGroup(jobs, self._ref.ended)
 
     def _not_found_for_good(self, job: Job) -> Job:
         late = job.state is JobState.NOT_FOUND and self._age() >= VISIBILITY_GRACE_SECONDS

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError, UnexpectedResponse
+from sluice_provider.jobs.model import EndedJobs, JobGroup, JobState
 
 VERSION = 1
 """Of the schema. Of a newer record, what is known is read; an older one would be converted here."""
@@ -95,6 +96,7 @@ class TransientState(NamedTuple):
     :param error: what ended the wait; raised if the jobs are not over
     :param failed: an earlier try has failed because of these jobs
     :param before: the record that this one replaces as soon as anything is submitted
+    :param waited: this process has waited briefly for these jobs already
     """
 
     reconnecting: bool = False
@@ -103,6 +105,7 @@ class TransientState(NamedTuple):
     error: SluiceError | None = None
     failed: bool = False
     before: JobRecord | None = None
+    waited: bool = False
 
 
 class HistoryEvent(NamedTuple):
@@ -125,6 +128,8 @@ class PhaseRecord(NamedTuple):
     :param facts: what was read before the submission and is needed to find its effect
     :param locator: what is needed beside the ids to find the jobs again, beside the phase's own
     :param trigger_restarts: how often its trigger died, or gave up, and was replaced
+    :param ended: the jobs that have succeeded, if there are several: those are not polled again
+    :param ended_ids: theirs
     :param unknown: fields of a newer version
     """
 
@@ -138,7 +143,24 @@ class PhaseRecord(NamedTuple):
     facts: Mapping[str, Any] = NOTHING
     locator: Mapping[str, str] = NOTHING
     trigger_restarts: int = 0
+    ended: EndedJobs = EndedJobs()
+    ended_ids: frozenset[str] = frozenset()
     unknown: Mapping[str, Any] = NOTHING
+
+    def with_status(self, work: JobGroup) -> PhaseRecord:
+        """With what has ended by now. A job whose results are behind links is polled again, as links are not stored."""
+        if len(self.submissions) < 2:
+            return self
+        succeeded = (job for job in work.jobs if job.state is JobState.SUCCEEDED and not job.links)
+        new = {job.id: job for job in succeeded if job.id not in self.ended_ids}
+        if not new:
+            return self
+        return self._replace(ended=self.ended.plus(list(new.values())), ended_ids=self.ended_ids.union(new))
+
+    @property
+    def unfinished_ids(self) -> tuple[str, ...]:
+        """Of the jobs that are polled."""
+        return tuple(job_id for job_id in self.ids if job_id not in self.ended_ids)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -272,7 +294,7 @@ def phase_from_json(data: Any) -> PhaseRecord | None:
     """None if it is not a phase."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
-    known = {*PhaseRecord._fields, "submitted"}
+    known = {*PhaseRecord._fields, "submitted"} - {"ended", "ended_ids"}
     outcome = data.get("outcome")
     return PhaseRecord(
         name=data["name"],

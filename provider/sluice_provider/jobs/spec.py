@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from sluice_provider.errors import OutcomeUnknown
 from sluice_provider.jobs.model import JobState, check_rejections
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS, find_after_lost_response
-from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord, iso
+from sluice_provider.jobs.record import MAX_IDS, NOTHING, Intent, JobRecord, PhaseRecord, iso
 
 if TYPE_CHECKING:
     from sluice_provider.errors import SluiceError
@@ -175,6 +175,22 @@ def unknown_outcome(service: str, what: str, search_for: str, intent: Intent) ->
             "it exists, mark this task as success; if not, clear this task to submit again"
         )
     )
+
+
+MAX_RESULT_IDS = 100
+"""Ids that a task's result lists."""
+
+
+def id_members(name: str, ids: Sequence[str]) -> dict[str, Any]:
+    """The ids of a task's jobs as members of its result, which is kept as an XCom. More than `MAX_RESULT_IDS` are
+    counted, and only the first are listed: under other names, so that nobody takes them for all.
+
+    :param name: as `import_ids`
+    """
+    if len(ids) <= MAX_RESULT_IDS:
+        return {name: list(ids)}
+    prefix = name.removesuffix("ids")
+    return {f"{prefix}count": len(ids), f"first_{name}": list(ids[:MAX_IDS])}
 
 
 class JobSpec:

@@ -2,7 +2,7 @@
 
     sluice_record              the head: the summary, the fingerprint, the open phase and its intent
     sluice_record_log_<n>      an append-only log, one JSON value a line, cut into pieces of PIECE characters:
-                               submissions, ended phases, replaced jobs, facts
+                               submissions, jobs that have succeeded, ended phases, replaced jobs, facts
     sluice_record_log_b_<n>    the same after the task started over; the next one uses the first set of keys again
     sluice_record_history_<n>  what happened, in pieces; the first one and the latest ones are kept
     sluice_record_state        the state in one line, by which the jobs page counts jobs in SQL
@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from sluice_provider.errors import UnexpectedResponse
+from sluice_provider.jobs.model import EndedJobs
 from sluice_provider.jobs.record import (
+    MAX_COUNTS,
     VERSION,
     HistoryEvent,
     JobRecord,
@@ -37,6 +39,7 @@ from sluice_provider.jobs.record import (
     submission_from_json,
     summary_from_json,
     summary_to_json,
+    truncate,
 )
 from sluice_provider.jobs.state_line import state_line
 
@@ -50,6 +53,8 @@ MAX_PIECE_LENGTH = 6_000
 """Characters of the log in one value. As JSON in JSON a value may get twice as long."""
 MAX_HISTORY_PIECE_LENGTH = 6_000
 MAX_HISTORY_PIECES = 8
+MAX_REJECTION_BYTES = 250
+"""Of each string of a rejected row, as JSON."""
 MAX_TEXT_LENGTH = 500
 """Characters of a service's messages that are kept."""
 
@@ -301,8 +306,33 @@ def _phase_entries(before: PhaseRecord, after: PhaseRecord, redact: Callable[[st
         yield {"submissions": after.name, "anew": True, "attempt": after.attempt, "items": items}
     elif len(new) > len(old):
         yield {"submissions": after.name, "items": [list(each) for each in new[len(old) :]]}
+    if after.ended_ids != before.ended_ids:
+        positions = _ranges(new, after.ended_ids - before.ended_ids)
+        yield {"succeeded": after.name, "positions": positions, "total": _bounded_total(after.ended, redact)}
     if after.outcome is not None and before.outcome is None:
         yield {"ended": {**phase_to_json(after), "outcome": _redacted(dict(after.outcome), redact)}}
+
+
+def _bounded_total(ended: EndedJobs, redact: Callable[[str], str]) -> dict[str, Any]:
+    """Names of counts and texts of rejections are a service's, of any length."""
+    counts = dict(list(ended.counts.items())[:MAX_COUNTS])
+    return {
+        "number": ended.number,
+        "counts": {truncate(name, MAX_REJECTION_BYTES): value for name, value in counts.items()},
+        "rejections": [[truncate(redact(text), MAX_REJECTION_BYTES) for text in each] for each in ended.rejections],
+    }
+
+
+def _ranges(submissions: tuple[Submission, ...], ids: frozenset[str]) -> list[list[int]]:
+    """The positions of these ids among the submissions, as pairs of a start and a number."""
+    ranges: list[list[int]] = []
+    for position, each in enumerate(submissions):
+        if each.id in ids:
+            if ranges and sum(ranges[-1]) == position:
+                ranges[-1][1] += 1
+            else:
+                ranges.append([position, 1])
+    return ranges
 
 
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
@@ -330,6 +360,7 @@ class _LogReplay:
         self._phases: dict[str, PhaseRecord] = {}
         self._submissions: dict[str, list[Submission]] = {}
         self._attempts: dict[str, int] = {}
+        self._ended: dict[str, tuple[EndedJobs, set[str]]] = {}
         self._replaced: list[ReplacedJob] = []
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -340,6 +371,10 @@ class _LogReplay:
             self._attempts[name] = max(self._attempts.get(name, 0), int(number(line.get("attempt"))))
             self._submissions[name] = kept
             kept.extend(items)
+        elif isinstance(name := line.get("succeeded"), str):
+            _, ids = self._ended.get(name, (None, set()))
+            ids.update(self._ids_at(name, _list(line.get("positions"))))
+            self._ended[name] = EndedJobs.from_json(line.get("total")), ids
         elif isinstance(name := line.get("facts"), str):
             facts, locator = _dict(line.get("values")), _dict(line.get("locator"))
             self._phases[name] = self._phases.get(name, PhaseRecord(name))._replace(facts=facts, locator=locator)
@@ -358,10 +393,19 @@ class _LogReplay:
             logged = self._phases.get(phase.name, phase)
             if logged.outcome is None:
                 self._phases[phase.name] = phase._replace(facts=logged.facts, locator=logged.locator)
-        phases = (
-            phase._replace(submissions=tuple(self._submissions.get(name, ()))) for name, phase in self._phases.items()
-        )
-        return head._replace(phases=tuple(phases), replaced=tuple(self._replaced))
+        phases = tuple(self._whole(name, phase) for name, phase in self._phases.items())
+        return head._replace(phases=phases, replaced=tuple(self._replaced))
+
+    def _whole(self, name: str, phase: PhaseRecord) -> PhaseRecord:
+        ended, ids = self._ended.get(name, (EndedJobs(), set()))
+        submissions = tuple(self._submissions.get(name, ()))
+        return phase._replace(submissions=submissions, ended=ended, ended_ids=frozenset(ids))
+
+    def _ids_at(self, name: str, ranges: list[Any]) -> list[str]:
+        """The ids at these positions among the submissions so far."""
+        submissions = self._submissions.get(name, [])
+        pairs = [[int(number(each)) for each in pair] for pair in ranges if isinstance(pair, list) and len(pair) == 2]
+        return [each.id for start, size in pairs if start >= 0 for each in submissions[start : start + size]]
 
 
 def _replaced(data: Any) -> ReplacedJob | None:

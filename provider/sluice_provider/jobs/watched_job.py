@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.jobs.record import NOTHING, Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, Unit, id_members
 
 if TYPE_CHECKING:
     from sluice_provider.http.flow import Flow
@@ -35,7 +35,8 @@ class WatchedJob(JobSpec):
 
     def result(self, work: JobGroup) -> dict[str, Any]:
         """What the sensor returns."""
-        return {"ids": [job.id for job in work.jobs], "state": work.state.value, **work.counts}
+        ids = self.reference().ids if work.ended.number else [job.id for job in work.jobs]
+        return {**id_members("ids", ids), "state": work.state.value, **work.counts}
 
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[dict[str, Any]]:
         del phase

@@ -30,7 +30,7 @@ from sluice_provider.jobs.execution import (
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, read_event
-from sluice_provider.jobs.record import JobRecord, PhaseRecord, ReplacedJob, Submission, digest
+from sluice_provider.jobs.record import MAX_IDS, JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
 from sluice_provider.progress import WORKER_RUN_KEY, WRITE_INTERVAL_SECONDS, merge_trigger_events
 from sluice_provider.runtime.store import TaskRecords
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDS_KEY = "job_ids"
-"""XCom key of the service's ids, pushed as soon as they are known."""
+IDS_KEY, COUNT_KEY = "job_ids", "job_count"
+"""XCom keys of the first of the service's ids, and of their number; pushed as soon as they are known."""
 
 TRIGGER_TIMEOUT_MARGIN_SECONDS = 300.0
 """Seconds after a trigger's own deadline at which Airflow ends it, in case it hangs."""
@@ -222,9 +222,10 @@ class JobRun:
         """Make the ids and the link visible while the job runs. They are for people, and the record has them as well,
         so an error here does not fail the task."""
         self._task.job_url = str(effect.record.summary.get("url") or "")
-        values: dict[str, Any] = {link.xcom_key: self._task.job_url for link in self._task.operator_extra_links}
+        ids = {IDS_KEY: list(effect.ids[:MAX_IDS]), COUNT_KEY: len(effect.ids)}
+        links = {link.xcom_key: self._task.job_url for link in self._task.operator_extra_links}
         try:
-            for key, value in {IDS_KEY: list(effect.ref.ids), **values}.items():
+            for key, value in {**ids, **links}.items():
                 self._context["ti"].xcom_push(key=key, value=value)
         except Exception as error:  # noqa: BLE001 - no error here affects the job
             self.log.warning("The job's ids and link could not be written to XCom, the job is not affected: %r", error)
@@ -259,8 +260,9 @@ class JobRun:
 
     def observe(self, ref: JobRef, work: JobGroup) -> None:
         """Log a status check, and save it every `WRITE_INTERVAL_SECONDS`."""
-        if self._observer is None or self._observer.ref != ref:
+        if self._observer is None:
             self._observer = StatusObserver(self.log, self._task.hook.hook_name, ref, self._record_status)
+        self._observer.ref = ref
         self.last_work = work
         self._observer(work)
 
@@ -310,10 +312,11 @@ class JobRun:
         fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
         record = JobRecord(fingerprint, self._records.clears, self._records.seed(fingerprint))
         phase = self.spec.next_phase(record)
-        if outcome is None or phase is None or not phase.last or phase.job_type != outcome.job.job_type:
+        unknown = outcome is None or outcome.job.ended.number > 0
+        if outcome is None or unknown or phase is None or not phase.last or phase.job_type != outcome.job.job_type:
             raise UnexpectedResponse(
-                "the record of this task was deleted, and the trigger did not report which job was submitted to "
-                f"{self._task.hook.hook_name}. Search for the job there: if it exists, mark this task as success; if "
+                "the record of this task was deleted, and the trigger did not report all jobs that were submitted to "
+                f"{self._task.hook.hook_name}. Search for the jobs there: if they exist, mark this task as success; if "
                 "not, clear this task to submit again"
             )
         self.log.warning("The record of this task was deleted; continuing with the job that the trigger polled")

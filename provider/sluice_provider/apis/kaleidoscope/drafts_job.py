@@ -19,7 +19,16 @@ from sluice_provider.errors import ClientError, InvalidInput, OutcomeUnknown
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, NoEffect, Phase, Prepared, ReconcileResult, Unit, reconcile_by_search
+from sluice_provider.jobs.spec import (
+    JobSpec,
+    NoEffect,
+    Phase,
+    Prepared,
+    ReconcileResult,
+    Unit,
+    id_members,
+    reconcile_by_search,
+)
 
 AFTER_REJECTED_ROWS = (
     "Rows that are staged again become second drafts: before you correct the rows and clear this task, clear the "
@@ -133,7 +142,7 @@ class StageDraftsJob(JobSpec):
             self,
             phase,
             operation_id=self.operation_id,
-            import_ids=list(phase.ids),
+            **id_members("import_ids", phase.ids),
             staged=phase.size,
             replaced=len(phase.facts.get("replaced") or ()),
         )

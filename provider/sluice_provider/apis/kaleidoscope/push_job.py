@@ -19,7 +19,7 @@ from sluice_provider.errors import InvalidInput
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import JobGroup, check_rejections
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
-from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, RepeatRequest, Unit
+from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, RepeatRequest, Unit, id_members
 
 DEFAULT_MAX_IN_FLIGHT = 16
 MAX_IN_FLIGHT = 20
@@ -125,7 +125,7 @@ class PushJob(JobSpec):
 
     def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("push")
-        return phase_manifest(self, phase, import_ids=list(phase.ids), pushed=phase.size)
+        return phase_manifest(self, phase, **id_members("import_ids", phase.ids), pushed=phase.size)
 
     def close(self) -> None:
         self.rows.close()
