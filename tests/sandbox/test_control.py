@@ -48,7 +48,7 @@ def test_a_truncated_response(kal, sluice_sandbox, capfd):
     path = f"files/{sluice_sandbox.state()['kaleidoscope']['ids']['file_id']}"
     content = kal.get(path).content
     sluice_sandbox.faults([{"path": path, "drop": "middle"}])
-    got: list[bytes] = []
+    got = []
     with kal.http.stream("GET", path, headers=kal.headers()) as answer:
         parts = answer.iter_bytes()
         with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
