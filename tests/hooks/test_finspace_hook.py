@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import botocore.session
 import pytest
-from botocore import loaders
 
 from sluice_provider.apis.finspace import endpoints as fin
 from sluice_provider.errors import (
@@ -40,7 +40,7 @@ CANARY = "canary-of-a-secret-key"
 def models_read_once():
     """Each new session of botocore reads megabytes of JSON, the same every time: a second of CPU in each test."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(loaders, "create_loader", cache(loaders.create_loader))
+        monkeypatch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         yield
 
 
