@@ -26,6 +26,19 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 
+class Server(uvicorn.Server):
+    """Remembers the event loop that it serves in."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.loop: Future[asyncio.AbstractEventLoop] = Future()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is stopped."""
+        self.loop.set_result(asyncio.get_running_loop())
+        await super().serve(sockets)
+
+
 class Sandbox:
     """All mock services on one port. `with Sandbox() as sandbox:` serves from a thread until the block ends.
 
@@ -44,6 +57,9 @@ class Sandbox:
         self._services = [service(self._context) for service in MOCK_SERVICES]
         # Listening from here on: the port is known, and early clients wait in the backlog.
         self._socket = socket.create_server((host, port), backlog=2048) if bind else None
+        if self._socket:
+            # Each response is sent in two parts, and TCP would send the second one 40 ms later. Connections inherit it.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._address = Address(_client_host(host), self._socket.getsockname()[1] if self._socket else port)
         self._app = create_app(self._context, self._services, self._close_connection)
         config = uvicorn.Config(
@@ -56,8 +72,7 @@ class Sandbox:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
-        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._server = Server(config)
         self._thread = threading.Thread(target=self._run, name="sluice-sandbox", daemon=True)
 
     @property
@@ -81,7 +96,7 @@ class Sandbox:
         :return: the status, and the content of the response
         """
         request = in_process.request(self._app, self._address, method, f"/control/{path}", params, content)
-        status, body = asyncio.run_coroutine_threadsafe(request, self._loop.result()).result()
+        status, body = asyncio.run_coroutine_threadsafe(request, self._server.loop.result()).result()
         return status, json.loads(body)
 
     def serve(self) -> None:
@@ -102,11 +117,7 @@ class Sandbox:
         self._thread.join()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop.set_result(asyncio.get_running_loop())
-        await self._server.serve(sockets=[self._socket] if self._socket else None)
+        self._server.run(sockets=[self._socket] if self._socket else None)
 
     def _stop(self) -> None:
         self._server.should_exit = True
