@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-triggerer clean
+.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-push bench-push-airflow bench-triggerer clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE,$(.VARIABLES)),$(eval unexport $(name)))
@@ -51,6 +51,12 @@ bench-imports: $(VENV)/installed-dev ## Measure what DAG files pay for imports; 
 
 bench-page: $(VENV)/installed-dev ## Measure the Remote jobs page with up to 100,000 jobs, beside Airflow's list of task instances
 	@$(BIN)/python tools/bench_jobs_page.py $(ARGS)
+
+bench-push: $(VENV)/installed-dev $(VENV)/installed-clients ## Measure a push beside the vendor's client and bare httpx; ARGS="--rows 1000000"
+	@$(BIN)/python tools/bench_push.py $(ARGS)
+
+bench-push-airflow: $(VENV)/installed-dev ## Measure what a push's record costs in a real Airflow; needs PostgreSQL
+	@$(BIN)/python tools/bench_push_airflow.py $(ARGS)
 
 bench-triggerer: $(VENV)/installed-dev ## Measure how many waiting jobs a triggerer carries; needs PostgreSQL
 	@$(BIN)/python -u tools/bench_triggerer.py $(ARGS)

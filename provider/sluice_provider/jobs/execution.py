@@ -229,7 +229,7 @@ class Execution:
         return on.Submitted(time.time(), (Submission(job_id, self._unit.start, self._unit.size),))
 
     def _submit_group(self, phase: Phase, current: PhaseRecord) -> Generator[Effect, Any, Event]:
-        """Submit units at the same time, for `GROUP_SAVE_INTERVAL_SECONDS`."""
+        """Submit units at the same time, until the record is to be saved again."""
         assert self._units is not None  # noqa: S101 - prepared before
         limit = self._limits.setdefault(phase.name, ConcurrencyLimit(phase.max_in_flight))
         seconds = min(self._save_seconds / MAX_SAVING_SHARE, MAX_GROUP_SAVE_INTERVAL_SECONDS)

@@ -17,7 +17,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
 
     Kaleidoscope identifies records by their key fields, so pushing the same records again updates them. They are read
     once and checked, into a temporary file on the worker (`TMPDIR`), before the first is sent. Which batches were
-    accepted is recorded about once a second, so after a failure at most about a second of them is sent again.
+    accepted is recorded about once a second, so after a failure those of the last moments are sent again.
 
     Returns `{"service", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
     "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
