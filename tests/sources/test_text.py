@@ -106,7 +106,7 @@ def test_broken_csv(content, words):
 def test_a_missing_quote_is_detected_early(monkeypatch):
     """A cell that goes on for ever is refused before it fills the memory."""
     monkeypatch.setattr(text, "MAX_RECORD_CHARS", 100_000)
-    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x" * (text.MAX_RECORD_CHARS + 1))
+    assert "field larger than field limit" in refused(read_csv, 'a\n"' + "x\n" * text.MAX_RECORD_CHARS)
 
 
 # --- JSON Lines
@@ -243,6 +243,22 @@ def test_fifty_megabytes_in_constant_memory(reader, stream):
     count += sum(1 for _ in records)
     assert 50_000 <= count <= 50_050
     assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("reader", [read_csv, read_tsv, read_json_lines])
+@pytest.mark.parametrize("begin", [b"", b'a,b\n1,2\n"'])
+def test_an_endless_line(reader, begin):
+    """It is given up before it fills the memory."""
+    stream = io.BufferedReader(Endless(begin, b"x" * (1 << 20), b"", 10**9))
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            InvalidInput, match=r"line [13] has more than 16777216 bytes|not valid JSON"
+        ):
+            list(reader(stream))
+        assert tracemalloc.get_traced_memory()[1] < 120_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_record_larger_than_a_block():

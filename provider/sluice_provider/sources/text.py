@@ -12,17 +12,35 @@ from typing import IO, Any
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
 
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 MAX_RECORD_CHARS = 1 << 24
-"""The maximum length of one cell or record. A longer one most likely has a missing quote or bracket."""
+"""The maximum length of a cell, a line or a JSON record. A longer one most likely has a missing quote or bracket."""
 
 
-def _lines(stream: Iterable[bytes], first: int = 1) -> Iterator[str]:
+def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their line endings, none of which is read whole if it is too long."""
+    number, rest = 1, bytearray()
+    while block := stream.read(BLOCK):
+        if b"\n" not in block and len(rest) + len(block) <= MAX_RECORD_CHARS:
+            rest += block
+            continue
+        lines = bytes(rest + block).split(b"\n")
+        rest = bytearray(lines.pop())
+        for line in lines:
+            yield line + b"\n"
+        number += len(lines)
+        if len(rest) > MAX_RECORD_CHARS:
+            raise InvalidInput(f"line {number} has more than {MAX_RECORD_CHARS} bytes: a line break may be missing")
+    if rest:
+        yield bytes(rest)
+
+
+def _lines(raw: Iterable[bytes], first: int = 1) -> Iterator[str]:
     """Lines as strings with their line endings. UTF-8, with or without a byte order mark.
 
     :param first: the number of the next line
     """
-    for number, line in enumerate(stream, first):
+    for number, line in enumerate(raw, first):
         try:
             decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -38,13 +56,14 @@ def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator
     :param skip: how many of the first records to leave out
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
-    rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
+    raw = _raw_lines(stream)
+    rows = csv.reader(_lines(raw), delimiter=delimiter, strict=True)
     before = 0  # lines that this reader did not see
     try:
         names = _header(next(rows, None))
         if skip:
-            before = rows.line_num + _skip_csv(stream, skip, delimiter)
-            rows = csv.reader(_lines(stream, before + 1), delimiter=delimiter, strict=True)
+            before = rows.line_num + _skip_csv(raw, skip, delimiter)
+            rows = csv.reader(_lines(raw, before + 1), delimiter=delimiter, strict=True)
         start = before + rows.line_num
         while some := list(islice(rows, CHUNK_RECORDS)):
             end = before + rows.line_num
@@ -76,14 +95,14 @@ def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int) ->
     return Chunk("line", numbers, records, tuple(names))
 
 
-def _skip_csv(stream: IO[bytes], count: int, delimiter: str) -> int:
+def _skip_csv(raw: Iterator[bytes], count: int, delimiter: str) -> int:
     """Skip so many records, and return how many lines they had. Only records with a quote have to be parsed: they may
     continue in the next line."""
     number = 0
-    for line in stream:
+    for line in raw:
         number += 1
         if b'"' in line and not _is_whole(line, delimiter):
-            record = csv.reader(_lines(chain([line], stream), 2), delimiter=delimiter, strict=True)
+            record = csv.reader(_lines(chain([line], raw), 2), delimiter=delimiter, strict=True)
             next(record)
             number += record.line_num - 1
         elif not line.strip(b"\r\n"):
@@ -123,7 +142,7 @@ def read_json_lines(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
 
 def _json_lines(stream: IO[bytes], skip: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Skipped lines are not parsed."""
-    filled = ((number, line) for number, line in enumerate(_lines(stream), 1) if line.strip())
+    filled = ((number, line) for number, line in enumerate(_lines(_raw_lines(stream)), 1) if line.strip())
     for number, line in islice(filled, skip, None):
         try:
             value = json.loads(line)
