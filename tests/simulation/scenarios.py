@@ -217,7 +217,7 @@ def _push_spec(_sim: Simulation) -> PushJob:
 class RowsOfAFile(CheckedRows):
     """A retry can tell that the file has not changed, and leaves out what was submitted before."""
 
-    def _open(self) -> ListSource:
+    def _source(self) -> ListSource:
         source = ListSource(self._records)
         source.sha256 = "of the content"
         return source

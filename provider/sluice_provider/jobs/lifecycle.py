@@ -298,10 +298,7 @@ class Lifecycle:
             return record
         current = record.phase(phase.name)
         current = current._replace(submissions=(*current.submissions, *submissions))
-        first, last = submissions[0], submissions[-1]
-        jobs = first.id if len(submissions) == 1 else f"{len(submissions)} jobs"
-        text = f"{_describe_share(phase, first._replace(size=last.start + last.size - first.start))}: {jobs}"
-        record = record.with_phase(current).with_event(now, "submitted", text)
+        record = record.with_phase(current).with_event(now, "submitted", _describe_submissions(phase, submissions))
         return self._summary(record, phase, current, now, state="running")
 
     def _all_submitted(self, record: JobRecord, event: on.AllSubmitted) -> Step:
@@ -688,6 +685,16 @@ def _describe_share(phase: Phase, part: Intent | Submission) -> str:
     if part.size:
         return f"{phase.name}, {phase.items} {part.start + 1} to {part.start + part.size}"
     return f"{phase.name}, {phase.items} {part.start + 1} and later" if part.start else phase.name
+
+
+def _describe_submissions(phase: Phase, submissions: tuple[Submission, ...]) -> str:
+    first, last = submissions[0], submissions[-1]
+    if len(submissions) == 1:
+        return f"{_describe_share(phase, first)}: {first.id}"
+    whole = first._replace(size=last.start + last.size - first.start)
+    size = sum(each.size for each in submissions)
+    some = f"{size} of them in " if size < whole.size else ""  # others of the group have failed
+    return f"{_describe_share(phase, whole)}: {some}{len(submissions)} jobs"
 
 
 def _describe_accepted(service: str, job_type: str, submissions: tuple[Submission, ...]) -> str:

@@ -163,11 +163,11 @@ class CheckedRows:
         rows.spool.close()
         return None
 
-    def _open(self) -> Source:
+    def _source(self) -> Source:
         return open_source(self._records)
 
     def _spool(self, skip: int = 0) -> _SpooledRows:
-        source = self._open()
+        source = self._source()
         spool = Spool(skip)
         try:
             for chunk in source.chunks(skip):
