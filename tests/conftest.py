@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -55,7 +56,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Ungrouped tests would start an Airflow each: a pytest that pytest-xdist cannot group in must not go unnoticed."""
+    """Ungrouped tests would start an Airflow each: a pytest that pytest-xdist cannot group in must not go unnoticed.
+
+    What was collected stays until the end, so the garbage collector need not go through it (a tenth of the CPU).
+    """
+    gc.freeze()
     if session.config.getoption("loadgroup", False) and any("@" not in item.nodeid for item in session.items):
         raise pytest.UsageError("pytest-xdist did not group the tests: install the pytest of constraints.txt")
 
