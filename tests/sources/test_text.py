@@ -252,9 +252,7 @@ def test_an_endless_line(reader, begin):
     stream = io.BufferedReader(Endless(begin, b"x" * (1 << 20), b"", 10**9))
     tracemalloc.start()
     try:
-        with pytest.raises(
-            InvalidInput, match=r"line [13] has more than 16777216 bytes|not valid JSON"
-        ):
+        with pytest.raises(InvalidInput, match=r"line [13] has more than 16777216 bytes|not valid JSON"):
             list(reader(stream))
         assert tracemalloc.get_traced_memory()[1] < 120_000_000
     finally:
