@@ -15,12 +15,15 @@ RUN = "run"
 
 def job_trigger(number: int) -> Any:
     """Ours, for an import that was submitted an hour ago."""
-    from sluice_provider.jobs import JobRef
+    from sluice_provider.jobs import Job, JobGroup, JobRef, JobState
     from sluice_provider.triggers import JobTrigger
 
     now = time.time()
     job = JobRef("kaleidoscope", "import", (f"job-{number}",)).to_json()
-    return JobTrigger("kaleidoscope", "kaleidoscope_default", job, now - 3600, poll_interval=60.0, deferred_at=now)
+    seen = JobGroup((Job(f"job-{number}", JobState.RUNNING, "processing"),)).digest
+    return JobTrigger(
+        "kaleidoscope", "kaleidoscope_default", job, now - 3600, poll_interval=60.0, deferred_at=now, seen=seen
+    )
 
 
 def sleeping_trigger(_number: int) -> Any:

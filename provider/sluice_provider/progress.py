@@ -34,8 +34,6 @@ WRITES_PER_SECOND = 3.0
 BURST = 8
 """Writes that may follow each other at once after a quiet time."""
 LAST_WRITES_AT_ONCE = 4
-FRESH_SECONDS = 25.0
-"""Seconds after the deferral in which no earlier trigger can have died and been replaced: Airflow takes 30 for that."""
 MAX_HISTORY_EVENTS = 50
 MAX_FLUSH_SECONDS = 10.0
 """Seconds that the end of a wait may be delayed by the last write."""
@@ -46,10 +44,9 @@ class ProgressPublisher:
 
     :param ti: the deferred task instance, as the trigger has it; without one (in `dag.test()`) nothing is written
     :param log: for errors of writing
-    :param deferred_at: seconds since 1970
     """
 
-    def __init__(self, ti: Any, ref: JobRef, log: Any, deferred_at: float = 0.0) -> None:
+    def __init__(self, ti: Any, ref: JobRef, log: Any) -> None:
         self._ti = ti
         self._ref = ref
         self._log = log
@@ -58,7 +55,7 @@ class ProgressPublisher:
         self._written: dict[str, Any] = {}
         self._written_at = 0.0
         self._lock = asyncio.Lock()
-        self._recalled = time.time() - deferred_at < FRESH_SECONDS
+        self._recalled = False
         """Whether the history of an earlier trigger, which may have died with its triggerer, was read."""
 
     def __call__(self, work: JobGroup, change: str) -> None:
@@ -72,6 +69,8 @@ class ProgressPublisher:
         }
         if change:
             self.add("status", change)
+        elif not self._written:  # the worker has recorded this status
+            self._written = self._latest
         if change or (self._latest != self._written and time.time() - self._written_at >= WRITE_INTERVAL_SECONDS):
             self._write_later()
 

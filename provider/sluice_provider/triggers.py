@@ -40,6 +40,7 @@ class JobTrigger(BaseTrigger):
     :param poll_interval: seconds between two status checks at the most
     :param cancel_on_kill: cancel the jobs when a user ends the deferred task
     :param deferred_at: seconds since 1970; once the task has resumed, this trigger cancels nothing
+    :param seen: `JobGroup.digest` of the status that the worker has logged and recorded: it is no news
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class JobTrigger(BaseTrigger):
         poll_interval: float = 60.0,
         cancel_on_kill: bool = True,
         deferred_at: float = 0.0,
+        seen: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._publisher: ProgressPublisher | None = None
@@ -63,6 +65,7 @@ class JobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
         self.deferred_at = deferred_at
+        self.seen = seen
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -76,6 +79,7 @@ class JobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
                 "deferred_at": self.deferred_at,
+                "seen": self.seen,
             },
         )
 
@@ -113,7 +117,7 @@ class JobTrigger(BaseTrigger):
             self.submitted_at,
             self.timeout,
             self.poll_interval,
-            StatusObserver(self.log, poller.hook.hook_name, ref, publisher),
+            StatusObserver(self.log, poller.hook.hook_name, ref, publisher, self.seen),
             wait_for_statuses,
         )
         work = await poller.run(min_duration(flow, _min_trigger_seconds()))
@@ -123,7 +127,7 @@ class JobTrigger(BaseTrigger):
     def _progress(self, ref: JobRef) -> ProgressPublisher:
         """One for the trigger's whole life: each write replaces the one before."""
         if self._publisher is None:
-            self._publisher = ProgressPublisher(getattr(self, "task_instance", None), ref, self.log, self.deferred_at)
+            self._publisher = ProgressPublisher(getattr(self, "task_instance", None), ref, self.log)
         return self._publisher
 
     async def on_kill(self) -> None:

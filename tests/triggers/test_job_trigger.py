@@ -23,6 +23,7 @@ ARGUMENTS = {
     "poll_interval": 30.0,
     "cancel_on_kill": True,
     "deferred_at": 1_700_000_001.5,
+    "seen": "0123456789abcdef",
 }
 
 

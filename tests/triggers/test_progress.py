@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sluice_provider import progress
-from sluice_provider.jobs import Job, JobGroup, JobRef, JobState
+from sluice_provider.jobs import Job, JobGroup, JobRef, JobState, StatusObserver
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,24 @@ def test_many_jobs_that_end_together(xcoms):
     asyncio.run(work())
     assert {task for task, _ in xcoms.values} == {str(number) for number in range(50)}
     assert xcoms.most <= progress.LAST_WRITES_AT_ONCE + 1
+
+
+def test_what_the_worker_has_recorded_is_not_written_again(xcoms):
+    """A thousand tasks that are deferred together have nothing to write until something changes."""
+
+    async def work():
+        each = publisher("a")
+        observer = StatusObserver(log, "Kaleidoscope", each._ref, each, status("created").digest)
+        observer(status("created"))
+        xcoms.clock.now += 100
+        observer(status("created"))
+        await yield_to_others()
+        assert not xcoms.written
+        observer(status("processing"))
+        await yield_to_others()
+
+    asyncio.run(work())
+    assert xcoms.written == ["a"]
 
 
 def test_the_history_of_an_earlier_trigger_is_kept(xcoms):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from hashlib import sha256
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -212,6 +213,11 @@ class JobGroup(NamedTuple):
         }
 
     @property
+    def digest(self) -> str:
+        """Of the jobs' status in words: small, and without what a service wrote."""
+        return sha256(str(self).encode("utf-8", "replace")).hexdigest()[:16]
+
+    @property
     def rejections(self) -> Iterable[Rejection]:
         return chain(self.ended.rejections, (rejection for job in self.jobs for rejection in job.rejections))
 
@@ -266,6 +272,7 @@ class StatusObserver:
 
     :param title: the service's name for people
     :param on_status: called after every status check, with the log line if the status has changed, else with ""
+    :param seen: `JobGroup.digest` of the last status that another process has seen, if any
     """
 
     def __init__(
@@ -274,18 +281,19 @@ class StatusObserver:
         title: str,
         ref: JobRef,
         on_status: Callable[[JobGroup, str], object] = lambda _work, _change: None,
+        seen: str = "",
     ) -> None:
         self.ref = ref
         self._log = log
         self._on_status = on_status
         self._title = title
-        self._last = ""
+        self._last = seen
 
     def __call__(self, work: JobGroup) -> None:
-        status = str(work)
+        status = work.digest
         changed = status != self._last
         self._last = status
-        line = f"{status}{_progress_text(work)}"
+        line = f"{work}{_progress_text(work)}"
         write = self._log.info if changed else self._log.debug
         write("%s %s %s", self._title, self.ref.job_type, line)
         self._on_status(work, line if changed else "")

@@ -288,6 +288,7 @@ class JobRun:
             poll_interval=self._task.poll_interval,
             cancel_on_kill=self._task.cancel_on_kill,
             deferred_at=time.time(),
+            seen=self.last_work.digest if self.last_work else "",
         )
 
     def _check_trigger(self) -> None:

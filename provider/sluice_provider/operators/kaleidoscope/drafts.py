@@ -21,8 +21,9 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
 
     Returns `{"service", "state", "operation_id", "import_ids", "staged", "replaced", "created", "updated", "skipped",
     "rejected", "submitted_at", "ended_at", "seconds", "url"}`: `staged` rows were sent, `replaced` old drafts were
-    archived; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Outlets get
-    the same as their event's extra.
+    archived; with `wait_for_completion=False` the service's counts (`created` to `rejected`) are missing. Of more than
+    100 imports it has `import_count` and `first_import_ids` instead of `import_ids`. Outlets get the same as their
+    event's extra.
 
     Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 

@@ -21,7 +21,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
 
     Returns `{"service", "state", "import_ids", "pushed", "created", "updated", "skipped", "rejected", "submitted_at",
     "ended_at", "seconds", "url"}`: `pushed` records were sent; with `wait_for_completion=False` the service's counts
-    (`created` to `rejected`) are missing. Outlets get the same as their event's extra.
+    (`created` to `rejected`) are missing. Of more than 100 imports it has `import_count` and `first_import_ids` instead
+    of `import_ids`. Outlets get the same as their event's extra.
 
     Rests on `push_data` and `push_data_by_field_id` of the vendor's client (kalbio `imports.py`).
 
