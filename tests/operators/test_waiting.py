@@ -32,10 +32,10 @@ def test_polls_grow_rarer_with_the_age_of_the_job(push, service, clock, deferrab
 
 @WAYS
 def test_the_poll_interval_is_the_longest_pause(push, service, clock, deferrable):
-    """As the author said."""
+    """As the author said, but for jitter."""
     service.settings(job_seconds=60)
     push(deferrable=deferrable, poll_interval=2.5).run()
-    assert max(clock.sleeps) == 2.5
+    assert 2.5 * 0.95 <= max(clock.sleeps) <= 2.5
 
 
 def test_only_changes_are_logged(push, service):
@@ -89,10 +89,10 @@ def test_the_patience_has_an_end(push, service, deferrable, monkeypatch):
 
 
 def test_the_service_says_when_to_poll_again(push, service, clock):
-    """Retry-After on a status check is obeyed."""
+    """Retry-After on a status check is obeyed; jitter only adds to it."""
     service.inject_fault("GET", "imports/", status=429, headers={"Retry-After": "600"}, times=1, skip=1)
     assert push().run().state == "success"
-    assert 600 in clock.sleeps
+    assert 600 <= max(clock.sleeps) <= 600 * 1.2
 
 
 def test_new_credentials_are_picked_up_while_deferred(push, service, sluice_sandbox, monkeypatch):
