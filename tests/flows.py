@@ -16,6 +16,8 @@ from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Gather, Request, Response, Sleep
+from sluice_provider.http.network import allow_result_hosts
+from sluice_provider.http.result_hosts import ResultHosts
 from sluice_provider.http.sigv4 import SigV4
 
 
@@ -115,23 +117,38 @@ def finspace_options(sandbox: Any, **keys: str) -> dict[str, Any]:
     return {"base_url": f"{sandbox.url}/finspace/", "auth": auth, "verify": False, "timeout": 30}
 
 
+def hook_options(hook: Any) -> dict[str, Any]:
+    """The options of a hook's clients."""
+    fields = hook.fields()
+    config = hook.client_config(fields)
+    return {**config.options(), "auth": hook.auth(fields, config)}
+
+
 class FlowRunner:
     """The worker (blocking) or the triggerer (awaiting), with its own client for each flow."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], pauses: FakeSleep | None = None) -> None:
+    def __init__(
+        self, name: str, options: Mapping[str, Any], pauses: FakeSleep | None = None, result_hosts: str = ""
+    ) -> None:
         self.name = name
         self.options = dict(options)
+        self.result_hosts = result_hosts
         self.pauses = FakeSleep() if pauses is None else pauses
 
     def __call__(self, flow: Flow[Any]) -> Any:
         if self.name == "worker":
             with httpx.Client(**self.options) as client:
+                self._allow_result_hosts(client)
                 return drive(flow, client, self.pauses)
         return asyncio.run(self._await(flow))
 
     async def _await(self, flow: Flow[Any]) -> Any:
         async with httpx.AsyncClient(**self.options) as client:
+            self._allow_result_hosts(client)
             return await adrive(flow, client, self.pauses.aio)
+
+    def _allow_result_hosts(self, client: httpx.Client | httpx.AsyncClient) -> None:
+        allow_result_hosts(client, ResultHosts.parse(self.options["base_url"], self.result_hosts))
 
 
 def logged_requests(sandbox: Any, path: str = "") -> list[dict[str, Any]]:

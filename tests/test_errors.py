@@ -19,6 +19,7 @@ TREE = [kind for kind in dict.fromkeys(_below(SluiceError)) if kind.__module__ =
 NOT_RETRYABLE = {
     "InvalidInput",
     "InvalidConnection",
+    "AddressRefused",
     "ClientError",
     "AuthenticationFailed",
     "PermissionDenied",

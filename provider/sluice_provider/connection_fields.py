@@ -138,6 +138,15 @@ WEBHOOKS = (
 
 PORT = Field("port", "Port", "TCP port; it may also be part of the host.", placeholder="443")
 
+RESULT_HOSTS = Field(
+    "result_hosts",
+    "Result hosts",
+    "Other hosts to which the service's links and redirects to files may lead: names, patterns (*.example.com), "
+    "addresses and networks, separated by commas. An internal host needs its name and its address or network: "
+    "files.example.com, 10.1.0.0/16. Empty: the connection's own host only.",
+)
+"""Of the services that have files to download."""
+
 KALEIDOSCOPE = _by_name(
     Field(
         "host",
@@ -162,6 +171,7 @@ KALEIDOSCOPE = _by_name(
         "OAuth client id of Google's Identity-Aware Proxy, if the API is behind one (needs the extra iap).",
     ),
     *WEBHOOKS,
+    RESULT_HOSTS,
     *CLIENT,
 )
 
@@ -199,6 +209,7 @@ LIQUID_DECISIONS = _by_name(
     Field("community", "Community", "Name of the community; it becomes part of the token's scope.", required=True),
     Field("client_id", "Client ID", "OAuth client id, if Liquid Decisions issued one."),
     Field("client_secret", "Client secret", "OAuth client secret, if Liquid Decisions issued one.", secret=True),
+    RESULT_HOSTS,
     *CLIENT,
 )
 

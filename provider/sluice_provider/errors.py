@@ -4,6 +4,7 @@
     ├── InvalidInput              no     the DAG's author: an argument, a record or a file is wrong; nothing was sent
     │   └── InvalidConnection     no     a field of the Airflow connection is missing or wrong; nothing was sent
     ├── Unreachable               yes    no response: network, DNS, TLS, timeout
+    ├── AddressRefused            no     a link of the service leads to a host that the connection does not permit
     ├── ClientError               no     the service rejected the request (4xx), with its reason
     │   ├── AuthenticationFailed  no     401: the credentials are wrong or expired
     │   ├── PermissionDenied      no     403: the credentials are valid but may not do this
@@ -85,6 +86,14 @@ class Unreachable(SluiceError):
     def __init__(self, message: str, *, maybe_applied: bool = True) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied
+
+
+class AddressRefused(SluiceError):
+    """A link or redirect of the service leads to a host or address that the connection does not permit. Nothing was
+    sent there; if it is where results are kept, the field `result_hosts` of the connection permits it."""
+
+    retryable = False
+    maybe_applied = False
 
 
 class StatusError(SluiceError):

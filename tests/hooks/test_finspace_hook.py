@@ -28,7 +28,7 @@ from sluice_provider.errors import (
 from sluice_provider.hooks import base, finspace
 from sluice_provider.hooks.base import hook_for
 from sluice_provider.hooks.finspace import FinSpaceHook
-from tests.flows import FlowRunner
+from tests.flows import FlowRunner, hook_options
 from tests.loopback import Answer, serve
 
 BLOCKING_AND_AWAITING = pytest.mark.parametrize("name", ["worker", "triggerer"])
@@ -270,8 +270,7 @@ def test_new_credentials_on_the_machine_are_used(connect, sluice_sandbox, monkey
         file.write_text(f"[default]\naws_access_key_id={keys['access_key']}\naws_secret_access_key={secret}\n")
 
     hook = FinSpaceHook()
-    fields = hook.fields()
-    client = FlowRunner(name, hook._client_options(fields))
+    client = FlowRunner(name, hook_options(hook))
     write("old")
     with pytest.raises(AuthenticationFailed):
         client(fin.list_environments())

@@ -15,12 +15,20 @@ import pytest
 import structlog
 
 from sluice_provider.apis.kaleidoscope import endpoints as api
-from sluice_provider.errors import AuthenticationFailed, InvalidConnection, InvalidInput, NotFound, Unreachable
+from sluice_provider.errors import (
+    AddressRefused,
+    AuthenticationFailed,
+    InvalidConnection,
+    InvalidInput,
+    NotFound,
+    Unreachable,
+)
 from sluice_provider.hooks import base, shared
 from sluice_provider.hooks.base import Endpoint, hook_for
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.services import SERVICES
-from tests.flows import FakeSleep, logged_requests
+from sluice_provider.sources.output_files import AtomicFile
+from tests.flows import FakeSleep, hook_options, logged_requests
 
 pytestmark = pytest.mark.usefixtures("sluice_connections")
 
@@ -78,6 +86,42 @@ def test_errors_are_raised(hook, run_endpoint):
     """With their own class."""
     with pytest.raises(NotFound):
         run_endpoint(hook.get_import, import_id="nobody")
+
+
+@pytest.mark.parametrize("link", ["http://169.254.169.254/latest", "http://localhost:{port}/kaleidoscope/programs"])
+def test_a_refused_redirect(hook, run_endpoint, sluice_sandbox, tmp_path, link):
+    """The error names host, reason, field and connection; neither a try nor the file is left behind."""
+    link = link.format(port=sluice_sandbox.url.rpartition(":")[2])
+    redirect = {"path": "records/export/csv", "status": 302, "headers": {"Location": link}}
+    sluice_sandbox.faults([redirect])
+    with pytest.raises(AddressRefused) as error:
+        run_endpoint(hook.export_records, "a.csv", "slice", AtomicFile(str(tmp_path), "a.csv"))
+    host = httpx.URL(link).host
+    assert f"leads to {link.rpartition('/')[0].removesuffix('/kaleidoscope')}, to which nothing was sent" in str(
+        error.value
+    )
+    assert f"add {host} to result_hosts in the connection" in str(error.value)
+    assert "(Kaleidoscope at http://127.0.0.1:" in str(error.value)
+    assert "connection 'kaleidoscope_default')" in str(error.value)
+    assert (error.value.retryable, hook.sleep, list(tmp_path.iterdir())) == (False, [], [])
+    assert len(logged_requests(sluice_sandbox)) == 1
+
+
+def test_a_permitted_redirect(hook, run_endpoint, connect, sluice_sandbox, tmp_path):
+    """The connection lists the name and the address, which is an internal one; no credentials are sent there."""
+    connect({"result_hosts": "local*, 127.0.0.0/8"})
+    link = f"http://localhost:{sluice_sandbox.url.rpartition(':')[2]}/store/a.csv"
+    redirect = {"path": "records/export/csv", "status": 302, "headers": {"Location": link}}
+    sluice_sandbox.faults([redirect])
+    with pytest.raises(NotFound, match=r"GET http://localhost:\d+/store/a\.csv returned 404"):
+        run_endpoint(hook.export_records, "a.csv", "slice", AtomicFile(str(tmp_path), "a.csv"))
+
+
+def test_result_hosts_that_cannot_be_used(hook, run_endpoint, connect):
+    """The error names connection and field."""
+    connect({"result_hosts": "https://files.example.com/x"})
+    with pytest.raises(InvalidConnection, match="connection 'kaleidoscope_default': result_hosts contains what is"):
+        run_endpoint(hook.get_programs)
 
 
 def test_sleeps_are_the_hooks_own(hook, run_endpoint, sluice_sandbox):
@@ -157,9 +201,9 @@ def test_triggers_that_start_together_share_a_client(connect):
     made = []
 
     class Counted(KaleidoscopeHook):
-        def _async_client(self, fields):
+        def _open_client(self, client_class, fields):
             made.append(fields)
-            return super()._async_client(fields)
+            return super()._open_client(client_class, fields)
 
     async def clients(count):
         return {id(client) for client in await asyncio.gather(*(Counted().aget_conn() for _ in range(count)))}
@@ -339,8 +383,7 @@ def test_the_default_address():
     from airflow.sdk import Connection
 
     fields = base.fields_of(Connection(conn_id="c", conn_type="kaleidoscope", login="id", password="secret"))
-    options = KaleidoscopeHook()._client_options(fields)
-    assert options["base_url"] == "https://api.kaleidoscope.bio/"
+    assert KaleidoscopeHook().client_config(fields).base_url == "https://api.kaleidoscope.bio/"
 
 
 # --- the button in the UI
@@ -456,7 +499,7 @@ def test_secrets_are_masked_before_they_are_used(hook, run_endpoint, connect, ma
     connect(extra)
     run_endpoint(hook.get_programs)
     before = set(masked)  # what comes next masks them again
-    token = hook._client_options(hook.fields())["auth"].token_cache.get()
+    token = hook_options(hook)["auth"].token_cache.get()
     assert token
     assert {"kaleidoscope-sandbox-secret", "proxy-canary", "header-canary", token} <= before
 
@@ -475,7 +518,7 @@ def test_no_secret_is_shown(hook, run_endpoint, connect, caplog):
 def test_behind_iap(hook, connect):
     """`iap_audience` in the connection adds Google's token."""
     connect({"iap_audience": "audience"})
-    assert hook._client_options(hook.fields())["auth"]._iap.audience == "audience"
+    assert hook_options(hook)["auth"]._iap.audience == "audience"
 
 
 @pytest.mark.parametrize(("behind_iap", "worn"), [(True, None), (False, "Bearer t")])

@@ -351,6 +351,7 @@ def test_the_connections_host_gets_the_credentials(client, server, download):
 @pytest.mark.parametrize("foreign", ["http://localhost:{port}", "http://user:pass@localhost:{port}"])
 def test_other_hosts_get_no_credentials(client, server, download, foreign):
     """Neither credentials nor the connection's headers; only what the link itself holds."""
+    client.result_hosts = "localhost 127.0.0.1"
     address = foreign.format(port=server.url.rpartition(":")[2])
     client(get(f"{address}/files/1?signature=s", download))
     (arrived,) = server.arrived
@@ -361,6 +362,7 @@ def test_other_hosts_get_no_credentials(client, server, download, foreign):
 
 def test_another_port_is_another_host(client, server, download):
     """As in browsers: scheme, host and port."""
+    client.result_hosts = "127.0.0.1"
     with sink() as other:
         client(get(f"{other.url}/files/1", download))
         assert "canary" not in repr(other.arrived[0]["headers"])
@@ -368,6 +370,7 @@ def test_another_port_is_another_host(client, server, download):
 
 def test_a_redirect_to_another_host(client, server, download):
     """A file may be stored elsewhere: the second request has no credentials."""
+    client.result_hosts = "localhost 127.0.0.1"
     port = server.url.rpartition(":")[2]
     moved = {"/files/1": (302, {"Location": f"http://localhost:{port}/store/1?s=1"}, b"")}
     server.answer = lambda path: moved.get(path, (200, {}, b"content"))

@@ -481,6 +481,22 @@ def test_a_failed_download_leaves_nothing_and_is_retried(exporting, liquid, slui
     assert (len(liquid.jobs), len(task.result["files"])) == (1, 1)
 
 
+def test_results_at_a_host_that_is_not_permitted(exporting, liquid, sluice_connections, monkeypatch, tmp_path):
+    """The task fails, with the host and the field to set; nothing is requested there, and no link is shown."""
+    connection = json.loads(sluice_connections["liquid_decisions_default"])
+    del connection["extra"]["result_hosts"]
+    monkeypatch.setenv("AIRFLOW_CONN_LIQUID_DECISIONS_DEFAULT", json.dumps(connection))
+    liquid.settings(export_links="other_host")
+    task = exporting().run()
+    words = "\n".join([*task.log, json.dumps(task.stored_values)])
+    assert task.state == "failed"
+    assert "leads to http://localhost:" in words
+    assert "add localhost to result_hosts in the connection" in words
+    assert "connection 'liquid_decisions_default'" in str(task.error)
+    assert "signature=" not in words
+    assert (liquid.request_count("download"), list((tmp_path / "out").glob("*"))) == (0, [])
+
+
 def test_an_export_with_an_unknown_outcome(exporting, liquid):
     """An export changes nothing, so it is submitted again, unless the author says otherwise."""
     task = exporting()

@@ -36,6 +36,7 @@ from airflow.sdk import BaseHook
 from sluice_provider import __version__, compat, metrics
 from sluice_provider.connection_fields import CONNECTION_TYPES, Field
 from sluice_provider.errors import (
+    AddressRefused,
     AuthenticationFailed,
     InvalidConnection,
     InvalidInput,
@@ -61,12 +62,13 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+C = TypeVar("C", "httpx.Client", "httpx.AsyncClient")
 
 NO_LOCATOR: Locator = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
-FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown)
+FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown, AddressRefused)
 """Errors of a request, to which the hook adds the service, its address and the connection."""
 
 _warned: set[str] = set()
@@ -251,12 +253,13 @@ class SluiceHook(BaseHook):
         import httpx
 
         if self._client is None:
-            options = self._client_options(self.fields())
-            self._client = httpx.Client(**options)
+            self._client = self._open_client(httpx.Client, self.fields())
         return self._client
 
     async def aget_conn(self) -> httpx.AsyncClient:
         """The event loop's client for this connection; a changed connection gets another one."""
+        import httpx
+
         from sluice_provider.hooks.shared import loop_state
         from sluice_provider.http.event_loop import shared_task
 
@@ -265,17 +268,12 @@ class SluiceHook(BaseHook):
         key = (type(self), self.variant, hashlib.sha256(repr(tuple(fields)).encode()).hexdigest())
         if key not in clients:
             # In a thread, as it reads certificates; stored before anything is awaited, so that there is only one.
-            clients[key] = shared_task(asyncio.to_thread(self._async_client, fields))
+            clients[key] = shared_task(asyncio.to_thread(self._open_client, httpx.AsyncClient, fields))
         try:
             return await asyncio.shield(clients[key])
         except SluiceError:
             clients.pop(key, None)
             raise
-
-    def _async_client(self, fields: ConnectionFields) -> httpx.AsyncClient:
-        import httpx
-
-        return httpx.AsyncClient(**self._client_options(fields))
 
     def job_type(self, name: str) -> JobType:
         """:raises UnexpectedResponse: for a job type that this version does not know"""
@@ -295,10 +293,14 @@ class SluiceHook(BaseHook):
             self._client.close()
             self._client = None
 
-    def _client_options(self, fields: ConnectionFields) -> dict[str, Any]:
+    def _open_client(self, client_class: type[C], fields: ConnectionFields) -> C:
         """May block: the triggerer calls it in a thread."""
+        from sluice_provider.http.network import allow_result_hosts
+
         config = self.client_config(fields)
-        return {**config.options(), "auth": self.auth(fields, config)}
+        client = client_class(**config.options(), auth=self.auth(fields, config))
+        allow_result_hosts(client, config.result_hosts)
+        return client
 
     # --- the connection
 

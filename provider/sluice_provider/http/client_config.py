@@ -15,6 +15,7 @@ import httpx
 
 from sluice_provider.connection_fields import EXTRA_FIELDS, STANDARD, Field
 from sluice_provider.errors import InvalidConnection
+from sluice_provider.http.result_hosts import ResultHosts
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -131,6 +132,7 @@ class ClientConfig(NamedTuple):
     :param verify: check certificates; against `ca_bundle` (a path) if there is one
     :param connect_timeout: seconds
     :param read_timeout: seconds between two parts of a response; the same for sending
+    :param result_hosts: other hosts that may be requested; None: no other
     """
 
     base_url: str
@@ -140,6 +142,7 @@ class ClientConfig(NamedTuple):
     proxy_auth: tuple[str, str] | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    result_hosts: ResultHosts | None = None
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __repr__(self) -> str:
@@ -148,14 +151,16 @@ class ClientConfig(NamedTuple):
     @classmethod
     def from_connection(cls, fields: ConnectionFields, *, default_host: str, user_agent: str) -> ClientConfig:
         """:raises InvalidConnection: naming the field that cannot be used"""
+        address = base_url(fields, default_host)
         return cls(
-            base_url=base_url(fields, default_host),
+            base_url=address,
             verify=fields.flag("verify"),
             ca_bundle=_ca_bundle(fields),
             proxy=_proxy(fields),
             proxy_auth=_proxy_auth(fields),
             connect_timeout=fields.seconds("connect_timeout"),
             read_timeout=fields.seconds("read_timeout"),
+            result_hosts=_result_hosts(fields, address),
             headers={"User-Agent": user_agent, "Accept": "application/json", **_extra_headers(fields)},
         )
 
@@ -216,6 +221,17 @@ def _extra_headers(fields: ConnectionFields) -> dict[str, str]:
         if not re.fullmatch(HEADER_NAME, name) or not re.fullmatch(HEADER_VALUE, value):
             raise fields.invalid("extra_headers", "contains a header that is not plain ASCII on one line")
     return headers
+
+
+def _result_hosts(fields: ConnectionFields, address: str) -> ResultHosts:
+    try:
+        return ResultHosts.parse(address, fields.text("result_hosts"))
+    except ValueError:
+        raise fields.invalid(
+            "result_hosts",
+            "contains what is neither a host name, a pattern (*.example.com), an address nor a network (10.0.0.0/8); "
+            "names are written in ASCII, without scheme, port and path",
+        ) from None
 
 
 def _ca_bundle(fields: ConnectionFields) -> str | None:

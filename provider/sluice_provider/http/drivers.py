@@ -19,10 +19,11 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from sluice_provider.errors import SluiceError, Unreachable
+from sluice_provider.errors import SluiceError, UnexpectedResponse, Unreachable
 from sluice_provider.http.bodies import Multipart, encode
 from sluice_provider.http.client_config import MAX_CONNECTIONS
 from sluice_provider.http.flow import Blocking, Flow, Gather, Request, Response, Sleep
+from sluice_provider.http.network import result_hosts_of
 
 log = logging.getLogger(__name__)
 
@@ -253,15 +254,19 @@ def _build(client: httpx.Client | httpx.AsyncClient, request: Request, body: Any
     content, headers = _content(request, body)
     # httpx would write a space as "+", which not every service reads, and which signatures do not cover.
     query = urlencode(request.params, safe="-_.~", quote_via=quote)
-    built = client.build_request(
-        request.method,
-        f"{request.path}?{query}" if query else request.path,
-        content=content,
-        headers={**headers, **request.headers},
-        timeout=_timeout(client.timeout, request.read_timeout),
-    )
-    if not _is_cross_origin(client.base_url, request, built.url):
+    try:
+        built = client.build_request(
+            request.method,
+            f"{request.path}?{query}" if query else request.path,
+            content=content,
+            headers={**headers, **request.headers},
+            timeout=_timeout(client.timeout, request.read_timeout),
+        )
+    except (httpx.InvalidURL, ValueError) as error:  # ValueError: a lone surrogate
+        raise UnexpectedResponse(f"{request} was not sent, as its link is not a URL: {error!s:.200}") from None
+    if _origin(built.url) == _origin(client.base_url):
         return built, httpx.USE_CLIENT_DEFAULT
+    result_hosts_of(client).check(built.url)
     public = {*PUBLIC_HEADERS, *(name.lower() for name in (*headers, *request.headers))}
     built.headers = httpx.Headers([(name, text) for name, text in built.headers.items() if name in public])
     return built, None
@@ -292,14 +297,14 @@ def _timeout(default: httpx.Timeout, read: float) -> httpx.Timeout:
     return httpx.Timeout(connect=default.connect, read=longer, write=default.write, pool=default.pool)
 
 
-def _is_cross_origin(base_url: httpx.URL, request: Request, url: httpx.URL) -> bool:
-    """Whether a request goes to another origin than the connection's, which must not see its credentials."""
-    return "://" in request.path and (url.scheme, url.host, url.port) != (base_url.scheme, base_url.host, base_url.port)
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """A request to another origin than the connection's must not see its credentials."""
+    return url.scheme, url.host, url.port
 
 
 def _response(received: httpx.Response, body: bytes) -> Response:
     headers = {name.lower(): value for name, value in received.headers.items()}
-    return Response(received.status_code, headers, body)
+    return Response(received.status_code, headers, body, str(received.url))
 
 
 def _unreachable(request: Request, error: httpx.RequestError) -> Unreachable:

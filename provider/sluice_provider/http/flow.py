@@ -72,16 +72,23 @@ class Request(NamedTuple):
             return self.name
         if "://" not in self.path:
             return f"{self.method} {self.path}"
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            return f"{self.method} a link that is not a valid URL"
         return f"{self.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Response(NamedTuple):
-    """A complete response. Header names are in lower case."""
+    """A complete response. Header names are in lower case.
+
+    :param url: the whole URL that was requested, against which a redirect is resolved
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
     @property
     def text(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from typing import NamedTuple
-from urllib.parse import urljoin
 
 from sluice_provider.errors import (
     OutcomeUnknown,
@@ -16,10 +15,8 @@ from sluice_provider.errors import (
     Unreachable,
 )
 from sluice_provider.http.flow import Flow, Request, Response, Sleep
+from sluice_provider.http.redirects import MAX_REDIRECTS, follow, is_redirect
 from sluice_provider.http.responses import ErrorFrom, error_from
-
-MAX_REDIRECTS = 5
-"""Redirects are followed only for downloads."""
 
 TRANSIENT = (Unreachable, ServerError, RateLimited)
 
@@ -78,9 +75,9 @@ def _attempt(request: Request, error_from: ErrorFrom) -> Flow[Response | SluiceE
     try:
         response: Response | None = yield request
         for _ in range(MAX_REDIRECTS):
-            if request.into is None or response is None or not _is_redirect(response):
+            if request.into is None or response is None or not is_redirect(response):
                 break
-            request = request._replace(path=urljoin(request.path, response.headers["location"]), redirected=True)
+            request = follow(request, response)
             response = yield request
     except SluiceError as error:
         return error
@@ -96,7 +93,3 @@ def _not_a_file(request: Request, response: Response) -> SluiceError | None:
         f"{request} returned {response.status} with {content_type} instead of the file; "
         "if a login page or proxy is in front of the service, check the connection's host and credentials"
     )
-
-
-def _is_redirect(response: Response) -> bool:
-    return response.status in (301, 302, 303, 307, 308) and "location" in response.headers

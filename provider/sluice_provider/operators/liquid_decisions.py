@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from sluice_provider.compat import mask_secret
 from sluice_provider.errors import InvalidInput
@@ -257,10 +256,10 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         """The name is not the service's: that could contain a path, or be the name of an existing file."""
         from sluice_provider.sources.output_files import AtomicFile
 
-        parts = urlsplit(link)
-        if parts.query:
-            mask_secret(parts.query)
-        match = re.search(RESULT_EXTENSIONS, parts.path.lower())
+        path, _, query = link.partition("#")[0].partition("?")  # the link may be no valid URL
+        if query:
+            mask_secret(query)
+        match = re.search(RESULT_EXTENSIONS, path.lower())
         extension = match[0] if match else self._default_extension
         return AtomicFile(str(self.destination), f"{_safe_name(job_id)}-{number}{extension}")
 

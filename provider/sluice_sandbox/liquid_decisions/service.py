@@ -59,8 +59,10 @@ class LiquidDecisions(MockService):
         return dict(CREDENTIALS)
 
     def connection(self, address: Address) -> tuple[str, dict[str, Any]]:
-        """The host contains the path of the base URL; the port is a separate field."""
+        """The host contains the path of the base URL; the port is a separate field. Links to results lead to the other
+        name of the sandbox with the setting `export_links` as `other_host`."""
         extra = {name: CREDENTIALS[name] for name in ("community", "client_id", "client_secret")}
+        extra["result_hosts"] = "localhost, 127.0.0.1"
         return "liquid_decisions_default", {
             "conn_type": "liquid_decisions",
             "host": f"http://{address.host}/{self.path}",

@@ -117,5 +117,8 @@ def _find_links(value: Any) -> Iterator[str]:
 
 def _redact_link(link: re.Match[str]) -> str:
     """Only the host of a link: its path and query may grant access."""
-    parts = urlsplit(link[0])
+    try:
+        parts = urlsplit(link[0])
+    except ValueError:
+        return "<a link that is not a valid URL>"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
