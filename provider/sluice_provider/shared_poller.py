@@ -217,6 +217,15 @@ class SharedPoller:
             self.hook.log.warning("The %ss could not be listed, so each is requested: %s", job_type.noun, found)
             self._no_listing_until[job_type] = time.monotonic() + NO_LISTING_SECONDS
             found = [None] * len(wanted)
+        self._request_each(job_type, await self._answer_from(queries, found))
+        jobs = {job.id: job for job in found if job is not None}
+        await self._wake(sleeping, jobs)
+        late = self._collected.pop(job_type, [])  # by now due themselves, and in the listing if they were sleeping
+        missing = await self._answer_from(late, [jobs.get(query.wanted.id) for query in late])
+        self._collected.setdefault(job_type, []).extend(missing)
+
+    async def _answer_from(self, queries: Sequence[_Query], found: Sequence[Job | None]) -> list[_Query]:
+        """Answer those that were found, and return the others."""
         missing: list[_Query] = []
         for number, (query, status) in enumerate(zip(queries, found, strict=False)):
             if status is None:
@@ -225,8 +234,7 @@ class SharedPoller:
                 query.answer.set_result(status)
             if number % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
                 await asyncio.sleep(0)
-        self._request_each(job_type, missing)
-        await self._wake(sleeping, {job.id: job for job in found if job is not None})
+        return missing
 
     async def _wake(self, sleeping: Sequence[_Waiting], found: Mapping[str, Job]) -> None:
         """Those whose jobs were all found continue early."""

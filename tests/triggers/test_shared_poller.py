@@ -250,6 +250,44 @@ def test_a_listing_answers_also_those_that_are_due_later(sluice_sandbox):
     assert len(logged_requests(sluice_sandbox)) <= 8
 
 
+def test_jobs_that_become_due_during_a_listing_are_answered_by_it(sluice_sandbox):
+    """It has them, as they were sleeping when it began."""
+    sluice_sandbox.settings(job_seconds=100_000)
+    ids = push(20)
+    hook = Hook()
+    woken, naps = asyncio.Event(), []
+
+    async def sleep(seconds):
+        if seconds > 10:
+            naps.append(seconds)
+            await (woken.wait() if len(naps) <= len(ids) else asyncio.Event().wait())
+        await asyncio.sleep(0)
+
+    hook.async_sleep = sleep
+    original = hook.arun
+
+    async def arun(flow):
+        """The flows that sleep become due while the listing runs."""
+        if len(naps) == len(ids):
+            woken.set()
+            await until(lambda: sum(map(len, poller._collected.values())) >= len(ids))
+        return await original(flow)
+
+    async def work():
+        waiting = [asyncio.ensure_future(poller.run(until_over(each))) for each in ids]
+        await until(lambda: len(naps) == len(ids))
+        sluice_sandbox.requests(clear=True)
+        hook.arun = arun
+        await asyncio.gather(*(poller.run(once(each, job_type=JOB_TYPES["import"])) for each in ids[:MIN_LISTED]))
+        await until(lambda: len(naps) == 2 * len(ids))
+        for trigger in waiting:
+            trigger.cancel()
+
+    poller = SharedPoller(hook)
+    asyncio.run(work())
+    assert len(logged_requests(sluice_sandbox)) == 1
+
+
 def test_a_failure_is_not_cut_short_by_a_listing(sluice_sandbox):
     """Who sleeps because of an error sleeps on: the service said when to come again, or needs the time."""
     ids = push(MIN_LISTED + 1)
