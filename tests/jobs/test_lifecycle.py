@@ -110,7 +110,7 @@ def test_a_brief_wait_is_not_repeated():
 
 
 def test_long_jobs_are_not_waited_for_in_the_worker():
-    """Nor those that come after a job that took long, nor many at once, nor old ones."""
+    """Nor those that come after jobs that all took long, nor many at once, nor old ones."""
     late = submitted(deferrable=True)
     assert late(on.Polled(103.0 + BRIEF_WAIT_SECONDS, work("running"))) == ["Save", "Defer"]
     chain = Runner(EchoJob(EchoPhase("one", last=False), EchoPhase("two")), deferrable=True)

@@ -436,12 +436,12 @@ class Lifecycle:
         return record, [on.Save(must=False), on.Wait()]
 
     def _waits_briefly(self, record: JobRecord, current: PhaseRecord, now: float) -> bool:
-        """Whether these jobs may end soon: they are new, few, and those before them ended soon."""
+        """Whether these jobs may end soon: they are new and few, and one of those before them, if any, ended soon."""
         if record.transient.waited or self._options.watch_only or len(current.unfinished_ids) > MAX_BRIEF_WAIT_JOBS:
             return False
         ended = [phase for phase in record.phases if phase.outcome and phase.submissions]
-        took = (ended[-1].outcome or {}).get("at", 0.0) - ended[-1].submitted_at if ended else 0.0
-        return took < BRIEF_WAIT_SECONDS and now - current.submitted_at < BRIEF_WAIT_SECONDS
+        took = [(phase.outcome or {}).get("at", 0.0) - phase.submitted_at for phase in ended]
+        return min(took, default=0.0) < BRIEF_WAIT_SECONDS and now - current.submitted_at < BRIEF_WAIT_SECONDS
 
     def _over(self, record: JobRecord, phase: Phase, work: JobGroup, now: float) -> Step:
         for rejection in islice(work.rejections, MAX_LOGGED_REJECTIONS):
