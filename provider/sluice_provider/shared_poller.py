@@ -42,6 +42,9 @@ Status = Job | SluiceError
 COLLECT_SECONDS = 0.5
 """Seconds for which status checks are collected before it is decided whether to list."""
 
+PATIENCE = 0.05
+"""Share of the sleep before it by which a status check may be later, so that there are enough for a listing."""
+
 JOBS_PER_PAGE = 50
 """Jobs that a page of a listing is expected to answer for: it may have others, too."""
 
@@ -53,10 +56,14 @@ WOKEN_AT_ONCE = 200
 
 
 class _Query(NamedTuple):
-    """One job whose status a flow waits for."""
+    """One job whose status a flow waits for.
+
+    :param patience_until: by the monotonic clock; until then it may wait for others that are due
+    """
 
     wanted: Wanted
     answer: asyncio.Future[Status]
+    patience_until: float
 
 
 class _Waiting:
@@ -67,6 +74,8 @@ class _Waiting:
         self.unfinished: Sequence[Wanted] = ()
         """By the latest status check."""
         self.sleep: asyncio.Future[object] | None = None
+        self.slept = 0.0
+        """Seconds that its latest sleep was to last."""
         self.early: Mapping[str, Job] = {}
         """States by id that were found before the next status check was due."""
 
@@ -102,6 +111,7 @@ class SharedPoller:
                 answer = await (self._sleep if isinstance(step, Sleep) else self._check)(waiting, step)
 
     async def _sleep(self, waiting: _Waiting, sleep: Sleep) -> None:
+        waiting.slept = sleep.seconds if sleep.may_end_early else 0.0
         if not sleep.may_end_early or waiting.job_type is None or waiting.job_type.list_statuses is None:
             await self.hook.async_sleep(sleep.seconds)
             return
@@ -120,14 +130,14 @@ class SharedPoller:
         if all(each.id in early for each in check.wanted):
             statuses: Statuses = [early[each.id] for each in check.wanted]
         else:
-            statuses = await self._request(check)
+            statuses = await self._request(check, time.monotonic() + waiting.slept * PATIENCE)
         running = [each for each, status in zip(check.wanted, statuses, strict=True) if not _over(status)]
         waiting.job_type, waiting.unfinished = check.job_type, running
         return statuses
 
-    async def _request(self, check: StatusCheck) -> Statuses:
+    async def _request(self, check: StatusCheck, patience_until: float) -> Statuses:
         new_future = asyncio.get_running_loop().create_future
-        queries = [_Query(wanted, new_future()) for wanted in check.wanted]
+        queries = [_Query(wanted, new_future(), patience_until) for wanted in check.wanted]
         if check.job_type.list_statuses is None:
             self._request_each(check.job_type, queries)
         else:
@@ -189,7 +199,10 @@ class SharedPoller:
                 queries = [query for query in self._collected.pop(job_type) if not query.answer.done()]
                 sleeping = [each for each in self._sleeping if each.job_type == job_type]
                 if not self._worth_listing(job_type, len(queries), len(sleeping)):
-                    self._request_each(job_type, queries)
+                    if sleeping and time.monotonic() < min((each.patience_until for each in queries), default=0.0):
+                        self._collected[job_type] = queries
+                    else:
+                        self._request_each(job_type, queries)
                     continue
                 try:
                     await self._list(job_type, queries, sleeping)
