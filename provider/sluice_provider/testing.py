@@ -55,7 +55,7 @@ class SandboxClient:
 
     def requests(self, *, clear: bool = False) -> list[dict[str, Any]]:
         """The logged requests to the services, oldest first, secrets masked; `clear` clears the log."""
-        logged: list[dict[str, Any]] = self._control("GET", "requests", params={"clear": int(clear)})
+        logged: list[dict[str, Any]] = self._control("POST" if clear else "GET", "requests")
         return logged
 
     def state(self, *, records: bool = True) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sluice_sandbox.faults import Faults
 from sluice_sandbox.ids import Ids
 from sluice_sandbox.request_log import RequestLog
 from sluice_sandbox.settings import Clock, Settings
+from sluice_sandbox.webhooks import check_webhook_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,15 +45,33 @@ class Context:
 
     :param source: the real time in seconds since 1970, to which the setting `clock_advance` is added
     :param seed: makes all ids reproducible; None makes them random
+    :param webhooks_anywhere: webhooks may be sent to other hosts than this machine
     """
 
-    def __init__(self, source: Callable[[], float] = time.time, seed: int | str | None = None) -> None:
+    def __init__(
+        self,
+        source: Callable[[], float] = time.time,
+        seed: int | str | None = None,
+        *,
+        webhooks_anywhere: bool = False,
+    ) -> None:
+        self._webhooks_anywhere = webhooks_anywhere
         self.settings = Settings()
         self.clock = Clock(self.settings, source)
         self.ids = Ids(seed)
         self.rate_limiter = RateLimiter(self.settings, self.clock)
         self.faults = Faults()
         self.request_log = RequestLog()
+
+    def change_settings(self, changes: object) -> None:
+        """As `Settings.change`. Whether webhooks may leave this machine is no setting: whoever can reach the control
+        API could change it.
+
+        :raises InvalidControlInput: a setting is invalid, or webhooks would be sent to another host
+        """
+        if isinstance(changes, dict) and not self._webhooks_anywhere:
+            check_webhook_url(changes.get("webhook_url"))
+        self.settings.change(changes)
 
     def reset(self) -> None:
         """Restore the initial state."""

@@ -1,6 +1,7 @@
 """The control API below `/control` for tests and benchmarks: reset, requests, faults, settings, state.
 
 Services add routes of their own (`MockService.control_routes`). Invalid input is answered 400 with `{"error": ...}`.
+There is no login; `browser_guard.py` refuses pages of other sites, and what is not JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def routes(context: Context, services: Sequence[MockService]) -> list[BaseRoute]
     control = Control(context, services)
     return [
         Route("/control/reset", control.reset, methods=["POST"]),
-        Route("/control/requests", control.requests, methods=["GET"]),
+        Route("/control/requests", control.requests, methods=["GET", "POST"]),
         Route("/control/faults", control.faults, methods=["GET", "POST"]),
         Route("/control/settings", control.settings, methods=["GET", "POST"]),
         Route("/control/state", control.state, methods=["GET"]),
@@ -53,9 +54,9 @@ class Control:
         return Json({"reset": True})
 
     async def requests(self, request: Request) -> Json:
-        """The logged requests, oldest first; `?clear=1` clears the log afterwards."""
+        """The logged requests, oldest first; POST clears the log afterwards."""
         logged = self._context.request_log.to_json()
-        if request.query_params.get("clear") == "1":
+        if request.method == "POST":
             self._context.request_log.clear()
         return Json(logged)
 
@@ -65,7 +66,7 @@ class Control:
 
     async def settings(self, request: Request) -> Json:
         """POST changes some settings; GET and POST return all of them."""
-        return await _get_or_change(request, self._context.settings.change, self._context.settings)
+        return await _get_or_change(request, self._context.change_settings, self._context.settings)
 
     async def state(self, request: Request) -> Json:
         """The data of all services; `?records=0` leaves out the records themselves."""

@@ -26,6 +26,7 @@ async def request(
     :param params: query
     :param content: sent as JSON; None sends no body
     """
+    host = f"[{server[0]}]" if ":" in server[0] else server[0]
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -36,7 +37,7 @@ async def request(
         "raw_path": path.encode(),
         "query_string": urlencode(params or {}).encode(),
         "root_path": "",
-        "headers": [],
+        "headers": [(b"host", f"{host}:{server[1]}".encode()), (b"content-type", b"application/json")],
         "client": None,
         "server": server,
     }

@@ -15,7 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sluice_sandbox import in_process
 from sluice_sandbox.app import create_app
+from sluice_sandbox.browser_guard import BrowserGuard
 from sluice_sandbox.context import Context
+from sluice_sandbox.loopback import is_loopback
 from sluice_sandbox.service import Address
 from sluice_sandbox.services import MOCK_SERVICES
 
@@ -42,18 +44,27 @@ class Server(uvicorn.Server):
 class Sandbox:
     """All mock services on one port. `with Sandbox() as sandbox:` serves from a thread until the block ends.
 
+    :param host: address to listen on; one that is not a loopback address lets other machines in, and the control API
+        needs no login
     :param port: 0 takes a free port
     :param settings: initial values, as in `POST /control/settings`
+    :param webhooks_anywhere: webhooks may be sent to other hosts than this machine
     :param bind: False only computes URLs and connections, without opening the port
     :raises OSError: the port is taken or the address is not available
     :raises InvalidControlInput: a setting is invalid
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, settings: Mapping[str, Any] | None = None, bind: bool = True
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        webhooks_anywhere: bool = False,
+        bind: bool = True,
     ) -> None:
-        self._context = Context()
-        self._context.settings.change(dict(settings or {}))
+        self._context = Context(webhooks_anywhere=webhooks_anywhere)
+        self._context.change_settings(dict(settings or {}))
         self._services = [service(self._context) for service in MOCK_SERVICES]
         # Listening from here on: the port is known, and early clients wait in the backlog.
         self._socket = socket.create_server((host, port), backlog=2048) if bind else None
@@ -61,7 +72,8 @@ class Sandbox:
             # Each response is sent in two parts, and TCP would send the second one 40 ms later. Connections inherit it.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._address = Address(_client_host(host), self._socket.getsockname()[1] if self._socket else port)
-        self._app = create_app(self._context, self._services, self._close_connection)
+        app = create_app(self._context, self._services, self._close_connection)
+        self._app = BrowserGuard(app, loopback_only=is_loopback(host))
         config = uvicorn.Config(
             self._app,
             http=H11Protocol,  # always available in uvicorn, and `_close_connection` depends on it

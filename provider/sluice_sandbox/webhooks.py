@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sluice_sandbox.loopback import is_loopback
+from sluice_sandbox.settings import InvalidControlInput
+
 if TYPE_CHECKING:
     from sluice_sandbox.ids import Ids
     from sluice_sandbox.settings import Settings
@@ -66,6 +69,22 @@ def signature_headers(settings: Settings, body: bytes, now: float) -> dict[str, 
     timestamp = str(int(now))
     digest = hmac.new(secret, timestamp.encode() + b"." + body, "sha256").hexdigest()
     return {"X-Sluice-Timestamp": timestamp, "X-Sluice-Signature": f"v1={digest}"}
+
+
+def check_webhook_url(url: object) -> None:
+    """A webhook contains a link to a file, and could be sent to any host that the sandbox reaches.
+
+    :raises InvalidControlInput: the URL's host is not this machine
+    """
+    try:
+        host = httpx.URL(url).host if isinstance(url, str) else ""
+    except httpx.InvalidURL:
+        host = ""
+    if host and not is_loopback(host):
+        raise InvalidControlInput(
+            f"webhook_url leads to {host}, and webhooks are sent to this machine only (127.0.0.1, localhost, ::1); "
+            "start the sandbox with --webhooks-anywhere for other hosts"
+        )
 
 
 class Webhooks:

@@ -24,7 +24,8 @@ CHANGES = [
 def settings(**changes):
     """Change settings of the sandbox, mainly its clock."""
     body = json.dumps(changes).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{ROOT}/control/settings", body), timeout=5).read()
+    request = urllib.request.Request(f"{ROOT}/control/settings", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=5).read()
 
 
 def client(**changes):

@@ -169,7 +169,9 @@ def test_an_unknown_setting(sluice_sandbox):
 
 def test_invalid_json_is_rejected(sluice_sandbox):
     """400 with a reason."""
-    assert httpx.post(f"{sluice_sandbox.url}/control/settings", content=b"{").status_code == 400
+    json_type = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{sluice_sandbox.url}/control/settings", content=b"{", headers=json_type)
+    assert answer.status_code == 400
 
 
 def test_clock_advances_add_up(sluice_sandbox):
