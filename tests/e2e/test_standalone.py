@@ -160,7 +160,7 @@ def test_the_log_shows_the_whole_job(airflow):
     """From the submission to the end, with the lines of the worker and of the triggerer."""
     [run] = airflow.runs("deferred")
     log = airflow.logs("deferred", run["dag_run_id"], "push")
-    words = ["valid", "accepted 2 records", "Kaleidoscope import", "completed, created 2", "Result: "]
+    words = ["valid", "accepted 2 rows in 1 request", "Kaleidoscope import", "completed, created 2", "Result: "]
     places = [log.find(word) for word in words]
     assert -1 not in places, log
     assert places == sorted(places), log

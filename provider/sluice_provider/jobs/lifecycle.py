@@ -699,8 +699,9 @@ def _describe_submissions(phase: Phase, submissions: tuple[Submission, ...]) -> 
 
 def _describe_accepted(service: str, job_type: str, submissions: tuple[Submission, ...]) -> str:
     rows = sum(each.size for each in submissions)
+    requests = "1 request" if len(submissions) == 1 else f"{len(submissions)} requests"
     ids = _format_ids(tuple(each.id for each in submissions))
-    return f"{service} accepted {rows} rows in {len(submissions)} requests, as {job_type} {ids}"
+    return f"{service} accepted {rows} rows in {requests}, as {job_type} {ids}"
 
 
 def _format_ids(ids: tuple[str, ...]) -> str:
