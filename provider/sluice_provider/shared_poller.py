@@ -87,6 +87,7 @@ class SharedPoller:
 
     def __init__(self, hook: SluiceHook) -> None:
         self.hook = hook
+        self._flows = 0
         self._queue: deque[tuple[JobType, _Query]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
@@ -100,15 +101,22 @@ class SharedPoller:
 
         :raises SluiceError: the flow's
         """
+        self._flows += 1
+        try:
+            with closing(flow):
+                return await self._run(flow)
+        finally:
+            self._flows -= 1
+
+    async def _run(self, flow: Flow[T]) -> T:
         waiting = _Waiting()
         answer: Any = None
-        with closing(flow):
-            while True:
-                try:
-                    step: Any = flow.send(answer)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-                answer = await (self._sleep if isinstance(step, Sleep) else self._check)(waiting, step)
+        while True:
+            try:
+                step: Any = flow.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            answer = await (self._sleep if isinstance(step, Sleep) else self._check)(waiting, step)
 
     async def _sleep(self, waiting: _Waiting, sleep: Sleep) -> None:
         waiting.slept = sleep.seconds if sleep.may_end_early else 0.0
@@ -138,7 +146,7 @@ class SharedPoller:
     async def _request(self, check: StatusCheck, patience_until: float) -> Statuses:
         new_future = asyncio.get_running_loop().create_future
         queries = [_Query(wanted, new_future(), patience_until) for wanted in check.wanted]
-        if check.job_type.list_statuses is None:
+        if check.job_type.list_statuses is None or max(self._flows, len(queries)) < MIN_LISTED:
             self._request_each(check.job_type, queries)
         else:
             self._collect(check.job_type, queries)
