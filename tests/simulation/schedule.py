@@ -137,6 +137,8 @@ class Simulation:
                 self._push(next(process), number, process)
             except StopIteration:
                 continue
+            except TypeError as error:
+                return [f"the record cannot be read: {error}"]
         if not self.ti.over:
             return [f"the task did not end: it is {self.ti.state} and nothing goes on"]
         self._land()
