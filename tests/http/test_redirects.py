@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from sluice_provider.errors import SluiceError, UnexpectedResponse
+from sluice_provider.errors import ClientError, SluiceError, UnexpectedResponse
 from sluice_provider.http.flow import Request
 from sluice_provider.http.redirects import follow
 from sluice_provider.http.retry import send
@@ -107,6 +107,28 @@ def test_odd_locations(client, server, location, words):
     with pytest.raises(SluiceError, match=words):
         client(flow())
     assert server.arrived == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://[::1", "http:\\\\evil.example", "javascript:1", "data:,x", "http://xn--a/", "http://h:p/", "//[x]/"],
+)
+@pytest.mark.parametrize("into", [None, Kept()], ids=["request", "download"])
+def test_odd_locations_on_the_wire(client, server, location, into):
+    """The HTTP library reads the header before we do, also if the redirect is not followed."""
+    server.answer = lambda _path: (302, {"Location": location}, b"")
+    with pytest.raises(SluiceError, match=r"GET files/1 returned .*a redirect") as error:
+        client(send(Request("GET", "files/1", into=into, idempotent=True)))
+    assert isinstance(error.value, (UnexpectedResponse, ClientError))
+    assert (len(server.arrived), client.pauses) == (1, [])
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "javascript:1", "http://xn--a/"])
+def test_a_redirect_with_an_odd_location_is_a_response(client, server, location):
+    """So the outcome of a request that is not idempotent is not unknown."""
+    server.answer = lambda _path: (302, {"Location": location}, b"")
+    with pytest.raises(UnexpectedResponse):
+        client(send(Request("GET", "orders")))
 
 
 def test_the_error_is_not_transient():

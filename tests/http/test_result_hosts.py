@@ -355,6 +355,31 @@ def test_a_proxy_resolves_names_itself(name, service):
         assert [each.target for each in proxy.seen] == ["http://files.invalid/x"]
 
 
+@BOTH
+def test_proxies_of_the_environment_are_still_used(name, service, monkeypatch):
+    """Also with listed hosts, for which the HTTP client has a network backend of ours; not for names in NO_PROXY."""
+    with serve(lambda _request: Answer(200, "content")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        run = FlowRunner(name, {"base_url": service.url}, result_hosts="files.invalid, localhost, 127.0.0.1")
+        run(get("http://files.invalid/x"))
+        run(get(f"http://localhost:{port_of(service)}/y"))
+        assert [each.target for each in proxy.seen] == ["http://files.invalid/x"]
+    assert [each["path"] for each in service.arrived] == ["/y"]
+
+
+@BOTH
+def test_addresses_are_checked_beside_a_proxy_of_the_environment(name, service, internal, dns, monkeypatch):
+    """What NO_PROXY exempts is connected to from here, and so is checked here."""
+    dns.names["files.example.com"] = ["127.0.0.1"]
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+    monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
+    run = FlowRunner(name, {"base_url": service.url}, result_hosts="*.example.com")
+    with pytest.raises(AddressRefused):
+        run(get(f"http://files.example.com:{port_of(internal)}/x"))
+    assert internal.arrived == []
+
+
 def test_an_http_library_that_cannot_be_checked():
     """Nothing is listed then, rather than unchecked."""
     client = httpx.Client(base_url=OWN)

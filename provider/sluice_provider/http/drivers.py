@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, aclosing, closing
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
@@ -183,7 +183,8 @@ async def _atry_to_send(client: httpx.AsyncClient, request: Request) -> Response
 
 def _send(client: httpx.Client, request: Request) -> Response:
     built, auth = _build(client, request, request.body)
-    received = client.send(built, auth=auth, stream=True)
+    with _odd_location(request):
+        received = client.send(built, auth=auth, stream=True)
     with closing(received):
         if request.into is None or not request.is_download(received.status_code, received.headers):
             received.read()
@@ -215,7 +216,8 @@ def _slots(client: httpx.AsyncClient) -> asyncio.Semaphore:
 
 async def _asend_now(client: httpx.AsyncClient, request: Request) -> Response:
     built, auth = _build(client, request, request.body and _AsyncBody(request.body))
-    received = await client.send(built, auth=auth, stream=True)
+    with _odd_location(request):
+        received = await client.send(built, auth=auth, stream=True)
     async with aclosing(received):
         if request.into is None or not request.is_download(received.status_code, received.headers):
             await received.aread()
@@ -270,6 +272,21 @@ def _build(client: httpx.Client | httpx.AsyncClient, request: Request, body: Any
     public = {*PUBLIC_HEADERS, *(name.lower() for name in (*headers, *request.headers))}
     built.headers = httpx.Headers([(name, text) for name, text in built.headers.items() if name in public])
     return built, None
+
+
+@contextmanager
+def _odd_location(request: Request) -> Iterator[None]:
+    """httpx reads the Location of every redirect, also of one that is not followed, and fails if it is not a URL."""
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.RemoteProtocolError, UnicodeError) as error:
+        invalid = error.__context__ if isinstance(error, httpx.RemoteProtocolError) else error
+        if not isinstance(invalid, (httpx.InvalidURL, UnicodeError)):
+            raise
+        problem = str(invalid)[:200]
+    else:
+        return
+    raise UnexpectedResponse(f"{request} returned a redirect whose Location is not a URL: {problem}")
 
 
 def _check_send_before(request: Request) -> None:
