@@ -408,6 +408,16 @@ def test_results_are_downloaded(run, sluice_sandbox, tmp_path, where):
     assert ["authorization" in each for each in seen] == [where != "other_host"] * 2
 
 
+def test_a_link_that_is_no_url(run, tmp_path):
+    """Neither the status nor the download ends with anything but an error of this package, which shows no link."""
+    job = job_from_status(status(status="Completed", reason="Results: http://[::1/canary, http://h:port/canary"))
+    assert job.links == ("http://[::1/canary", "http://h:port/canary")
+    assert "canary" not in job.message
+    for link in job.links:
+        with pytest.raises(UnexpectedResponse, match="GET a result file was not sent, as its link is not a URL"):
+            run(ld.fetch(link, AtomicFile(str(tmp_path), "x.json")))
+
+
 def test_a_link_that_expired(run, sluice_sandbox, tmp_path):
     """After a week; nothing is left in the folder."""
     job = job_from_status(run(ld.get_job(run(exporting()))))

@@ -113,7 +113,7 @@ def test_a_permitted_redirect(hook, run_endpoint, connect, sluice_sandbox, tmp_p
     link = f"http://localhost:{sluice_sandbox.url.rpartition(':')[2]}/store/a.csv"
     redirect = {"path": "records/export/csv", "status": 302, "headers": {"Location": link}}
     sluice_sandbox.faults([redirect])
-    with pytest.raises(NotFound, match=r"GET http://localhost:\d+/store/a\.csv returned 404"):
+    with pytest.raises(NotFound, match=r"GET records/export/csv \(redirected to http://localhost:\d+\) returned 404"):
         run_endpoint(hook.export_records, "a.csv", "slice", AtomicFile(str(tmp_path), "a.csv"))
 
 

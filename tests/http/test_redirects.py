@@ -79,6 +79,14 @@ def test_redirects_of_redirects(client, server):
     assert [each["path"] for each in server.arrived] == ["/api/files/1", "/a/b", "/a/c"]
 
 
+def test_a_redirected_request_in_errors():
+    """Names the first request and the host of the last one: its path may grant access, as user and query may."""
+    request = Request("GET", "files/1", into=Kept())
+    for location in ("https://a.example/canary", "https://me:canary@files.example:8443/canary?signature=canary"):
+        request = follow(request, response(302, "", location=location)._replace(url="https://service/files/1"))
+    assert str(request) == "GET files/1 (redirected to https://files.example:8443)"
+
+
 ODD = {
     "IPv6": ("http://[::1", "not a URL"),
     "IPv6 with letters": ("http://[zz]/", "not a URL"),

@@ -159,6 +159,16 @@ def test_internal_addresses(address):
         assert ResultHosts.parse(OWN, plain).permitted("files.example.com", [address]) == [address]
 
 
+def test_a_name_without_addresses():
+    """Is unreachable, and not refused."""
+    assert ResultHosts.parse(OWN, "files.example.com").permitted("files.example.com", []) == []
+
+
+def test_a_name_that_is_too_long():
+    """Is no name, so it is not compared with patterns, which would take long."""
+    assert refusal(f"https://{'a.' * 20_000}example/", "*a*a*a*a*a*b, *")
+
+
 def test_only_some_addresses_of_a_name():
     """The others are not connected to."""
     hosts = ResultHosts.parse(OWN, "files.example.com")

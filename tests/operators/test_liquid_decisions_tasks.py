@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import get_current_context
 from uuid6 import uuid7
 
-from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge
+from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge, UnexpectedResponse
 from sluice_provider.jobs.state_line import state_line
 from sluice_provider.operators.liquid_decisions import (
     LiquidDecisionsCancelJobOperator,
@@ -20,6 +20,7 @@ from tests.operators.airflow_harness import ProcessDied
 
 pytestmark = pytest.mark.airflow
 
+COMPLETED = {"jobId": "e25a5d4b", "status": "Completed", "jobName": "Out", "reason": "", "recordsProcessed": "1"}
 CONTACTS = "id,name\n1,Ada\n2,Ben\n3,Cy\n4,Di\n"
 SECRETS = ("liquid-decisions-sandbox-password", "liquid-decisions-client-secret")
 
@@ -479,6 +480,15 @@ def test_a_failed_download_leaves_nothing_and_is_retried(exporting, liquid, slui
     assert list((tmp_path / "out").glob("*")) == []
     assert task.retry().state == "success"
     assert (len(liquid.jobs), len(task.result["files"])) == (1, 1)
+
+
+def test_a_result_link_that_is_no_url(exporting, liquid, sluice_sandbox):
+    """Fails the task with an error of this package, which a retry may not meet again."""
+    body = {**COMPLETED, "links": ["http://[::1/export.csv?signature=canary"]}
+    sluice_sandbox.faults([{"path": "batch/status", "status": 200, "body": body, "times": 10}])
+    task = exporting().run()
+    assert (task.state, type(task.error)) == ("up_for_retry", UnexpectedResponse)
+    assert "its link is not a URL" in str(task.error)
 
 
 def test_results_at_a_host_that_is_not_permitted(exporting, liquid, sluice_connections, monkeypatch, tmp_path):

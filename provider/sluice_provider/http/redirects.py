@@ -33,7 +33,14 @@ def follow(request: Request, response: Response) -> Request:
         raise UnexpectedResponse(
             f"{request} returned {response.status}, a redirect whose Location is not a URL: {problem}"
         )
-    return request._replace(path=target, params=NOTHING, redirected=True)
+    return request._replace(path=target, params=NOTHING, redirected=True, name=_name(request, target))
+
+
+def _name(request: Request, target: str) -> str:
+    """With the host that it leads to; the path may grant access, as the query may."""
+    parts = urlsplit(target)
+    first, _, _ = str(request).partition(" (redirected to ")
+    return f"{first} (redirected to {parts.scheme}://{parts.netloc.rpartition('@')[2]})"
 
 
 def _problem(location: str) -> str:

@@ -19,6 +19,9 @@ STANDARD_PORTS = {"http": 80, "https": 443}
 
 NAME_PATTERN = r"[a-z0-9_*]([a-z0-9_*.-]*[a-z0-9_*])?"
 
+LONGEST_NAME = 253
+"""Characters of a host name (RFC 1035, 2.3.4)."""
+
 NUMERIC_NAME = r"(.*\.)?(\d+|0x[0-9a-f]*)"
 """A name whose last part is a number: resolvers read it as an IPv4 address in an old form, as `127.1` (WHATWG URL)."""
 
@@ -85,7 +88,8 @@ class ResultHosts(NamedTuple):
         if address is not None:
             permitted = self._lists(address)
         else:
-            permitted = not re.fullmatch(NUMERIC_NAME, host) and any(_matches(host, each) for each in self.names)
+            is_name = len(host) <= LONGEST_NAME and not re.fullmatch(NUMERIC_NAME, host)
+            permitted = is_name and any(_matches(host, each) for each in self.names)
         if not permitted:
             raise _refused(url, "it is neither the connection's own host and port nor listed in result_hosts", host)
 
@@ -94,13 +98,12 @@ class ResultHosts(NamedTuple):
 
         :param host: has passed `check`
         :param addresses: that its name was resolved to
-        :raises AddressRefused: there is none
+        :raises AddressRefused: there are addresses, and none is permitted
         """
         found = [each for each in addresses if (address := _address(each)) and self._allows(address)]
-        if not found:
-            shown = ", ".join(addresses) or "no address"
-            url = httpx.URL(scheme=self.own.scheme, host=host)
-            raise _refused(url, f"its name leads to {shown}, which is not an address of the internet", addresses[0])
+        if addresses and not found:
+            reason = f"its name leads to {', '.join(addresses)}, which is not an address of the internet"
+            raise _refused(httpx.URL(scheme=self.own.scheme, host=host), reason, addresses[0])
         return found
 
     def _allows(self, address: Address) -> bool:
@@ -115,10 +118,14 @@ def _refused(url: httpx.URL, reason: str, entry: str = "") -> AddressRefused:
 
     :param entry: what to list in `result_hosts` if the service is right
     """
-    host = _host(url)[:253]
+    host = _host(url)[:LONGEST_NAME]
     shown = f"[{host}]" if ":" in host else host
     port = f":{url.port}" if url.port else ""
-    advice = f"; if the results are kept there, add {entry[:253]} to result_hosts in the connection" if entry else ""
+    advice = (
+        f"; if the results are kept there, add {entry[:LONGEST_NAME]} to result_hosts in the connection"
+        if entry
+        else ""
+    )
     return AddressRefused(
         f"a link or redirect of the service leads to {url.scheme}://{shown}{port}, to which nothing was sent: "
         f"{reason}{advice}"
