@@ -389,7 +389,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--dags", type=Path, default=DAGS, help="folder with the DAGs (default: dags_examples)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep Airflow's home with all logs in this folder")
-    parser.add_argument("--job-seconds", type=float, default=6.0, help="how long a job of a service takes (default: 6)")
+    parser.add_argument(
+        "--job-seconds", type=float, default=10.0, help="how long a job of a service takes (default: 10)"
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for all DAGs to finish (default: 600)")
     args = parser.parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):

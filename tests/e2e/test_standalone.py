@@ -18,12 +18,15 @@ pytestmark = pytest.mark.standalone
 
 DAGS = Path(__file__).parent / "dags"
 
+JOB_SECONDS = 15
+"""Longer than a worker waits before it defers."""
+
 
 @pytest.fixture(scope="module")
 def sandbox(_sluice_server):
     """One sandbox for all of this module; its jobs take a few seconds."""
     _sluice_server.reset()
-    _sluice_server.settings(job_seconds=5)
+    _sluice_server.settings(job_seconds=JOB_SECONDS)
     return _sluice_server
 
 
@@ -101,7 +104,7 @@ def test_a_user_ends_a_deferred_push(airflow, sandbox):
     sandbox.settings(job_seconds=10_000)
     run = begin(airflow, "ended")
     wait_state(airflow, "ended", run, "deferred")
-    sandbox.settings(job_seconds=5)
+    sandbox.settings(job_seconds=JOB_SECONDS)
     [job] = imports(sandbox)
 
     def status_checks():
@@ -215,7 +218,7 @@ def test_a_user_ends_a_running_import(airflow, sandbox):
         return batch_jobs(sandbox, "marked")[0]["status"] in ("Canceling", "Canceled") or None
 
     airflow.wait("the job to be cancelled", cancelling)
-    sandbox.settings(job_seconds=5)
+    sandbox.settings(job_seconds=JOB_SECONDS)
     assert stored(airflow, "marked", run, "sluice_record")["summary"]["state"] == "cancelling"
 
 
@@ -241,7 +244,7 @@ def test_a_worker_stopped_by_the_platform_leaves_its_job_running(airflow, sandbo
     airflow.wait("the log to say that the job goes on", left_alone)
     os.kill(pid, signal.SIGKILL)
     assert airflow.wait_run("stopped", run)["state"] == "success"
-    sandbox.settings(job_seconds=5)
+    sandbox.settings(job_seconds=JOB_SECONDS)
     [job] = batch_jobs(sandbox, "stopped")
     assert job["status"] == "Completed"
     assert airflow.xcom("stopped", run, "push")["job_id"] == job["id"]
@@ -291,7 +294,7 @@ def test_another_triggerer_takes_over_after_kill(airflow, sandbox):
         os.kill(pid, signal.SIGKILL)
     with airflow.another("triggerer"):
         assert airflow.wait_run("watched", run)["state"] == "success"
-    sandbox.settings(job_seconds=5)
+    sandbox.settings(job_seconds=JOB_SECONDS)
     [job] = imports(sandbox)[before:]
     assert airflow.xcom("watched", run, "push")["import_ids"] == [job["id"]]
     assert instance(airflow, "watched", run)["try_number"] == 1
