@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import io
 import re
@@ -297,6 +298,19 @@ def test_a_name_that_does_not_exist(name, service):
     for host in ("no.such.host.invalid", "a" * 63 + ".invalid"):
         with pytest.raises(Unreachable, match="ConnectError"):
             run(get(f"http://{host}/x"))
+
+
+@BOTH
+def test_a_name_that_is_not_resolved_in_time(name, service, monkeypatch):
+    """Is as unreachable as a host that does not answer."""
+
+    def too_slow(*_args, **_more):
+        raise asyncio.TimeoutError
+
+    run = FlowRunner(name, {"base_url": service.url}, result_hosts="files.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", too_slow)
+    with pytest.raises(Unreachable, match="ConnectTimeout: the name was not resolved in time"):
+        run(get("http://files.invalid/x"))
 
 
 @BOTH

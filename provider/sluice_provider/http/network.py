@@ -128,7 +128,7 @@ def _addresses(found: Sequence[Any]) -> list[str]:
 def _resolving() -> Iterator[None]:
     try:
         yield
+    except asyncio.TimeoutError:  # before OSError, which it is from Python 3.11 on
+        raise httpcore.ConnectTimeout("the name was not resolved in time") from None
     except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name has more than 63 characters
         raise httpcore.ConnectError(str(error)) from None
-    except asyncio.TimeoutError:
-        raise httpcore.ConnectTimeout(NO_ADDRESS + " yet") from None
