@@ -145,7 +145,7 @@ RESULT_HOSTS = Field(
     "addresses and networks, separated by commas. An internal host needs its name and its address or network: "
     "files.example.com, 10.1.0.0/16. Empty: the connection's own host only.",
 )
-"""Of the services that have files to download."""
+"""Of the services whose links are followed. Kili's lead to Azure containers, whose own hosts need not be listed."""
 
 KALEIDOSCOPE = _by_name(
     Field(
@@ -192,6 +192,7 @@ KILI = _by_name(
         placeholder="API key",
     ),
     Field("web_url", "Web UI URL", "URL of Kili's web UI, for links on tasks. Empty: the endpoint's host."),
+    RESULT_HOSTS,
     *CLIENT,
 )
 

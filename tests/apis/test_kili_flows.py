@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
+from sluice_provider.apis.kili import azure as kili_azure
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.errors import (
+    AddressRefused,
     AuthenticationFailed,
     ClientError,
     InvalidInput,
@@ -293,6 +296,52 @@ def test_without_azures_client(run, ids, monkeypatch):
     made = run(kili.add_connection(ids["project_id"], ids["azure_id"]))
     with pytest.raises(InvalidInput, match=r"airflow-provider-sluice\[azure\]"):
         run(kili.compute_differences(made))
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("http://169.254.169.254/latest/meta-data", AddressRefused, "add 169.254.169.254 to result_hosts"),
+        ("http://localhost:1/account/container", AddressRefused, "add localhost to result_hosts"),
+        ("https://a.blob.core.windows.net.evil.example/c", AddressRefused, "neither the connection's own host"),
+        ("http://[::1", UnexpectedResponse, "a link of the service is not a URL"),
+    ],
+)
+def test_a_container_elsewhere(run, ids, monkeypatch, url, error, words):
+    """Kili says where the container is: it could be a host of the worker's network. Nothing is listed there."""
+    made = run(kili.add_connection(ids["project_id"], ids["azure_id"]))
+    listed = []
+    monkeypatch.setattr(kili_azure, "list_container", lambda *_: listed.append(1))
+    original = kili.get_connection
+
+    def moved(*args):
+        connection = yield from original(*args)
+        integration = {**(connection.get("dataIntegration") or {})}
+        return {**connection, "dataIntegration": {**integration, "azureConnectionURL": url}}
+
+    monkeypatch.setattr(kili, "get_connection", moved)
+    with pytest.raises(error, match=words):
+        run(kili.compute_differences(made))
+    assert listed == []
+
+
+def test_azures_own_hosts_are_permitted():
+    """Without being listed; and those that are listed."""
+    from sluice_provider.hooks.kili import KiliHook
+
+    config = KiliHook().client_config(fields(extra={"result_hosts": "files.example.com"}))
+    for host in ("account.blob.core.windows.net", "a.blob.core.usgovcloudapi.net", "files.example.com"):
+        config.result_hosts.check(httpx.URL(f"https://{host}/container"))
+    with pytest.raises(AddressRefused):
+        config.result_hosts.check(httpx.URL("https://blob.core.windows.net.example/container"))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1\\@a.blob.core.windows.net/c", "http://a@127.0.0.1/c", "http://[::1"])
+def test_urls_that_parsers_read_differently(url):
+    """Are refused: the host that was checked must be the one that Azure's client requests."""
+    integration = {"id": "i", "azureSASToken": "sig=abc", "azureConnectionURL": url}
+    with pytest.raises(InvalidInput, match="azureConnectionURL is not"):
+        kili_azure.list_container({"dataIntegration": integration}, "IMAGE", lambda _secret: None)
 
 
 def test_other_projects_cannot_be_filled_from_azure():

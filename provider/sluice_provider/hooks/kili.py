@@ -14,12 +14,14 @@ from sluice_provider.hooks.base import Endpoint, SluiceHook, mask
 if TYPE_CHECKING:
     import httpx
 
+    from sluice_provider.apis.kili import azure as kili_azure
     from sluice_provider.apis.kili import endpoints as kili
     from sluice_provider.http.client_config import ClientConfig, ConnectionFields
     from sluice_provider.http.flow import Flow
     from sluice_provider.jobs.polling import JobType, Locator
 else:
     kili = LazyModule("sluice_provider.apis.kili.endpoints")
+    kili_azure = LazyModule("sluice_provider.apis.kili.azure")
 
 API = "/api/label/v2"
 """The path below which the vendor's endpoints are (kili `client.py`)."""
@@ -89,11 +91,16 @@ class KiliHook(SluiceHook):
         return ApiKey("X-API-Key:", key)
 
     def client_config(self, fields: ConnectionFields) -> ClientConfig:
-        """With the URL of the folder that contains the endpoint: the flows add the endpoint itself."""
+        """With the URL of the folder that contains the endpoint: the flows add the endpoint itself. Azure's hosts are
+        permitted, as containers are listed from here."""
+        from sluice_provider.http.result_hosts import ResultHosts
+
         config = super().client_config(fields)
         scheme, netloc, path, *_ = urlsplit(config.base_url)
         path = path.rstrip("/").removesuffix(f"/{kili.PATH}") or API
-        return config._replace(base_url=urlunsplit((scheme, netloc, f"{path}/", "", "")))
+        base_url = urlunsplit((scheme, netloc, f"{path}/", "", ""))
+        listed = f"{kili_azure.RESULT_HOSTS}, {fields.text('result_hosts')}"
+        return config._replace(base_url=base_url, result_hosts=ResultHosts.parse(base_url, listed))
 
     def ping(self) -> Flow[str]:
         viewer = yield from kili.get_viewer()

@@ -70,7 +70,7 @@ def drive(
             elif isinstance(step, Gather):
                 answer = _gather(step, lambda each: drive(each, client, sleep, on_sleep))
             elif isinstance(step, Blocking):
-                answer = _call(step)
+                answer = _call(client, step)
             else:
                 answer = _try_to_send(client, step)
 
@@ -96,7 +96,7 @@ async def adrive(
             elif isinstance(step, Gather):
                 answer = await _agather(step, lambda each: adrive(each, client, sleep, on_sleep))
             elif isinstance(step, Blocking):
-                answer = await asyncio.to_thread(_call, step)
+                answer = await asyncio.to_thread(_call, client, step)
             else:
                 answer = await _atry_to_send(client, step)
 
@@ -105,8 +105,10 @@ def _resume(flow: Flow[T], answer: Any) -> Request | Sleep | Blocking | Gather:
     return flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
 
 
-def _call(step: Blocking) -> Any:
+def _call(client: httpx.Client | httpx.AsyncClient, step: Blocking) -> Any:
     try:
+        if step.url:
+            result_hosts_of(client).check(_link(step.url))
         return step.do()
     except SluiceError as error:
         return error
@@ -312,6 +314,13 @@ def _content(request: Request, body: Any) -> tuple[Any, dict[str, str]]:
 def _timeout(default: httpx.Timeout, read: float) -> httpx.Timeout:
     longer = default.read if default.read is None else max(default.read, read)
     return httpx.Timeout(connect=default.connect, read=longer, write=default.write, pool=default.pool)
+
+
+def _link(text: str) -> httpx.URL:
+    try:
+        return httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UnexpectedResponse(f"a link of the service is not a URL: {error!s:.200}") from None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -122,9 +122,13 @@ class Sleep(NamedTuple):
 
 class Blocking(NamedTuple):
     """A blocking function that is not a `Request` (a vendor's client): called in place by the worker, in a thread by
-    the triggerer. An error of this package that it raises is thrown into the flow."""
+    the triggerer. An error of this package that it raises is thrown into the flow.
+
+    :param url: a link of the service that it requests with that client: checked before, as that of a `Request`
+    """
 
     do: Callable[[], Any]
+    url: str = ""
 
 
 class Gather(NamedTuple):

@@ -25,6 +25,12 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 NO_TYPE = "Objects with missing content-type were ignored"
 OTHER_TYPE = "Objects with unsupported content-type for this type of project were ignored"
 
+RESULT_HOSTS = "*.blob.core.windows.net, *.blob.core.usgovcloudapi.net, *.blob.core.chinacloudapi.cn"
+"""Azure's own hosts, to which Kili's connection URL may lead without being listed in the connection."""
+
+NETLOC = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
+"""Host and port that all URL parsers read in the same way: the one that is checked, and the one of Azure's client."""
+
 Blob = tuple[str, "str | None"]
 """Name and content type."""
 
@@ -116,7 +122,7 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
         ) from None
     failure: SluiceError | None = None
     try:
-        with ContainerClient(account, container, credential=sas.lstrip("?")) as client:
+        with ContainerClient(account, container, credential=sas.lstrip("?"), permit_redirects=False) as client:
             for blob in client.list_blobs(name_starts_with=prefix):
                 yield blob.name, getattr(blob.content_settings, "content_type", None)
     except HttpResponseError as error:
@@ -131,9 +137,12 @@ def _list_blobs(url: str, sas: str, prefix: str | None) -> Iterator[Blob]:
 
 def _split_container_url(url: str) -> tuple[str, str]:
     """Account and container of `https://<account>.blob.core.windows.net/<container>`, or of a path-style address."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidInput("the Kili integration's azureConnectionURL is not a URL") from None
     path, _, container = parts.path.strip("/").rpartition("/")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not container:
+    if parts.scheme not in ("http", "https") or not re.fullmatch(NETLOC, parts.netloc) or not container:
         raise InvalidInput("the Kili integration's azureConnectionURL is not the URL of an Azure container")
     return f"{parts.scheme}://{parts.netloc}/{path}".rstrip("/"), container
 

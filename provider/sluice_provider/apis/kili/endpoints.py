@@ -281,7 +281,8 @@ def list_azure_container(
     connection = yield from get_connection(connection_id, fields)
     project = yield from get_project(connection["projectId"])
     listing: kili_azure.Listing = yield Blocking(
-        lambda: kili_azure.list_container(connection, project["inputType"], mask_secret)
+        lambda: kili_azure.list_container(connection, project["inputType"], mask_secret),
+        url=str((connection.get("dataIntegration") or Integration()).get("azureConnectionURL") or ""),
     )
     return listing
 
