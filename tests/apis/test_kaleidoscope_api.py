@@ -352,6 +352,22 @@ def test_incomplete_results(result, rejected):
     assert all(str(rejection) for rejection in done.rejections)
 
 
+@pytest.mark.parametrize("odd", ["many", [], {}, True, -1, float("inf"), float("nan"), 10**400])
+def test_odd_counts_are_zero(odd):
+    """They say nothing about whether the import is over."""
+    result = {"records_created": odd, "records_updated": odd, "records_skipped": odd}
+    done = job(import_result={**result, "validation_result": {"failed": odd, "errors": [ERROR]}})
+    assert done.state is JobState.SUCCEEDED
+    assert done.counts == {"created": 0, "updated": 0, "skipped": 0, "rejected": 1}, "those that it lists"
+
+
+@pytest.mark.parametrize("odd", [5, "many", True, {"a": 1}])
+def test_odd_errors_are_ignored(odd):
+    """What is not a list of errors has none."""
+    done = job(import_result={"validation_result": {"errors": odd}})
+    assert (done.counts["rejected"], done.rejections) == (0, ())
+
+
 def test_a_huge_rejected_value_is_cut():
     """It goes to a log."""
     errors = [{**ERROR, "value": "x" * 100_000}]

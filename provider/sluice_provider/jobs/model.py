@@ -94,8 +94,8 @@ class EndedJobs(NamedTuple):
         data = data if isinstance(data, dict) else {}
         counts, rejections = data.get("counts"), data.get("rejections")
         return cls(
-            _count(data.get("number")),
-            {str(name): _count(value) for name, value in counts.items()} if isinstance(counts, dict) else {},
+            count_or_zero(data.get("number")),
+            {str(name): count_or_zero(value) for name, value in counts.items()} if isinstance(counts, dict) else {},
             tuple(
                 Rejection(*map(str, each))
                 for each in (rejections if isinstance(rejections, list) else ())
@@ -104,7 +104,8 @@ class EndedJobs(NamedTuple):
         )
 
 
-def _count(value: Any) -> int:
+def count_or_zero(value: Any) -> int:
+    """A count that somebody else wrote; 0 if it is not a plausible one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15 else 0
 
 

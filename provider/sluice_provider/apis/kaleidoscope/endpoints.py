@@ -14,6 +14,7 @@ from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.jobs import Job, JobState, Rejection
+from sluice_provider.jobs.model import count_or_zero
 from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
 
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
@@ -169,7 +170,10 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
 
 
 def import_job(raw: JsonObject) -> Job:
-    """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented."""
+    """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented.
+
+    What is odd in its result is ignored, as it says nothing about whether the import is over.
+    """
     message = str(raw.get("error_message") or "")
     state = JobState.RUNNING
     if raw["is_complete"]:
@@ -178,7 +182,8 @@ def import_job(raw: JsonObject) -> Job:
         message = f"{message} {raw['error_details']}".strip()
     result = part(raw, "import_result")
     validation = part(result, "validation_result")
-    errors = [error for error in validation.get("errors") or [] if isinstance(error, dict)]
+    listed = validation.get("errors")
+    errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
     return Job(
         id=str(raw["id"]),
         state=state,
@@ -191,12 +196,12 @@ def import_job(raw: JsonObject) -> Job:
 
 def _counts(result: JsonObject, validation: JsonObject, errors: int) -> dict[str, int]:
     """`rejected` counts rows. A row may have several errors; only old servers do not send the number of rows."""
-    failed = validation.get("failed")
+    failed = count_or_zero(validation.get("failed"))
     return {
-        "created": int(result.get("records_created") or 0),
-        "updated": int(result.get("records_updated") or 0),
-        "skipped": int(result.get("records_skipped") or 0),
-        "rejected": int(failed) if failed is not None else errors,
+        "created": count_or_zero(result.get("records_created")),
+        "updated": count_or_zero(result.get("records_updated")),
+        "skipped": count_or_zero(result.get("records_skipped")),
+        "rejected": failed if failed == validation.get("failed") else errors,
     }
 
 

@@ -30,8 +30,11 @@ def part(raw: JsonObject, name: str) -> JsonObject:
 
 
 def get_list(path: str, params: Mapping[str, str | int] | None = None) -> Flow[list[JsonObject]]:
+    """:raises UnexpectedResponse: the response is no list of JSON objects"""
     reply = yield from send(Request("GET", path, params=params or {}, idempotent=True))
     answer = reply.json()
-    if not isinstance(answer, list):
-        raise UnexpectedResponse(f"GET {path} answered with something that is not a JSON list: {reply.text!r:.200}")
+    if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
+        raise UnexpectedResponse(
+            f"GET {path} answered with something that is not a list of JSON objects: {reply.text!r:.200}"
+        )
     return answer
