@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar, cast
 
-from sluice_provider.errors import RateLimited, SluiceError
+from sluice_provider.errors import RateLimited, ServerError, SluiceError
 from sluice_provider.hooks.base import SluiceHook
 from sluice_provider.http.client_config import MAX_CONNECTIONS
 from sluice_provider.http.event_loop import PerLoop, shared_task
@@ -27,11 +27,11 @@ from sluice_provider.http.polling import one_attempt
 from sluice_provider.jobs.model import Job
 from sluice_provider.jobs.polling import (
     MIN_LISTED,
-    OF_THE_SERVICE,
     JobType,
     StatusCheck,
     Statuses,
     Wanted,
+    get_listed,
     get_status,
 )
 
@@ -49,7 +49,10 @@ JOBS_PER_PAGE = 50
 """Jobs that a page of a listing is expected to answer for: it may have others, too."""
 
 NO_LISTING_SECONDS = 600.0
-"""Seconds without a listing after one that failed."""
+"""Seconds without a listing after one that was of no use."""
+
+MAX_LISTING_FAILURES = 3
+"""Server errors of a listing in a row after which it is of no use."""
 
 WOKEN_AT_ONCE = 200
 """Waiting flows that continue in one turn of the event loop, so that none of its turns is long."""
@@ -95,6 +98,8 @@ class SharedPoller:
         self._collected: dict[JobType, list[_Query]] = {}
         self._listers: dict[JobType, asyncio.Task[None]] = {}
         self._no_listing_until: dict[JobType, float] = {}
+        self._listing_failures: Counter[JobType] = Counter()
+        """Server errors in a row."""
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow of sleeps and `StatusCheck`s.
@@ -183,12 +188,13 @@ class SharedPoller:
             query.answer.set_result(status)
 
     async def _send(self, flow: Flow[T]) -> T | SluiceError:
-        if (pause := self._paused_until - time.monotonic()) > 0:
+        while (pause := self._paused_until - time.monotonic()) > 0:  # it may have become longer meanwhile
             await self.hook.async_sleep(pause)
         try:
             return await self.hook.arun(one_attempt(flow))
         except RateLimited as error:  # the limit is rarely one for each job
-            self._paused_until = time.monotonic() + min(error.retry_after or 1.0, 60.0)
+            until = time.monotonic() + min(error.retry_after or 1.0, 60.0)
+            self._paused_until = max(self._paused_until, until)
             return error
         except SluiceError as error:
             return error
@@ -214,10 +220,10 @@ class SharedPoller:
                     continue
                 try:
                     await self._list(job_type, queries, sleeping)
-                except Exception as error:  # noqa: BLE001 - it belongs to the triggers that wait for these jobs
-                    for query in queries:
-                        if not query.answer.done():
-                            query.answer.set_exception(error)
+                except Exception:  # a bug that concerns a job is met again by its own request
+                    self.hook.log.exception("The %ss could not be listed, so each is requested alone", job_type.noun)
+                    self._stop_listing(job_type)
+                    self._request_each(job_type, queries)
         finally:
             del self._listers[job_type]
 
@@ -225,25 +231,38 @@ class SharedPoller:
         allowed = time.monotonic() >= self._no_listing_until.get(job_type, 0.0)
         return allowed and due >= max(MIN_LISTED, (due + sleeping) / JOBS_PER_PAGE)
 
+    def _stop_listing(self, job_type: JobType) -> None:
+        self._no_listing_until[job_type] = time.monotonic() + NO_LISTING_SECONDS
+        del self._listing_failures[job_type]
+
     async def _list(self, job_type: JobType, queries: list[_Query], sleeping: list[_Waiting]) -> None:
-        assert job_type.list_statuses is not None  # noqa: S101 - only such job types are collected
         wanted = [query.wanted for query in queries] + [each for other in sleeping for each in other.unfinished]
-        found = await self._send(job_type.list_statuses(wanted))
-        if isinstance(found, OF_THE_SERVICE):
+        found = await self._get_listed(job_type, wanted)
+        if isinstance(found, SluiceError):
             for query in queries:
                 if not query.answer.done():
                     query.answer.set_result(found)
             return
-        if isinstance(found, SluiceError):
-            self.hook.log.warning("The %ss could not be listed, so each is requested: %s", job_type.noun, found)
-            self._no_listing_until[job_type] = time.monotonic() + NO_LISTING_SECONDS
-            found = [None] * len(wanted)
         self._request_each(job_type, await self._answer_from(queries, found))
         jobs = {job.id: job for job in found if job is not None}
         await self._wake(sleeping, jobs)
         late = self._collected.pop(job_type, [])  # by now due themselves, and in the listing if they were sleeping
         missing = await self._answer_from(late, [jobs.get(query.wanted.id) for query in late])
         self._collected.setdefault(job_type, []).extend(missing)
+
+    async def _get_listed(self, job_type: JobType, wanted: list[Wanted]) -> Sequence[Job | None] | SluiceError:
+        """The states of these jobs, as far as they could be listed, or an error that concerns every job."""
+        assert job_type.list_statuses is not None  # noqa: S101 - only such job types are collected
+        last = self._listing_failures[job_type] + 1 >= MAX_LISTING_FAILURES
+        found = await self._send(get_listed(job_type, one_attempt(job_type.list_statuses(wanted)), repeated=last))
+        if found is None:
+            self._stop_listing(job_type)
+            return [None] * len(wanted)
+        if isinstance(found, ServerError):
+            self._listing_failures[job_type] += 1
+        elif not isinstance(found, SluiceError):
+            del self._listing_failures[job_type]
+        return found
 
     async def _answer_from(self, queries: Sequence[_Query], found: Sequence[Job | None]) -> list[_Query]:
         """Answer those that were found, and return the others."""

@@ -134,6 +134,19 @@ def test_wanted_changesets_are_found_in_few_pages(kdb, sluice_sandbox):
         assert len(sluice_sandbox.requests()) == pages
 
 
+def test_states_of_changesets_of_a_database_that_cannot_be_listed(kdb, sluice_sandbox):
+    """Those of the others are listed; an error of the service is raised."""
+    sluice_sandbox.settings(max_running_changesets=100, job_seconds=60)
+    made = [kdb(fin.create_changeset(E, "markets", [SYM]))["changesetId"] for _ in range(6)]
+    wanted = [Wanted(each, changeset_locator(E, "markets")) for each in made]
+    gone = [Wanted(f"gone{number}", changeset_locator(E, "nowhere")) for number in range(6)]
+    found = kdb(JOB_TYPES["changeset"].list_statuses(gone + wanted))
+    assert [job and job.id for job in found] == [None] * 6 + made
+    sluice_sandbox.faults([{"path": "changesets$", "status": 429, "times": 9}])
+    with pytest.raises(RateLimited):
+        kdb(JOB_TYPES["changeset"].list_statuses(gone + wanted))
+
+
 def test_states_of_many_changesets(kdb, sluice_sandbox):
     """Running ones by the listing; those that have ended one by one, as the listing lacks their errors."""
     sluice_sandbox.settings(max_running_changesets=100, job_seconds=60)

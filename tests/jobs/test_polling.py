@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES, push_by_field_name
-from sluice_provider.errors import NotFound, PermissionDenied
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    UnexpectedResponse,
+    Unreachable,
+)
 from sluice_provider.http.polling import poll_until
 from sluice_provider.jobs import Job, JobRef, JobState
-from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS, JobPoller, JobType, cancel
+from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS, JobPoller, JobType, Wanted, cancel, get_statuses
 from tests.flows import run_flow
 
 REF = JobRef("test", "import", ("a", "b"), {"project": "p"})
@@ -79,6 +87,59 @@ def test_other_errors_are_raised():
     assert isinstance(
         run_flow(Service(a=PermissionDenied("no"), b=JobState.RUNNING).poller().poll()).error, PermissionDenied
     )
+
+
+def statuses_of(listing_error, **jobs):
+    """What a worker reads of these jobs if their listing fails like this, and which were requested alone."""
+
+    def listing(_wanted):
+        raise listing_error
+        yield
+
+    service = Service(**jobs)
+    job_type = service.job_type._replace(list_statuses=listing)
+    found = run_flow(get_statuses(job_type, [Wanted(each, {"project": "p"}) for each in jobs])).value
+    return found, [job_id for job_id, _ in service.polled]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("no such endpoint"),
+        Unreachable("timed out", maybe_applied=True),
+        ServerError("broken"),
+        UnexpectedResponse("not JSON"),
+        ZeroDivisionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_listing_that_is_of_no_use(error):
+    """Each job is requested alone."""
+    found, requested = statuses_of(error, **dict.fromkeys("abcdefg", JobState.RUNNING))
+    assert [job.id for job in found] == requested == list("abcdefg")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AuthenticationFailed("who are you?"), RateLimited("slow down"), Unreachable("refused", maybe_applied=False)],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_the_service(error):
+    """Every job has it: nothing more is requested, neither after a listing nor after a request for one job."""
+    running = dict.fromkeys("cdefg", JobState.RUNNING)
+    assert statuses_of(error, a=JobState.RUNNING, **running) == ([error] * 6, [])
+    found, requested = statuses_of(NotFound("no listing"), a=JobState.RUNNING, b=error, **running)
+    assert found[0].state is JobState.RUNNING
+    assert found[1:] == [error] * 6
+    assert requested == ["a", "b"]
+
+
+def test_an_error_of_one_job():
+    """The others are requested nevertheless."""
+    found, requested = statuses_of(NotFound("no listing"), a=Unreachable("timed out"), b=JobState.RUNNING)
+    assert isinstance(found[0], Unreachable)
+    assert found[1].state is JobState.RUNNING
+    assert requested == ["a", "b"]
 
 
 def test_an_import_that_is_lost(run, sluice_sandbox):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from sluice_provider import shared_poller as module
 from sluice_provider.apis.kaleidoscope.endpoints import JOB_TYPES
-from sluice_provider.errors import AuthenticationFailed, RateLimited, ServerError, Unreachable
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    SluiceError,
+    UnexpectedResponse,
+    Unreachable,
+)
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.http.client_config import MAX_CONNECTIONS
-from sluice_provider.jobs import JobRef, JobState
+from sluice_provider.jobs import Job, JobGroup, JobRef, JobState
 from sluice_provider.jobs.execution import poll_job
-from sluice_provider.jobs.polling import MIN_LISTED, JobPoller, wait_for_statuses
-from sluice_provider.shared_poller import SharedPoller, shared_poller
+from sluice_provider.jobs.polling import MIN_LISTED, JobPoller, JobType, wait_for_statuses
+from sluice_provider.shared_poller import MAX_LISTING_FAILURES, NO_LISTING_SECONDS, SharedPoller, shared_poller
 from tests.flows import FakeSleep, logged_requests
 
 pytestmark = pytest.mark.usefixtures("sluice_connections")
@@ -22,12 +35,27 @@ pytestmark = pytest.mark.usefixtures("sluice_connections")
 ONE_BY_ONE = JOB_TYPES["import"]._replace(list_statuses=None)
 
 
+clock: Any = SimpleNamespace(seconds=0.0, monotonic=lambda: clock.seconds)
+
+
+def advance(seconds):
+    """Move the poller's clock."""
+    clock.seconds += seconds
+
+
+@pytest.fixture(autouse=True)
+def moved_clock(monkeypatch):
+    """The poller's clock stands, but for the sleeps of a `Hook`."""
+    clock.seconds = 1000.0
+    monkeypatch.setattr(module, "time", clock)
+
+
 class Hook(KaleidoscopeHook):
     """The real one, which counts what runs at the same time. A request whose path is in `gates` fails there."""
 
     def __init__(self):
         super().__init__()
-        self.pauses = FakeSleep()
+        self.pauses = FakeSleep(advance)
         self.async_sleep = self.pauses.aio
         self.running = self.most = 0
         self.gates = {}
@@ -45,13 +73,16 @@ class Hook(KaleidoscopeHook):
         answer = None
         while True:
             try:
-                step = flow.send(answer)
+                step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
             except StopIteration as end:
                 return end.value
             gate = self.gates.get(getattr(step, "path", "").rpartition("/")[2])
             if isinstance(gate, Exception):
                 flow.throw(gate)
-            answer = yield step
+            try:
+                answer = yield step
+            except SluiceError as error:
+                answer = error
 
 
 def once(*ids, job_type=ONE_BY_ONE):
@@ -194,8 +225,46 @@ def test_a_rate_limit_is_one_of_all_jobs(sluice_sandbox):
         return await poller.run(once(ids[1]))
 
     assert asyncio.run(work(SharedPoller(hook))).jobs[0].id == ids[1]
-    assert len(hook.pauses) == 1
-    assert 0 < hook.pauses[0] <= 7
+    assert hook.pauses == [7.0]
+
+
+def limited(retry_after):
+    """A flow that is rate limited."""
+    error = RateLimited("slow down", status=429, retry_after=retry_after)
+    raise error
+    yield
+
+
+def test_a_later_rate_limit_does_not_shorten_the_pause():
+    """Requests that were sent together may be told different times, or none."""
+
+    hook = Hook()
+    poller = SharedPoller(hook)
+
+    async def work():
+        await asyncio.gather(poller._send(limited(30.0)), poller._send(limited(None)))
+        assert hook.pauses == []
+        await poller._send(limited(None))
+
+    asyncio.run(work())
+    assert hook.pauses == [30.0]
+
+
+def test_a_pause_that_becomes_longer():
+    """Who sleeps because of a rate limit sleeps on, if another response has asked for more meanwhile."""
+    hook = Hook()
+    poller = SharedPoller(hook)
+    poller._paused_until = clock.seconds + 5.0
+    original = hook.async_sleep
+
+    async def sleep(seconds):
+        if not hook.pauses:
+            poller._paused_until += 30.0
+        await original(seconds)
+
+    hook.async_sleep = sleep
+    asyncio.run(poller._send(limited(None)))
+    assert hook.pauses == [5.0, 30.0]
 
 
 # --- by a listing
@@ -313,30 +382,112 @@ def test_a_failure_is_not_cut_short_by_a_listing(sluice_sandbox):
     assert asyncio.run(work(SharedPoller(hook)))
 
 
-@pytest.mark.parametrize("status", [404, 500, 401, 429])
-def test_a_listing_that_fails(sluice_sandbox, status):
-    """All are requested one by one, and it is not tried again for a while; unless nothing would work now."""
-    ids = push(20)
-    sluice_sandbox.faults([{"path": "imports$", "status": status, "times": 9}])
-    sluice_sandbox.requests(clear=True)
+class Listed:
+    """Jobs of a service that lists them, unless `error` is set; it counts the requests of both kinds."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.requests = Counter()
+        self.job_type = JobType("import", self.get_status, list_statuses=self.list_statuses)
+
+    def get_status(self, job_id, _locator):
+        self.requests["alone"] += 1
+        return Job(job_id, JobState.RUNNING)
+        yield
+
+    def list_statuses(self, wanted):
+        self.requests["listings"] += 1
+        if self.error:
+            raise self.error
+        return [Job(each.id, JobState.RUNNING) for each in wanted]
+        yield
+
+    async def poll(self, poller, count=20):
+        """The results of so many triggers, and the requests that they cost; without the first ones, which are alone."""
+        self.requests.clear()
+        flows = [once(str(number), job_type=self.job_type) for number in range(count)]
+        found = await asyncio.gather(*(poller.run(flow) for flow in flows), return_exceptions=True)
+        self.requests["alone"] -= MIN_LISTED - 1
+        return found[MIN_LISTED - 1 :], dict(self.requests)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("no such endpoint", status=404),
+        PermissionDenied("not for you", status=403),
+        Unreachable("timed out", maybe_applied=True),
+        UnexpectedResponse("not JSON"),
+        ZeroDivisionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_listing_that_is_of_no_use(error):
+    """Each job is requested alone, as its own request may work, and the listing is not tried again for a while."""
 
     async def work(poller):
-        flows = [once(each, job_type=JOB_TYPES["import"]) for each in ids * 2]
-        first = await asyncio.gather(*(poller.run(flow) for flow in flows[:20]), return_exceptions=True)
-        listings = len([each for each in logged_requests(sluice_sandbox) if each["path"].endswith("/imports")])
-        second = await asyncio.gather(*(poller.run(flow) for flow in flows[20:]), return_exceptions=True)
-        after = len([each for each in logged_requests(sluice_sandbox) if each["path"].endswith("/imports")])
-        return first, second, after - listings
+        service = Listed(error)
+        for requests in ({"alone": 16, "listings": 1}, {"alone": 16}):
+            found, sent = await service.poll(poller)
+            assert [type(each) for each in found] == [JobGroup] * 16
+            assert sent == requests
+        advance(NO_LISTING_SECONDS)
+        service.error = None
+        assert (await service.poll(poller))[1] == {"alone": 0, "listings": 1}
 
-    first, second, listings = asyncio.run(work(SharedPoller(Hook())))
-    if status in (404, 500):
-        assert [group.jobs[0].id for group in [*first, *second]] == ids * 2
-        assert not listings
-    else:
-        error = AuthenticationFailed if status == 401 else RateLimited
-        assert all(isinstance(each, error) for each in first[MIN_LISTED - 1 :])
-        alone = [each for each in logged_requests(sluice_sandbox) if "imports/" in each["path"]]
-        assert len(alone) <= 2 * (MIN_LISTED - 1), "only those that came before there were enough"
+    asyncio.run(work(SharedPoller(Hook())))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationFailed("who are you?", status=401),
+        RateLimited("slow down", status=429),
+        Unreachable("connection refused", maybe_applied=False),
+        ServerError("away", status=503),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_listing_that_meets_an_error_of_the_service(error):
+    """Every job gets it, none is requested alone, and the next listing answers for all."""
+
+    async def work(poller):
+        service = Listed(error)
+        for _ in range(MAX_LISTING_FAILURES - 1):
+            found, sent = await service.poll(poller)
+            assert found == [error] * 16
+            assert sent == {"alone": 0, "listings": 1}
+        service.error = None
+        found, sent = await service.poll(poller)
+        assert [type(each) for each in found] == [JobGroup] * 16
+        assert sent == {"alone": 0, "listings": 1}
+        service.error = error
+        assert (await service.poll(poller))[1] == {"alone": 0, "listings": 1}, "they are counted in a row only"
+
+    asyncio.run(work(SharedPoller(Hook())))
+
+
+def test_a_listing_that_keeps_failing():
+    """After several server errors in a row, the listing may be what does not work."""
+
+    async def work(poller):
+        service = Listed(ServerError("broken", status=500))
+        sent = [(await service.poll(poller))[1] for _ in range(MAX_LISTING_FAILURES + 1)]
+        assert sent == [{"alone": 0, "listings": 1}] * 2 + [{"alone": 16, "listings": 1}, {"alone": 16}]
+
+    asyncio.run(work(SharedPoller(Hook())))
+
+
+def test_a_real_listing_without_an_answer(sluice_sandbox):
+    """The connection breaks after it was sent: all jobs are requested."""
+    ids = push(20)
+    sluice_sandbox.faults([{"path": "imports$", "drop": "after", "times": 9}])
+
+    async def work(poller):
+        flows = [once(each, job_type=JOB_TYPES["import"]) for each in ids]
+        return await asyncio.gather(*(poller.run(flow) for flow in flows))
+
+    assert [group.jobs[0].id for group in asyncio.run(work(SharedPoller(Hook())))] == ids
 
 
 # --- all of them

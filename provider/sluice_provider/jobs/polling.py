@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar, cast
 
-from sluice_provider.errors import AuthenticationFailed, NotFound, RateLimited, SluiceError, Unreachable
+from sluice_provider.errors import (
+    AuthenticationFailed,
+    NotFound,
+    RateLimited,
+    ServerError,
+    SluiceError,
+    Unreachable,
+)
 from sluice_provider.http.concurrency import ConcurrencyLimit
 from sluice_provider.http.flow import Flow, Gather, Sleep
 from sluice_provider.http.polling import Elapsed, PollSchedule
@@ -85,25 +93,67 @@ MIN_LISTED = 5
 MAX_AT_ONCE = 8
 """Requests of one worker at the same time."""
 
-OF_THE_SERVICE = (AuthenticationFailed, RateLimited, Unreachable)
-"""Errors that every request would meet now, whichever job it asks for."""
+
+def of_the_service(error: object) -> bool:
+    """Whether every request would meet this error now, whichever job it asks for. A request without a response is none:
+    it may be slow because of what it asks for."""
+    no_connection = isinstance(error, Unreachable) and not error.maybe_applied
+    return no_connection or isinstance(error, (AuthenticationFailed, RateLimited))
+
+
+def get_listed(job_type: JobType, listing: Flow[list[Job | None]], *, repeated: bool) -> Flow[list[Job | None] | None]:
+    """What a listing says of several jobs; None if it is of no use, so that each job must be requested alone.
+
+    :param listing: `JobType.list_statuses` of these jobs
+    :param repeated: whether a listing that failed with a server error was repeated already
+    :raises SluiceError: one that concerns every job
+    """
+    try:
+        return (yield from listing)
+    except SluiceError as error:
+        if of_the_service(error) or (isinstance(error, ServerError) and not repeated):
+            raise
+        log.warning("The %ss could not be listed, so each is requested alone: %s", job_type.noun, error)
+    except Exception:  # a bug, or an odd value, about one job concerns nobody but that job
+        log.exception("The %ss could not be listed, so each is requested alone", job_type.noun)
+    return None
 
 
 def get_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
-    """`GetStatuses` by the service's own flows: by its listing where there is one, else several at the same time."""
-    found: list[Job | SluiceError | None] = [None] * len(wanted)
+    """`GetStatuses` by the service's own flows: by its listing where there is one, else several at the same time.
+
+    Their requests are repeated (`http/retry.py`), the listing's, too: a try that reconnects polls once, and fails if
+    that fails.
+    """
+    found: Sequence[Job | None] | None = None
     if job_type.list_statuses is not None and len(wanted) >= MIN_LISTED:
         try:
-            found = list((yield from job_type.list_statuses(wanted)))
-        except OF_THE_SERVICE as error:
-            return [error] * len(wanted)
+            found = yield from get_listed(job_type, job_type.list_statuses(wanted), repeated=True)
         except SluiceError as error:
-            log.warning("The %ss could not be listed, so they are requested one by one: %s", job_type.noun, error)
-    missing = [number for number, status in enumerate(found) if status is None]
-    flows = (get_status(job_type, wanted[number]) for number in missing)
-    for number, status in zip(missing, (yield Gather(flows, ConcurrencyLimit(MAX_AT_ONCE))), strict=True):
-        found[number] = status
-    return cast("Statuses", found)
+            return [error] * len(wanted)
+    statuses: list[Job | SluiceError | None] = list(found or [None] * len(wanted))
+    missing = [number for number, status in enumerate(statuses) if status is None]
+    requested = yield from _get_each(job_type, [wanted[number] for number in missing])
+    for number, status in zip(missing, requested, strict=True):
+        statuses[number] = status
+    return cast("Statuses", statuses)
+
+
+def _get_each(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
+    """Each alone. Once the service has failed, the others are not requested, and get the same error."""
+    failures: list[SluiceError] = []
+
+    def get(each: Wanted) -> Flow[Job]:
+        try:
+            return (yield from get_status(job_type, each))
+        except SluiceError as error:
+            if of_the_service(error) or isinstance(error, ServerError):
+                failures.append(error)
+            raise
+
+    flows = (get(each) for each in takewhile(lambda _each: not failures, wanted))
+    requested: Statuses = yield Gather(flows, ConcurrencyLimit(MAX_AT_ONCE))
+    return requested + failures[:1] * (len(wanted) - len(requested))
 
 
 def get_status(job_type: JobType, wanted: Wanted) -> Flow[Job]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 
 from sluice_provider.apis.finspace.endpoints import find_changesets, get_changeset
 from sluice_provider.apis.finspace.model import Changeset, ErrorInfo
+from sluice_provider.errors import ClientError
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs import Job, JobState
-from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
+from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted, of_the_service
+
+log = logging.getLogger(__name__)
 
 JOB_STATES = {"COMPLETED": JobState.SUCCEEDED, "FAILED": JobState.FAILED}
 """Every other status is running. The service model has PENDING and PROCESSING; the service was also seen to return
@@ -66,11 +70,25 @@ def _list_changeset_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]
         here = {each.id for each in wanted if _database_of(each) == (environment_id, database_name)}
         if len(here) < MIN_LISTED:
             continue
-        for changeset in (yield from find_changesets(environment_id, database_name, here)):
+        for changeset in (yield from _find_listed(environment_id, database_name, here)):
             job = job_from_changeset(changeset)._replace(counts={})
             if not job.state.over:
                 running[job.id] = job
     return [running.get(each.id) for each in wanted]
+
+
+def _find_listed(environment_id: str, database_name: str, wanted: Set[str]) -> Flow[list[Changeset]]:
+    """None where only this database cannot be listed: it may be gone, or not permitted."""
+    try:
+        return (yield from find_changesets(environment_id, database_name, wanted))
+    except ClientError as error:
+        if of_the_service(error):
+            raise
+        log.info(
+            "The changesets of database %s in environment %s could not be listed, so each is requested alone: %s",
+            *(database_name, environment_id, error),
+        )
+        return []
 
 
 def _database_of(wanted: Wanted) -> tuple[str, str]:
