@@ -134,6 +134,22 @@ def test_wanted_changesets_are_found_in_few_pages(kdb, sluice_sandbox):
         assert len(sluice_sandbox.requests()) == pages
 
 
+@pytest.mark.parametrize("odd", [5, "many", True, {"a": 1}, [5], ["x"]])
+def test_an_odd_changeset_is_a_job(odd):
+    """What is odd in it says nothing about its state."""
+    raw = {"changesetId": "c", "status": "FAILED", "errorInfo": {"errorType": odd}, "changeRequests": odd}
+    job = job_from_changeset(raw)
+    assert (job.state, dict(job.counts)) == (JobState.FAILED, {"put": 0, "deleted": 0})
+
+
+def test_a_listed_changeset_without_a_status():
+    """It is requested alone; the others are listed."""
+    page = [{"changesetId": str(number), "status": "PENDING"} for number in range(6)] + [{"changesetId": "odd"}]
+    wanted = [Wanted(each["changesetId"], changeset_locator(E, "markets")) for each in page]
+    played = run_flow(JOB_TYPES["changeset"].list_statuses(wanted), response(200, {"kxChangesets": page}))
+    assert [job and job.id for job in played.value] == ["0", "1", "2", "3", "4", "5", None]
+
+
 def test_states_of_changesets_of_a_database_that_cannot_be_listed(kdb, sluice_sandbox):
     """Those of the others are listed; an error of the service is raised."""
     sluice_sandbox.settings(max_running_changesets=100, job_seconds=60)

@@ -89,8 +89,8 @@ def find_changesets(environment_id: str, database_name: str, wanted: Set[str]) -
     token: str | None = None
     while True:
         page, following = yield from _page(path, "kxChangesets", None, token)
-        changesets = [_checked_changeset(each) for each in page]
-        here = {each["changesetId"]: each for each in changesets if each["changesetId"] in wanted}
+        readable = [_checked_changeset(each) for each in page if isinstance(each.get("status"), str)]
+        here = {each["changesetId"]: each for each in readable if each["changesetId"] in wanted}
         found.update(here)
         if not following or following in seen or len(found) == len(wanted) or (page and not here):
             return list(found.values())

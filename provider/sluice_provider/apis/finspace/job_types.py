@@ -33,11 +33,13 @@ succeed."""
 
 
 def job_from_changeset(changeset: Changeset) -> Job:
-    """A changeset as a job; its counts are the numbers of its changes by type."""
+    """A changeset as a job; its counts are the numbers of its changes by type. Odd ones are not counted."""
     info = changeset.get("errorInfo")
     error: ErrorInfo = info if isinstance(info, dict) else {}
-    error_type, error_message = error.get("errorType") or "", error.get("errorMessage") or ""
-    changes = [request.get("changeType") for request in changeset.get("changeRequests") or []]
+    error_type, error_message = str(error.get("errorType") or ""), error.get("errorMessage") or ""
+    requests: object = changeset.get("changeRequests")
+    listed = requests if isinstance(requests, list) else []
+    changes = [request.get("changeType") for request in listed if isinstance(request, dict)]
     return Job(
         id=changeset["changesetId"],
         state=JOB_STATES.get(changeset["status"], JobState.RUNNING),
