@@ -478,6 +478,28 @@ def test_a_listing_that_keeps_failing():
     asyncio.run(work(SharedPoller(Hook())))
 
 
+def test_a_listing_that_cannot_be_sent():
+    """A bug below the flow, too, is met by the triggers whose own requests meet it."""
+    hook = Hook()
+    original = hook.arun
+    sent = []
+
+    async def arun(flow):
+        sent.append(flow)
+        if len(sent) == MIN_LISTED:  # after those that are alone comes the listing
+            flow.close()
+            raise ZeroDivisionError
+        return await original(flow)
+
+    async def work(poller):
+        hook.arun = arun
+        return await Listed().poll(poller)
+
+    found, requests = asyncio.run(work(SharedPoller(hook)))
+    assert [type(each) for each in found] == [JobGroup] * 16
+    assert requests == {"alone": 16}
+
+
 def test_a_real_listing_without_an_answer(sluice_sandbox):
     """The connection breaks after it was sent: all jobs are requested."""
     ids = push(20)
