@@ -41,8 +41,8 @@ def start(words: str, key: str) -> Flow[str]:
 def get_status(job_id: str, _locator: Locator) -> Flow[Job]:
     """Get a job."""
     reply = yield from send(Request("GET", f"jobs/{job_id}", idempotent=True))
-    state = str(reply.json()["state"])
-    return Job(job_id, JobState(state), state)
+    state, message = (str(reply.json().get(name, "")) for name in ("state", "message"))
+    return Job(job_id, JobState(state), state, message)
 
 
 def stop(job_id: str, _locator: Locator) -> Flow[None]:

@@ -198,6 +198,8 @@ def test_a_trigger_of_an_earlier_deferral_cancels_nothing(shout, echo):
 def test_the_last_words_of_a_trigger_follow_its_earlier_ones(shout, echo, clock):
     """What it writes when it is killed does not replace the history of its wait."""
     task = shout(deferrable=True).defer()
+    for job in echo.jobs.values():
+        job["message"] = "half of it"
     trigger = task.trigger()
     with task.row() as row:
         row.state = "failed"
