@@ -105,7 +105,7 @@ def push(batches: int, kind: type[Batches]) -> tuple[Counted, float]:
     run = execution.Execution(spec, lifecycle, lambda _kind: JobType("import", get_status))
     storage = RecordStorage(store)
     began = time.process_time()
-    with mock.patch.object(execution, "time", SimpleNamespace(time=clock.time)):
+    with mock.patch.object(execution, "time", SimpleNamespace(time=clock.time, monotonic=clock.time)):
         steps = run.run(None, on.Started(clock.now, "print", (0, 0), "seed"))
         results: list[Any] | None = None
         with suppress(StopIteration):

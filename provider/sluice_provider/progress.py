@@ -35,6 +35,8 @@ BURST = 8
 """Writes that may follow each other at once after a quiet time."""
 LAST_WRITES_AT_ONCE = 4
 MAX_HISTORY_EVENTS = 50
+MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
+"""Between a worker and a triggerer."""
 MAX_FLUSH_SECONDS = 10.0
 """Seconds that the end of a wait may be delayed by the last write."""
 
@@ -194,8 +196,10 @@ def merge_trigger_events(record: JobRecord, ti: Any, log: Any) -> JobRecord:
         log.debug("The progress that the trigger wrote could not be read from XCom: %r", error)
         return record
     known = {event.at for event in record.history}
+    # Triggers of earlier deferrals are in there, too, and only the latest piece of the record's history is loaded.
+    deferred = max((event.at for event in record.history if event.what == "deferred"), default=0.0)
     for event in read_history(value):
-        if event.at not in known:
+        if event.at not in known and event.at > deferred - MAX_CLOCK_DIFFERENCE_SECONDS:
             record = record.with_event(event.at, event.what, event.text)
     return record
 

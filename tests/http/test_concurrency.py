@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 
 import pytest
 
 from sluice_provider.errors import InvalidInput, RateLimited
 from sluice_provider.http import concurrency
 from sluice_provider.http.concurrency import ConcurrencyLimit
+from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Blocking, Gather, Request, Sleep
 from sluice_provider.http.retry import send
 from tests.flows import run_flow
@@ -142,6 +145,44 @@ def test_the_limit_is_raised_again():
         run_flow(limit.watch(unlimited()))
         seen.append(limit.current)
     assert seen == [2, 2, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["worker", "triggerer"])
+def test_rate_limited_flows_return_as_many_as_the_service_takes(name):
+    """A service that takes one request in a time and says so: all of 16 go through, as they would one by one."""
+    lock, now, free_at, sleepers = threading.Lock(), 0.0, 0.0, 0
+
+    def take():
+        nonlocal free_at
+        with lock:
+            if now < free_at:
+                return False
+            free_at = now + 1.0
+            return True
+
+    def pass_time(seconds):
+        """Flows that sleep at the same time share it."""
+        nonlocal now, sleepers
+        with lock:
+            sleepers += 1
+        time.sleep(0.002)
+        with lock:
+            now += seconds / sleepers
+            sleepers -= 1
+
+    async def apass_time(seconds):
+        await asyncio.to_thread(pass_time, seconds)
+
+    def flow(number):
+        for attempt in range(5):
+            if (yield Blocking(take)):
+                return number
+            yield Sleep(1.0, f"attempt {attempt}", RateLimited("too many requests", status=429))
+        raise InvalidInput("out of attempts")
+
+    flows = gather(map(flow, range(16)), 16)
+    found = drive(flows, None, pass_time) if name == "worker" else asyncio.run(adrive(flows, None, apass_time))
+    assert found == list(range(16))
 
 
 def test_other_sleeps_change_nothing():

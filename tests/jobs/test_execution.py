@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
-from sluice_provider.errors import UnexpectedResponse, Unreachable
+from sluice_provider.errors import NotFound, UnexpectedResponse, Unreachable
 from sluice_provider.http.flow import Gather
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs import execution
-from sluice_provider.jobs.execution import Execution, SaveRecord
+from sluice_provider.jobs.execution import DeferTask, Execution, SaveRecord, WaitHere
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.polling import JobType
 from sluice_provider.jobs.spec import Found, Prepared, Unit
+from sluice_provider.jobs.storage import RecordStorage
 from tests.flows import run_flow
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
 
@@ -113,7 +115,7 @@ def test_a_slow_airflow_is_written_to_less_often(monkeypatch, save_seconds, leas
             return str(unit.start)
             yield
 
-    monkeypatch.setattr(execution, "time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(execution, "time", SimpleNamespace(time=lambda: now, monotonic=lambda: now))
     job = EchoJob(Slow())
     lifecycle = Lifecycle("echo", job.next_phase, Options(wait_for_completion=False))
     run = Execution(job, lifecycle, lambda _name: JobType("echo", None)).run(
@@ -130,3 +132,51 @@ def test_a_slow_airflow_is_written_to_less_often(monkeypatch, save_seconds, leas
                 saves += 1
                 now += save_seconds
     assert least <= saves - 3 <= most  # the intent, that all was submitted, the end
+
+
+class Values(dict):
+    """A task state store."""
+
+    def set(self, key, value):
+        self[key] = value
+
+
+def test_a_job_that_is_not_visible_yet_is_not_lost_after_a_death():
+    """The process dies right after it saved the id; the retry, seconds later, asks a replica that lags. It submits
+    nothing again, as a job is given two minutes to become visible."""
+    submitted = []
+
+    class Counting(EchoPhase):
+        def submit(self, unit, intent, record):
+            submitted.append(intent.key)
+            return f"job-{len(submitted)}"
+            yield
+
+    def not_visible(_job_id, _locator):
+        raise NotFound("no such changeset", status=404)
+        yield
+
+    store = Values()
+
+    def run_a_try(until):
+        job = EchoJob(Counting())
+        lifecycle = Lifecycle("echo", job.next_phase, Options(deferrable=True))
+        storage = RecordStorage(store)
+        steps = Execution(job, lifecycle, lambda _name: JobType("echo", not_visible))
+        run = steps.run(storage.load(), on.Started(time.time(), "print", (0, 0), "seed"))
+        answer = None
+        while True:
+            effect = run.send(answer)
+            answer = None
+            if isinstance(effect, Gather):
+                results = [run_flow(flow) for flow in effect.flows]
+                answer = [each.error or each.value for each in results]
+            elif isinstance(effect, SaveRecord):
+                storage.save(effect.record, effect.only)
+            if until(effect):
+                return
+
+    run_a_try(lambda effect: isinstance(effect, SaveRecord) and effect.only == "answer")
+    assert len(submitted) == 1
+    run_a_try(lambda effect: isinstance(effect, (DeferTask, WaitHere)))
+    assert len(submitted) == 1

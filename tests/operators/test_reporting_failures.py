@@ -148,7 +148,7 @@ def test_secrets_are_taken_out_of_progress(push, service):
     body = {"id": import_id, "import_status": "failed", "is_complete": True, "error_message": f"{SECRET} is no key"}
     service.inject_fault("GET", "/imports/", status=200, body=body)
     task.event()
-    assert "is no key" in task.xcom(KEY)["message"]
+    assert "is no key" in task.xcom(KEY)[1]["message"]
     assert SECRET not in json.dumps(task.xcom(KEY))
 
 
@@ -228,7 +228,7 @@ def test_a_mapped_task_has_its_own_history(airflow, service):
     dag_run = airflow.dag_run(make)
     with_index = dag_run.task("push", 0)
     event = with_index.defer().event()
-    history = with_index.xcom(KEY)["history"]
+    history = with_index.xcom(KEY)[1]["history"]
     with_index.fire(event).worker_run()
     assert history
     assert {text for _, _, text in history} <= set(with_index.history("status"))

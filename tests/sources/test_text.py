@@ -12,6 +12,7 @@ import pytest
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import text
+from sluice_provider.sources.chunks import CHUNK_RECORDS
 from sluice_provider.sources.text import read_csv, read_json, read_json_lines, read_tsv
 from tests.sources.chunked import located
 
@@ -39,6 +40,16 @@ def test_csv():
         ("line 2", {"symbol": "H", "weight": "1.008"}),
         ("line 3", {"symbol": "He", "weight": "4.0026"}),
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK_RECORDS, 2 * CHUNK_RECORDS])
+@pytest.mark.parametrize("blank", [1, CHUNK_RECORDS, CHUNK_RECORDS + 1])
+def test_empty_lines_at_the_end(count, blank):
+    """Are no records, and no chunk is empty."""
+    content = "a\n" + "1\n" * count + "\n" * blank
+    chunks = list(read_csv(io.BytesIO(content.encode())))
+    assert sum(len(chunk.records) for chunk in chunks) == count
+    assert all(chunk.records for chunk in chunks)
 
 
 def test_tsv():

@@ -162,9 +162,9 @@ class Execution:
     # --- actions without an event
 
     def _save(self, action: on.Save) -> Generator[Effect, Any, None]:
-        start = time.time()
+        start = time.monotonic()
         yield SaveRecord(self._known, action.must, action.only)
-        self._save_seconds = time.time() - start
+        self._save_seconds = time.monotonic() - start
 
     def _log(self, action: on.Log) -> Generator[Effect, Any, None]:
         getattr(self._spec.log, action.level)("%s", action.text)
@@ -233,7 +233,7 @@ class Execution:
         assert self._units is not None  # noqa: S101 - prepared before
         limit = self._limits.setdefault(phase.name, ConcurrencyLimit(phase.max_in_flight))
         seconds = min(self._save_seconds / MAX_SAVING_SHARE, MAX_GROUP_SAVE_INTERVAL_SECONDS)
-        until = time.time() + max(GROUP_SAVE_INTERVAL_SECONDS, seconds)
+        until = time.monotonic() + max(GROUP_SAVE_INTERVAL_SECONDS, seconds)
         group = _Group(lambda unit: phase.submit(unit, _intent(current), current), self._unit, self._units, until)
         results = yield Gather(group.flows(), limit)
         done: list[Submission] = []
@@ -274,7 +274,7 @@ class Execution:
     def _poll(self, _action: on.Poll) -> Generator[Effect, Any, Event]:
         _, current = self._open
         ref = self.ref
-        poller = JobPoller(self._job_type(ref.job_type), ref, Elapsed(current.submitted_at))
+        poller = JobPoller(self._job_type(ref.job_type), ref, Elapsed(current.submitted_at or time.time()))
         try:
             work = yield from poller.poll()
         except SluiceError as error:
@@ -377,7 +377,7 @@ class _Group:
     """Units that are submitted at the same time. None is begun after that time, or after one has failed.
 
     :param submit: the flow that submits a unit
-    :param until: seconds since 1970
+    :param until: by the monotonic clock
     """
 
     def __init__(self, submit: Callable[[Unit], Flow[str]], first: Unit, rest: _Units, until: float) -> None:
@@ -393,7 +393,7 @@ class _Group:
         while unit is not None:
             self.units.append(unit)
             yield self._one(len(self.units) - 1)
-            unit = None if self._failed or time.time() >= self._until else self._rest.next()
+            unit = None if self._failed or time.monotonic() >= self._until else self._rest.next()
 
     def _one(self, index: int) -> Flow[str]:
         try:

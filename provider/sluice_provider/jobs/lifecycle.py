@@ -256,7 +256,8 @@ class Lifecycle:
         # The service keeps a key from its first use: repeating it does not extend that.
         repeated = before is not None and before.key == key
         intent = Intent(key, before.at if before is not None and repeated else event.now, event.start, event.size)
-        current = _with_facts(current, event)._replace(intent=intent)
+        # Saved with the intent: after a death, a job that is not visible yet is not taken for lost.
+        current = _with_facts(current, event)._replace(intent=intent, submitted_at=event.now)
         record = record.with_phase(current).with_event(event.now, "submitting", _describe_share(phase, intent))
         state = "running" if any(each.submissions for each in record.phases) else "submitting"
         record = self._summary(record, phase, current, event.now, state=state, ended_at=None)
@@ -297,7 +298,8 @@ class Lifecycle:
         if not submissions:
             return record
         current = record.phase(phase.name)
-        current = current._replace(submissions=(*current.submissions, *submissions))
+        submissions_now = (*current.submissions, *submissions)
+        current = current._replace(submissions=submissions_now, submitted_at=now)
         record = record.with_phase(current).with_event(now, "submitted", _describe_submissions(phase, submissions))
         return self._summary(record, phase, current, now, state="running")
 

@@ -67,7 +67,8 @@ def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator
         start = before + rows.line_num
         while some := list(islice(rows, CHUNK_RECORDS)):
             end = before + rows.line_num
-            yield _csv_chunk(some, names, start, end)
+            if any(some):  # not only empty lines
+                yield _csv_chunk(some, names, start, end)
             start = end
     except csv.Error as error:
         raise InvalidInput(f"line {before + rows.line_num} is not valid CSV: {error}") from None

@@ -142,9 +142,10 @@ class CheckedRows:
         rows.spool.close()
         self._spooled, self._earlier = None, None
         again = self._read()
-        if again.digest != rows.digest:
+        same = again.sha256 == rows.sha256 if rows.sha256 else again.digest == rows.digest
+        if not same:
             again.spool.close()
-            raise InvalidInput(f"{rows.source_name} has changed since this task began to read it; nothing was sent")
+            raise InvalidInput(f"{rows.source_name} has changed since this task began to read it; no more was sent")
         return again
 
     def _spool_rest(self) -> _SpooledRows | None:
