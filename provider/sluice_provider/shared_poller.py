@@ -219,7 +219,7 @@ class SharedPoller:
                         self._request_each(job_type, queries)
                     continue
                 try:
-                    await self._list(job_type, queries, sleeping)
+                    await self._answer_by_listing(job_type, queries, sleeping)
                 except Exception:  # a bug that concerns a job is met again by its own request
                     self.hook.log.exception("The %ss could not be listed, so each is requested alone", job_type.noun)
                     self._stop_listing(job_type)
@@ -235,7 +235,7 @@ class SharedPoller:
         self._no_listing_until[job_type] = time.monotonic() + NO_LISTING_SECONDS
         del self._listing_failures[job_type]
 
-    async def _list(self, job_type: JobType, queries: list[_Query], sleeping: list[_Waiting]) -> None:
+    async def _answer_by_listing(self, job_type: JobType, queries: list[_Query], sleeping: list[_Waiting]) -> None:
         wanted = [query.wanted for query in queries] + [each for other in sleeping for each in other.unfinished]
         found = await self._get_listed(job_type, wanted)
         if isinstance(found, SluiceError):

@@ -180,3 +180,35 @@ def test_a_job_that_is_not_visible_yet_is_not_lost_after_a_death():
     assert len(submitted) == 1
     run_a_try(lambda effect: isinstance(effect, (DeferTask, WaitHere)))
     assert len(submitted) == 1
+
+
+def test_a_wall_clock_that_is_set_back_delays_no_save(monkeypatch):
+    """It is set back by an hour while units are submitted: the record is saved as if it were not."""
+    now = 10_000.0
+    clock = SimpleNamespace(time=lambda: now % 5.0, monotonic=lambda: now)
+
+    class Steady(GroupedPhase):
+        def units(self, record):
+            return (Unit(number, 1) for number in range(len(record.submissions), 100))
+
+        def submit(self, unit, intent, record):
+            nonlocal now
+            now += 0.1
+            return str(unit.start)
+            yield
+
+    monkeypatch.setattr(execution, "time", clock)
+    job = EchoJob(Steady())
+    lifecycle = Lifecycle("echo", job.next_phase, Options(wait_for_completion=False))
+    steps = Execution(job, lifecycle, lambda _name: JobType("echo", None))
+    run = steps.run(None, on.Started(0.0, "print", (0, 0), "seed"))
+    sizes, answer = [], None
+    with suppress(StopIteration):
+        while True:
+            effect = run.send(answer)
+            answer = None
+            if isinstance(effect, Gather):
+                answer = [run_flow(flow).value for flow in effect.flows]
+                sizes.append(len(answer))
+    assert sum(sizes) == 100
+    assert max(sizes) <= 4

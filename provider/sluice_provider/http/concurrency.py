@@ -72,10 +72,11 @@ class ConcurrencyLimit:
             return returned and not leaves
 
     def _raise(self) -> None:
-        self._ended += 1
-        if self._ended >= self.current:
-            self.current = min(self.maximum, self.current + 1)
-            self._ended = 0
+        with self._lock:
+            self._ended += 1
+            if self._ended >= self.current:
+                self.current = min(self.maximum, self.current + 1)
+                self._ended = 0
 
 
 def _answered(step: Any) -> Flow[Any]:

@@ -131,7 +131,7 @@ def _gather(step: Gather, run: Callable[[Flow[Any]], Any]) -> list[Any]:
                 return [results[number] for number in sorted(results)]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 results[running.pop(future)] = _outcome(future)
-    finally:  # not waiting for threads: after an error, or a signal, nobody needs their results
+    finally:  # without waiting for threads: after an error or a signal their results are not used
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -39,6 +39,6 @@ def shared_task(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def _retrieve_error(task: asyncio.Task[Any]) -> None:
-    """Those who wait for the task get its error; if they were all cancelled, asyncio would log that nobody did."""
+    """Otherwise asyncio logs "exception was never retrieved" if all tasks that waited for it were cancelled."""
     if not task.cancelled():
         task.exception()

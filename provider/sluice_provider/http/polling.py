@@ -101,7 +101,7 @@ def poll_until(
 
 
 def one_attempt(flow: Flow[T]) -> Flow[T]:
-    """The flow, which fails where it would sleep because of an error: whoever polls repeats the whole status check.
+    """The flow, which fails where it would sleep because of an error: the next poll repeats the whole status check.
 
     :raises SluiceError: the one because of which it would have slept
     """

@@ -32,7 +32,7 @@ NAT64 = ip_network("64:ff9b::/96")
 class ResultHosts(NamedTuple):
     """The connection's own address, and the hosts that its field `result_hosts` lists.
 
-    A listed name permits that name, at addresses of the internet only: whoever controls a name controls where it leads.
+    A listed name permits that name, at public addresses only, as the owner of a name decides which address it has.
     An internal address is permitted by being listed itself, alone or in a network.
 
     :param own: the base URL of the connection

@@ -280,7 +280,7 @@ class Lifecycle:
         record = record.with_phase(_intent_for_the_rest(record.phase(phase.name)))
         actions = [on.Count("job.started") for _ in event.submissions]
         if event.submissions:
-            line = _describe_accepted(self._service, phase.job_type, event.submissions)
+            line = _describe_accepted(self._service, phase, event.submissions)
             actions = [*actions, on.Log("info", line)]
         if event.complete:
             step, more = self._all_submitted(record, on.AllSubmitted(event.now))
@@ -298,8 +298,7 @@ class Lifecycle:
         if not submissions:
             return record
         current = record.phase(phase.name)
-        submissions_now = (*current.submissions, *submissions)
-        current = current._replace(submissions=submissions_now, submitted_at=now)
+        current = current._replace(submissions=(*current.submissions, *submissions), submitted_at=now)
         record = record.with_phase(current).with_event(now, "submitted", _describe_submissions(phase, submissions))
         return self._summary(record, phase, current, now, state="running")
 
@@ -699,11 +698,11 @@ def _describe_submissions(phase: Phase, submissions: tuple[Submission, ...]) -> 
     return f"{_describe_share(phase, whole)}: {some}{len(submissions)} jobs"
 
 
-def _describe_accepted(service: str, job_type: str, submissions: tuple[Submission, ...]) -> str:
-    rows = sum(each.size for each in submissions)
+def _describe_accepted(service: str, phase: Phase, submissions: tuple[Submission, ...]) -> str:
+    size = sum(each.size for each in submissions)
     requests = "1 request" if len(submissions) == 1 else f"{len(submissions)} requests"
     ids = _format_ids(tuple(each.id for each in submissions))
-    return f"{service} accepted {rows} rows in {requests}, as {job_type} {ids}"
+    return f"{service} accepted {size} {phase.items} in {requests}, as {phase.job_type} {ids}"
 
 
 def _format_ids(ids: tuple[str, ...]) -> str:

@@ -73,7 +73,7 @@ class JobType(NamedTuple):
 
 
 class StatusCheck(NamedTuple):
-    """A step of a waiting flow: whoever runs it answers with the jobs' states in this order, and with an error in place
+    """A step of a waiting flow: what runs it answers with the jobs' states in this order, and with an error in place
     of a job whose status could not be read."""
 
     job_type: JobType
@@ -114,7 +114,7 @@ def get_listed(job_type: JobType, listing: Flow[list[Job | None]], *, repeated: 
         if of_the_service(error) or (isinstance(error, ServerError) and not repeated):
             raise
         log.warning("The %ss could not be listed, so each is requested alone: %s", job_type.noun, error)
-    except Exception:  # a bug, or an odd value, about one job concerns nobody but that job
+    except Exception:  # a bug, or an odd value, about one job must not fail the others
         log.exception("The %ss could not be listed, so each is requested alone", job_type.noun)
     return None
 
@@ -165,7 +165,7 @@ def get_status(job_type: JobType, wanted: Wanted) -> Flow[Job]:
 
 
 def wait_for_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Generator[StatusCheck, Statuses, Statuses]:
-    """`GetStatuses` by whoever runs the flow, and perhaps many others."""
+    """`GetStatuses` by what runs the flow, which may run many others with it."""
     return (yield StatusCheck(job_type, tuple(wanted)))
 
 

@@ -93,7 +93,7 @@ class CheckedRows:
 
     def resume(self, facts: Mapping[str, Any], done: Collection[range]) -> None:
         """Called before the source is read: if its content is what an earlier try read, the first rows are neither
-        checked nor encoded again as long as nobody needs them.
+        checked nor encoded again unless they are needed after all.
 
         :param facts: what that try found; another version may have written it
         :param done: the rows that it has submitted
