@@ -247,9 +247,12 @@ def test_too_large(importing, liquid):
 
 
 def test_the_reason_is_logged_on_every_change(importing, liquid):
-    """One line each."""
-    task = importing().run()
+    """One line each; the service stands still until its clock is moved."""
+    liquid.settings(job_seconds=100_000)
+    task = importing(deferrable=True).defer()
     assert task.logged("INFO", "Accepted (The file has been stored")
+    liquid.advance(100_000)
+    task.fire().worker_run()
     assert task.logged("INFO", "Completed (The job has been completed)")
 
 
