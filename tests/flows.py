@@ -16,7 +16,8 @@ from sluice_provider.http.auth import Bearer, Iap, TokenEndpoint
 from sluice_provider.http.client_config import ClientConfig, ConnectionFields
 from sluice_provider.http.drivers import adrive, drive
 from sluice_provider.http.flow import Flow, Gather, Request, Response, Sleep
-from sluice_provider.http.network import allow_result_hosts
+from sluice_provider.http.limits import Limits
+from sluice_provider.http.network import configure_client
 from sluice_provider.http.result_hosts import ResultHosts
 from sluice_provider.http.sigv4 import SigV4
 
@@ -128,27 +129,33 @@ class FlowRunner:
     """The worker (blocking) or the triggerer (awaiting), with its own client for each flow."""
 
     def __init__(
-        self, name: str, options: Mapping[str, Any], pauses: FakeSleep | None = None, result_hosts: str = ""
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        pauses: FakeSleep | None = None,
+        result_hosts: str = "",
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
         self.options = dict(options)
         self.result_hosts = result_hosts
+        self.limits = limits
         self.pauses = FakeSleep() if pauses is None else pauses
 
     def __call__(self, flow: Flow[Any]) -> Any:
         if self.name == "worker":
             with httpx.Client(**self.options) as client:
-                self._allow_result_hosts(client)
+                self._configure(client)
                 return drive(flow, client, self.pauses)
         return asyncio.run(self._await(flow))
 
     async def _await(self, flow: Flow[Any]) -> Any:
         async with httpx.AsyncClient(**self.options) as client:
-            self._allow_result_hosts(client)
+            self._configure(client)
             return await adrive(flow, client, self.pauses.aio)
 
-    def _allow_result_hosts(self, client: httpx.Client | httpx.AsyncClient) -> None:
-        allow_result_hosts(client, ResultHosts.parse(self.options["base_url"], self.result_hosts))
+    def _configure(self, client: httpx.Client | httpx.AsyncClient) -> None:
+        configure_client(client, ResultHosts.parse(self.options["base_url"], self.result_hosts), self.limits)
 
 
 def logged_requests(sandbox: Any, path: str = "") -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def _row(field: Field) -> str:
 
 def _value(field: Field) -> str:
     """Its type, its default, and whether it is required or secret."""
-    value = {"seconds": "number", "object": "JSON object"}.get(field.type, field.type)
+    value = {"seconds": "number", "megabytes": "number", "object": "JSON object"}.get(field.type, field.type)
     if field.name == "port":
         value = "integer"
     if field.choices:

@@ -20,7 +20,8 @@ class Field:
     :param name: one of `STANDARD`, or a key in Extra
     :param label: its label in the form
     :param description: in the form and in the documentation
-    :param type: `string`, `boolean`, `seconds`, or `object` (a JSON object of strings, as such or as its text)
+    :param type: `string`, `boolean`, `seconds`, `megabytes`, or `object` (a JSON object of strings, as such or as its
+        text)
     :param default: its value if the field is empty
     :param required: whether the hook needs it
     :param secret: whether it is masked in logs and in the form
@@ -56,7 +57,7 @@ class Field:
         schema: dict[str, object] = {"type": [FORM_TYPES[self.type], "null"]}
         if self.type == "boolean":
             schema["default"] = self.default
-        if self.type == "seconds":
+        if self.type in ("seconds", "megabytes"):
             schema["minimum"] = 1
         if self.choices:
             schema["enum"] = list(self.choices)
@@ -65,7 +66,7 @@ class Field:
         return {"label": self.label, "description": self.description, "schema": schema}
 
 
-FORM_TYPES = {"string": "string", "boolean": "boolean", "seconds": "number", "object": "string"}
+FORM_TYPES = {"string": "string", "boolean": "boolean", "seconds": "number", "megabytes": "number", "object": "string"}
 
 
 def _by_name(*fields: Field) -> dict[str, Field]:
@@ -95,6 +96,27 @@ CLIENT = (
         "Maximum time between two parts of a response.",
         type="seconds",
         default=60,
+    ),
+    Field(
+        "request_timeout",
+        "Request timeout (s)",
+        "Maximum time for a whole request, from opening the connection to the end of the response.",
+        type="seconds",
+        default=300,
+    ),
+    Field(
+        "transfer_timeout",
+        "Transfer timeout (s)",
+        "Maximum time for a whole request that sends or receives a file.",
+        type="seconds",
+        default=21600,
+    ),
+    Field(
+        "max_response_mb",
+        "Maximum response (MB)",
+        "Maximum size of a response that is read into memory, decompressed. Downloaded files are not limited.",
+        type="megabytes",
+        default=64,
     ),
     Field(
         "extra_headers",

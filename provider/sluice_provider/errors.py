@@ -14,6 +14,7 @@
     │   └── RateLimited           yes    429: too many requests; `retry_after` says when to try again
     ├── ServerError               yes    the service failed (5xx)
     ├── UnexpectedResponse        yes    a response, or an event, does not have the documented shape
+    │   └── ResponseTooLarge      no     a response or listing is longer than what is read into memory
     ├── OutcomeUnknown            no     submitted without a response: the job may or may not have started
     ├── SafetyLimitExceeded       no     continuing would exceed a limit that the DAG's author set
     ├── TimedOut                  yes    the job had not ended at its deadline, and may still be running
@@ -161,6 +162,12 @@ class ServerError(StatusError):
 
 class UnexpectedResponse(SluiceError):
     """A response or an event does not have the documented shape."""
+
+
+class ResponseTooLarge(UnexpectedResponse):
+    """A response, its headers, or a listing is longer than what is read. The message says how much that is."""
+
+    retryable = False
 
 
 class OutcomeUnknown(SluiceError):

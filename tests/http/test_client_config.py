@@ -101,7 +101,8 @@ def test_defaults():
     place = made()
     assert (place.verify, place.ca_bundle, place.proxy, place.proxy_auth) == (True, None, None, None)
     assert (place.connect_timeout, place.read_timeout) == (10.0, 60.0)
-    assert place.headers == {"User-Agent": "tests/1", "Accept": "application/json"}
+    accepted = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+    assert place.headers == {"User-Agent": "tests/1", **accepted}
 
 
 EMPTY = ["verify", "ca_bundle", "proxy", "proxy_login", "proxy_password", "connect_timeout", "extra_headers"]

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sluice_provider.errors import AddressRefused, Unreachable
 from sluice_provider.http.flow import Request
-from sluice_provider.http.network import allow_result_hosts
+from sluice_provider.http.network import configure_client
 from sluice_provider.http.result_hosts import ResultHosts
 from sluice_provider.http.retry import send
 from tests.flows import FlowRunner
@@ -405,9 +405,8 @@ def test_addresses_are_checked_beside_a_proxy_of_the_environment(name, service, 
 
 
 def test_an_http_library_that_cannot_be_checked():
-    """Nothing is listed then, rather than unchecked."""
+    """Nothing is requested then, rather than without a check and a deadline."""
     client = httpx.Client(base_url=OWN)
     del client._transport._pool._network_backend
-    with pytest.raises(RuntimeError, match="result_hosts must be empty"):
-        allow_result_hosts(client, ResultHosts.parse(OWN, "*"))
-    allow_result_hosts(client, ResultHosts.parse(OWN, ""))
+    with pytest.raises(RuntimeError, match="takes no network backend"):
+        configure_client(client, ResultHosts.parse(OWN, "*"))

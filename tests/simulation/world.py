@@ -31,7 +31,7 @@ from sluice_provider.http import auth
 from sluice_provider.http import drivers as drive
 from sluice_provider.http.client_config import ConnectionFields
 from sluice_provider.http.flow import Flow, Gather, Request, Response, Sleep
-from sluice_provider.http.network import allow_result_hosts
+from sluice_provider.http.network import configure_client
 from sluice_sandbox.context import Context
 from sluice_sandbox.finspace.service import FinSpace
 from sluice_sandbox.kaleidoscope.service import Kaleidoscope
@@ -324,7 +324,7 @@ class _Place:
             place = self.hook.client_config(self.fields)
             options = {**place.options(), "auth": self.hook.auth(self.fields, place)}
         self.client = Client(lambda request: _world()._send(request), options)
-        allow_result_hosts(self.client, place.result_hosts)
+        configure_client(self.client, place.result_hosts, place.limits)
         self.hook.fields = lambda: self.fields  # type: ignore[method-assign]
         self.hook.get_conn = lambda: self.client  # type: ignore[method-assign]
 

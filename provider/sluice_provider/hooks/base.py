@@ -295,11 +295,11 @@ class SluiceHook(BaseHook):
 
     def _open_client(self, client_class: type[C], fields: ConnectionFields) -> C:
         """May block: the triggerer calls it in a thread."""
-        from sluice_provider.http.network import allow_result_hosts
+        from sluice_provider.http.network import configure_client
 
         config = self.client_config(fields)
         client = client_class(**config.options(), auth=self.auth(fields, config))
-        allow_result_hosts(client, config.result_hosts)
+        configure_client(client, config.result_hosts, config.limits)
         return client
 
     # --- the connection

@@ -14,8 +14,12 @@ from typing import Any, NamedTuple, Union
 
 import httpx
 
+from sluice_provider.errors import Unreachable
+from sluice_provider.http.deadline import seconds_left
+from sluice_provider.http.decoding import bound_body
 from sluice_provider.http.drivers import TOKEN_REQUEST
 from sluice_provider.http.flow import Blocking
+from sluice_provider.http.limits import MAX_TOKEN_BYTES
 
 
 class AcquireLock(NamedTuple):
@@ -26,6 +30,28 @@ class AcquireLock(NamedTuple):
 
 Step = Union[httpx.Request, Blocking, AcquireLock]
 Steps = Generator[Step, Any, None]
+
+
+def _bound(response: httpx.Response, request: httpx.Request) -> None:
+    """httpx reads the response to any request but the last one. The driver sets the limit for that one."""
+    name = "the token request" if TOKEN_REQUEST in request.extensions else f"{request.method} {request.url.path}"
+    bound_body(response, MAX_TOKEN_BYTES, name)
+
+
+def _acquire(lock: threading.Lock) -> bool:
+    left = seconds_left()
+    while not lock.acquire(timeout=-1 if left is None else max(0.0, min(left, threading.TIMEOUT_MAX))):
+        _check_time()
+    return True
+
+
+def _check_time() -> None:
+    """:raises Unreachable: the request that waits for a token has no time left"""
+    left = seconds_left()
+    if left is not None and left <= 0:
+        raise Unreachable(
+            "another request of this process was getting a token until this one had no time left", maybe_applied=False
+        )
 
 
 class AuthSteps(httpx.Auth):
@@ -47,9 +73,10 @@ class AuthSteps(httpx.Auth):
                     answer = step.do()
                     continue
                 if isinstance(step, AcquireLock):
-                    answer = step.lock.acquire()
+                    answer = _acquire(step.lock)
                     continue
                 answer = yield step
+                _bound(answer, step)
                 if TOKEN_REQUEST in step.extensions:
                     answer.read()
         except StopIteration:
@@ -69,10 +96,12 @@ class AuthSteps(httpx.Auth):
                     answer = await asyncio.to_thread(step.do)
                     continue
                 if isinstance(step, AcquireLock):
-                    while not (answer := step.lock.acquire(blocking=False)):  # noqa: ASYNC110 - a lock of threads
+                    while not (answer := step.lock.acquire(blocking=False)):
+                        _check_time()
                         await asyncio.sleep(0.005)
                     continue
                 answer = yield step
+                _bound(answer, step)
                 if TOKEN_REQUEST in step.extensions:
                     await answer.aread()
         except StopIteration:

@@ -15,6 +15,8 @@ import httpx
 
 from sluice_provider.connection_fields import EXTRA_FIELDS, STANDARD, Field
 from sluice_provider.errors import InvalidConnection
+from sluice_provider.http.decoding import ACCEPT_ENCODING
+from sluice_provider.http.limits import MEGABYTE, Limits
 from sluice_provider.http.result_hosts import ResultHosts
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 20
 """Of one client to its service. All of them are kept open between requests: to open one costs more than a request."""
+
+ACCEPT = {"Accept": "application/json", "Accept-Encoding": ACCEPT_ENCODING}
 
 HEADER_NAME = r"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 HEADER_VALUE = r"([!-~]+([ \t]+[!-~]+)*)?"
@@ -72,11 +76,21 @@ class ConnectionFields(NamedTuple):
     def seconds(self, name: str) -> float:
         try:
             number = float(self._value(name))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = -1.0
         if not 0 < number < 86400:
-            raise self.invalid(name, "must be a number of seconds above 0")
+            raise self.invalid(name, "must be a number of seconds above 0 and below 86400")
         return number
+
+    def bytes_of(self, name: str) -> int:
+        """A number of megabytes, in bytes."""
+        try:
+            number = float(self._value(name))
+        except (TypeError, ValueError, OverflowError):
+            number = -1.0
+        if not 0 < number <= 10_000:
+            raise self.invalid(name, "must be a number of megabytes above 0, and at most 10000")
+        return max(1, int(number * MEGABYTE))
 
     def mapping(self, name: str) -> dict[str, str]:
         """A JSON object of strings, given as an object or as its text."""
@@ -85,7 +99,7 @@ class ConnectionFields(NamedTuple):
             return {}
         try:
             value = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
             raise self.invalid(name, 'must be a JSON object of strings, like {"X-Team": "chemistry"}')
@@ -132,6 +146,7 @@ class ClientConfig(NamedTuple):
     :param verify: check certificates; against `ca_bundle` (a path) if there is one
     :param connect_timeout: seconds
     :param read_timeout: seconds between two parts of a response; the same for sending
+    :param limits: how long a request may take in all, and how much of a response is read
     :param result_hosts: other hosts that may be requested; None: no other
     """
 
@@ -142,6 +157,7 @@ class ClientConfig(NamedTuple):
     proxy_auth: tuple[str, str] | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    limits: Limits = Limits()
     result_hosts: ResultHosts | None = None
     headers: Mapping[str, str] = MappingProxyType({})
 
@@ -160,8 +176,9 @@ class ClientConfig(NamedTuple):
             proxy_auth=_proxy_auth(fields),
             connect_timeout=fields.seconds("connect_timeout"),
             read_timeout=fields.seconds("read_timeout"),
+            limits=_limits(fields),
             result_hosts=_result_hosts(fields, address),
-            headers={"User-Agent": user_agent, "Accept": "application/json", **_extra_headers(fields)},
+            headers={"User-Agent": user_agent, **ACCEPT, **_extra_headers(fields)},
         )
 
     def options(self) -> dict[str, Any]:
@@ -221,6 +238,14 @@ def _extra_headers(fields: ConnectionFields) -> dict[str, str]:
         if not re.fullmatch(HEADER_NAME, name) or not re.fullmatch(HEADER_VALUE, value):
             raise fields.invalid("extra_headers", "contains a header that is not plain ASCII on one line")
     return headers
+
+
+def _limits(fields: ConnectionFields) -> Limits:
+    return Limits(
+        max_response_bytes=fields.bytes_of("max_response_mb"),
+        request_timeout=fields.seconds("request_timeout"),
+        transfer_timeout=fields.seconds("transfer_timeout"),
+    )
 
 
 def _result_hosts(fields: ConnectionFields, address: str) -> ResultHosts:

@@ -19,10 +19,13 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from sluice_provider.errors import SluiceError, UnexpectedResponse, Unreachable
+from sluice_provider.errors import ResponseTooLarge, SluiceError, UnexpectedResponse, Unreachable
 from sluice_provider.http.bodies import Multipart, encode
 from sluice_provider.http.client_config import MAX_CONNECTIONS
+from sluice_provider.http.deadline import deadline
+from sluice_provider.http.decoding import bound_body
 from sluice_provider.http.flow import Blocking, Flow, Gather, Request, Response, Sleep
+from sluice_provider.http.limits import MAX_HEADER_BYTES, Limits, limits_of
 from sluice_provider.http.network import result_hosts_of
 
 log = logging.getLogger(__name__)
@@ -169,7 +172,7 @@ def _try_to_send(client: httpx.Client, request: Request) -> Response | SluiceErr
     try:
         return _send(client, request)
     except httpx.RequestError as error:
-        return _unreachable(request, error)
+        return _error_without_response(request, error)
     except SluiceError as error:
         return error
 
@@ -178,16 +181,22 @@ async def _atry_to_send(client: httpx.AsyncClient, request: Request) -> Response
     try:
         return await _asend(client, request)
     except httpx.RequestError as error:
-        return _unreachable(request, error)
+        return _error_without_response(request, error)
     except SluiceError as error:
         return error
 
 
 def _send(client: httpx.Client, request: Request) -> Response:
+    with deadline(*limits_of(client).timeout(request)):
+        return _send_now(client, request)
+
+
+def _send_now(client: httpx.Client, request: Request) -> Response:
     built, auth = _build(client, request, request.body)
     with _odd_location(request):
         received = client.send(built, auth=auth, stream=True)
     with closing(received):
+        _bound(received, request, limits_of(client))
         if request.into is None or not request.is_download(received.status_code, received.headers):
             received.read()
             return _response(received, received.content)
@@ -204,7 +213,8 @@ def _send(client: httpx.Client, request: Request) -> Response:
 async def _asend(client: httpx.AsyncClient, request: Request) -> Response:
     """Files are read and written in threads, as their storage may be remote or slow."""
     async with _slots(client):
-        return await _asend_now(client, request)
+        with deadline(*limits_of(client).timeout(request)):
+            return await _asend_now(client, request)
 
 
 def _slots(client: httpx.AsyncClient) -> asyncio.Semaphore:
@@ -221,6 +231,7 @@ async def _asend_now(client: httpx.AsyncClient, request: Request) -> Response:
     with _odd_location(request):
         received = await client.send(built, auth=auth, stream=True)
     async with aclosing(received):
+        _bound(received, request, limits_of(client))
         if request.into is None or not request.is_download(received.status_code, received.headers):
             await received.aread()
             return _response(received, received.content)
@@ -328,9 +339,24 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+def _bound(received: httpx.Response, request: Request, limits: Limits) -> None:
+    """:raises ResponseTooLarge: the headers are too long; the body raises it when it is read"""
+    size = sum(len(name) + len(value) + 4 for name, value in received.headers.raw)
+    if size > MAX_HEADER_BYTES:
+        raise ResponseTooLarge(f"{request} was answered with {size:,} bytes of headers: {MAX_HEADER_BYTES:,} are read")
+    download = request.is_download(received.status_code, received.headers)
+    bound_body(received, None if download else limits.max_response_bytes, str(request))
+
+
 def _response(received: httpx.Response, body: bytes) -> Response:
     headers = {name.lower(): value for name, value in received.headers.items()}
     return Response(received.status_code, headers, body, str(received.url))
+
+
+def _error_without_response(request: Request, error: httpx.RequestError) -> SluiceError:
+    if isinstance(error, httpx.RemoteProtocolError) and "buffer too long" in str(error):
+        return ResponseTooLarge(f"{request} was answered with headers of more than {MAX_HEADER_BYTES:,} bytes")
+    return _unreachable(request, error)
 
 
 def _unreachable(request: Request, error: httpx.RequestError) -> Unreachable:

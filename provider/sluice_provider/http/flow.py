@@ -11,6 +11,7 @@ with `idempotent`, from the service's documentation.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import MappingProxyType
@@ -43,6 +44,7 @@ class Request(NamedTuple):
     :param idempotent: the service ends in the same state when it gets this request twice
     :param name: shown in errors and logs, where method and path do not say enough
     :param redirected: a redirect led here
+    :param max_duration: maximum seconds that it may take in all, whatever the connection says
     :param send_before: seconds since 1970 after which it is no longer sent
     """
 
@@ -58,6 +60,7 @@ class Request(NamedTuple):
     read_timeout: float = 0.0
     name: str = ""
     redirected: bool = False
+    max_duration: float = math.inf
     send_before: float | None = None
 
     def is_download(self, status: int, headers: Mapping[str, str]) -> bool:

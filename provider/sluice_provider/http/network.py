@@ -18,28 +18,45 @@ from weakref import WeakKeyDictionary
 import httpcore
 import httpx
 
+from sluice_provider.http.deadline import AsyncDeadlineBackend, DeadlineBackend
+from sluice_provider.http.limits import Limits, set_limits
 from sluice_provider.http.result_hosts import ResultHosts
 
 _hosts_by_client: WeakKeyDictionary[httpx.Client | httpx.AsyncClient, ResultHosts] = WeakKeyDictionary()
 
 
-def allow_result_hosts(client: httpx.Client | httpx.AsyncClient, hosts: ResultHosts | None) -> None:
-    """Let a new client request these hosts, too; without this, it requests only that of its base URL."""
-    if hosts is None:
-        return
-    _hosts_by_client[client] = hosts
-    if hosts.is_empty:
-        return
-    # httpx has no argument for this, and with a transport of one's own it ignores the proxies of the environment.
-    if isinstance(client, httpx.Client) and isinstance(client._transport, httpx.HTTPTransport):
-        _replace_backend(client._transport._pool, CheckedBackend(hosts))
-    elif isinstance(client, httpx.AsyncClient) and isinstance(client._transport, httpx.AsyncHTTPTransport):
-        _replace_backend(client._transport._pool, AsyncCheckedBackend(hosts))
+def configure_client(
+    client: httpx.Client | httpx.AsyncClient, hosts: ResultHosts | None = None, limits: Limits | None = None
+) -> None:
+    """Give a new client what httpx has no argument for: deadlines, limits, and the hosts that may be requested.
+
+    httpx has no argument for a network backend, and with a transport of one's own it ignores the proxies of the
+    environment. In front of a proxy, only names are checked.
+
+    :param hosts: None: only the host of its base URL
+    :param limits: None: the default ones
+    """
+    if hosts is not None:
+        _hosts_by_client[client] = hosts
+    if limits is not None:
+        set_limits(client, limits)
+    hosts = result_hosts_of(client)
+    for transport in (client._transport, *client._mounts.values()):
+        proxied = transport is not client._transport
+        if isinstance(transport, httpx.HTTPTransport):
+            backend = httpcore.SyncBackend() if proxied else CheckedBackend(hosts)
+            _replace_backend(transport._pool, DeadlineBackend(backend))
+        elif isinstance(transport, httpx.AsyncHTTPTransport):
+            abackend = httpcore.AnyIOBackend() if proxied else AsyncCheckedBackend(hosts)
+            _replace_backend(transport._pool, AsyncDeadlineBackend(abackend))
 
 
-def _replace_backend(pool: Any, backend: CheckedBackend | AsyncCheckedBackend) -> None:
+def _replace_backend(pool: Any, backend: DeadlineBackend | AsyncDeadlineBackend) -> None:
     if not hasattr(pool, "_network_backend"):
-        raise RuntimeError("this version of httpcore does not let addresses be checked: result_hosts must be empty")
+        raise RuntimeError(
+            "this version of httpcore takes no network backend, so requests could have no deadline: "
+            "pip install 'httpcore>=1.0'"
+        )
     pool._network_backend = backend
 
 
@@ -63,11 +80,11 @@ class CheckedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """:raises AddressRefused: the host has no permitted address"""
-        left, addresses = _countdown(timeout), [host]
+        left = _countdown(timeout)
+        with _resolving():
+            addresses = _addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         if not self._hosts.is_own(host, port):
-            with _resolving():
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = self._hosts.permitted(host, _addresses(found))
+            addresses = self._hosts.permitted(host, addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
