@@ -130,3 +130,14 @@ def kdb(request: pytest.FixtureRequest, sluice_sandbox: SandboxClient) -> FlowRu
 def worker(sluice_sandbox: SandboxClient, fields: ConnectionFields) -> FlowRunner:
     """Runs flows as in a worker only, for what worker and triggerer have in common."""
     return FlowRunner("worker", client_options(fields), FakeSleep(sluice_sandbox.advance))
+
+
+@pytest.fixture
+def object_store() -> Iterator[None]:
+    """An object store, for lack of a real one: in memory."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    attach("memory", fs=MemoryFileSystem())
+    yield
+    MemoryFileSystem.store.clear()

@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "__init__": {"services", "connection_fields"},
     "http": {"connection_fields", "errors"},
     "jobs": {"http", "errors"},
-    "sources": {"errors"},
+    "records": set(),
+    "compat": set(),  # imports Airflow inside functions only
+    "sources": {"records", "compat", "errors"},
     "apis": {"sources", "jobs", "http", "errors"},
     "testing": set(),
     # Airflow is imported from here on
-    "compat": set(),
     "assets": {"compat"},
     "lineage": {"assets"},
     "links": set(),
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "runtime": {"triggers", "progress", "hooks", "lineage", "metrics", "compat", "jobs", "http", "errors"},
     "operators": {
         "runtime",
+        "records",
         "sources",
         "links",
         "lineage",
@@ -80,7 +82,7 @@ LAZILY = {
 PARSED = {
     *("operators", "sensors", "links", "metrics", "compat"),
     *(f"hooks.{module}" for module in ("base", *(service.name for service in SERVICES))),
-    *("errors", "services", "connection_fields"),
+    *("errors", "services", "connection_fields", "records"),
     *(f"runtime.{module}" for module in ("operator", "sensor", "retry", "task")),
     "apis.finspace.change_requests",  # `put` and `delete`, which DAG files use
 }

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from sluice_provider.apis.kaleidoscope import rows
+from sluice_provider.apis import checked_rows as rows
 from sluice_provider.errors import InvalidInput, RowsRejected, TooLarge
 from sluice_provider.jobs import execution
 from sluice_provider.operators.kaleidoscope import KaleidoscopePushOperator
@@ -243,7 +243,7 @@ BAD = {
     "no records": ({"records": []}, "has no records to push"),
     "text of a list": ({"records": "[{'symbol': 'H'}]"}, "records is a string that contains a list"),
     "one dict": ({"records": {"symbol": "H"}}, "must be a list of dicts"),
-    "not dicts": ({"records": ["H"]}, "record 1 is a str"),
+    "not dicts": ({"records": ["H"]}, "'H' has no file extension"),
     "empty path": ({"records": " "}, "records is empty"),
     "unknown file": ({"records": "elements.xlsx"}, "unsupported file extension"),
     "no file": ({"records": "nowhere/elements.csv"}, "no such file"),

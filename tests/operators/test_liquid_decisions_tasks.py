@@ -163,7 +163,7 @@ def test_content_type_of_json(importing, liquid, tmp_path):
     [
         ({"file": "/nowhere/contacts.csv"}, "no such file"),
         ({"file": ""}, "file must be the path or URL of a file"),
-        ({"file": None}, "file must be the path or URL of a file"),
+        ({"file": None}, "give exactly one of file and records: none was given"),
         ({"file": "None"}, "file is the string 'None': the XCom, parameter or variable"),
         ({"file": "/tmp/contacts.data"}, "has the unsupported extension '.data'"),
         ({"file": "nosuch://x/contacts.csv"}, "cannot be opened on this worker"),

@@ -7,21 +7,22 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.finspace.change_requests import delete, put
 from sluice_provider.apis.finspace.changeset_job import ChangesetJob
 from sluice_provider.apis.kaleidoscope import drafts as kaleidoscope_drafts
 from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 from sluice_provider.apis.kaleidoscope.push_job import PushJob, Target
 from sluice_provider.apis.kaleidoscope.registration_jobs import RegisterFileJob, SubmitDraftsJob
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, FieldCheck
+from sluice_provider.apis.kaleidoscope.rows import FieldCheck
 from sluice_provider.apis.kili import endpoints as kili
 from sluice_provider.apis.kili.add_connection_job import AddConnectionJob
 from sluice_provider.apis.kili.model import ConnectionSettings
 from sluice_provider.apis.kili.sync_job import SyncJob
-from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
+from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportContent, ImportJob
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.jobs.lifecycle import Options
-from sluice_provider.sources.readers import ListSource
+from sluice_provider.sources.records import ListSource
 from sluice_sandbox.finspace.store import ENVIRONMENT
 from sluice_sandbox.kaleidoscope.store import OPERATION
 from sluice_sandbox.kaleidoscope.workspace import FIRST_FILE
@@ -45,12 +46,8 @@ def _import_spec(unknown: str) -> Any:
     def make(_sim: Simulation) -> ImportJob:
         return ImportJob(
             options=BatchOptions("Contact", "Contacts", "csv", None, unknown),
-            path="a.csv",
-            file_type="plain/text",
-            parts=lambda: (part, None),
-            fingerprint=lambda: ["a.csv"],
+            content=ImportContent("a.csv", "plain/text", True, lambda: (part, None), lambda: ["a.csv"]),
             merge=False,
-            header_row=True,
         )
 
     return make
@@ -219,7 +216,7 @@ class RowsOfAFile(CheckedRows):
 
     def _source(self) -> ListSource:
         source = ListSource(self._records)
-        source.sha256 = "of the content"
+        source.sha256, source.recognisable = "of the content", True
         return source
 
 

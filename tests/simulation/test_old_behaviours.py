@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows
+from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kili import add_connection_job as kili_add_jobs
 from sluice_provider.apis.liquid_decisions import batch_jobs as liquid_decisions_jobs
 from sluice_provider.errors import OutcomeUnknown

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource, ListSource, open_source
+from sluice_provider.sources.readers import COMPRESSIONS, READERS, FileSource
+from sluice_provider.sources.records import ListSource, open_source
 from sluice_provider.sources.storage import redact_url
 from tests.sources.chunked import located
 
@@ -274,7 +275,9 @@ def test_object_storage_paths(file):
         (None, "records is None: the XCom"),
         (7, "not a int"),
         ({1, 2}, "not a set"),
-        pytest.param(iter([]), "not a list_iterator", id="an iterator"),
+        (b"a", "not a bytes"),
+        ("SELECT 1", "use records=SqlQuery"),
+        ("a.xlsx", "save a workbook as CSV, or read it with pandas.read_excel in a @task"),
     ],
     ids=str,
 )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.compat import mask_secret
 from sluice_provider.errors import InvalidInput
+from sluice_provider.records import mapped, wrap_function
 from sluice_provider.runtime.operator import RemoteJobOperator
 
 if TYPE_CHECKING:
-    from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportJob
+    from sluice_provider.apis.liquid_decisions.batch_jobs import BatchOptions, ExportJob, ImportContent, ImportJob
     from sluice_provider.apis.liquid_decisions.cancel_job import CancelJob
     from sluice_provider.http.bodies import FilePart
     from sluice_provider.lineage import Datasets
@@ -20,31 +21,42 @@ if TYPE_CHECKING:
     from sluice_provider.sources.output_files import AtomicFile
 
 CONTENT_TYPES_BY_EXTENSION = {".csv": "csv", ".txt": "csv", ".json": "json"}
+FILE_HEADERS = {"Expires": "0"}
+"""Of the file's part, as the published script sends it."""
 RESULT_EXTENSIONS = r"(\.(csv|tsv|txt|jsonl?|xml|zip|gz)){1,2}$"
 """File extensions that are kept from the path of a result's link."""
 
 
 class LiquidDecisionsImportOperator(RemoteJobOperator):
-    """Import a file of items into Liquid Decisions, wait until the job has ended, and return its result.
+    """Import items into Liquid Decisions, from a file or from records, wait until the job has ended, and return its
+    result.
 
-    The file is streamed, so its size does not matter; if it changes during the upload, the upload is aborted. A file
-    that is sent twice is imported twice, so a request that may have been received is not repeated unless
-    `on_unknown_outcome` allows it. The job's name gets a unique suffix by which a user can find the job, as in
-    `Contacts [3f9c02a1be]`.
+    A file is sent as it is. Records are read once, checked, and written to a temporary file on the worker (`TMPDIR`),
+    as CSV with a header or as a JSON list. Either is streamed, so its size does not matter; if a file changes during
+    the upload, the upload is aborted. What is sent twice is imported twice, so a request that may have been received is
+    not repeated unless `on_unknown_outcome` allows it. The job's name gets a unique suffix by which a user can find the
+    job, as in `Contacts [3f9c02a1be]`.
 
     Returns `{"service", "state", "job_id", "item_type", "processed", "milliseconds", "file", "submitted_at",
-    "ended_at", "seconds"}`: `processed` is the number of items, `file` the path; with `wait_for_completion=False`
-    `processed`, `milliseconds` and `file` are missing. The result is also the extra of the outlets' asset events.
+    "ended_at", "seconds"}`: `processed` is the number of items, `file` the path, which is missing for records; with
+    `wait_for_completion=False` `processed`, `milliseconds` and `file` are missing. The result is also the extra of the
+    outlets' asset events.
 
     Based on the wiki page "Batch Import and Export" of LiquidAnalytics/ld-api-examples, and on `batchImport.py`.
 
     :param file: path or URL of a CSV or JSON file, in any storage that ObjectStoragePath supports (templated)
+    :param records: instead of `file`: items from any source of docs/records.md, such as a `SqlQuery`, a frame, or a
+        folder of files (templated)
+    :param columns: the columns to take, as a list of names, or as a dict that renames them, `{"csv name": "field"}`;
+        `"*": "*"` in it stands for all others (templated)
+    :param constants: fields that every record gets, with their values (templated)
     :param item_type: the type of the items, as in the schema (templated)
     :param job_name: the job's name in Liquid Decisions (templated)
-    :param content_type: `csv`, `json` or a media type; by default it is derived from the file's extension
+    :param content_type: `csv`, `json` or a media type; by default it is derived from the file's extension, and `csv`
+        for records
     :param template: path or URL of the template for a CSV file (templated)
     :param merge: merge with existing items instead of overwriting them
-    :param header_row: whether a CSV file has a header row
+    :param header_row: whether a CSV file has a header row; records always have one
     :param notification_email: recipient of the service's e-mail when the job has ended (templated)
     :param on_unknown_outcome: if the file was sent and no response came: `fail` without a retry, until a user clears
         the task; or `resubmit` immediately, which imports the file twice if the first request was received
@@ -59,17 +71,25 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
     service = "liquid_decisions"
     template_fields: Sequence[str] = (
         "file",
+        "records",
+        "columns",
+        "constants",
         "item_type",
         "job_name",
         "template",
         "notification_email",
         "liquid_decisions_conn_id",
     )
+    template_fields_renderers = {"records": "json"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
         *,
-        file: Any,
+        file: Any = None,
+        records: Any = None,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        constants: Mapping[str, Any] | None = None,
         item_type: str,
         job_name: str,
         content_type: str | None = None,
@@ -84,6 +104,9 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         super().__init__(**kwargs)
         self.liquid_decisions_conn_id = liquid_decisions_conn_id
         self.file = file
+        self.records = wrap_function(records)
+        self.columns = columns
+        self.constants = constants
         self.item_type = item_type
         self.job_name = job_name
         self.content_type = content_type
@@ -95,27 +118,58 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
 
     def job(self) -> ImportJob:
         from sluice_provider.apis.liquid_decisions.batch_jobs import ImportJob
+        from sluice_provider.apis.validation import check_exactly_one
+
+        check_exactly_one(file=self.file, records=self.records)
+        return ImportJob(
+            options=_batch_options(self),
+            content=self._file() if self.records is None else self._rows(),
+            merge=self.merge,
+        )
+
+    def _file(self) -> ImportContent:
+        from sluice_provider.apis.liquid_decisions.batch_jobs import ImportContent
+        from sluice_provider.sources.input_files import InputFile
+
+        if self.columns or self.constants:
+            raise InvalidInput("columns and constants go with records, not with file: a file is sent as it is")
+        file = InputFile(self.file, "file")
+        file_type = self._content_type(file)
+        template, template_part = self._template()
+        return ImportContent(
+            path=file.name,
+            file_type=file_type,
+            header_row=self.header_row,
+            parts=lambda: (_file_part("file", file, file_type, FILE_HEADERS), template_part()),
+            fingerprint=lambda: [file.fingerprint, template and template.fingerprint],
+        )
+
+    def _rows(self) -> ImportContent:
+        from sluice_provider.apis.liquid_decisions.batch_jobs import ImportContent
+        from sluice_provider.apis.liquid_decisions.endpoints import IMPORTED_TEXT, JSON, content_type_of
+        from sluice_provider.apis.liquid_decisions.rows_file import RowsFile
+
+        file_type = content_type_of(self.content_type or "csv", text=IMPORTED_TEXT)
+        if self.header_row is False:
+            raise InvalidInput("header_row goes with file: records always have a header row")
+        rows = RowsFile(mapped(self.records, self.columns, self.constants), "json" if file_type == JSON else "csv")
+        template, template_part = self._template()
+        return ImportContent(
+            path=None,
+            file_type=file_type,
+            header_row=None if file_type == JSON else True,
+            parts=lambda: (rows.part(file_type, FILE_HEADERS), template_part()),
+            fingerprint=lambda: [rows.fingerprint, template and template.fingerprint],
+            rows=rows,
+        )
+
+    def _template(self) -> tuple[InputFile | None, Callable[[], FilePart | None]]:
         from sluice_provider.apis.liquid_decisions.endpoints import JSON
         from sluice_provider.sources.input_files import InputFile
 
-        file = InputFile(self.file, "file")
         template = None if self.template is None else InputFile(self.template, "template")
-        file_type = self._content_type(file)
-
-        def parts() -> tuple[FilePart, FilePart | None]:
-            # The published script sends its template as JSON, whatever its format.
-            template_part = _file_part("template", template, JSON) if template else None
-            return _file_part("file", file, file_type, {"Expires": "0"}), template_part
-
-        return ImportJob(
-            options=_batch_options(self),
-            path=file.name,
-            file_type=file_type,
-            parts=parts,
-            fingerprint=lambda: [file.fingerprint, template and template.fingerprint],
-            merge=self.merge,
-            header_row=self.header_row,
-        )
+        # The published script sends its template as JSON, whatever its format.
+        return template, lambda: _file_part("template", template, JSON) if template else None
 
     def _content_type(self, file: InputFile) -> str:
         """The content type as the service spells it."""
@@ -132,9 +186,10 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
     def datasets(self) -> Datasets:
         from sluice_provider.lineage import Datasets, FileDataset, ServiceDataset
         from sluice_provider.sources.input_files import InputFile
+        from sluice_provider.sources.records import paths_of
 
-        source = FileDataset(InputFile(self.file, "file").name)
-        return Datasets([source], [ServiceDataset(("item-types", self.item_type))])
+        paths = paths_of(self.records) if self.file is None else [InputFile(self.file, "file").name]
+        return Datasets([FileDataset(path) for path in paths], [ServiceDataset(("item-types", self.item_type))])
 
 
 def _file_part(name: str, file: InputFile, content_type: str, headers: Mapping[str, str] | None = None) -> FilePart:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from sluice_provider.errors import InvalidInput
-from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
+from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, table_chunks
+from sluice_provider.sources.frames import arrow_rows
+from sluice_provider.sources.values import column_names, table_chunk
 
 
 def read_parquet(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
-    """Null values are left out of their record, like empty cells of a CSV file."""
-    return chunks("row", _rows(stream), skip)
+    """Values as in any table: a null value is left out of its record."""
+    return table_chunks(_chunks(stream), skip)
 
 
-def _rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _chunks(stream: IO[bytes]) -> Iterator[Chunk]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -22,9 +24,13 @@ def _rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InvalidInput("Parquet files require pyarrow: pip install 'airflow-provider-sluice[parquet]'") from None
     number = 0
     try:
-        for batch in ParquetFile(stream).iter_batches(batch_size=CHUNK_RECORDS):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {name: value for name, value in row.items() if value is not None}
+        file = ParquetFile(stream)
+        names = column_names(file.schema_arrow.names)
+        for batch in file.iter_batches(batch_size=CHUNK_RECORDS):
+            rows = arrow_rows(batch)
+            yield table_chunk(number + 1, names, rows)
+            number += len(rows)
+    except InvalidInput:
+        raise
     except (ArrowException, ValueError) as error:  # ValueError: a value that Python cannot represent
         raise InvalidInput(f"the Parquet file is not readable after row {number}: {error}") from None

@@ -1,62 +1,26 @@
-"""Sources of records: a list, or a file in any storage that Airflow's ObjectStoragePath supports.
+"""Records in a file, in any storage that Airflow's ObjectStoragePath supports.
 
-A source can be read repeatedly, and streams instead of reading everything into memory.
+A file can be read repeatedly, and is streamed instead of being read into memory.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from gzip import BadGzipFile
 from lzma import LZMAError
-from os import PathLike
 from pathlib import PurePath
-from typing import IO, Any, Protocol, cast
+from typing import IO, cast
 from urllib.parse import urlsplit
 
 from sluice_provider.errors import InvalidInput
+from sluice_provider.records import Files
 from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
-from sluice_provider.sources.chunks import Chunk, chunks
+from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.hashing import HashingReader
-from sluice_provider.sources.storage import MISSING_SOURCE, cannot_be_read, redact_url, unsupported_storage
-
-
-class Source(Protocol):
-    """
-    :param name: for messages
-    :param sha256: of the content, once all of it was read; None for a source that is no stream of bytes
-    """
-
-    name: str
-    sha256: str | None
-
-    def chunks(self, skip: int = 0) -> Iterator[Chunk]:
-        """Read it from the start.
-
-        :param skip: how many of the first records to leave out
-        :raises InvalidInput: it cannot be read
-        """
-
-
-class ListSource:
-    """Records in a list, for example the result of an upstream task."""
-
-    name = "the given list"
-    sha256: str | None = None
-
-    def __init__(self, records: Sequence[Any]) -> None:
-        self._records = records
-
-    def chunks(self, skip: int = 0) -> Iterator[Chunk]:
-        return chunks("record", self._numbered(), skip)
-
-    def _numbered(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for number, record in enumerate(self._records, 1):
-            if not isinstance(record, Mapping):
-                raise InvalidInput(f"record {number} is a {type(record).__name__}; every record must be a dict")
-            yield number, record
-
+from sluice_provider.sources.storage import cannot_be_read, redact_url, unsupported_storage
 
 READERS: dict[str, Callable[[IO[bytes], int], Iterator[Chunk]]] = {
     ".csv": text.read_csv,
@@ -67,27 +31,29 @@ READERS: dict[str, Callable[[IO[bytes], int], Iterator[Chunk]]] = {
     ".parquet": columns.read_parquet,
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+DEFAULTS = Files("")
 
 
 class FileSource:
-    """Records in a file at a path or URL. Its extension is its format: `.csv`, `.json`, `.csv.gz`, ..."""
+    """Records in a file at a path or URL. Its extension is its format: `.csv`, `.json`, `.csv.gz`, ...
 
-    def __init__(self, path: str) -> None:
+    :param options: how it is written; the path in it is not used
+    """
+
+    def __init__(self, path: str, options: Files = DEFAULTS) -> None:
         self.path = path
         self.name = redact_url(path)
-        suffixes = [each.lower() for each in PurePath(urlsplit(path).path if "://" in path else path).suffixes]
-        self._compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-        if self._compression:
-            suffixes.pop()
-        extension = suffixes[-1] if suffixes else ""
+        extension, compressed = split_extension(path)
+        self._compression = COMPRESSIONS.get(compressed)
+        if options.format:
+            extension = f".{options.format.lower().lstrip('.')}"
         if extension not in READERS:
-            problem = f"the unsupported file extension {extension!r}" if extension else "no file extension"
-            raise InvalidInput(
-                f"records: {self.name!r} has {problem}; supported are {', '.join(READERS)}, "
-                f"each also compressed ({', '.join(COMPRESSIONS)})"
-            )
-        self._read = READERS[extension]
+            raise InvalidInput(f"records: {_unsupported(self.name, extension)}")
+        self._read = _reader(extension, options)
+        self._encoding = options.encoding
         self._sequential = extension != ".parquet"
+        self.recognisable = self._sequential
         self.sha256: str | None = None
 
     def chunks(self, skip: int = 0) -> Iterator[Chunk]:
@@ -98,7 +64,7 @@ class FileSource:
                     yield from self._read(stream, skip)
                     return
                 hashing = HashingReader(stream)
-                yield from self._read(hashing.buffered, skip)
+                yield from self._read(self._decoded(hashing.buffered), skip)
                 self.sha256 = hashing.sha256
         except InvalidInput as error:
             raise InvalidInput(f"{self.name}: {error}") from None
@@ -109,6 +75,9 @@ class FileSource:
                 raise
             raise InvalidInput(f"{self.name}: corrupt, or not in the format of its extension: {error}") from None
 
+    def _decoded(self, stream: IO[bytes]) -> IO[bytes]:
+        return stream if self._encoding == DEFAULTS.encoding else text.transcoded(stream, self._encoding)
+
     def _open(self) -> IO[bytes]:
         from airflow.sdk import ObjectStoragePath
 
@@ -118,32 +87,34 @@ class FileSource:
             raise InvalidInput(unsupported_storage(error, self.path)) from None
 
 
+def split_extension(path: str) -> tuple[str, str]:
+    """The extension of a file in lower case, and that of its compression, each with its dot or empty."""
+    suffixes = [each.lower() for each in PurePath(urlsplit(path).path if "://" in path else path).suffixes]
+    compressed = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    return (suffixes[-1] if suffixes else ""), compressed
+
+
+def _unsupported(name: str, extension: str) -> str:
+    problem = f"the unsupported file extension {extension!r}" if extension else "no file extension"
+    supported = f"supported are {', '.join(READERS)}, each also compressed ({', '.join(COMPRESSIONS)})"
+    way_out = "; Files(path, format='csv') reads a file whose extension says nothing"
+    if extension in WORKBOOKS:
+        way_out = "; save a workbook as CSV, or read it with pandas.read_excel in a @task and pass the frame"
+    return f"{name!r} has {problem}; {supported}{way_out}"
+
+
+def _reader(extension: str, options: Files) -> Callable[[IO[bytes], int], Iterator[Chunk]]:
+    """The reader for files with this extension, with its options."""
+    if extension not in (".csv", ".tsv"):
+        return READERS[extension]
+    base = text.CSV if extension == ".csv" else text.TSV
+    names = tuple(options.column_names) if options.column_names else None
+    nulls = frozenset({"", *options.null_values})
+    made = text.CsvOptions(options.delimiter or base.delimiter, options.quote_char, names, nulls)
+    return READERS[extension] if made == base else partial(text.read_csv, options=made)
+
+
 def _is_corrupt(error: Exception) -> bool:
     """Whether reading failed because of the file's content. An OSError of the system or the network has an errno or is
     of a subclass."""
     return not isinstance(error, OSError) or type(error) is BadGzipFile or (type(error) is OSError and not error.errno)
-
-
-def open_source(records: Any) -> Source:
-    """The source for an operator's argument `records`.
-
-    :param records: a sequence of dicts, or the path or URL of a file
-    :raises InvalidInput: it is neither
-    """
-    if records is None or records == "None":
-        raise InvalidInput(f"records is {records!r}{MISSING_SOURCE}")
-    if isinstance(records, (str, PathLike)) or hasattr(records, "joinpath"):  # ObjectStoragePath is no PathLike
-        path = str(records).strip()
-        if path[:1] in ("[", "{"):
-            raise InvalidInput(
-                "records is a string that contains a list, not a list: pass the upstream task's output "
-                "(records=upstream.output), or set render_template_as_native_obj=True on the DAG"
-            )
-        if not path:
-            raise InvalidInput("records is empty: it must be a list of dicts, or the path or URL of a file")
-        return FileSource(path)
-    if isinstance(records, Mapping) or not isinstance(records, Sequence):
-        raise InvalidInput(
-            f"records must be a list of dicts, or the path or URL of a file, not a {type(records).__name__}"
-        )
-    return ListSource(records)

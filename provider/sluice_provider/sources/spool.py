@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sluice_provider.errors import InvalidInput
 
 BUFFER = 1 << 20
+LINES_AT_ONCE = 1000
 
 SEPARATOR = b",\n"
 """Between two rows, and after the last one. JSON text has no line break within a row."""
@@ -58,7 +59,7 @@ class Spool:
         try:
             self._file = TemporaryFile(prefix="sluice-", buffering=BUFFER)  # noqa: SIM115 - closed by `close`
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def add(self, rows: Sequence[bytes]) -> None:
         """
@@ -69,7 +70,7 @@ class Spool:
         try:
             self._file.write(block)
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         self._hash.update(block)
         self.count += len(rows)
         self.size += len(block)
@@ -82,7 +83,7 @@ class Spool:
         try:
             self._file.flush()
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         return self._hash.hexdigest()
 
     @property
@@ -91,6 +92,14 @@ class Spool:
         self._file.seek(0)
         whole: bytes = self._file.read()
         return whole[: -len(SEPARATOR)]
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows, one after the other."""
+        position = 0
+        while block := self._lines(position, LINES_AT_ONCE, BUFFER):
+            for line in block:
+                yield line.removesuffix(SEPARATOR)
+            position += sum(map(len, block))
 
     def batches(self, *, rows: int, size: int, done: Collection[range] = ()) -> Iterator[Batch]:
         """
@@ -131,7 +140,7 @@ class Spool:
             return
 
 
-def _disk_error(error: OSError) -> InvalidInput:
+def disk_error(error: OSError) -> InvalidInput:
     """Retryable: the next try may find free space, or run on another worker."""
     found = InvalidInput(
         f"the rows could not be copied to a temporary file in {gettempdir()}, which is done before any is sent: "

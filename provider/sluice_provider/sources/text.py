@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, cast
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
@@ -15,6 +16,62 @@ from sluice_provider.sources.chunks import CHUNK_RECORDS, Chunk, chunks
 BLOCK = 1 << 18
 MAX_RECORD_CHARS = 1 << 24
 """The maximum length of a cell, a line or a JSON record. A longer one most likely has a missing quote or bracket."""
+
+
+class CsvOptions(NamedTuple):
+    """
+    :param delimiter: one character
+    :param quote_char: one character, or None where quotes have no meaning
+    :param column_names: of a file without a header
+    :param nulls: cells that are left out of their record
+    """
+
+    delimiter: str = ","
+    quote_char: str | None = '"'
+    column_names: tuple[str, ...] | None = None
+    nulls: frozenset[str] = frozenset({""})
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """A reader of the standard library."""
+        if self.quote_char is None:
+            return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote_char, strict=True)
+
+
+CSV = CsvOptions()
+TSV = CsvOptions(delimiter="\t")
+
+
+def transcoded(stream: IO[bytes], encoding: str) -> IO[bytes]:
+    """The same text in UTF-8."""
+    return cast("IO[bytes]", io.BufferedReader(_Transcoder(stream, encoding), BLOCK))
+
+
+class _Transcoder(io.RawIOBase):
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._decoder = getincrementaldecoder(encoding)()
+        self._encoding = encoding
+        self._rest = b""
+        self._read = 0
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest and not self._ended:
+            block = self._stream.read(BLOCK)
+            self._ended = not block
+            try:
+                self._rest = self._decoder.decode(block, final=self._ended).encode()
+            except UnicodeError as error:
+                raise InvalidInput(f"after byte {self._read}: not text in {self._encoding}: {error}") from None
+            self._read += len(block)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
 
 
 def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
@@ -50,31 +107,31 @@ def _lines(raw: Iterable[bytes], first: int = 1) -> Iterator[str]:
         yield decoded
 
 
-def read_csv(stream: IO[bytes], skip: int = 0, delimiter: str = ",") -> Iterator[Chunk]:
+def read_csv(stream: IO[bytes], skip: int = 0, options: CsvOptions = CSV) -> Iterator[Chunk]:
     """Values are the strings in the file. An empty cell is left out of its record.
 
     :param skip: how many of the first records to leave out
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
     raw = _raw_lines(stream)
-    rows = csv.reader(_lines(raw), delimiter=delimiter, strict=True)
+    rows = options.reader(_lines(raw))
     before = 0  # lines that this reader did not see
     try:
-        names = _header(next(rows, None))
+        names = list(options.column_names or _header(next(rows, None)))
         if skip:
-            before = rows.line_num + _skip_csv(raw, skip, delimiter)
-            rows = csv.reader(_lines(raw, before + 1), delimiter=delimiter, strict=True)
+            before = rows.line_num + _skip_csv(raw, skip, options)
+            rows = options.reader(_lines(raw, before + 1))
         start = before + rows.line_num
         while some := list(islice(rows, CHUNK_RECORDS)):
             end = before + rows.line_num
             if any(some):  # not only empty lines
-                yield _csv_chunk(some, names, start, end)
+                yield _csv_chunk(some, names, start, end, options)
             start = end
     except csv.Error as error:
         raise InvalidInput(f"line {before + rows.line_num} is not valid CSV: {error}") from None
 
 
-def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int) -> Chunk:
+def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int, options: CsvOptions) -> Chunk:
     """
     :param rows: the cells of each; none in an empty line
     :param start: the last line before these rows; `end` is their last one
@@ -86,24 +143,27 @@ def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int) ->
         rows = [cells for cells in rows if cells]
         for number, cells in zip(numbers, rows, strict=True):
             if len(cells) != len(names):
-                raise InvalidInput(f"line {number} has {len(cells)} columns, but the header has {len(names)}")
+                header = "column_names" if options.column_names else "the header"
+                raise InvalidInput(f"line {number} has {len(cells)} columns, but {header} has {len(names)}")
+    nulls = options.nulls
     records = [
         dict(zip(names, cells, strict=False))
-        if "" not in cells
-        else {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+        if nulls.isdisjoint(cells)
+        else {name: cell for name, cell in zip(names, cells, strict=False) if cell not in nulls}
         for cells in rows
     ]
-    return Chunk("line", numbers, records, tuple(names))
+    return Chunk("line", numbers, records, tuple(names), only_strings=True)
 
 
-def _skip_csv(raw: Iterator[bytes], count: int, delimiter: str) -> int:
+def _skip_csv(raw: Iterator[bytes], count: int, options: CsvOptions) -> int:
     """Skip so many records, and return how many lines they had. Only records with a quote have to be parsed: they may
     continue in the next line."""
     number = 0
+    quote = (options.quote_char or "").encode()
     for line in raw:
         number += 1
-        if b'"' in line and not _is_whole(line, delimiter):
-            record = csv.reader(_lines(chain([line], raw), 2), delimiter=delimiter, strict=True)
+        if quote and quote in line and not _is_whole(line, options):
+            record = options.reader(_lines(chain([line], raw), 2))
             next(record)
             number += record.line_num - 1
         elif not line.strip(b"\r\n"):
@@ -114,17 +174,17 @@ def _skip_csv(raw: Iterator[bytes], count: int, delimiter: str) -> int:
     return number
 
 
-def _is_whole(line: bytes, delimiter: str) -> bool:
+def _is_whole(line: bytes, options: CsvOptions) -> bool:
     """Whether a record that begins in this line ends in it."""
     try:
-        next(csv.reader((line.decode(errors="replace"),), delimiter=delimiter, strict=True))
+        next(options.reader((line.decode(errors="replace"),)))
     except csv.Error:
         return False
     return True
 
 
 def read_tsv(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
-    return read_csv(stream, skip, delimiter="\t")
+    return read_csv(stream, skip, TSV)
 
 
 def _header(cells: list[str] | None) -> list[str]:

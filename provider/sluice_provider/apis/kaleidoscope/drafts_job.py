@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kaleidoscope import drafts as api
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows, FieldCheck, check_batching
+from sluice_provider.apis.kaleidoscope.rows import FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_id, check_strings

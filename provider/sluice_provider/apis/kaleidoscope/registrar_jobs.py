@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kaleidoscope import registration as api
 from sluice_provider.apis.kaleidoscope.registration_jobs import Facts, RegistrationJob, RegistrationPhase
 from sluice_provider.apis.kaleidoscope.result_rows import one_result_per_record
-from sluice_provider.apis.kaleidoscope.rows import CheckedRows
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_exactly_one, check_id, check_strings, check_text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sluice_provider.apis.kaleidoscope.rows import InvalidRow, RowCheck, field_names
+from sluice_provider.apis.checked_rows import InvalidRow, RowCheck, field_names
 from sluice_provider.apis.payloads import JsonObject, drop_none
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.chunks import Chunk

@@ -1,41 +1,16 @@
-"""The records of a task on their way to Kaleidoscope: read once, checked, encoded, and cut into requests."""
+"""Checks of the records that are pushed into Kaleidoscope or staged there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from tempfile import gettempdir
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sluice_provider.apis.payloads import JsonObject
+from sluice_provider.apis.checked_rows import ENVELOPE, InvalidRow, field_names
 from sluice_provider.apis.validation import check_choice, check_whole_number
-from sluice_provider.errors import InvalidInput
-from sluice_provider.http.bodies import EncodedRows, encode, encode_rows
-from sluice_provider.jobs.record import PhaseRecord
-from sluice_provider.jobs.spec import Unit
 from sluice_provider.sources.chunks import Chunk
-from sluice_provider.sources.readers import Source, open_source
-from sluice_provider.sources.spool import Batch, Spool, merge_ranges
-
-ENVELOPE = 4096
-"""Bytes of a request that are kept free for everything but the rows."""
 
 REJECTION_POLICIES = ("fail", "warn", "ignore")
 """What `on_rejected_rows` may be."""
-
-RowCheck = Callable[[Chunk], Sequence[Mapping[str, Any]]]
-"""Makes the rows to send from records. An `InvalidRow` that it raises tells which record is wrong."""
-
-
-class InvalidRow(InvalidInput):
-    """A record that cannot be sent.
-
-    :param index: in its chunk
-    :param problem: what is wrong, to be put after its position
-    """
-
-    def __init__(self, index: int, problem: str) -> None:
-        super().__init__(problem)
-        self.index = index
 
 
 def check_batching(batch_size: object, max_bytes: object, on_rejected_rows: object) -> None:
@@ -43,202 +18,6 @@ def check_batching(batch_size: object, max_bytes: object, on_rejected_rows: obje
     check_whole_number("batch_size", batch_size, 1)
     check_whole_number("max_bytes", max_bytes, 2 * ENVELOPE + 1)
     check_choice("on_rejected_rows", on_rejected_rows, REJECTION_POLICIES)
-
-
-class CheckedRows:
-    """The rows of a source, which is read once, when a row or a property is first needed. Each row is checked and
-    encoded when it is read, and what was checked is what is sent. If the source cannot be read, it is not read again.
-
-    Every property and method but `close` and `resume` raises `InvalidInput` if the source cannot be read or a row
-    cannot be sent.
-
-    :param records: a sequence of dicts, or the path or URL of a file
-    :param check: of each chunk of records
-    :param max_bytes: of a request; each row must fit into one
-    """
-
-    def __init__(self, records: Any, check: RowCheck, max_bytes: int | None = None) -> None:
-        self._records = records
-        self._check = check
-        self._max_bytes = max_bytes
-        self._earlier: _Earlier | None = None
-        self._spooled: _SpooledRows | None = None
-        self._error: InvalidInput | None = None
-
-    @property
-    def source_name(self) -> str:
-        """For messages."""
-        return self._read().source_name
-
-    @property
-    def description(self) -> str:
-        """What was read, and where it is kept, for the log."""
-        return str(self._read())
-
-    @property
-    def total(self) -> int:
-        """How many there are."""
-        return self._read().total
-
-    @property
-    def digest(self) -> str:
-        """Of all rows."""
-        return self._read().digest
-
-    @property
-    def facts(self) -> JsonObject:
-        """For `resume` in another try: what was read. Empty for a source that has to be read whole anyway."""
-        rows = self._read()
-        return {"sha256": rows.sha256, "digest": rows.digest, "count": rows.total} if rows.sha256 else {}
-
-    def resume(self, facts: Mapping[str, Any], done: Collection[range]) -> None:
-        """Called before the source is read: if its content is what an earlier try read, the first rows are neither
-        checked nor encoded again unless they are needed after all.
-
-        :param facts: what that try found; another version may have written it
-        :param done: the rows that it has submitted
-        """
-        first = next(iter(merge_ranges(done)), range(0))
-        types = {"sha256": str, "digest": str, "count": int}
-        if first.start == 0 and first and all(isinstance(facts.get(name), kind) for name, kind in types.items()):
-            self._earlier = _Earlier(facts["sha256"], facts["digest"], facts["count"], first.stop)
-
-    def units(self, record: PhaseRecord, batch_size: int, max_bytes: int) -> Iterator[Unit]:
-        """The rows that were not submitted yet, in batches."""
-        done = [submission.rows for submission in record.submissions]
-        rows = self._read_from(next((each.stop for each in merge_ranges(done) if each.start == 0), 0))
-        return map(_unit, rows.spool.batches(rows=batch_size, size=max_bytes - ENVELOPE, done=done))
-
-    def encoded(self) -> EncodedRows:
-        """All rows, for one request."""
-        return EncodedRows(self._read_from(0).spool.text)
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        if self._spooled is not None:
-            self._spooled.spool.close()
-
-    # --- reading
-
-    def _read(self) -> _SpooledRows:
-        if self._error is not None:
-            raise self._error
-        if self._spooled is None:
-            try:
-                self._spooled = self._spool_rest() or self._spool()
-            except InvalidInput as error:
-                self._error = error
-                raise
-        return self._spooled
-
-    def _read_from(self, first: int) -> _SpooledRows:
-        """At least the rows from this one on.
-
-        :raises InvalidInput: the earlier rows were left out, and meanwhile the source has changed
-        """
-        rows = self._read()
-        if rows.spool.start <= first:
-            return rows
-        rows.spool.close()
-        self._spooled, self._earlier = None, None
-        again = self._read()
-        same = again.sha256 == rows.sha256 if rows.sha256 else again.digest == rows.digest
-        if not same:
-            again.spool.close()
-            raise InvalidInput(f"{rows.source_name} has changed since this task began to read it; no more was sent")
-        return again
-
-    def _spool_rest(self) -> _SpooledRows | None:
-        """What an earlier try did not submit; None if the source's content is not what that try read."""
-        earlier = self._earlier
-        if earlier is None:
-            return None
-        try:
-            rows = self._spool(skip=earlier.submitted)
-        except InvalidInput as error:
-            if error.retryable:
-                raise
-            return None  # is read whole, for the error of the first invalid record
-        if rows.sha256 == earlier.sha256 and rows.total == earlier.total:
-            return rows._replace(digest=earlier.digest)
-        rows.spool.close()
-        return None
-
-    def _source(self) -> Source:
-        return open_source(self._records)
-
-    def _spool(self, skip: int = 0) -> _SpooledRows:
-        source = self._source()
-        spool = Spool(skip)
-        try:
-            for chunk in source.chunks(skip):
-                spool.add(self._encode(source, chunk))
-            return _SpooledRows(source.name, spool, spool.finish(), source.sha256)
-        except BaseException:
-            spool.close()
-            raise
-
-    def _encode(self, source: Source, chunk: Chunk) -> list[bytes]:
-        try:
-            rows = self._check(chunk)
-            encoded = self._encode_all(rows, only_strings=rows is chunk.records and bool(chunk.columns))
-        except InvalidRow as error:
-            raise InvalidInput(f"{source.name}: {chunk.position(error.index)} {error}") from None
-        return encoded
-
-    def _encode_all(self, rows: Sequence[Mapping[str, Any]], *, only_strings: bool) -> list[bytes]:
-        try:
-            encoded = encode_rows(rows, only_strings=only_strings)
-        except InvalidInput:
-            encoded = [_encode_one(index, row) for index, row in enumerate(rows)]
-        limit = self._max_bytes and self._max_bytes - ENVELOPE
-        if limit and max(map(len, encoded)) > limit:
-            index = next(index for index, row in enumerate(encoded) if len(row) > limit)
-            raise InvalidRow(
-                index,
-                f"has {len(encoded[index])} bytes as JSON, and max_bytes={self._max_bytes} allows {limit}: raise "
-                "max_bytes or shorten the record",
-            )
-        return encoded
-
-
-class _Earlier(NamedTuple):
-    """What an earlier try read and submitted."""
-
-    sha256: str
-    digest: str
-    total: int
-    submitted: int
-
-
-class _SpooledRows(NamedTuple):
-    """What was read. The first rows may have been left out."""
-
-    source_name: str
-    spool: Spool
-    digest: str
-    sha256: str | None
-
-    @property
-    def total(self) -> int:
-        return self.spool.start + self.spool.count
-
-    def __str__(self) -> str:
-        left_out = f", the first {self.spool.start} of which were submitted before" if self.spool.start else ""
-        size = f"{self.spool.size / 1e6:.1f} MB in a temporary file in {gettempdir()}"
-        return f"Checked {self.total} records in {self.source_name}{left_out}: all are valid ({size})"
-
-
-def _encode_one(index: int, row: Mapping[str, Any]) -> bytes:
-    try:
-        return encode(row)
-    except InvalidInput as error:
-        raise InvalidRow(index, str(error)) from None
-
-
-def _unit(batch: Batch) -> Unit:
-    halve = (lambda: [_unit(half) for half in batch.halves()]) if batch.size > 1 else None
-    return Unit(batch.start, batch.size, EncodedRows(batch.text), halve)
 
 
 class FieldCheck:
@@ -278,8 +57,3 @@ def _check_names(records: Sequence[Mapping[str, Any]]) -> None:
     for index, record in enumerate(records):
         if not all(isinstance(name, str) and name for name in record):
             raise InvalidRow(index, "has a field without a name")
-
-
-def field_names(record: Mapping[str, Any]) -> str:
-    """The first of them, for an error message."""
-    return ", ".join(map(str, list(record)[:10])) or "no fields"

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
+from sluice_provider.apis.liquid_decisions.rows_file import RowsFile
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_text, shown
@@ -101,55 +102,62 @@ class BatchJob(JobSpec):
         return phase_manifest(self, phase, job_id=phase.ids[0], item_type=self.options.item_type)
 
 
-class ImportJob(BatchJob):
-    """Imports a file.
+class ImportContent(NamedTuple):
+    """What is imported.
 
-    :param path: the file's path, for the result
+    :param path: the file's path, for the result; None for records
     :param file_type: its content type, as the service spells it
+    :param header_row: whether a CSV file has a header row; None if nobody said so
     :param parts: makes the parts of the form: the file and, for a CSV file, its template
     :param fingerprint: of the file and the template
+    :param rows: of records: the file that is made of them
     """
+
+    path: str | None
+    file_type: str
+    header_row: bool | None
+    parts: Callable[[], tuple[FilePart, FilePart | None]]
+    fingerprint: Callable[[], list[Any]]
+    rows: RowsFile | None = None
+
+
+class ImportJob(BatchJob):
+    """Imports a file."""
 
     job_type = "import"
 
-    def __init__(
-        self,
-        *,
-        options: BatchOptions,
-        path: str,
-        file_type: str,
-        parts: Callable[[], tuple[FilePart, FilePart | None]],
-        fingerprint: Callable[[], list[Any]],
-        merge: bool,
-        header_row: bool | None,
-    ) -> None:
+    def __init__(self, *, options: BatchOptions, content: ImportContent, merge: bool) -> None:
         super().__init__(options)
-        self._path = path
-        self._file_type = file_type
-        self._parts = parts
-        self._fingerprint = fingerprint
+        self._content = content
         self._merge = merge
-        self._header_row = header_row
 
     def fingerprint(self) -> Any:
-        return [self._fingerprint(), self.options.item_type, self._file_type, self._merge, self._header_row]
+        content = self._content
+        found = [content.fingerprint(), self.options.item_type, content.file_type, self._merge, content.header_row]
+        if content.rows is not None:
+            self.log.info("%s", content.rows.rows.description)
+        return found
 
     def request(self, job_name: str) -> Flow[str]:
-        file, template = self._parts()
+        file, template = self._content.parts()
         return api.import_file(
             file,
             self.options.item_type,
             job_name,
-            self._file_type,
+            self._content.file_type,
             template,
             self._merge,
-            self._header_row,
+            self._content.header_row,
             self.options.notification_email,
         )
 
     def fetch_outputs(self, phase: Phase, work: JobGroup) -> Flow[JsonObject]:
-        return {"file": self._path}
+        return {"file": self._content.path} if self._content.path is not None else {}
         yield  # makes this a generator
+
+    def close(self) -> None:
+        if self._content.rows is not None:
+            self._content.rows.close()
 
 
 class ResultFile(AtomicFile, Protocol):

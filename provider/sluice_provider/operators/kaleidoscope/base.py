@@ -21,13 +21,11 @@ class KaleidoscopeOperator(RemoteJobOperator):
     records: Any = None
 
     def datasets(self) -> Datasets:
-        """From the file of records, if they come from one."""
+        """From the files of records, if they come from any."""
         from sluice_provider.lineage import Datasets, FileDataset
-        from sluice_provider.sources.readers import FileSource, open_source
+        from sluice_provider.sources.records import paths_of
 
-        source = None if self.records is None else open_source(self.records)
-        inputs = [FileDataset(source.name)] if isinstance(source, FileSource) else []
-        return Datasets(inputs, [self.output_dataset()])
+        return Datasets([FileDataset(path) for path in paths_of(self.records)], [self.output_dataset()])
 
     def output_dataset(self) -> ServiceDataset:
         """The operation."""

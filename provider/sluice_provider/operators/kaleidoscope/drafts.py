@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+from sluice_provider.records import mapped, wrap_function
 
 if TYPE_CHECKING:
     from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
@@ -28,8 +29,13 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
     Rests on `stage_drafts` of the vendor's client (kalbio `registration.py`, since 0.7.0).
 
     :param operation_id: the experiment or cycle; its activity definition must have table-based registration (templated)
-    :param records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also
-        compressed, which is read in batches and never whole (templated)
+    :param records: a list of dicts; the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also compressed,
+        of a folder, or a pattern; `Files` or a `SqlQuery`; a frame of pandas, polars or Arrow; or a function that
+        returns or yields any of these, called when the task runs (docs/records.md). Files and queries are streamed
+        (templated)
+    :param columns: the columns to take, as a list of names, or as a dict that renames them, `{"csv name": "field"}`;
+        `"*": "*"` in it stands for all others (templated)
+    :param constants: fields that every record gets, with their values (templated)
     :param key_field_names: names of the staging table's key fields in the records, without the one that Kaleidoscope
         manages itself; all other fields must be data fields of the staging table (templated)
     :param replace_existing: archive the old drafts once the first rows are staged
@@ -45,14 +51,24 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
 
     __supports_durable_execution = True
 
-    template_fields: Sequence[str] = ("operation_id", "records", "key_field_names", "kaleidoscope_conn_id")
+    template_fields: Sequence[str] = (
+        "operation_id",
+        "records",
+        "columns",
+        "constants",
+        "key_field_names",
+        "kaleidoscope_conn_id",
+    )
     template_fields_renderers = {"records": "json"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
         *,
         operation_id: str,
         records: Any,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        constants: Mapping[str, Any] | None = None,
         key_field_names: Sequence[str],
         replace_existing: bool = False,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
@@ -64,7 +80,9 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         super().__init__(**kwargs)
         self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.operation_id = operation_id
-        self.records = records
+        self.records = wrap_function(records)
+        self.columns = columns
+        self.constants = constants
         self.key_field_names = key_field_names
         self.replace_existing = replace_existing
         self.on_rejected_rows = on_rejected_rows
@@ -75,7 +93,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         from sluice_provider.apis.kaleidoscope.drafts_job import StageDraftsJob
 
         return StageDraftsJob(
-            self.records,
+            mapped(self.records, self.columns, self.constants),
             operation_id=self.operation_id,
             key_field_names=self.key_field_names,
             replace_existing=self.replace_existing,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+from sluice_provider.records import mapped, wrap_function
 
 if TYPE_CHECKING:
     from sluice_provider.apis.kaleidoscope.push_job import PushJob
@@ -26,8 +27,13 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
 
     Rests on `push_data` and `push_data_by_field_id` of the vendor's client (kalbio `imports.py`).
 
-    :param records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also
-        compressed, which is read in batches and never whole (templated)
+    :param records: a list of dicts; the path or URL of a CSV, TSV, JSON, JSON Lines or Parquet file, also compressed,
+        of a folder, or a pattern; `Files` or a `SqlQuery`; a frame of pandas, polars or Arrow; or a function that
+        returns or yields any of these, called when the task runs (docs/records.md). Files and queries are streamed
+        (templated)
+    :param columns: the columns to take, as a list of names, or as a dict that renames them, `{"csv name": "field"}`;
+        `"*": "*"` in it stands for all others (templated)
+    :param constants: fields that every record gets, with their values (templated)
     :param key_field_names: names of the fields that identify a record (templated)
     :param key_field_ids: ids of these fields, when the records name their fields by id (templated)
     :param source_id: the data source to import under; only with field names (templated)
@@ -53,6 +59,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
 
     template_fields: Sequence[str] = (
         "records",
+        "columns",
+        "constants",
         "key_field_names",
         "key_field_ids",
         "source_id",
@@ -65,11 +73,14 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
         *,
         records: Any,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        constants: Mapping[str, Any] | None = None,
         key_field_names: Sequence[str] | None = None,
         key_field_ids: Sequence[str] | None = None,
         source_id: str | None = None,
@@ -88,7 +99,9 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.kaleidoscope_conn_id = kaleidoscope_conn_id
-        self.records = records
+        self.records = wrap_function(records)
+        self.columns = columns
+        self.constants = constants
         self.key_field_names = key_field_names
         self.key_field_ids = key_field_ids
         self.source_id = source_id
@@ -118,7 +131,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
             self.set_name,
         )
         return PushJob(
-            self.records,
+            mapped(self.records, self.columns, self.constants),
             target,
             on_rejected_rows=self.on_rejected_rows,
             batch_size=self.batch_size,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice_provider.operators.kaleidoscope.base import KaleidoscopeOperator
+from sluice_provider.records import mapped, wrap_function
 
 if TYPE_CHECKING:
     from sluice_provider.apis.kaleidoscope.registrar_jobs import PushStatusJob, SubmitResultsJob
@@ -86,9 +87,12 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
     :param status: of the whole: `success` or `error` (templated)
     :param file_id: the registered file ... (templated)
     :param submission_id: ... or the submission (templated)
-    :param records: results for single records: a list of dicts, or the path or URL of a CSV, TSV, JSON, JSON Lines or
-        Parquet file; each with `record_id`, `status` (a word of your own), and optionally `error_message` and `data`,
-        a dict; other fields become the data (templated)
+    :param records: results for single records, from any source that a push takes (docs/records.md): each with
+        `record_id`, `status` (a word of your own), and optionally `error_message` and `data`, a dict; other fields
+        become the data (templated)
+    :param columns: the columns to take, as a list of names, or as a dict that renames them, `{"csv name": "field"}`;
+        `"*": "*"` in it stands for all others (templated)
+    :param constants: fields that every record gets, with their values (templated)
     :param key_field_names: names of the key fields in the data (templated)
     :param message: to show with the results (templated)
     :param if_ended: what to do if the registration is over before results were sent: `fail`, or `send` them
@@ -108,11 +112,14 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
         "file_id",
         "submission_id",
         "records",
+        "columns",
+        "constants",
         "key_field_names",
         "message",
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
@@ -122,6 +129,8 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
         file_id: str | None = None,
         submission_id: str | None = None,
         records: Any = None,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
+        constants: Mapping[str, Any] | None = None,
         key_field_names: Sequence[str] | None = None,
         message: str | None = None,
         if_ended: Literal["fail", "send"] = "fail",
@@ -135,7 +144,9 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
         self.status = status
         self.file_id = file_id
         self.submission_id = submission_id
-        self.records = records
+        self.records = wrap_function(records)
+        self.columns = columns
+        self.constants = constants
         self.key_field_names = key_field_names
         self.message = message
         self.if_ended = if_ended
@@ -145,7 +156,7 @@ class KaleidoscopeSubmitRegistrationResultsOperator(KaleidoscopeOperator):
 
         return SubmitResultsJob(
             Registration(self.operation_id, self.file_id, self.submission_id),
-            self.records,
+            mapped(self.records, self.columns, self.constants),
             status=self.status,
             message=self.message,
             key_field_names=self.key_field_names,
