@@ -39,14 +39,15 @@ class SqlSource:
     def _rows(self) -> Iterator[Chunk]:
         hook = self._hook()
         with self._driver_errors(), closing(hook.get_conn()) as connection:
+            cursor = _streaming_cursor(connection)
             try:
-                with closing(_streaming_cursor(connection)) as cursor:
-                    parameters = self._query.parameters
-                    cursor.execute(self._query.sql, *([] if parameters is None else [parameters]))
-                    yield from self._fetch(cursor)
+                parameters = self._query.parameters
+                cursor.execute(self._query.sql, *([] if parameters is None else [parameters]))
+                yield from self._fetch(cursor)
             finally:
-                with suppress(Exception):  # the connection is closed next, which rolls back as well
-                    connection.rollback()
+                for undo in (cursor.close, connection.rollback):
+                    with suppress(Exception):  # some drivers refuse it while rows are unread; closing does it as well
+                        undo()
 
     def _fetch(self, cursor: Any) -> Iterator[Chunk]:
         number, names = 1, None
