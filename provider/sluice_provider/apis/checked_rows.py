@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from tempfile import gettempdir
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from sluice_provider.jobs.spec import Unit
 from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.records import open_source
 from sluice_provider.sources.source import Source
-from sluice_provider.sources.spool import Batch, Spool, merge_ranges
+from sluice_provider.sources.spool import Batch, Positions, Spool, merge_ranges
 
 ENVELOPE = 4096
 """Bytes of a request that are kept free for everything but the rows."""
@@ -47,12 +47,14 @@ class CheckedRows:
     :param records: what `sources/records.py: open_source` takes
     :param check: of each chunk of records
     :param max_bytes: of a request; each row must fit into one
+    :param positions: keep where each row was in the source
     """
 
-    def __init__(self, records: Any, check: RowCheck, max_bytes: int | None = None) -> None:
+    def __init__(self, records: Any, check: RowCheck, max_bytes: int | None = None, *, positions: bool = False) -> None:
         self._records = records
         self._check = check
         self._max_bytes = max_bytes
+        self._keep_positions = positions
         self._earlier: _Earlier | None = None
         self._spooled: _SpooledRows | None = None
         self._error: InvalidInput | None = None
@@ -79,9 +81,10 @@ class CheckedRows:
 
     @property
     def facts(self) -> JsonObject:
-        """For `resume` in another try: what was read. Empty for a source that has to be read whole anyway."""
+        """For `resume` in another try, and for `slices`: what was read."""
         rows = self._read()
-        return {"sha256": rows.sha256, "digest": rows.digest, "count": rows.total} if rows.sha256 else {}
+        found: JsonObject = {"digest": rows.digest, "count": rows.total}
+        return {**found, "sha256": rows.sha256} if rows.sha256 else found
 
     def resume(self, facts: Mapping[str, Any], done: Collection[range]) -> None:
         """Called before the source is read: if its content is what an earlier try read, the first rows are neither
@@ -113,10 +116,30 @@ class CheckedRows:
         """All rows, one after the other, each as a JSON object."""
         return self._read_from(0).spool.lines()
 
+    def slices(self, wanted: Iterable[range], digest: object) -> Iterator[list[LocatedRow]]:
+        """The rows of each of these ranges, which must be in order, with their positions.
+
+        :param digest: of the rows that were sent: the source may have changed since
+        :raises InvalidInput: the rows cannot be read any more, or are others
+        """
+        rows = self._read_from(0)
+        if digest not in (None, rows.digest):
+            raise InvalidInput(f"{rows.source_name} has changed since its rows were sent")
+        lines, number = rows.spool.lines(), 0
+        for each in wanted:
+            if each.start < number:  # of an import that was submitted again
+                yield []
+                continue
+            encoded = list(islice(lines, each.start - number, each.stop - number))
+            number = each.stop
+            yield [
+                LocatedRow(json.loads(line), *rows.located(each.start + index)) for index, line in enumerate(encoded)
+            ]
+
     def close(self) -> None:
-        """Delete the temporary file."""
+        """Delete the temporary files."""
         if self._spooled is not None:
-            self._spooled.spool.close()
+            self._spooled.close()
 
     # --- reading
 
@@ -139,12 +162,12 @@ class CheckedRows:
         rows = self._read()
         if rows.spool.start <= first:
             return rows
-        rows.spool.close()
+        rows.close()
         self._spooled, self._earlier = None, None
         again = self._read()
         same = again.sha256 == rows.sha256 if rows.sha256 else again.digest == rows.digest
         if not same:
-            again.spool.close()
+            again.close()
             raise InvalidInput(f"{rows.source_name} has changed since this task began to read it; no more was sent")
         return again
 
@@ -161,7 +184,7 @@ class CheckedRows:
             return None  # is read whole, for the error of the first invalid record
         if rows.sha256 == earlier.sha256 and rows.total == earlier.total:
             return rows._replace(digest=earlier.digest)
-        rows.spool.close()
+        rows.close()
         return None
 
     def _source(self) -> Source:
@@ -169,13 +192,17 @@ class CheckedRows:
 
     def _spool(self, skip: int = 0) -> _SpooledRows:
         source = self._source()
-        spool = Spool(skip)
+        spool, positions = Spool(skip), Positions(skip) if self._keep_positions else None
         try:
             for chunk in source.chunks(skip):
                 spool.add(self._encode(source, chunk))
-            return _SpooledRows(source.name, spool, spool.finish(), source.sha256)
+                if positions is not None:
+                    positions.add(chunk)
+            return _SpooledRows(source.name, spool, spool.finish(), source.sha256, positions)
         except BaseException:
             spool.close()
+            if positions is not None:
+                positions.close()
             raise
 
     def _encode(self, source: Source, chunk: Chunk) -> list[bytes]:
@@ -202,6 +229,14 @@ class CheckedRows:
         return encoded
 
 
+class LocatedRow(NamedTuple):
+    """A row as it was sent, its position in the source, and the name of that."""
+
+    fields: JsonObject
+    position: str
+    source: str
+
+
 class _Earlier(NamedTuple):
     """What an earlier try read and submitted."""
 
@@ -218,6 +253,19 @@ class _SpooledRows(NamedTuple):
     spool: Spool
     digest: str
     sha256: str | None
+    positions: Positions | None
+
+    def located(self, number: int) -> tuple[str, str]:
+        """The position of a row, and the name of what it was read from."""
+        if self.positions is None:
+            return "", self.source_name
+        position, part = self.positions.find(number)
+        return position, part or self.source_name
+
+    def close(self) -> None:
+        self.spool.close()
+        if self.positions is not None:
+            self.positions.close()
 
     @property
     def total(self) -> int:

@@ -179,8 +179,12 @@ class Execution:
 
     def _explain(self, action: on.Explain) -> Generator[Effect, Any, None]:
         self._spec.explain_failure(action.work)
-        return
-        yield
+        if (phase := self._spec.next_phase(self._known)) is None:
+            return
+        try:
+            yield from self._spec.keep_rejections(phase, self._known.phase(phase.name), action.work)
+        except SluiceError as error:  # the failure of the job is what is reported
+            self._spec.log.warning("The rejected rows were not kept: %s", error)
 
     # --- submitting
 
@@ -327,13 +331,14 @@ class Execution:
         return on.CancelRequested(time.time())
 
     def _fetch_outputs(self, action: on.FetchOutputs) -> Generator[Effect, Any, Event]:
-        phase, _ = self._open
+        phase, record = self._open
         try:
+            kept = yield from self._spec.keep_rejections(phase, record, action.work)
             self._spec.check_result(phase, action.work)
             outputs = yield from self._spec.fetch_outputs(phase, action.work)
         except SluiceError as error:
             return on.StepFailed(time.time(), error)
-        return on.OutputsFetched(time.time(), action.work, outputs)
+        return on.OutputsFetched(time.time(), action.work, {**outputs, **kept})
 
     # --- what is open
 

@@ -230,6 +230,13 @@ class JobSpec:
         """The phase that comes next, given the results of those that have ended; None when all are done."""
         raise NotImplementedError
 
+    def keep_rejections(self, phase: Phase, record: PhaseRecord, work: JobGroup) -> Flow[dict[str, Any]]:
+        """Keep the rows that the service rejected where the DAG's author wants them, and return what the result says
+        of that. Called before `check_result`."""
+        del phase, record, work
+        return {}
+        yield  # makes it a flow, one without a request
+
     def check_result(self, phase: Phase, work: JobGroup) -> None:
         """Check the results of jobs that succeeded in the service. :raises JobFailed: if they are not acceptable"""
 

@@ -20,6 +20,7 @@ from sluice_provider.sources import parquet as columns
 from sluice_provider.sources import text
 from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.hashing import HashingReader
+from sluice_provider.sources.rejected import without_rejection
 from sluice_provider.sources.storage import cannot_be_read, redact_url, unsupported_storage
 
 READERS: dict[str, Callable[[IO[bytes], int], Iterator[Chunk]]] = {
@@ -61,10 +62,10 @@ class FileSource:
         try:
             with self._open() as stream:
                 if not self._sequential:
-                    yield from self._read(stream, skip)
+                    yield from map(without_rejection, self._read(stream, skip))
                     return
                 hashing = HashingReader(stream)
-                yield from self._read(self._decoded(hashing.buffered), skip)
+                yield from map(without_rejection, self._read(self._decoded(hashing.buffered), skip))
                 self.sha256 = hashing.sha256
         except InvalidInput as error:
             raise InvalidInput(f"{self.name}: {error}") from None

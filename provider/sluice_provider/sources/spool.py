@@ -7,12 +7,15 @@ no name, so nothing is left behind however the process ends.
 from __future__ import annotations
 
 import hashlib
+from array import array
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from tempfile import TemporaryFile, gettempdir
 from typing import NamedTuple
 
 from sluice_provider.errors import InvalidInput
+from sluice_provider.sources.chunks import Chunk
 
 BUFFER = 1 << 20
 LINES_AT_ONCE = 1000
@@ -138,6 +141,43 @@ class Spool:
             self._file.close()
         except OSError:  # closing flushes again what could not be written before
             return
+
+
+class Positions:
+    """Where each row was in its source, in a temporary file of 8 bytes a row.
+
+    :param start: the number of the first row in the whole source
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
+        self._count = 0
+        self._parts: list[tuple[int, str, str]] = []
+        try:
+            self._file = TemporaryFile(prefix="sluice-", buffering=BUFFER)  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def add(self, chunk: Chunk) -> None:
+        """:raises InvalidInput: the disk is full"""
+        if not self._parts or self._parts[-1][1:] != (chunk.unit, chunk.part):
+            self._parts.append((self._count, chunk.unit, chunk.part))
+        try:
+            self._file.write(array("q", chunk.numbers).tobytes())
+        except OSError as error:
+            raise disk_error(error) from error
+        self._count += len(chunk.numbers)
+
+    def find(self, number: int) -> tuple[str, str]:
+        """The position of a row, as "line 17", and the part of the source, if it has several."""
+        index = number - self._start
+        self._file.seek(8 * index)
+        (position,) = array("q", self._file.read(8))
+        part = self._parts[bisect_right(self._parts, index, key=lambda each: each[0]) - 1]
+        return f"{part[1]} {position}", part[2]
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def disk_error(error: OSError) -> InvalidInput:

@@ -189,8 +189,11 @@ class DraftSelection(NamedTuple):
         return cls(**{name: tuple(ids) for name, ids in members.items()}, validation="validation" in locator)
 
 
-def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
-    """Over when each of the drafts has a result."""
+def get_drafts(operation_id: str, locator: Locator, shown: int | None = SHOWN) -> Flow[Job]:
+    """Drafts as a job, which is over when each of them has a result.
+
+    :param shown: how many rejections it lists; None for all
+    """
     selection = DraftSelection.from_locator(locator)
     statuses = {str(each.get("record_id")): each for each in (yield from get_draft_statuses(operation_id))}
     wanted, on_operation = selection.record_ids, tuple[str, ...]()
@@ -206,7 +209,7 @@ def _get_status(operation_id: str, locator: Locator) -> Flow[Job]:
     if not drafts:
         message = f"operation {operation_id} has no drafts"
         return Job(operation_id, JobState.NOT_FOUND, NOT_SUBMITTED_YET, message)
-    return drafts_job(operation_id, drafts, selection.validation)
+    return drafts_job(operation_id, drafts, selection.validation, shown)
 
 
 def _statuses_by_submission(operation_id: str, record_ids: Iterable[str]) -> Flow[dict[str, JsonObject]]:
@@ -218,7 +221,7 @@ def _statuses_by_submission(operation_id: str, record_ids: Iterable[str]) -> Flo
     return found
 
 
-def drafts_job(operation_id: str, drafts: Mapping[str, JsonObject], validation: bool) -> Job:
+def drafts_job(operation_id: str, drafts: Mapping[str, JsonObject], validation: bool, shown: int | None = SHOWN) -> Job:
     """
     :param drafts: `status` and `message` of each, as far as they are known
     :param validation: whether the results of a validation are waited for, not those of a registration
@@ -235,7 +238,7 @@ def drafts_job(operation_id: str, drafts: Mapping[str, JsonObject], validation: 
         counts={**by_status, "drafts": len(drafts), "rejected": len(rejected)},
         done=len(done),
         total=len(drafts),
-        rejections=tuple(rejected[:SHOWN]),
+        rejections=tuple(rejected[:shown]),
     )
 
 
@@ -250,6 +253,6 @@ def _rejection(record_id: str, raw: JsonObject) -> Rejection:
 
 
 JOB_TYPES: Mapping[str, JobType] = {
-    "drafts": JobType("drafts of operation", _get_status, on_not_found=keep_waiting),
+    "drafts": JobType("drafts of operation", get_drafts, on_not_found=keep_waiting),
 }
 """The id is the operation's, the locator that of a `DraftSelection`."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kaleidoscope import drafts as api
+from sluice_provider.apis.kaleidoscope.rejections import KeptRejections
 from sluice_provider.apis.kaleidoscope.rows import FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
@@ -47,6 +48,7 @@ class StageDraftsJob(JobSpec):
     :param on_rejected_rows: fail, warn or ignore
     :param batch_size: rows in one import at the most
     :param max_bytes: bytes of one request at the most
+    :param rejected_to: path of a file for rejected rows, or None
     """
 
     service = "kaleidoscope"
@@ -61,9 +63,11 @@ class StageDraftsJob(JobSpec):
         on_rejected_rows: str,
         batch_size: int,
         max_bytes: int,
+        rejected_to: Any = None,
     ) -> None:
         self._check = FieldCheck(key_field_names, collect=True)
-        self.rows = CheckedRows(records, self._check, max_bytes)
+        self.kept = KeptRejections(rejected_to)
+        self.rows = CheckedRows(records, self._check, max_bytes, positions=bool(self.kept))
         self.operation_id = operation_id
         self.key_field_names = key_field_names
         self.replace_existing = replace_existing
@@ -79,6 +83,7 @@ class StageDraftsJob(JobSpec):
         check_id("operation_id", self.operation_id)
         check_strings("key_field_names", self.key_field_names, optional=False)
         check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
+        self.kept.validate()
 
     def fingerprint(self) -> Any:
         """Reads and checks all rows before anything is sent."""
@@ -134,8 +139,11 @@ class StageDraftsJob(JobSpec):
 
     # --- the end
 
+    def keep_rejections(self, phase: Phase, record: PhaseRecord, work: JobGroup) -> Flow[JsonObject]:
+        return (yield from self.kept.of_imports(record, self.rows, self.key_field_names, work, self.log))
+
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        check_rejections(work, self.on_rejected_rows, self.log, then=AFTER_REJECTED_ROWS)
+        check_rejections(work, self.on_rejected_rows, self.log, then=self.kept.then(AFTER_REJECTED_ROWS))
 
     def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("stage")
@@ -174,8 +182,8 @@ class _StagePhase(Phase):
         import_id = self._spec.not_run.get((unit.start, unit.size), "")
         if not import_id:
             import_id = yield from api.create_draft_import(self._spec.operation_id, unit.content)
-        facts = {"replaced": list(staging.draft_ids)} if first and self._spec.replace_existing else {}
-        return Prepared(key=import_id, facts=facts)
+        replaced = {"replaced": list(staging.draft_ids)} if first and self._spec.replace_existing else {}
+        return Prepared(key=import_id, facts={"digest": self._spec.rows.digest, **replaced})
 
     def submit(self, unit: Unit, intent: Intent, record: PhaseRecord) -> Flow[str]:
         """The first batch replaces the old drafts, so that nothing is staged if that is rejected."""

@@ -169,7 +169,7 @@ def _imports_page(is_complete: bool | None, number: int, size: int) -> Flow[list
         raise
 
 
-def import_job(raw: JsonObject) -> Job:
+def import_job(raw: JsonObject, shown: int | None = SHOWN) -> Job:
     """An import as a job. Only `is_complete` says that it is over; the values of `import_status` are not documented.
 
     What is odd in its result is ignored, as it says nothing about whether the import is over.
@@ -190,7 +190,7 @@ def import_job(raw: JsonObject) -> Job:
         service_status=str(raw.get("import_status") or ""),
         message=message,
         counts=_counts(result, validation, len(errors)),
-        rejections=tuple(_rejection(error) for error in errors[:SHOWN]),
+        rejections=tuple(_rejection(error) for error in errors[:shown]),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kaleidoscope import endpoints as api
+from sluice_provider.apis.kaleidoscope.rejections import KeptRejections
 from sluice_provider.apis.kaleidoscope.rows import FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
@@ -76,6 +77,7 @@ class PushJob(JobSpec):
     :param batch_size: rows in one request at the most
     :param max_bytes: bytes of one request at the most
     :param max_in_flight: requests at the same time at the most
+    :param rejected_to: path of a file for rejected rows, or None
     """
 
     service = "kaleidoscope"
@@ -89,8 +91,10 @@ class PushJob(JobSpec):
         batch_size: int,
         max_bytes: int,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        rejected_to: Any = None,
     ) -> None:
-        self.rows = CheckedRows(records, FieldCheck(target.key_field_names or target.key_field_ids), max_bytes)
+        self.kept = KeptRejections(rejected_to)
+        self.rows = CheckedRows(records, FieldCheck(target.keys), max_bytes, positions=bool(self.kept))
         self.target = target
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
@@ -101,6 +105,7 @@ class PushJob(JobSpec):
         self.target.validate()
         check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
         check_whole_number("max_in_flight", self.max_in_flight, 1, MAX_IN_FLIGHT)
+        self.kept.validate()
         if self.target.record_view_ids and self.target.key_field_names:
             self.log.warning(
                 "record_view_ids has no effect on current Kaleidoscope servers when fields are given by name: use "
@@ -121,8 +126,11 @@ class PushJob(JobSpec):
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase("push").outcome else _PushPhase(self)
 
+    def keep_rejections(self, phase: Phase, record: PhaseRecord, work: JobGroup) -> Flow[JsonObject]:
+        return (yield from self.kept.of_imports(record, self.rows, self.target.keys, work, self.log))
+
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        check_rejections(work, self.on_rejected_rows, self.log)
+        check_rejections(work, self.on_rejected_rows, self.log, then=self.kept.then())
 
     def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("push")

@@ -264,7 +264,7 @@ NOT_SUBMITTED_YET = "not submitted yet"
 """The status, in our words, of something that the operation does not list."""
 
 
-def registration_job(raw: JsonObject) -> Job:
+def registration_job(raw: JsonObject, shown: int | None = SHOWN) -> Job:
     """A registration of a file, or a submission, as a job.
 
     A validation succeeds also when it rejects records; they are counted. In a registration, `validated` and
@@ -277,7 +277,7 @@ def registration_job(raw: JsonObject) -> Job:
         state = JobState.SUCCEEDED
     rejected = len(errors) or int(state is JobState.SUCCEEDED and status == "validation_failed")
     records = raw.get("submitted_record_ids")
-    rejections = [_rejection(error) for error in errors[:SHOWN]]
+    rejections = [_rejection(error) for error in errors[:shown]]
     if rejected and not rejections:
         rejections = [Rejection("?", "status", status, status_message(raw) or "no reason given")]
     failed = state is JobState.FAILED

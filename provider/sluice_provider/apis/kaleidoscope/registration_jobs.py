@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from sluice_provider.apis.kaleidoscope import registration as api
+from sluice_provider.apis.kaleidoscope.rejections import KeptRejections
 from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_id, check_ids
 from sluice_provider.errors import Conflict, OutcomeUnknown
 from sluice_provider.http.flow import Flow
-from sluice_provider.jobs.model import JobGroup, check_rejections
+from sluice_provider.jobs.model import Job, JobGroup, check_rejections
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord
 from sluice_provider.jobs.spec import JobSpec, Phase, Prepared, ReconcileResult, Unit, Unknown, reconcile_by_search
@@ -159,8 +160,15 @@ class SubmitDraftsJob(RegistrationJob):
     """
 
     def __init__(
-        self, *, operation_id: str, record_ids: Sequence[str] | None, validate_only: bool, on_rejected_rows: str
+        self,
+        *,
+        operation_id: str,
+        record_ids: Sequence[str] | None,
+        validate_only: bool,
+        on_rejected_rows: str,
+        rejected_to: Any = None,
     ) -> None:
+        self.kept = KeptRejections(rejected_to)
         self.operation_id = operation_id
         self.record_ids = record_ids
         self.validate_only = validate_only
@@ -169,6 +177,7 @@ class SubmitDraftsJob(RegistrationJob):
     def validate(self) -> None:
         check_id("operation_id", self.operation_id)
         check_ids("record_ids", self.record_ids)
+        self.kept.validate()
         check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
 
     def fingerprint(self) -> Any:
@@ -204,8 +213,17 @@ class SubmitDraftsJob(RegistrationJob):
             )
         return found[0] if found else None
 
+    def keep_rejections(self, phase: Phase, record: PhaseRecord, work: JobGroup) -> Flow[JsonObject]:
+        return (yield from self.kept.of_job(self._whole(work.jobs[0].id), work))
+
+    def _whole(self, submission_id: str) -> Flow[Job]:
+        """With all rejections."""
+        submission = yield from api.get_registration(self.operation_id, submission_id=submission_id)
+        return api.registration_job(submission, shown=None)
+
     def check_result(self, phase: Phase, work: JobGroup) -> None:
-        check_rejections(work, self.on_rejected_rows, self.log, "nothing was registered, because validate_only is set")
+        rest = "nothing was registered, because validate_only is set"
+        check_rejections(work, self.on_rejected_rows, self.log, rest, self.kept.then())
 
     def manifest(self, record: JobRecord) -> JsonObject:
         phase = record.phase("submit")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from tempfile import TemporaryFile
@@ -16,6 +14,7 @@ from sluice_provider.errors import InvalidInput
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.spool import disk_error
+from sluice_provider.sources.tables import csv_blocks
 
 FORMATS = ("csv", "json")
 
@@ -74,7 +73,7 @@ class RowsFile:
         """:raises InvalidInput: the disk is full; retryable"""
         try:
             file = TemporaryFile(prefix="sluice-")  # noqa: SIM115 - closed by `close`
-            for block in self._json() if self._format == "json" else self._csv():
+            for block in self._json() if self._format == "json" else csv_blocks(list(self._names), self.rows.lines()):
                 file.write(block)
             file.flush()
         except OSError as error:
@@ -87,23 +86,6 @@ class RowsFile:
             yield start + line
             start = b",\n"
         yield b"]"
-
-    def _csv(self) -> Iterator[bytes]:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        names = list(self._names)
-        writer.writerow(names)
-        for line in self.rows.lines():
-            row = json.loads(line)
-            writer.writerow([_cell(row.get(name)) for name in names])
-            yield buffer.getvalue().encode()
-            buffer.seek(0)
-            buffer.truncate()
-
-
-def _cell(value: Any) -> Any:
-    """Text as it is, nothing for null, and everything else as in JSON."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class _View(io.RawIOBase):

@@ -40,6 +40,9 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         manages itself; all other fields must be data fields of the staging table (templated)
     :param replace_existing: archive the old drafts once the first rows are staged
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param batch_size: records in one import at the most
     :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param kaleidoscope_conn_id: Airflow connection id
@@ -57,6 +60,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         "columns",
         "constants",
         "key_field_names",
+        "rejected_to",
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
@@ -72,6 +76,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         key_field_names: Sequence[str],
         replace_existing: bool = False,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         batch_size: int = 1000,
         max_bytes: int = 900 * 1024,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
@@ -86,6 +91,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
         self.key_field_names = key_field_names
         self.replace_existing = replace_existing
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
         self.batch_size = batch_size
         self.max_bytes = max_bytes
 
@@ -98,6 +104,7 @@ class KaleidoscopeStageDraftsOperator(KaleidoscopeOperator):
             key_field_names=self.key_field_names,
             replace_existing=self.replace_existing,
             on_rejected_rows=self.on_rejected_rows,
+            rejected_to=self.rejected_to,
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
         )

@@ -45,6 +45,9 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         and has no effect on current servers (templated)
     :param set_name: name of the record set (templated)
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail (without a retry), warn or ignore
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param batch_size: records in one request at the most
     :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param max_in_flight: requests at the same time, 20 at the most; fewer while Kaleidoscope answers that there are too
@@ -70,6 +73,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         "add_fields_to_record_view_ids",
         "record_view_ids",
         "set_name",
+        "rejected_to",
         "kaleidoscope_conn_id",
     )
     template_fields_renderers = {"records": "json"}
@@ -91,6 +95,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         record_view_ids: Sequence[str] | None = None,
         set_name: str | None = None,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         batch_size: int = 1000,
         max_bytes: int = 900 * 1024,
         max_in_flight: int = 16,
@@ -112,6 +117,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         self.record_view_ids = record_view_ids
         self.set_name = set_name
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
         self.batch_size = batch_size
         self.max_bytes = max_bytes
         self.max_in_flight = max_in_flight
@@ -134,6 +140,7 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
             mapped(self.records, self.columns, self.constants),
             target,
             on_rejected_rows=self.on_rejected_rows,
+            rejected_to=self.rejected_to,
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
             max_in_flight=self.max_in_flight,

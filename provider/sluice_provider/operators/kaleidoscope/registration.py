@@ -75,6 +75,9 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
     :param validate_only: have the registrar validate each draft, and register nothing
     :param on_rejected_rows: what to do when a dry run rejected drafts: fail (without a retry), warn or ignore; a
         registration that failed always fails the task
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param kaleidoscope_conn_id: Airflow connection id
     :raises RowsRejected: the dry run rejected drafts
     :raises JobFailed: the submission failed; with the registrar's errors on single drafts
@@ -83,7 +86,7 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
 
     __supports_durable_execution = True
 
-    template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
+    template_fields: Sequence[str] = ("operation_id", "record_ids", "rejected_to", "kaleidoscope_conn_id")
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
         record_ids: Sequence[str] | None = None,
         validate_only: bool = False,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
@@ -101,6 +105,7 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
         self.record_ids = record_ids
         self.validate_only = validate_only
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
 
     def job(self) -> SubmitDraftsJob:
         from sluice_provider.apis.kaleidoscope.registration_jobs import SubmitDraftsJob
@@ -110,4 +115,5 @@ class KaleidoscopeSubmitDraftsOperator(KaleidoscopeOperator):
             record_ids=self.record_ids,
             validate_only=self.validate_only,
             on_rejected_rows=self.on_rejected_rows,
+            rejected_to=self.rejected_to,
         )

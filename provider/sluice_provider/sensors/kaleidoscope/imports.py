@@ -20,19 +20,23 @@ class KaleidoscopeImportSensor(KaleidoscopeSensor):
 
     :param import_id: the import's id (templated)
     :param on_rejected_rows: what to do when Kaleidoscope rejected rows: fail, warn or ignore
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param kaleidoscope_conn_id: Airflow connection id
     :raises RowsRejected: Kaleidoscope rejected rows
     """
 
     __supports_durable_execution = True
 
-    template_fields: Sequence[str] = ("import_id", "kaleidoscope_conn_id")
+    template_fields: Sequence[str] = ("import_id", "rejected_to", "kaleidoscope_conn_id")
 
     def __init__(
         self,
         *,
         import_id: str,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
@@ -40,8 +44,9 @@ class KaleidoscopeImportSensor(KaleidoscopeSensor):
         self.kaleidoscope_conn_id = kaleidoscope_conn_id
         self.import_id = import_id
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
 
     def job(self) -> WatchedJob:
         from sluice_provider.apis.kaleidoscope.watched_jobs import WatchedImport
 
-        return WatchedImport(self.import_id, self.on_rejected_rows)
+        return WatchedImport(self.import_id, self.on_rejected_rows, self.rejected_to)

@@ -28,12 +28,15 @@ class KaleidoscopeRegistrationSensor(KaleidoscopeSensor):
     :param file_id: the file ... (templated)
     :param submission_id: ... or the submission (templated)
     :param on_rejected_rows: what to do when a dry run rejected drafts: fail, warn or ignore
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param kaleidoscope_conn_id: Airflow connection id
     """
 
     __supports_durable_execution = True
 
-    template_fields: Sequence[str] = ("operation_id", "file_id", "submission_id", "kaleidoscope_conn_id")
+    template_fields: Sequence[str] = ("operation_id", "file_id", "submission_id", "rejected_to", "kaleidoscope_conn_id")
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class KaleidoscopeRegistrationSensor(KaleidoscopeSensor):
         file_id: str | None = None,
         submission_id: str | None = None,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
@@ -51,13 +55,14 @@ class KaleidoscopeRegistrationSensor(KaleidoscopeSensor):
         self.file_id = file_id
         self.submission_id = submission_id
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
 
     def job(self) -> WatchedJob:
         from sluice_provider.apis.kaleidoscope.registrar_jobs import Registration
         from sluice_provider.apis.kaleidoscope.watched_jobs import WatchedRegistration
 
         registration = Registration(self.operation_id, self.file_id, self.submission_id)
-        return WatchedRegistration(registration, self.on_rejected_rows)
+        return WatchedRegistration(registration, self.on_rejected_rows, self.rejected_to)
 
 
 class KaleidoscopeDraftsSensor(KaleidoscopeSensor):
@@ -73,12 +78,15 @@ class KaleidoscopeDraftsSensor(KaleidoscopeSensor):
         and those that are staged meanwhile. Drafts that were registered before leave no trace (templated)
     :param validate_only: wait for the results of a dry run; else for those of the registration
     :param on_rejected_rows: what to do when drafts were rejected: fail, warn or ignore
+    :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
+        `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
+        `rejected_rows` (templated)
     :param kaleidoscope_conn_id: Airflow connection id
     """
 
     __supports_durable_execution = True
 
-    template_fields: Sequence[str] = ("operation_id", "record_ids", "kaleidoscope_conn_id")
+    template_fields: Sequence[str] = ("operation_id", "record_ids", "rejected_to", "kaleidoscope_conn_id")
 
     def __init__(
         self,
@@ -87,6 +95,7 @@ class KaleidoscopeDraftsSensor(KaleidoscopeSensor):
         record_ids: Sequence[str] | None = None,
         validate_only: bool = False,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
+        rejected_to: Any = None,
         kaleidoscope_conn_id: str = "kaleidoscope_default",
         **kwargs: Any,
     ) -> None:
@@ -96,8 +105,11 @@ class KaleidoscopeDraftsSensor(KaleidoscopeSensor):
         self.record_ids = record_ids
         self.validate_only = validate_only
         self.on_rejected_rows = on_rejected_rows
+        self.rejected_to = rejected_to
 
     def job(self) -> WatchedJob:
         from sluice_provider.apis.kaleidoscope.watched_jobs import WatchedDrafts
 
-        return WatchedDrafts(self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows)
+        return WatchedDrafts(
+            self.operation_id, self.record_ids, self.validate_only, self.on_rejected_rows, self.rejected_to
+        )
