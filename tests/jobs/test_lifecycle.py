@@ -408,7 +408,7 @@ def test_an_open_phase_that_is_no_longer_part_of_the_job(after, event):
 def test_changesets_are_counted_by_their_names(outcome):
     """A phase that a newer version has added before them does not change that."""
     requests = [{"changeType": "DELETE", "dbPath": f"/{number}/"} for number in range(3)]
-    arguments = {"client_token": None, "ensure_database": False, "dry_run": False, "region_name": None}
+    arguments = {"client_token": None, "ensure_database": False, "region_name": None}
     spec = ChangesetJob(environment_id="e", database_name="d", change_requests=requests, max_requests=2, **arguments)
     other = PhaseRecord("database", submissions=(Submission("x"),), outcome=outcome)
     first = PhaseRecord("changeset-1", submissions=(Submission("a", 0, 2),), outcome={"counts": {}})

@@ -175,7 +175,6 @@ def _changes_spec(_sim: Simulation) -> ChangesetJob:
         client_token=None,
         max_requests=2,
         ensure_database=False,
-        dry_run=False,
         region_name=None,
     )
 

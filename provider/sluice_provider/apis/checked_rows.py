@@ -21,6 +21,11 @@ from sluice_provider.sources.spool import Batch, Positions, Spool, merge_ranges
 ENVELOPE = 4096
 """Bytes of a request that are kept free for everything but the rows."""
 
+PREVIEWED = 5
+"""Rows that a dry run logs."""
+MAX_PREVIEWED_CHARS = 1000
+"""Of each of them."""
+
 RowCheck = Callable[[Chunk], Sequence[Mapping[str, Any]]]
 """Makes the rows to send from records. An `InvalidRow` that it raises tells which record is wrong."""
 
@@ -111,6 +116,15 @@ class CheckedRows:
     def first(self, count: int) -> list[JsonObject]:
         """The first rows as they would be sent, for a preview."""
         return [json.loads(line) for line in islice(self.lines(), count)]
+
+    def log_first(self, log: Any, what: str) -> None:
+        """For a dry run.
+
+        :param what: would be done with them
+        """
+        log.info("Would %s; the first of %d records as they would be sent:", what, self.total)
+        for row in self.first(PREVIEWED):
+            log.info("  %s", json.dumps(row, ensure_ascii=False)[:MAX_PREVIEWED_CHARS])
 
     def lines(self) -> Iterator[bytes]:
         """All rows, one after the other, each as a JSON object."""

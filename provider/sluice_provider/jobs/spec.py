@@ -202,6 +202,8 @@ class JobSpec:
 
     service: ClassVar[str]
     success_states: ClassVar[frozenset[JobState]] = frozenset({JobState.SUCCEEDED})
+    dry_run_in_service: ClassVar[bool] = False
+    """A dry run is a job, too, which the service computes: it is submitted and waited for."""
 
     log: Any = log
     """The task's log, once a task runs it."""
@@ -222,9 +224,14 @@ class JobSpec:
         """Plain data that identifies the input. :raises InvalidInput: for unusable input"""
         raise NotImplementedError
 
-    def dry_run_result(self) -> dict[str, Any] | None:
-        """For a dry run: what the task returns instead of submitting anything. Called after `validate`."""
-        return None
+    def preview(self) -> Flow[dict[str, Any]]:
+        """For a dry run, after `validate` and `fingerprint`: log what would be submitted, and return it in numbers. May
+        read from the service, and change nothing there.
+
+        :raises SluiceError: submitting would fail
+        """
+        return {}
+        yield  # makes it a flow, one without a request
 
     def next_phase(self, record: JobRecord) -> Phase | None:
         """The phase that comes next, given the results of those that have ended; None when all are done."""

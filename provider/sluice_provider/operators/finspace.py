@@ -40,7 +40,6 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         same changeset for the same token, also to another task or after a clear (templated)
     :param max_requests_per_changeset: at most 32, which is the service's limit
     :param ensure_database: create the database first if it does not exist
-    :param dry_run: check the requests, log the planned changesets, and submit nothing; `dry_run()` does the same
     :param aws_conn_id: Airflow connection id, of type `aws`
     :param region_name: used instead of the connection's (templated)
     :raises InvalidInput: a change request is invalid; the message has its index and the rule. Nothing was submitted
@@ -70,7 +69,6 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         client_token: str | None = None,
         max_requests_per_changeset: int = MAX_REQUESTS,
         ensure_database: bool = False,
-        dry_run: bool = False,
         aws_conn_id: str = "aws_default",
         region_name: str | None = None,
         **kwargs: Any,
@@ -82,7 +80,6 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         self.client_token = client_token
         self.max_requests_per_changeset = max_requests_per_changeset
         self.ensure_database = ensure_database
-        self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
@@ -91,12 +88,6 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
         from sluice_provider.apis.finspace.job_types import changeset_locator
 
         return changeset_locator(self.environment_id, self.database_name, self.region_name)
-
-    def dry_run(self) -> None:
-        """Check the requests and log the planned changesets. Nothing is submitted."""
-        job = self.job()
-        job.log = self.log
-        job.log_plan()
 
     def job(self) -> ChangesetJob:
         from sluice_provider.apis.finspace.changeset_job import ChangesetJob
@@ -108,7 +99,6 @@ class FinSpaceCreateChangesetOperator(RemoteJobOperator):
             client_token=self.client_token,
             max_requests=self.max_requests_per_changeset,
             ensure_database=self.ensure_database,
-            dry_run=self._dry_run,
             region_name=self.region_name,
         )
 

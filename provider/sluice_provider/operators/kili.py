@@ -123,7 +123,7 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
     :param project_id: instead of the connection, its project ... (templated)
     :param cloud_storage_integration_id: ... and its integration (templated)
     :param delete_extraneous_files: also remove assets whose files were deleted
-    :param dry_run: compute and return the differences, and apply none of them
+    :param dry_run: let Kili compute the differences, return them, and apply none of them
     :param max_removed: the maximum number of assets to remove, or the maximum fraction of them (a float up to 1.0). If
         more files are missing, for example because the bucket is empty or not accessible, the task fails before
         anything is changed
@@ -151,7 +151,6 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
         project_id: str | None = None,
         cloud_storage_integration_id: str | None = None,
         delete_extraneous_files: bool = False,
-        dry_run: bool = False,
         max_removed: float | None = None,
         verify: bool = False,
         kili_conn_id: str = "kili_default",
@@ -163,7 +162,6 @@ class KiliSyncCloudStorageOperator(RemoteJobOperator):
         self.project_id = project_id
         self.cloud_storage_integration_id = cloud_storage_integration_id
         self.delete_extraneous_files = delete_extraneous_files
-        self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.max_removed = max_removed
         self.verify = verify
 

@@ -41,6 +41,8 @@ class RemoteJobOperator(RemoteJobTask):
     :param poll_interval: seconds between two status checks at the most; a young job is polled more often
     :param timeout: seconds after the submission until the wait is given up, however often the task is retried
     :param cancel_on_kill: cancel the job when a user ends or clears the task, where the service can
+    :param dry_run: read and check everything, log what would be submitted, with the first rows as they would be sent,
+        and submit nothing. The result then has the state "planned", and numbers
     :param retry_policy: Airflow 3.3: by default an error that is not retryable is not retried, and the delay before
         the next try is the one that the service asks for
     :raises InvalidInput: before anything is submitted
@@ -60,6 +62,7 @@ class RemoteJobOperator(RemoteJobTask):
         poll_interval: float | timedelta = 60.0,
         timeout: float | timedelta = timedelta(days=1),
         cancel_on_kill: bool = True,
+        dry_run: bool = False,
         retry_policy: Any = DEFAULT,
         **kwargs: Any,
     ) -> None:
@@ -72,6 +75,7 @@ class RemoteJobOperator(RemoteJobTask):
         self.poll_interval = seconds(poll_interval, "poll_interval")
         self.timeout = seconds(timeout, "timeout")
         self.cancel_on_kill = cancel_on_kill
+        self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.result: dict[str, Any] = {}
         self.__run: JobRun | None = None
         self.__ids: list[str] = []
@@ -93,12 +97,9 @@ class RemoteJobOperator(RemoteJobTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, or reconnect; then wait here, or in the triggerer if `self.deferrable`."""
         with self.__worker_run(context, "nothing was submitted: ") as run:
-            dry_run_result = run.spec.dry_run_result()
-            return (
-                self.__finish(context, dry_run_result)
-                if dry_run_result is not None
-                else self.__end(context, run.start())
-            )
+            if self._dry_run and not run.spec.dry_run_in_service:
+                return self.__finish(context, self.__plan(run.spec))
+            return self.__end(context, run.start())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Resume after the deferral, with the trigger's event."""
@@ -122,6 +123,23 @@ class RemoteJobOperator(RemoteJobTask):
         del task_instance
         address = self.hook.client_config(self.hook.fields()).base_url.rstrip("/")
         return lineage(self.service, address, self.__ids, self.datasets())
+
+    # --- a dry run
+
+    def dry_run(self) -> None:
+        """Check everything and log what would be submitted: the same without a run, with arguments as they are."""
+        spec = self.job()
+        with closing(spec):
+            self.__plan(spec)
+        self.hook.close()
+
+    def __plan(self, spec: JobSpec) -> dict[str, Any]:
+        spec.log = self.log
+        spec.validate()
+        spec.fingerprint()
+        plan = {} if spec.dry_run_in_service else self.hook.run(spec.preview())
+        self.log.info("Dry run: everything is valid, and nothing was submitted to %s", self.hook.hook_name)
+        return {"service": spec.service, "state": "planned", **plan}
 
     # --- one worker run
 

@@ -39,7 +39,6 @@ class ChangesetJob(JobSpec):
     :param client_token: used instead of a generated one
     :param max_requests: the maximum number of change requests in one changeset
     :param ensure_database: create the database first if it does not exist
-    :param dry_run: log the plan and submit nothing
     """
 
     service = "finspace"
@@ -53,7 +52,6 @@ class ChangesetJob(JobSpec):
         client_token: str | None,
         max_requests: int,
         ensure_database: bool,
-        dry_run: bool,
         region_name: str | None,
     ) -> None:
         self.environment_id = environment_id
@@ -62,7 +60,6 @@ class ChangesetJob(JobSpec):
         self.client_token = client_token
         self.ensure_database = ensure_database
         self._max_requests = max_requests
-        self._dry_run = dry_run
         self._region_name = region_name
 
     @property
@@ -86,21 +83,16 @@ class ChangesetJob(JobSpec):
 
     # --- a dry run
 
-    def dry_run_result(self) -> JsonObject | None:
-        if not self._dry_run:
-            return None
-        self.log_plan()
-        return {**self.manifest(JobRecord("")), "state": "planned"}
-
-    def log_plan(self) -> None:
-        """:raises InvalidInput: an argument is invalid"""
-        self.validate()
+    def preview(self) -> Flow[JsonObject]:
+        """All changesets, in order."""
         for number, start in enumerate(range(0, len(self.change_requests), self._max_requests), 1):
             requests = self.change_requests[start : start + self._max_requests]
             self.log.info("Changeset %d of %s: %d changes, in this order", number, self.database, len(requests))
             for index, request in enumerate(requests, start):
                 source = f" from {request['s3Path']}" if request.get("s3Path") else ""
                 self.log.info("  [%d] %s %s%s", index, request["changeType"], request["dbPath"], source)
+        return {**self.manifest(JobRecord("")), "state": "planned"}
+        yield  # makes this a flow
 
     # --- the phases
 

@@ -92,6 +92,16 @@ class StageDraftsJob(JobSpec):
         self.log.info("%s", self.rows.description)
         return [self.operation_id, list(self.key_field_names), bool(self.replace_existing), self.rows.digest]
 
+    def preview(self) -> Flow[JsonObject]:
+        """Reads the staging table, whose fields and drafts decide."""
+        staging = yield from self.staging(refresh=True)
+        requests = sum(1 for _ in self.rows.units(PhaseRecord("stage"), self.batch_size, self.max_bytes))
+        replaced = len(staging.draft_ids) if self.replace_existing else 0
+        what = f"stage {self.rows.source_name} on operation {self.operation_id} in {requests} imports"
+        self.rows.log_first(self.log, f"{what}, and archive {replaced} of its {len(staging.draft_ids)} drafts")
+        found = {"operation_id": self.operation_id, "records": self.rows.total, "requests": requests}
+        return {**found, "replaced": replaced}
+
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase("stage").outcome else _StagePhase(self)
 

@@ -123,6 +123,12 @@ class PushJob(JobSpec):
         self.log.info("%s", self.rows.description)
         return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]
 
+    def preview(self) -> Flow[JsonObject]:
+        requests = sum(1 for _ in self.rows.units(PhaseRecord("push"), self.batch_size, self.max_bytes))
+        self.rows.log_first(self.log, f"push {self.rows.source_name} in {requests} requests")
+        return {"records": self.rows.total, "requests": requests}
+        yield  # makes this a flow, though it sends nothing
+
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase("push").outcome else _PushPhase(self)
 

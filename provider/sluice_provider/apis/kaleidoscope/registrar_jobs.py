@@ -58,6 +58,16 @@ class PushStatusJob(JobSpec):
         check_text("message", self.message, optional=True)
         check_choice("status", self.status, api.STATUSES)
 
+    def preview(self) -> Flow[JsonObject]:
+        """The registration's status now."""
+        now = yield from self.registration.get()
+        current = now.get("status")
+        if api.registration_job(now).state.over:
+            self.log.warning("Registration %s is over (status %s): its status would not be changed", now["id"], current)
+        else:
+            self.log.info("Would change the status of registration %s from %s to %s", now["id"], current, self.status)
+        return {**self.registration._asdict(), "reported": self.status, "current_status": current}
+
     def fingerprint(self) -> Any:
         return ["status", self.registration._asdict(), self.status, self.message]
 
@@ -122,6 +132,16 @@ class SubmitResultsJob(RegistrationJob):
         check_choice("status", self.status, api.RESULT_STATUSES)
         check_choice("if_ended", self.if_ended, ("fail", "send"))
         check_strings("key_field_names", self.key_field_names)
+
+    def preview(self) -> Flow[JsonObject]:
+        """Whether the registration takes results."""
+        facts = (yield from self.prepare()).facts
+        what = f"report {self.status} for registration {facts['registration_id']}, now {facts['status']}"
+        if self.rows is None:
+            self.log.info("Would %s", what)
+        else:
+            self.rows.log_first(self.log, what)
+        return {**self.registration._asdict(), "reported": self.status, "records": facts["records"]}
 
     def fingerprint(self) -> Any:
         keys = self.key_field_names and list(self.key_field_names)

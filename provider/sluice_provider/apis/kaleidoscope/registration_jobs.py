@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from sluice_provider.apis.kaleidoscope import registration as api
+from sluice_provider.apis.kaleidoscope.drafts import get_draft_ids
 from sluice_provider.apis.kaleidoscope.rejections import KeptRejections
 from sluice_provider.apis.kaleidoscope.rows import REJECTION_POLICIES
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.apis.validation import check_choice, check_id, check_ids
-from sluice_provider.errors import Conflict, OutcomeUnknown
+from sluice_provider.errors import Conflict, InvalidInput, OutcomeUnknown
 from sluice_provider.http.flow import Flow
 from sluice_provider.jobs.model import Job, JobGroup, check_rejections
 from sluice_provider.jobs.polling import VISIBILITY_GRACE_SECONDS
@@ -109,6 +110,13 @@ class RegisterFileJob(RegistrationJob):
         check_id("file_id", self.file_id)
         check_choice("if_registered", self.if_registered, ("reuse", "fail", "again"))
 
+    def preview(self) -> Flow[JsonObject]:
+        """Whether the file is registered already."""
+        reused = (yield from self.prepare()).found is not None
+        if not reused:
+            self.log.info("Would register file %s with operation %s", self.file_id, self.operation_id)
+        return {"operation_id": self.operation_id, "file_id": self.file_id, "reused": reused}
+
     def fingerprint(self) -> Any:
         return ["register", self.operation_id, self.file_id]
 
@@ -179,6 +187,18 @@ class SubmitDraftsJob(RegistrationJob):
         check_ids("record_ids", self.record_ids)
         self.kept.validate()
         check_choice("on_rejected_rows", self.on_rejected_rows, REJECTION_POLICIES)
+
+    def preview(self) -> Flow[JsonObject]:
+        """Which drafts there are. :raises InvalidInput: there are none, or some of these are not there"""
+        present = yield from get_draft_ids(self.operation_id)
+        missing = [each for each in self.record_ids or () if each not in present]
+        if missing or not present:
+            what = f"has no draft {missing[0]}" if missing else "has no drafts"
+            raise InvalidInput(f"operation {self.operation_id} {what} to submit")
+        count = len(self.record_ids or present)
+        verb = "validate" if self.validate_only else "submit"
+        self.log.info("Would %s %d of %d drafts of operation %s", verb, count, len(present), self.operation_id)
+        return {"operation_id": self.operation_id, "validate_only": self.validate_only, "drafts": count}
 
     def fingerprint(self) -> Any:
         return ["submit", self.operation_id, bool(self.validate_only), self.record_ids and sorted(self.record_ids)]

@@ -52,6 +52,16 @@ class AddConnectionJob(KiliJobSpec):
     def fingerprint(self) -> Any:
         return ["add", self.project_id, self.integration_id, self.settings._asdict()]
 
+    def preview(self) -> Flow[dict[str, Any]]:
+        """Whether a connection with these settings is there already."""
+        prepared = yield from _AddConnection(self, last=True).prepare(Unit(), PhaseRecord(ADD))
+        reused = prepared.found is not None
+        if not reused:
+            self.log.info(
+                "Would add a connection of integration %s to project %s", self.integration_id, self.project_id
+            )
+        return {"project_id": self.project_id, "integration_id": self.integration_id, "reused": reused}
+
     def next_phase(self, record: JobRecord) -> Phase | None:
         if not record.phase(ADD).outcome:
             return _AddConnection(self, last=not self._compute_differences)

@@ -34,6 +34,8 @@ class SyncJob(KiliJobSpec):
     :param verify: compute the differences again at the end
     """
 
+    dry_run_in_service = True
+
     def __init__(
         self,
         *,

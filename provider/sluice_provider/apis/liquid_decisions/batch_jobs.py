@@ -138,6 +138,17 @@ class ImportJob(BatchJob):
             self.log.info("%s", content.rows.rows.description)
         return found
 
+    def preview(self) -> Flow[JsonObject]:
+        content, found = self._content, {"item_type": self.options.item_type}
+        file, _ = content.parts()
+        what = f"import {file.shown} as {self.options.item_type}, {content.file_type} of {file.size} bytes"
+        if content.rows is None:
+            self.log.info("Would %s", what)
+            return {**found, "file": content.path, "bytes": file.size}
+        content.rows.rows.log_first(self.log, what)
+        return {**found, "records": content.rows.rows.total, "bytes": file.size}
+        yield  # makes this a generator
+
     def request(self, job_name: str) -> Flow[str]:
         file, template = self._content.parts()
         return api.import_file(
@@ -226,6 +237,13 @@ class ExportJob(BatchJob):
 
     def fingerprint(self) -> Any:
         return self.arguments
+
+    def preview(self) -> Flow[JsonObject]:
+        self.log.info(
+            "Would export with %s", {name: value for name, value in self.arguments.items() if value is not None}
+        )
+        return {"item_type": self.options.item_type}
+        yield  # makes this a generator
 
     def request(self, job_name: str) -> Flow[str]:
         return api.export(job_name=job_name, **self.arguments)

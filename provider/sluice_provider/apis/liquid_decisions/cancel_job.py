@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sluice_provider.apis.liquid_decisions import endpoints as api
+from sluice_provider.apis.liquid_decisions.job_status import job_from_status
 from sluice_provider.apis.manifests import phase_manifest
 from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.http.flow import Flow
@@ -43,6 +44,13 @@ class CancelJob(JobSpec):
 
     def fingerprint(self) -> Any:
         return [self._job_id]
+
+    def preview(self) -> Flow[JsonObject]:
+        """The job's status now."""
+        job = job_from_status((yield from api.get_job(self._job_id)))
+        over = ", which is over already" if job.state.over else ""
+        self.log.info("Would cancel job %s%s", job, over)
+        return {"job_id": self._job_id, "status": job.service_status}
 
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase(CANCEL).outcome else _RequestCancellation(self._job_id)

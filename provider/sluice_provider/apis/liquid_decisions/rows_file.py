@@ -9,7 +9,6 @@ from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
 from sluice_provider.apis.checked_rows import CheckedRows, InvalidRow
-from sluice_provider.apis.payloads import JsonObject
 from sluice_provider.errors import InvalidInput
 from sluice_provider.http.bodies import FilePart
 from sluice_provider.sources.chunks import Chunk
@@ -46,10 +45,6 @@ class RowsFile:
         size = os.fstat(self._file.fileno()).st_size
         label = f"the records of {self.rows.source_name}"
         return FilePart("file", f"records.{self._format}", content_type, self._open, size, label, headers)
-
-    def first_rows(self, count: int) -> list[JsonObject]:
-        """As they would be sent."""
-        return self.rows.first(count)
 
     def close(self) -> None:
         """Delete the temporary files."""
