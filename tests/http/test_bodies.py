@@ -101,13 +101,23 @@ VALUES = [
 def test_many_rows_are_encoded_as_single_ones():
     """Whatever is in them, alone and beside each other."""
     for rows in [[{"a": value, "b": "x"}] for value in VALUES] + [[{"a": value} for value in VALUES]]:
-        assert [json.loads(row) for row in encode_rows(rows)] == [json.loads(encode(row)) for row in rows]
-        assert not any(b"\n" in row for row in encode_rows(rows))
-    assert encode_rows([]) == []
+        encoded = encode_rows(rows, b",\n").split(b",\n")
+        assert encoded.pop() == b""
+        assert [json.loads(row) for row in encoded] == [json.loads(encode(row)) for row in rows]
+    assert encode_rows([], b",\n") == b""
+
+
+@pytest.mark.parametrize("more", [{}, {"b": Decimal("1.5")}], ids=["fast", "slow"])
+def test_a_line_break_in_a_value_separates_no_rows(more):
+    """JSON writes it as two characters."""
+    rows = [{"a": "x,\ny", **more}, {"a": "\r\n", **more}]
+    assert [json.loads(row) for row in encode_rows(rows, b",\n").split(b",\n")[:-1]] == [
+        {name: 1.5 if name == "b" else value for name, value in row.items()} for row in rows
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"bytes", {1, 2}, object(), Decimal("NaN"), "\ud800"])
 def test_rows_that_json_cannot_hold(value):
     """Raise InvalidInput, also between rows that can be encoded: nothing becomes null, or text, by itself."""
     with pytest.raises(InvalidInput, match="cannot be encoded as JSON"):
-        encode_rows([{"a": None}, {"a": value}, {"a": 1.5}])
+        encode_rows([{"a": None}, {"a": value}, {"a": 1.5}], b",\n")

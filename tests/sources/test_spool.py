@@ -11,7 +11,7 @@ import pytest
 
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources import spool as module
-from sluice_provider.sources.spool import Batch, Spool, merge_ranges, subtract_ranges
+from sluice_provider.sources.spool import SEPARATOR, Batch, Spool, merge_ranges, subtract_ranges
 
 ROWS = [b'{"n":%d,"text":"%s"}' % (number, b"x" * (number % 50)) for number in range(5000)]
 RANGES = [range(start, stop) for start in range(6) for stop in range(start, 7)]
@@ -28,7 +28,8 @@ def filled(rows, start=0):
     """A finished spool, and its digest."""
     spool = Spool(start)
     for at in range(0, len(rows), 700):
-        spool.add(rows[at : at + 700])
+        some = rows[at : at + 700]
+        spool.add(b"".join(row + SEPARATOR for row in some), len(some))
     return spool, spool.finish()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import tracemalloc
 from itertools import chain, islice, repeat
 
@@ -112,6 +113,33 @@ def test_only_a_header():
 def test_broken_csv(content, words):
     """Names the line."""
     assert words in refused(read_csv, content)
+
+
+LONG_CSV = BOM + 'a,b\r\n1,ü\n\n"x\n,\u2028y",""\r\nfive,\x0c\x1c6\nlast,'.encode()
+
+
+@pytest.mark.parametrize("skip", range(5))
+def test_blocks_of_any_size(monkeypatch, skip):
+    """A file is read in blocks, which end anywhere, and only a line feed ends a line outside quotes."""
+    whole = list(located(read_csv(io.BytesIO(LONG_CSV))))
+    assert [line for line, _ in whole] == ["line 2", "line 5", "line 6", "line 7"]
+    assert whole[2][1] == {"a": "five", "b": "\x0c\x1c6"}
+    for size in range(1, len(LONG_CSV)):
+        monkeypatch.setattr(text, "BLOCK", size)
+        assert list(located(read_csv(io.BytesIO(LONG_CSV), skip))) == whole[skip:]
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_positions_in_any_block(monkeypatch, skip):
+    """An error names the line in the file, and the byte in the line."""
+    for size in range(1, 20):
+        monkeypatch.setattr(text, "BLOCK", size)
+        for content, words in [
+            (BOM + b"a,b\n1,2\n3,4\n5,\xfc\n", "line 4 is not UTF-8 text (invalid start byte at byte 2)"),
+            (BOM + b"a,b\n1,2\n3,4\n5,\0\n", "line 4 contains a NUL byte"),
+        ]:
+            with pytest.raises(InvalidInput, match=re.escape(words)):
+                list(read_csv(io.BytesIO(content), skip))
 
 
 def test_a_missing_quote_is_detected_early(monkeypatch):

@@ -16,7 +16,7 @@ from sluice_provider.jobs.spec import Unit
 from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.records import open_source
 from sluice_provider.sources.source import Source
-from sluice_provider.sources.spool import Batch, Positions, Spool, merge_ranges
+from sluice_provider.sources.spool import SEPARATOR, Batch, Positions, Spool, merge_ranges
 
 ENVELOPE = 4096
 """Bytes of a request that are kept free for everything but the rows."""
@@ -209,7 +209,7 @@ class CheckedRows:
         spool, positions = Spool(skip), Positions(skip) if self._keep_positions else None
         try:
             for chunk in source.chunks(skip):
-                spool.add(self._encode(source, chunk))
+                spool.add(*self._encode(source, chunk))
                 if positions is not None:
                     positions.add(chunk)
             return _SpooledRows(source.name, spool, spool.finish(), source.sha256, positions)
@@ -219,27 +219,22 @@ class CheckedRows:
                 positions.close()
             raise
 
-    def _encode(self, source: Source, chunk: Chunk) -> list[bytes]:
+    def _encode(self, source: Source, chunk: Chunk) -> tuple[bytes, int]:
+        """The rows of a chunk, and how many they are."""
         try:
             rows = self._check(chunk)
-            encoded = self._encode_all(rows, only_strings=rows is chunk.records and chunk.only_strings)
+            return self._encode_all(rows, only_strings=rows is chunk.records and chunk.only_strings), len(rows)
         except InvalidRow as error:
             raise InvalidInput(f"{source.name}: {chunk.position(error.index)} {error}") from None
-        return encoded
 
-    def _encode_all(self, rows: Sequence[Mapping[str, Any]], *, only_strings: bool) -> list[bytes]:
+    def _encode_all(self, rows: Sequence[Mapping[str, Any]], *, only_strings: bool) -> bytes:
         try:
-            encoded = encode_rows(rows, only_strings=only_strings)
+            encoded = encode_rows(rows, SEPARATOR, only_strings=only_strings)
         except InvalidInput:
-            encoded = [_encode_one(index, row) for index, row in enumerate(rows)]
-        limit = self._max_bytes and self._max_bytes - ENVELOPE
-        if limit and max(map(len, encoded)) > limit:
-            index = next(index for index, row in enumerate(encoded) if len(row) > limit)
-            raise InvalidRow(
-                index,
-                f"has {len(encoded[index])} bytes as JSON, and max_bytes={self._max_bytes} allows {limit}: raise "
-                "max_bytes or shorten the record",
-            )
+            _find_unencodable(rows)
+            raise
+        if self._max_bytes and len(encoded) > self._max_bytes - ENVELOPE:
+            _check_sizes(encoded.split(SEPARATOR), self._max_bytes)
         return encoded
 
 
@@ -291,11 +286,25 @@ class _SpooledRows(NamedTuple):
         return f"Checked {self.total} records in {self.source_name}{left_out}: all are valid ({size})"
 
 
-def _encode_one(index: int, row: Mapping[str, Any]) -> bytes:
-    try:
-        return encode(row)
-    except InvalidInput as error:
-        raise InvalidRow(index, str(error)) from None
+def _find_unencodable(rows: Sequence[Mapping[str, Any]]) -> None:
+    """:raises InvalidRow: for the first row that cannot be encoded"""
+    for index, row in enumerate(rows):
+        try:
+            encode(row)
+        except InvalidInput as error:
+            raise InvalidRow(index, str(error)) from None
+
+
+def _check_sizes(rows: Sequence[bytes], max_bytes: int) -> None:
+    """:raises InvalidRow: for the first row that does not fit into a request"""
+    limit = max_bytes - ENVELOPE
+    for index, row in enumerate(rows):
+        if len(row) > limit:
+            raise InvalidRow(
+                index,
+                f"has {len(row)} bytes as JSON, and max_bytes={max_bytes} allows {limit}: raise max_bytes or shorten "
+                "the record",
+            )
 
 
 def _unit(batch: Batch) -> Unit:

@@ -10,7 +10,7 @@ from typing import Any
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.chunks import Chunk
 from sluice_provider.sources.output_files import AtomicFile, split_file_path
-from sluice_provider.sources.spool import Spool
+from sluice_provider.sources.spool import SEPARATOR, Spool
 from sluice_provider.sources.tables import csv_blocks, write_parquet
 
 PREFIX = "_rejected_"
@@ -53,7 +53,7 @@ class RejectedRowsFile:
         row = {**fields, REASON: reason, KEY: key, POSITION: position, SOURCE: source}
         self._names.update(dict.fromkeys(fields))
         self._spool = self._spool or Spool()
-        self._spool.add([json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")])
+        self._spool.add(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + SEPARATOR, 1)
 
     def write(self) -> None:
         """Write the file, replacing one of an earlier try."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from tempfile import TemporaryFile, gettempdir
 from typing import NamedTuple
@@ -64,19 +64,18 @@ class Spool:
         except OSError as error:
             raise disk_error(error) from error
 
-    def add(self, rows: Sequence[bytes]) -> None:
+    def add(self, rows: bytes, count: int) -> None:
         """
-        :param rows: without line breaks
+        :param rows: each with `SEPARATOR` after it
         :raises InvalidInput: the disk is full
         """
-        block = b"".join([each for row in rows for each in (row, SEPARATOR)])
         try:
-            self._file.write(block)
+            self._file.write(rows)
         except OSError as error:
             raise disk_error(error) from error
-        self._hash.update(block)
-        self.count += len(rows)
-        self.size += len(block)
+        self._hash.update(rows)
+        self.count += count
+        self.size += len(rows)
 
     def finish(self) -> str:
         """Finish writing, and return the digest of all rows.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from codecs import getincrementaldecoder
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
+from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import accumulate, chain, islice
 from typing import IO, Any, NamedTuple, cast
 
@@ -44,10 +44,10 @@ TSV = CsvOptions(delimiter="\t")
 
 def transcoded(stream: IO[bytes], encoding: str) -> IO[bytes]:
     """The same text in UTF-8."""
-    return cast("IO[bytes]", io.BufferedReader(_Transcoder(stream, encoding), BLOCK))
+    return cast("IO[bytes]", BufferedReader(_Transcoder(stream, encoding), BLOCK))
 
 
-class _Transcoder(io.RawIOBase):
+class _Transcoder(RawIOBase):
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
         super().__init__()
         self._stream = stream
@@ -74,37 +74,70 @@ class _Transcoder(io.RawIOBase):
         return count
 
 
-def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines with their line endings, none of which is read whole if it is too long."""
+class _Lines:
+    """The lines of a stream with their line endings: as bytes first, then as strings from there on."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._blocks = _blocks(stream)
+        self._rest = BytesIO()  # of the latest block
+
+    def raw(self) -> Iterator[bytes]:
+        while True:
+            for line in self._rest:  # noqa: UP028 - "yield from" would close it with this generator
+                yield line
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            self._rest = BytesIO(block)
+
+    def text(self, first: int = 1) -> Iterator[str]:
+        """UTF-8. Decoded and split block by block, not line by line, for speed.
+
+        :param first: the number of the next line
+        """
+        return chain.from_iterable(self._decoded(first))
+
+    def _decoded(self, first: int) -> Iterator[Iterable[str]]:
+        for block in chain([self._rest.read()], self._blocks):
+            yield StringIO(_decode(block, first), newline="\n")
+            first += block.count(b"\n")
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Whole lines, without a byte order mark. No line is read whole if it is too long."""
     number, rest = 1, bytearray()
     while block := stream.read(BLOCK):
-        if b"\n" not in block and len(rest) + len(block) <= MAX_RECORD_CHARS:
-            rest += block
-            continue
-        lines = bytes(rest + block).split(b"\n")
-        rest = bytearray(lines.pop())
-        for line in lines:
-            yield line + b"\n"
-        number += len(lines)
+        head, line_break, tail = block.rpartition(b"\n")
+        if line_break:
+            whole = bytes(rest) + head + line_break
+            yield whole.removeprefix(BOM_UTF8) if number == 1 else whole
+            number += whole.count(b"\n")
+            rest = bytearray()
+        rest += tail
         if len(rest) > MAX_RECORD_CHARS:
             raise InvalidInput(f"line {number} has more than {MAX_RECORD_CHARS} bytes: a line break may be missing")
     if rest:
-        yield bytes(rest)
+        yield bytes(rest).removeprefix(BOM_UTF8) if number == 1 else bytes(rest)
 
 
-def _lines(raw: Iterable[bytes], first: int = 1) -> Iterator[str]:
-    """Lines as strings with their line endings. UTF-8, with or without a byte order mark.
-
-    :param first: the number of the next line
+def _decode(block: bytes, first: int) -> str:
     """
-    for number, line in enumerate(raw, first):
-        try:
-            decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"line {number} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-        if "\0" in decoded:
-            raise InvalidInput(f"line {number} contains a NUL byte: this is not a text file")
-        yield decoded
+    :param first: the number of the first line
+    """
+    try:
+        text = block.decode()
+    except UnicodeDecodeError as error:
+        line, start = _position(block, error.start, first)
+        raise InvalidInput(f"line {line} is not UTF-8 text ({error.reason} at byte {start})") from None
+    if "\0" in text:
+        line, _ = _position(block, block.index(b"\0"), first)
+        raise InvalidInput(f"line {line} contains a NUL byte: this is not a text file")
+    return text
+
+
+def _position(block: bytes, index: int, first: int) -> tuple[int, int]:
+    """The number of the line, and the byte in it."""
+    return first + block.count(b"\n", 0, index), index - block.rfind(b"\n", 0, index) - 1
 
 
 def read_csv(stream: IO[bytes], skip: int = 0, options: CsvOptions = CSV) -> Iterator[Chunk]:
@@ -113,14 +146,14 @@ def read_csv(stream: IO[bytes], skip: int = 0, options: CsvOptions = CSV) -> Ite
     :param skip: how many of the first records to leave out
     """
     csv.field_size_limit(MAX_RECORD_CHARS)
-    raw = _raw_lines(stream)
-    rows = options.reader(_lines(raw))
+    lines = _Lines(stream)
     before = 0  # lines that this reader did not see
+    rows = options.reader(_one_by_one(lines) if skip else lines.text())
     try:
         names = list(options.column_names or _header(next(rows, None)))
         if skip:
-            before = rows.line_num + _skip_csv(raw, skip, options)
-            rows = options.reader(_lines(raw, before + 1))
+            before = rows.line_num + _skip_csv(lines.raw(), skip, options)
+            rows = options.reader(lines.text(before + 1))
         start = before + rows.line_num
         while some := list(islice(rows, CHUNK_RECORDS)):
             end = before + rows.line_num
@@ -129,6 +162,12 @@ def read_csv(stream: IO[bytes], skip: int = 0, options: CsvOptions = CSV) -> Ite
             start = end
     except csv.Error as error:
         raise InvalidInput(f"line {before + rows.line_num} is not valid CSV: {error}") from None
+
+
+def _one_by_one(lines: _Lines) -> Iterator[str]:
+    """The first lines as strings, for a reader after which the next lines are still wanted as bytes."""
+    for number, line in enumerate(lines.raw(), 1):
+        yield _decode(line, number)
 
 
 def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int, options: CsvOptions) -> Chunk:
@@ -163,7 +202,8 @@ def _skip_csv(raw: Iterator[bytes], count: int, options: CsvOptions) -> int:
     for line in raw:
         number += 1
         if quote and quote in line and not _is_whole(line, options):
-            record = options.reader(_lines(chain([line], raw), 2))
+            texts = (each.decode(errors="replace") for each in chain([line], raw))  # it was checked when it was sent
+            record = options.reader(texts)
             next(record)
             number += record.line_num - 1
         elif not line.strip(b"\r\n"):
@@ -203,7 +243,7 @@ def read_json_lines(stream: IO[bytes], skip: int = 0) -> Iterator[Chunk]:
 
 def _json_lines(stream: IO[bytes], skip: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Skipped lines are not parsed."""
-    filled = ((number, line) for number, line in enumerate(_lines(_raw_lines(stream)), 1) if line.strip())
+    filled = ((number, line) for number, line in enumerate(_Lines(stream).text(), 1) if line.strip())
     for number, line in islice(filled, skip, None):
         try:
             value = json.loads(line)
