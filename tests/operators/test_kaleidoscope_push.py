@@ -405,9 +405,9 @@ def checked(monkeypatch):
         counts.append(0)
         return read(self, skip)
 
-    def count(chunk, **more):
+    def count(chunk, *more, **options):
         counts[-1] += len(chunk)
-        return encode(chunk, **more)
+        return encode(chunk, *more, **options)
 
     monkeypatch.setattr(rows.CheckedRows, "_spool", begin)
     monkeypatch.setattr(rows, "encode_rows", count)
