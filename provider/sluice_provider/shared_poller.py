@@ -23,7 +23,7 @@ from sluice_provider.hooks.base import SluiceHook
 from sluice_provider.http.client_config import MAX_CONNECTIONS
 from sluice_provider.http.event_loop import PerLoop, shared_task
 from sluice_provider.http.flow import Flow, Sleep
-from sluice_provider.http.polling import one_attempt
+from sluice_provider.http.polling import one_attempt, request_limit
 from sluice_provider.jobs.model import Job
 from sluice_provider.jobs.polling import (
     MIN_LISTED,
@@ -38,6 +38,10 @@ from sluice_provider.jobs.polling import (
 T = TypeVar("T")
 
 Status = Job | SluiceError
+
+CHECK_SECONDS = 60.0
+"""Seconds that each request of a status check may take in all: a service that drips holds one of the few connections,
+so those of other jobs wait for at most this long, and the job is polled less often then."""
 
 COLLECT_SECONDS = 0.5
 """Seconds for which status checks are collected before it is decided whether to list."""
@@ -191,7 +195,7 @@ class SharedPoller:
         while (pause := self._paused_until - time.monotonic()) > 0:  # it may have become longer meanwhile
             await self.hook.async_sleep(pause)
         try:
-            return await self.hook.arun(one_attempt(flow))
+            return await self.hook.arun(request_limit(one_attempt(flow), CHECK_SECONDS))
         except RateLimited as error:  # the limit is rarely one for each job
             until = time.monotonic() + min(error.retry_after or 1.0, 60.0)
             self._paused_until = max(self._paused_until, until)

@@ -65,3 +65,13 @@ def test_a_rejected_key_is_not_shown(conn, store, caplog):
     with pytest.raises(AuthenticationFailed) as caught:
         KiliHook().get_viewer()
     assert "a-wrong-key" not in f"{caught.value!r} {vars(caught.value)} {caplog.text}"
+
+
+def test_test_connection_does_not_wait_for_a_service_that_is_down(conn, store):
+    """A refused port is reported at once: somebody waits, and a thread of the API server is held."""
+    store({**conn, "host": "http://127.0.0.1:9", "port": None})
+    hook = KiliHook()
+    hook.sleep = lambda seconds: pytest.fail(f"slept {seconds} s")
+    ok, message = hook.test_connection()
+    assert not ok
+    assert "ConnectError" in message

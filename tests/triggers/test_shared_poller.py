@@ -525,3 +525,24 @@ def test_one_poller_for_each_connection():
     assert first is again
     assert first is not other
     assert asyncio.run(pollers())[0] is not first
+
+
+def test_a_request_of_a_status_check_has_a_deadline_of_its_own(sluice_sandbox):
+    """A response that drips holds one of the few connections for a minute, and not for as long as a job may take."""
+    seen = []
+
+    class Watched(Hook):
+        def gated(self, flow):
+            step = None
+            try:
+                answer = None
+                while True:
+                    step = flow.send(answer)
+                    seen.append(step.max_duration)
+                    answer = yield step
+            except StopIteration as end:
+                return end.value
+
+    [job_id] = push(1)
+    asyncio.run(SharedPoller(Watched()).run(once(job_id)))
+    assert seen == [module.CHECK_SECONDS]

@@ -177,22 +177,48 @@ def test_an_error_is_raised_for_all_who_wait_and_not_later():
 
 
 def test_waiting_has_a_timeout():
-    """The call goes on, and the next request gets its result or a newer one."""
+    """A call for which nobody waits any more is cancelled: those after it do not wait for it."""
 
     async def scenario():
-        gate = asyncio.Event()
+        gates = [asyncio.Event(), asyncio.Event()]
+        gates[1].set()
+        cancelled = []
 
         async def fetch(key):
-            await gate.wait()
+            try:
+                await gates.pop(0).wait()
+            except asyncio.CancelledError:
+                cancelled.append(key)
+                raise
             return "ok"
 
         flight = SingleFlight(fetch)
         with pytest.raises(Unreachable, match=r"no response within 0\.01 s"):
             await flight.get("a", timeout=0.01)
-        gate.set()
-        return await flight.get("a")
+        result = await flight.get("a")
+        return result, cancelled, len(flight._running) + len(flight._next) + len(flight._waiting)
 
-    assert asyncio.run(scenario()) == "ok"
+    assert asyncio.run(scenario()) == ("ok", ["a"], 0)
+
+
+def test_calls_that_nobody_waits_for_do_not_begin():
+    """A service that never responds occupies the calls; those that waited for one of them have left."""
+
+    async def scenario():
+        begun = []
+
+        async def fetch(key):
+            begun.append(key)
+            await asyncio.Event().wait()
+
+        flight = SingleFlight(fetch, max_concurrent=1)
+        first = asyncio.create_task(flight.get("a", timeout=0.05))
+        second = [asyncio.create_task(flight.get(key, timeout=0.01)) for key in ("b", "c")]
+        results = await asyncio.gather(first, *second, return_exceptions=True)
+        await asyncio.sleep(0)
+        return begun, [type(each) for each in results], len(flight._running) + len(flight._next)
+
+    assert asyncio.run(scenario()) == (["a"], [Unreachable] * 3, 0)
 
 
 # --- rate limits

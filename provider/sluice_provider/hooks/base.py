@@ -68,6 +68,9 @@ NO_LOCATOR: Locator = MappingProxyType({})
 
 USER_AGENT = f"airflow-provider-sluice/{__version__}"
 
+TEST_SECONDS = 20.0
+"""Seconds that each request of *Test connection* may take in all: it holds a thread of the API server."""
+
 FROM_THE_SERVICE = (StatusError, Unreachable, UnexpectedResponse, OutcomeUnknown, AddressRefused)
 """Errors of a request, to which the hook adds the service, its address and the connection."""
 
@@ -366,9 +369,11 @@ class SluiceHook(BaseHook):
                 log.warning("%s: %s", self.hook_name, warning)
 
     def test_connection(self) -> tuple[bool, str]:
-        """For the button in the Airflow UI: what was found, or what is wrong."""
+        """For the button in the Airflow UI: what was found, or what is wrong. Without retries, as somebody waits."""
+        from sluice_provider.http.polling import one_attempt, request_limit
+
         try:
-            found = self.run(self.ping())
+            found = self.run(request_limit(one_attempt(self.ping()), TEST_SECONDS))
             return True, " ".join([found, *(f"Warning: {each}" for each in self._unknown_fields(self.fields()))])
         except SluiceError as error:
             return False, f"{type(error).__name__}: {error}"

@@ -7,6 +7,8 @@ httpcore give each operation the time that is left, blocking and awaiting alike.
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +19,7 @@ import httpcore
 import httpx
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable
-
-WRITE_SIZE = 16384
-"""Bytes written at once: the blocking stream of httpcore writes them in pieces with a timeout for each."""
 
 
 class Deadline(NamedTuple):
@@ -94,9 +92,22 @@ class DeadlineStream(httpcore.NetworkStream):
             return self._stream.read(max_bytes, limited)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), WRITE_SIZE):
+        """httpcore's own would begin anew with the timeout whenever the other side has read a little."""
+        sock = self._socket()
+        if sock is None:
             with _Limited(timeout, httpx.WriteTimeout) as limited:
-                self._stream.write(buffer[start : start + WRITE_SIZE], limited)
+                return self._stream.write(buffer, limited)
+        view = memoryview(buffer)
+        while view:
+            with _Limited(timeout, httpx.WriteTimeout) as limited:
+                view = view[_send(sock, view, limited) :]
+        return None
+
+    def _socket(self) -> socket.socket | None:
+        """What the bytes are written to; None within TLS to a proxy, where they are encrypted before."""
+        sock = self.get_extra_info("socket")
+        encrypted = self.get_extra_info("ssl_object") is not None and not isinstance(sock, ssl.SSLSocket)
+        return None if encrypted or not isinstance(sock, socket.socket) else sock
 
     def close(self) -> None:
         self._stream.close()
@@ -109,6 +120,16 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _send(sock: socket.socket, view: memoryview, timeout: float | None) -> int:
+    try:
+        sock.settimeout(timeout)
+        return sock.send(view)
+    except TimeoutError as error:
+        raise httpcore.WriteTimeout(str(error)) from None
+    except OSError as error:
+        raise httpcore.WriteError(str(error)) from None
 
 
 class AsyncDeadlineStream(httpcore.AsyncNetworkStream):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from sluice_provider.errors import RateLimited, SluiceError, TimedOut, Unreachable
-from sluice_provider.http.flow import Flow, Sleep
+from sluice_provider.http.flow import Flow, Request, Sleep
 
 T = TypeVar("T")
 
@@ -134,6 +134,22 @@ def min_duration(flow: Flow[T], seconds: float) -> Flow[T]:
     if error:
         raise error
     return result
+
+
+def request_limit(flow: Flow[T], seconds: float) -> Flow[T]:
+    """The flow, each of whose requests takes so many seconds at most in all."""
+    answer: Any = None
+    while True:
+        try:
+            step = flow.throw(answer) if isinstance(answer, SluiceError) else flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Request):
+            step = step._replace(max_duration=min(step.max_duration, seconds))
+        try:
+            answer = yield step
+        except SluiceError as error:
+            answer = error
 
 
 def sleep_budget(flow: Flow[T], seconds: float) -> Flow[T]:

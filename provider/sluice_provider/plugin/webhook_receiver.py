@@ -12,8 +12,8 @@ The checks of a delivery, in this order; nothing is started unless all of them p
     400  the body is not JSON, or not an object
     422  the event is unknown; an id is missing or malformed
     409  Kaleidoscope's API does not list the registration: it does not exist, or not yet
-    503  Kaleidoscope's API is unreachable, or Airflow cannot take the event (no such DAG, database busy), or an
-         unexpected error: retry later
+    503  too many bodies were arriving, and this one for the longest time; Kaleidoscope's API is unreachable; Airflow
+         cannot take the event (no such DAG, database busy); or an unexpected error: retry later
     200  started, and committed; or started before; or there is nothing to start, as the registration has its results or
          the connection has no DAG for such events
 
@@ -43,14 +43,17 @@ from sluice_provider.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    RateLimited,
     SluiceError,
     TooLarge,
     UnexpectedResponse,
+    Unreachable,
 )
 from sluice_provider.hooks.kaleidoscope import KaleidoscopeHook
 from sluice_provider.http.polling import sleep_budget
 from sluice_provider.plugin.dispatch import AirflowNotReady, DispatchResult, Outcome, dispatch
 from sluice_provider.plugin.rate_limit import RateLimiter
+from sluice_provider.plugin.request_bodies import RequestBodies
 from sluice_provider.plugin.single_flight import SingleFlight
 from sluice_provider.plugin.webhook_config import WebhookConfig, WebhookConfigCache
 from sluice_provider.webhooks.kaleidoscope import (
@@ -67,10 +70,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Enough for the ids of some 25,000 records."""
-
-BODY_TIMEOUT = DATABASE_TIMEOUT = 10.0
+DATABASE_TIMEOUT = 10.0
 """Seconds."""
 
 RETRY_SOON, RETRY_LATER = 5.0, 30.0
@@ -132,6 +132,7 @@ class WebhookReceiver:
     def __init__(self) -> None:
         self._configs = WebhookConfigCache()
         self._limits = RateLimiter()
+        self._bodies = RequestBodies()
         self._registrations: SingleFlight[ListKey, list[Registration]] = SingleFlight(list_registrations)
 
     async def receive(self, conn_id: str, request: Request) -> WebhookResponse:
@@ -186,13 +187,21 @@ class WebhookReceiver:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             check_headers(config.secret, headers, time.time())
-            body = await _read_body(request)
+            body = await self._bodies.read(request)
             verify(config.secret, headers, body, time.time())
         except AuthenticationFailed as error:
             raise self._reject_unauthenticated(HTTPStatus.UNAUTHORIZED, str(error), config.conn_id) from None
         except ClientDisconnect:
             detail = "the sender disconnected before the end of the body"
             raise self._reject_unauthenticated(HTTPStatus.BAD_REQUEST, detail, config.conn_id) from None
+        except TooLarge as error:
+            raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
+        except Unreachable as error:
+            raise Rejected(HTTPStatus.REQUEST_TIMEOUT, str(error)) from None
+        except RateLimited as error:
+            raise self._reject_unauthenticated(
+                HTTPStatus.SERVICE_UNAVAILABLE, str(error), config.conn_id, RETRY_SOON
+            ) from None
         self._configs.mark_verified(config.conn_id)
         if wait := self._limits.take(config.conn_id, authenticated=True):
             raise Rejected(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", wait)
@@ -235,26 +244,6 @@ async def _within_timeout(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), DATABASE_TIMEOUT)
     except (asyncio.TimeoutError, TimeoutError):
         raise AirflowNotReady(f"Airflow's database did not respond within {DATABASE_TIMEOUT:g} s") from None
-
-
-async def _read_body(request: Request) -> bytes:
-    try:
-        return await asyncio.wait_for(_collect_body(request), BODY_TIMEOUT)
-    except TooLarge as error:
-        raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
-    except (asyncio.TimeoutError, TimeoutError):
-        detail = f"the body did not arrive within {BODY_TIMEOUT:g} s"
-        raise Rejected(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-
-
-async def _collect_body(request: Request) -> bytes:
-    """Counts the bytes as they arrive."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"the body is longer than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def _parse(request: Request, body: bytes) -> WebhookPayload:

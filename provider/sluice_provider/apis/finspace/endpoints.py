@@ -22,7 +22,7 @@ from sluice_provider.apis.paths import segment
 from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import Conflict, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
-from sluice_provider.http.pagination import token_pages
+from sluice_provider.http.pagination import bounded_listing, token_pages
 from sluice_provider.http.retry import RetryPolicy
 
 SERVICE = "finspace"
@@ -83,6 +83,10 @@ def list_changesets(environment_id: str, database_name: str, page_size: int | No
 def find_changesets(environment_id: str, database_name: str, wanted: Set[str]) -> Flow[list[Changeset]]:
     """Those of the wanted changesets that the listing has, as far as each page has at least one of them: its order is
     not documented."""
+    return (yield from bounded_listing(_find_changesets(environment_id, database_name, wanted)))
+
+
+def _find_changesets(environment_id: str, database_name: str, wanted: Set[str]) -> Flow[list[Changeset]]:
     path = f"{_database(environment_id, database_name)}/changesets"
     found: dict[str, Changeset] = {}
     seen: set[str] = set()

@@ -13,6 +13,7 @@ from sluice_provider.apis.paths import segment
 from sluice_provider.apis.payloads import JsonObject, drop_none, send_for_object
 from sluice_provider.errors import ClientError, InvalidInput, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
+from sluice_provider.http.pagination import bounded_listing
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.model import count_or_zero
 from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
@@ -146,6 +147,10 @@ def get_imports(is_complete: bool | None = None, page_size: int = 100) -> Flow[l
     The vendor does not document whether pages are numbered from 0 or from 1, so both are requested, and no import is
     returned twice; nor how long a page may be, so the last page is the first that is shorter than an earlier one.
     """
+    return (yield from bounded_listing(_all_imports(is_complete, page_size)))
+
+
+def _all_imports(is_complete: bool | None, page_size: int) -> Flow[list[JsonObject]]:
     found: dict[str, JsonObject] = {}
     number = longest = 0
     while True:
@@ -225,7 +230,7 @@ def _list_statuses(wanted: Sequence[Wanted]) -> Flow[list[Job | None]]:
     jobs: dict[str, Job] = {}
     for is_complete in (False, True):
         if len(missing) >= MIN_LISTED or not is_complete:
-            for raw in (yield from _find_imports(is_complete, missing)):
+            for raw in (yield from bounded_listing(_find_imports(is_complete, missing))):
                 job = import_job(raw)
                 if job.state is not JobState.SUCCEEDED or part(raw, "import_result"):  # else its counts are not there
                     jobs[job.id] = job
