@@ -220,6 +220,11 @@ class JobSpec:
         """Called before `fingerprint` with the record of an earlier try: what it says of the input need not be found
         out again."""
 
+    def read_before_input(self) -> Flow[None] | None:
+        """A flow that reads from the service what is needed to check the input; None if nothing is. Called before
+        `fingerprint`."""
+        return None
+
     def fingerprint(self) -> Any:
         """Plain data that identifies the input. :raises InvalidInput: for unusable input"""
         raise NotImplementedError

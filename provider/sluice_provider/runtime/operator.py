@@ -136,6 +136,8 @@ class RemoteJobOperator(RemoteJobTask):
     def __plan(self, spec: JobSpec) -> dict[str, Any]:
         spec.log = self.log
         spec.validate()
+        if (reading := spec.read_before_input()) is not None:
+            self.hook.run(reading)
         spec.fingerprint()
         plan = {} if spec.dry_run_in_service else self.hook.run(spec.preview())
         self.log.info("Dry run: everything is valid, and nothing was submitted to %s", self.hook.hook_name)

@@ -124,11 +124,17 @@ class JobRun:
             self.spec.resume(record)
         fingerprint, error = "", None
         try:
-            fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
+            fingerprint = self._fingerprint()
         except InvalidInput as unreadable:
             error = unreadable
         started = on.Started(time.time(), fingerprint, self._records.clears, self._records.seed(fingerprint), error)
         return self._drive(self.execution.run(record, started))
+
+    def _fingerprint(self) -> str:
+        """Of the service, the connection and the input. :raises InvalidInput: for unusable input"""
+        if (reading := self.spec.read_before_input()) is not None:
+            self._task.hook.run(reading)
+        return digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
 
     def resume(self, event: Any) -> JobRecord:
         """Resume after the deferral, with the trigger's event."""
@@ -310,7 +316,7 @@ class JobRun:
 
     def _rebuilt_record(self, outcome: WaitResult | None) -> JobRecord:
         """The record was deleted (a user may do that): rebuild it from the trigger's reference to the jobs."""
-        fingerprint = digest([self.spec.service, self._task.conn_id, self.spec.fingerprint()])
+        fingerprint = self._fingerprint()
         record = JobRecord(fingerprint, self._records.clears, self._records.seed(fingerprint))
         phase = self.spec.next_phase(record)
         unknown = outcome is None or outcome.job.ended.number > 0

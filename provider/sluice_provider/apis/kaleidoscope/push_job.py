@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sluice_provider.apis.checked_rows import CheckedRows
 from sluice_provider.apis.kaleidoscope import endpoints as api
+from sluice_provider.apis.kaleidoscope.field_rules import FieldRules
 from sluice_provider.apis.kaleidoscope.rejections import KeptRejections
 from sluice_provider.apis.kaleidoscope.rows import FieldCheck, check_batching
 from sluice_provider.apis.manifests import phase_manifest
@@ -78,6 +79,8 @@ class PushJob(JobSpec):
     :param max_bytes: bytes of one request at the most
     :param max_in_flight: requests at the same time at the most
     :param rejected_to: path of a file for rejected rows, or None
+    :param on_unknown_field: fail, create or drop; None where unknown fields are not looked for
+    :param check_types: whether values must fit the types of Kaleidoscope's fields
     """
 
     service = "kaleidoscope"
@@ -92,9 +95,14 @@ class PushJob(JobSpec):
         max_bytes: int,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         rejected_to: Any = None,
+        on_unknown_field: str | None = None,
+        check_types: bool = False,
     ) -> None:
+        by_id = not target.key_field_names
+        self.rules = FieldRules(on_unknown_field, check_types=check_types, keys=target.keys, by_id=by_id)
         self.kept = KeptRejections(rejected_to)
-        self.rows = CheckedRows(records, FieldCheck(target.keys), max_bytes, positions=bool(self.kept))
+        check = FieldCheck(target.keys, rules=self.rules)
+        self.rows = CheckedRows(records, check, max_bytes, positions=bool(self.kept))
         self.target = target
         self.on_rejected_rows = on_rejected_rows
         self.batch_size = batch_size
@@ -106,6 +114,7 @@ class PushJob(JobSpec):
         check_batching(self.batch_size, self.max_bytes, self.on_rejected_rows)
         check_whole_number("max_in_flight", self.max_in_flight, 1, MAX_IN_FLIGHT)
         self.kept.validate()
+        self.rules.validate()
         if self.target.record_view_ids and self.target.key_field_names:
             self.log.warning(
                 "record_view_ids has no effect on current Kaleidoscope servers when fields are given by name: use "
@@ -121,18 +130,25 @@ class PushJob(JobSpec):
         if not self.rows.total:
             raise InvalidInput(f"{self.rows.source_name} has no records to push")
         self.log.info("%s", self.rows.description)
-        return [self.target.keys, bool(self.target.key_field_names), self.target.arguments, self.rows.digest]
+        self.rules.describe(self.log)
+        target = [self.target.keys, bool(self.target.key_field_names), self.target.arguments]
+        return [*target, self.rows.digest, *self.rules.settings]
+
+    def read_before_input(self) -> Flow[None] | None:
+        return self.rules.read() if self.rules else None
 
     def preview(self) -> Flow[JsonObject]:
         requests = sum(1 for _ in self.rows.units(PhaseRecord("push"), self.batch_size, self.max_bytes))
         self.rows.log_first(self.log, f"push {self.rows.source_name} in {requests} requests")
-        return {"records": self.rows.total, "requests": requests}
+        found = {"records": self.rows.total, "requests": requests}
+        return {**found, "unknown_fields": sorted(self.rules.unknown)} if self.rules else found
         yield  # makes this a flow, though it sends nothing
 
     def next_phase(self, record: JobRecord) -> Phase | None:
         return None if record.phase("push").outcome else _PushPhase(self)
 
     def keep_rejections(self, phase: Phase, record: PhaseRecord, work: JobGroup) -> Flow[JsonObject]:
+        yield from self.rules.read()  # a process that has not read the rows reads them now
         return (yield from self.kept.of_imports(record, self.rows, self.target.keys, work, self.log))
 
     def check_result(self, phase: Phase, work: JobGroup) -> None:

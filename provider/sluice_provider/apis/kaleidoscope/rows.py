@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice_provider.apis.checked_rows import ENVELOPE, InvalidRow, field_names
+from sluice_provider.apis.kaleidoscope.field_rules import FieldRules
 from sluice_provider.apis.validation import check_choice, check_whole_number
 from sluice_provider.sources.chunks import Chunk
 
@@ -25,10 +26,12 @@ class FieldCheck:
 
     :param keys: names of the key fields
     :param collect: `names` are those of all fields that any row has; else also those of empty columns
+    :param rules: applied to the rows as well
     """
 
-    def __init__(self, keys: Sequence[str] | None, *, collect: bool = False) -> None:
+    def __init__(self, keys: Sequence[str] | None, *, collect: bool = False, rules: FieldRules | None = None) -> None:
         self._keys = keys or ()
+        self._rules = rules
         self._collect = collect
         self.names: set[str] = set()
 
@@ -42,7 +45,7 @@ class FieldCheck:
         if not self.names.issuperset(names):
             _check_names(chunk.records)
             self.names.update(names)
-        return chunk.records
+        return self._rules.apply(chunk.records) if self._rules else chunk.records
 
 
 def _check_keys(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:

@@ -48,6 +48,11 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
     :param rejected_to: path or URL of a file for the rejected rows, all of them, with the reasons: `.csv`, `.jsonl` or
         `.parquet` (docs/records.md). The result then has `rejected_to`, which is None if none was rejected, and
         `rejected_rows` (templated)
+    :param on_unknown_field: what to do with fields that Kaleidoscope does not have: `fail` before anything is sent, let
+        Kaleidoscope `create` them (with field names only), or `drop` them. Without it, they are not looked for, and
+        sent. Reads Kaleidoscope's fields first
+    :param check_types: fail before anything is sent if a value does not fit the type of its field (number, boolean,
+        date); else Kaleidoscope rejects such rows
     :param batch_size: records in one request at the most
     :param max_bytes: bytes of one request at the most; a request that Kaleidoscope finds too large is halved
     :param max_in_flight: requests at the same time, 20 at the most; fewer while Kaleidoscope answers that there are too
@@ -96,6 +101,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         set_name: str | None = None,
         on_rejected_rows: Literal["fail", "warn", "ignore"] = "fail",
         rejected_to: Any = None,
+        on_unknown_field: Literal["fail", "create", "drop"] | None = None,
+        check_types: bool = False,
         batch_size: int = 1000,
         max_bytes: int = 900 * 1024,
         max_in_flight: int = 16,
@@ -118,6 +125,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
         self.set_name = set_name
         self.on_rejected_rows = on_rejected_rows
         self.rejected_to = rejected_to
+        self.on_unknown_field = on_unknown_field
+        self.check_types = check_types
         self.batch_size = batch_size
         self.max_bytes = max_bytes
         self.max_in_flight = max_in_flight
@@ -141,6 +150,8 @@ class KaleidoscopePushOperator(KaleidoscopeOperator):
             target,
             on_rejected_rows=self.on_rejected_rows,
             rejected_to=self.rejected_to,
+            on_unknown_field=self.on_unknown_field,
+            check_types=self.check_types,
             batch_size=self.batch_size,
             max_bytes=self.max_bytes,
             max_in_flight=self.max_in_flight,
