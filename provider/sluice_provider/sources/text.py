@@ -18,6 +18,9 @@ MAX_RECORD_CHARS = 1 << 24
 """The maximum length of a cell, a line or a JSON record. A longer one most likely has a missing quote or bracket."""
 
 
+EMPTY_CELLS = frozenset({""})
+
+
 class CsvOptions(NamedTuple):
     """
     :param delimiter: one character
@@ -29,7 +32,7 @@ class CsvOptions(NamedTuple):
     delimiter: str = ","
     quote_char: str | None = '"'
     column_names: tuple[str, ...] | None = None
-    nulls: frozenset[str] = frozenset({""})
+    nulls: frozenset[str] = EMPTY_CELLS
 
     def reader(self, lines: Iterable[str]) -> Any:
         """A reader of the standard library."""
@@ -184,14 +187,19 @@ def _csv_chunk(rows: list[list[str]], names: list[str], start: int, end: int, op
             if len(cells) != len(names):
                 header = "column_names" if options.column_names else "the header"
                 raise InvalidInput(f"line {number} has {len(cells)} columns, but {header} has {len(names)}")
-    nulls = options.nulls
-    records = [
-        dict(zip(names, cells, strict=False))
-        if nulls.isdisjoint(cells)
-        else {name: cell for name, cell in zip(names, cells, strict=False) if cell not in nulls}
-        for cells in rows
-    ]
-    return Chunk("line", numbers, records, tuple(names), only_strings=True)
+    return Chunk("line", numbers, _records(rows, names, options.nulls), tuple(names), only_strings=True)
+
+
+def _records(rows: list[list[str]], names: list[str], nulls: frozenset[str]) -> list[dict[str, str]]:
+    """Without the cells that are null: with a faster expression where only empty cells are, which is usual."""
+    if nulls == EMPTY_CELLS:
+        return [
+            dict(zip(names, cells, strict=False))
+            if "" not in cells
+            else {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+            for cells in rows
+        ]
+    return [{name: cell for name, cell in zip(names, cells, strict=False) if cell not in nulls} for cells in rows]
 
 
 def _skip_csv(raw: Iterator[bytes], count: int, options: CsvOptions) -> int:
