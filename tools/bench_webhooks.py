@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from airflow_api_server import ApiServer
-from demo import with_webhooks
+from demo import webhook_secret, with_webhooks
 from sluice_sandbox import Sandbox
 
 DAG = """
@@ -39,14 +38,14 @@ PATIENCE = 600.0
 
 def burst(files: int, senders: int, database: str | None, workers: int) -> str:
     """Let it happen, and say how it went."""
-    secret = secrets.token_urlsafe(32)
+    secret = webhook_secret()
     with Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False, timeout=60) as http:
         env = {f"AIRFLOW_CONN_{name.upper()}": found for name, found in sandbox.connections().items()}
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "dag.py").write_text(DAG)
             with ApiServer(Path(folder), env=with_webhooks(env, secret), database=database, workers=workers) as server:
                 url = f"{server.url}/sluice/webhooks/kaleidoscope/kaleidoscope_default"
-                settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac"}
+                settings = {"webhook_url": url, "webhook_secret": secret}
                 more = {"webhook_duplicates": 1, "webhook_retries": 1000, "webhook_retry_delay": 0.5}
                 http.post("/control/settings", json={**settings, **more}).raise_for_status()
                 burst = {"files": files, "concurrency": senders}

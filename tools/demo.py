@@ -92,7 +92,7 @@ class Sandbox:
 
     def register_files(self, folder: Path, url: str, secret: str) -> None:
         """Register every file of a folder in Kaleidoscope, which sends a webhook to this address for each."""
-        settings = {"webhook_url": url, "webhook_secret": secret, "webhook_signing": "hmac", "webhook_duplicates": 1}
+        settings = {"webhook_url": url, "webhook_secret": secret, "webhook_duplicates": 1}
         retries = {"webhook_retries": 20}  # Airflow may be busy for longer than a minute
         self._client.post("/control/settings", {**settings, **retries}, idempotent=True)
         for path in sorted(folder.glob("*.*")):
@@ -224,6 +224,11 @@ def connections_in(text: str) -> dict[str, str]:
     """Read `export NAME='value'` lines."""
     words = (shlex.split(line) for line in text.splitlines() if line.startswith("export "))
     return dict(word[1].split("=", 1) for word in words)
+
+
+def webhook_secret() -> str:
+    """Return a new secret, as Standard Webhooks wants it."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def with_webhooks(connections: Mapping[str, str], secret: str) -> dict[str, str]:
@@ -360,7 +365,7 @@ def demo(home: Path, args: argparse.Namespace) -> int:
         sandbox.wait()
         print(f"Sandbox with the mock services: {sandbox.url}")
         print("Starting Airflow, which takes about 20 seconds")
-        secret = secrets.token_urlsafe(32)
+        secret = webhook_secret()
         env = with_webhooks(sandbox.connections(), secret)
         with Standalone(args.dags, env=env, home=home / "airflow") as airflow:
             print(f"Airflow: {airflow.url}, ready after {time.monotonic() - started:.0f} s")

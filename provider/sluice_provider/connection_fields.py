@@ -131,7 +131,8 @@ WEBHOOKS = (
     Field(
         "webhook_secret",
         "Webhook secret",
-        "Secret shared with the sender of webhooks, at least 16 characters. Empty: webhooks are off.",
+        "Secret shared with the sender of webhooks: whsec_ and 24 bytes or more in base64, or, for the plain format, "
+        "16 characters or more. Empty: webhooks are off.",
         secret=True,
     ),
     Field(
@@ -146,15 +147,16 @@ WEBHOOKS = (
         "Instead of a DAG: URI or name of an asset that schedules DAGs by partition.",
     ),
     Field(
-        "webhook_signing",
-        "Webhook signing",
-        "How a delivery is authenticated: by the secret itself (plain) or by a signature (hmac). Empty: either.",
-        choices=("plain", "hmac"),
+        "webhook_format",
+        "Webhook format",
+        "How a delivery is authenticated: signed as Standard Webhooks (standard), or by the secret itself in a header "
+        "(plain), for senders that cannot sign. Empty: standard.",
+        choices=("standard", "plain"),
     ),
     Field(
         "webhook_header",
         "Webhook header",
-        "Name of the header with the secret or the signature, if it is not the default one.",
+        "Plain format only: name of the header with the secret. Empty: X-Sluice-Secret.",
     ),
 )
 

@@ -49,10 +49,10 @@ class Settings:
     staging_table: bool = _setting(True, "Kaleidoscope: the operation has a staging table for drafts")
     webhook_url: str = _setting("", "Kaleidoscope: URL that registration events are posted to; empty: none")
     webhook_secret: str = _setting("", "Kaleidoscope: secret shared with the webhook receiver; empty: not signed")
-    webhook_signing: str = _setting(
-        "plain",
-        "Kaleidoscope: send the secret itself in a header, or sign with HMAC",
-        choices=("plain", "hmac"),
+    webhook_format: str = _setting(
+        "standard",
+        "Kaleidoscope: sign webhooks as Standard Webhooks (the secret is then base64), or send the secret in a header",
+        choices=("standard", "plain"),
     )
     webhook_duplicates: int = _setting(0, "Kaleidoscope: number of extra copies of each webhook")
     webhook_retries: int = _setting(8, "Kaleidoscope: maximum retries of a webhook that was not accepted")

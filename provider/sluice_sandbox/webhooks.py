@@ -1,13 +1,15 @@
 """Webhooks over HTTP: signed, retried until they are accepted, and duplicated if a setting says so.
 
-How Kaleidoscope signs, numbers or retries its webhooks is not documented. The headers here are Sluice's own:
-`X-Sluice-Secret` with the secret itself, or `X-Sluice-Timestamp` (seconds since 1970, of the real clock) together with
-`X-Sluice-Signature: v1=<hex>`, an HMAC-SHA256 with the secret over the timestamp, a full stop and the body.
+How Kaleidoscope signs, numbers or retries its webhooks is not documented. They are signed here as Standard Webhooks
+(https://www.standardwebhooks.com): `webhook-id`, `webhook-timestamp` (seconds since 1970, of the real clock) and
+`webhook-signature: v1,<base64>`, an HMAC-SHA256 over the three of id, timestamp and body with full stops between them.
+With `webhook_format` "plain" there is only `X-Sluice-Secret` with the secret itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import json
 import ssl
@@ -59,16 +61,20 @@ class Delivery:
         }
 
 
-def signature_headers(settings: Settings, body: bytes, now: float) -> dict[str, str]:
-    """The headers that authenticate a webhook; none without a secret."""
-    secret = settings.webhook_secret.encode()
-    if not secret:
+def authentication_headers(settings: Settings, webhook_id: str, body: bytes, now: float) -> dict[str, str]:
+    """The headers that authenticate a webhook; none without a secret.
+
+    :raises ValueError: the secret is not base64
+    """
+    if not settings.webhook_secret:
         return {}
-    if settings.webhook_signing == "plain":
+    if settings.webhook_format == "plain":
         return {"X-Sluice-Secret": settings.webhook_secret}
+    key = base64.b64decode(settings.webhook_secret.removeprefix("whsec_"), validate=True)
     timestamp = str(int(now))
-    digest = hmac.new(secret, timestamp.encode() + b"." + body, "sha256").hexdigest()
-    return {"X-Sluice-Timestamp": timestamp, "X-Sluice-Signature": f"v1={digest}"}
+    digest = hmac.digest(key, b".".join([webhook_id.encode(), timestamp.encode(), body]), "sha256")
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    return {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
 def check_webhook_url(url: object) -> None:
@@ -147,16 +153,13 @@ class Webhooks:
 
     async def _attempt(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
         body = json.dumps(delivery.content).encode()
-        headers = {"Content-Type": "application/json", **signature_headers(self._settings, body, time.time())}
         delivery.attempts += 1
         delivery.last_status = delivery.last_error = None
         try:
+            proof = authentication_headers(self._settings, f"msg_{delivery.id}", body, time.time())
+            headers = {"Content-Type": "application/json", **proof}
             response = await client.post(delivery.url, content=body, headers=headers)
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            ValueError,
-        ) as error:  # ValueError: the secret is not valid in a header
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: the secret is not valid
             delivery.last_error = type(error).__name__
         else:
             delivery.last_status, delivery.delivered = response.status_code, response.is_success

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 import socket
@@ -16,7 +17,9 @@ import pytest
 
 from sluice_sandbox import Sandbox
 
-SECRET = "hush-4711"
+PLAIN_SECRET = "hush-4711"
+KEY = b"a key of twenty-four byt"
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
 class Receiver(ThreadingHTTPServer):
@@ -149,24 +152,33 @@ def test_plain_secret(receiver, sluice_sandbox):
     """In a header; no header without a secret."""
     sluice_sandbox.register_file("x.csv", "")
     _finished_deliveries(sluice_sandbox)
-    sluice_sandbox.settings(webhook_secret=SECRET)
+    sluice_sandbox.settings(webhook_secret=PLAIN_SECRET, webhook_format="plain")
     sluice_sandbox.register_file("y.csv", "")
     _finished_deliveries(sluice_sandbox, 2)
-    assert [headers.get("X-Sluice-Secret") for headers, _, _ in receiver.got] == [None, SECRET]
-    assert not [name for headers, _, _ in receiver.got for name in headers if "Signature" in name]
+    assert [headers.get("X-Sluice-Secret") for headers, _, _ in receiver.got] == [None, PLAIN_SECRET]
+    assert not [name for headers, _, _ in receiver.got for name in headers if "signature" in name]
 
 
-def test_hmac_signature(receiver, sluice_sandbox):
-    """Over real time and body; the secret itself is not sent."""
-    sluice_sandbox.settings(webhook_secret=SECRET, webhook_signing="hmac", clock_advance=5000)
+def test_standard_signature(receiver, sluice_sandbox):
+    """Over id, real time and body; the secret itself is not sent."""
+    sluice_sandbox.settings(webhook_secret=SECRET, clock_advance=5000)
     sluice_sandbox.register_file("x.csv", "")
     _finished_deliveries(sluice_sandbox)
     ((headers, body, _),) = receiver.got
-    stamp = headers["X-Sluice-Timestamp"]
+    stamp = headers["webhook-timestamp"]
     assert abs(time.time() - int(stamp)) < 5
-    expected = hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, "sha256").hexdigest()
-    assert headers["X-Sluice-Signature"] == f"v1={expected}"
+    expected = hmac.digest(KEY, f"{headers['webhook-id']}.{stamp}.".encode() + body, "sha256")
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"
     assert SECRET not in str(receiver.got)
+
+
+def test_a_secret_that_cannot_sign_is_reported(receiver, sluice_sandbox):
+    """Nothing is sent unsigned."""
+    sluice_sandbox.settings(webhook_secret="not base64!", webhook_retries=0)
+    sluice_sandbox.register_file("x.csv", "")
+    (delivery,) = _finished_deliveries(sluice_sandbox)
+    assert (delivery["delivered"], delivery["last_error"]) == (False, "Error")
+    assert receiver.got == []
 
 
 @pytest.mark.parametrize("first", [[500, 404, 302], [0, 503, 401]])
@@ -263,8 +275,8 @@ def test_stop_cancels_webhooks(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("wrong", [{"webhook_signing": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])
+@pytest.mark.parametrize("wrong", [{"webhook_format": "rot13"}, {"registrar": "sometimes"}, {"webhook_retries": -1}])
 def test_invalid_webhook_settings(sluice_sandbox, wrong):
     """Rejected with the valid values."""
-    with pytest.raises(ValueError, match=r"must be one of '(plain|', 'completes)'|must be an integer"):
+    with pytest.raises(ValueError, match=r"must be one of '(standard|', 'completes)'|must be an integer"):
         sluice_sandbox.settings(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import httpx
 
-SECRET = "the-secret-of-the-webhook"
+SECRET = "whsec_" + base64.b64encode(b"the secret of the webhook").decode()
+PLAIN_SECRET = "the-secret-in-a-header"
 DAGS = Path(__file__).parent / "dags"
 CREATED_TABLES = (
     "asset_event",
@@ -37,7 +39,8 @@ def connection_variables(sandbox):
     """Environment variables with a connection for each configuration of webhooks."""
     extras = {
         "KALEIDOSCOPE_DEFAULT": {"webhook_secret": SECRET, "webhook_dag_id": "files"},
-        "SIGNED": {"webhook_secret": SECRET, "webhook_dag_id": "files", "webhook_signing": "hmac"},
+        "PLAIN": {"webhook_secret": PLAIN_SECRET, "webhook_dag_id": "files", "webhook_format": "plain"},
+        "LOWER_CASE": {"webhook_secret": SECRET, "webhook_dag_id": "files"},
         "BY_EVENT": {
             "webhook_secret": SECRET,
             "webhook_dag_id": {"registration_drafts_submitted": "drafts", "registration_submitted": "files"},
@@ -68,16 +71,17 @@ def webhook_url(server, conn_id="kaleidoscope_default"):
 
 
 def post(server, body, conn_id="kaleidoscope_default", headers=None, secret=SECRET, **options):
-    """Deliver a body: bytes, or what becomes JSON."""
+    """Deliver a body: bytes, or what becomes JSON. Without a secret it is not signed."""
     content = body if isinstance(body, bytes) else encode(body)
-    headers = {"Content-Type": "application/json", **({"X-Sluice-Secret": secret} if secret else {}), **(headers or {})}
+    proof = signed_headers(content, secret) if secret else {}
+    headers = {"Content-Type": "application/json", **proof, **(headers or {})}
     return CLIENT.post(webhook_url(server, conn_id), content=content, headers=headers, **options)
 
 
 def post_chunked(server, body):
     """Deliver without a Content-Length."""
     content = encode(body)
-    headers = {"Content-Type": "application/json", "X-Sluice-Secret": SECRET}
+    headers = {"Content-Type": "application/json", **signed_headers(content)}
     chunks = (content[at : at + 10_000] for at in range(0, len(content), 10_000))
     return CLIENT.post(webhook_url(server), content=chunks, headers=headers)
 
@@ -87,11 +91,18 @@ def encode(body):
     return json.dumps(body).encode()
 
 
-def signed_headers(body, secret=SECRET, at=None):
-    """Headers with a signature, made as the documentation says."""
+def signed_headers(body, secret=SECRET, at=None, message_id="msg_1"):
+    """Headers with a signature, made as Standard Webhooks specifies."""
     timestamp = str(int(time.time() if at is None else at))
-    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return {"X-Sluice-Timestamp": timestamp, "X-Sluice-Signature": f"v1={digest}"}
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
+
+
+def another_secret(text="another secret as long as that"):
+    """A valid secret that is not `SECRET`."""
+    return "whsec_" + base64.b64encode(text.encode()).decode()
 
 
 def outcome(response):

@@ -21,7 +21,6 @@ def test_each_event_starts_one_run_despite_a_crash(server, sandbox, conn_id, tab
     sandbox.settings(
         webhook_url=webhook_url(server, conn_id),
         webhook_secret=SECRET,
-        webhook_signing="hmac",
         webhook_duplicates=1,
         webhook_retries=1000,
         webhook_retry_delay=0.05,

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from tests.webhook_receiver.server import (
+    PLAIN_SECRET,
     SECRET,
+    another_secret,
     call_kaleidoscope,
     concurrently,
     connection,
@@ -52,11 +54,19 @@ def test_an_event_starts_a_run(server, sandbox):
 
 def test_a_signed_event_starts_a_run(server, sandbox):
     """As signed by the sandbox."""
-    url = webhook_url(server, "signed")
-    sandbox.settings(webhook_url=url, webhook_secret=SECRET, webhook_signing="hmac", webhook_duplicates=2)
+    sandbox.settings(webhook_url=webhook_url(server), webhook_secret=SECRET, webhook_duplicates=2)
     register_file(sandbox)
     wait_for(lambda: all(each["delivered"] for each in sandbox.state()["kaleidoscope"]["webhooks"]))
     assert len(sandbox.state()["kaleidoscope"]["webhooks"]) == 3
+    assert len(runs(server)) == 1
+
+
+def test_an_event_with_the_secret_in_a_header_starts_a_run(server, sandbox):
+    """As sent by the sandbox, to a connection with the plain format."""
+    url = webhook_url(server, "plain")
+    sandbox.settings(webhook_url=url, webhook_secret=PLAIN_SECRET, webhook_format="plain")
+    register_file(sandbox)
+    wait_for(lambda: all(each["delivered"] for each in sandbox.state()["kaleidoscope"]["webhooks"]))
     assert len(runs(server)) == 1
 
 
@@ -127,11 +137,11 @@ def test_a_connection_from_the_database_and_its_new_secret(server, sandbox):
     server.airflow("connections", "add", "from_database", "--conn-json", json.dumps(fields))
     body = register_file(sandbox)
     assert outcome(post(server, body, "from_database")) == "started"
-    fields["extra"]["webhook_secret"] = "another-secret-as-long"
+    fields["extra"]["webhook_secret"] = another_secret()
     server.airflow("connections", "delete", "from_database")
     server.airflow("connections", "add", "from_database", "--conn-json", json.dumps(fields))
     wait_for(lambda: post(server, body, "from_database").status_code == 401, 12)
-    assert outcome(post(server, body, "from_database", secret="another-secret-as-long")) == "duplicate"
+    assert outcome(post(server, body, "from_database", secret=another_secret())) == "duplicate"
 
 
 # --- rejected deliveries
@@ -141,14 +151,19 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def post_signed(server, body, **signing):
-    """Deliver with a signature instead of the secret."""
+    """Deliver with a signature that differs from the right one in this."""
     return post(server, body, secret=None, headers=signed_headers(encode(body), **signing))
 
 
+def post_plain(server, body, conn_id, secret):
+    """Deliver with the secret itself in a header."""
+    return post(server, body, conn_id, secret=None, headers={"X-Sluice-Secret": secret})
+
+
 REJECTED = {
-    "no secret and no signature": (401, lambda s, b: post(s, b, secret=None)),
-    "wrong secret": (401, lambda s, b: post(s, b, secret="another-secret-as-long")),
-    "wrong signature": (401, lambda s, b: post_signed(s, b, secret="x" * 30)),
+    "no signature": (401, lambda s, b: post(s, b, secret=None)),
+    "signature by another secret": (401, lambda s, b: post(s, b, secret=another_secret())),
+    "wrong plain secret": (401, lambda s, b: post_plain(s, b, "plain", "wrong-but-long-enough")),
     "signature of another body": (401, lambda s, b: post(s, b, secret=None, headers=signed_headers(b"{}"))),
     "an old signature": (
         401,
@@ -158,11 +173,12 @@ REJECTED = {
         401,
         lambda s, b: post_signed(s, b, at=time.time() + 3600),
     ),
-    "secret instead of the required signature": (401, lambda s, b: post(s, b, "signed")),
+    "secret instead of the required signature": (401, lambda s, b: post_plain(s, b, "kaleidoscope_default", SECRET)),
+    "signature instead of the plain secret": (401, lambda s, b: post(s, b, "plain")),
     "unknown connection": (404, lambda s, b: post(s, b, "unknown")),
     "connection without a secret": (404, lambda s, b: post(s, b, "disabled")),
     "connection of another service": (404, lambda s, b: post(s, b, "kili_one")),
-    "connection with too short a secret": (404, lambda s, b: post(s, b, "short_secret", secret="short")),
+    "connection with too short a secret": (404, lambda s, b: post(s, b, "short_secret", secret="c2hvcnQ=")),
     "connection without DAG and asset": (404, lambda s, b: post(s, b, "no_target")),
     "invalid connection id": (404, lambda s, b: post(s, b, "no%20spaces")),
     "too long a body": (413, lambda s, b: post(s, {**b, "padding": "x" * 1_100_000})),
@@ -198,7 +214,7 @@ def test_a_rejected_delivery_starts_nothing(server, sandbox, delivery):
     assert response.status_code == status
     assert nothing_started(server)
     log = wait_for_log(server, before, f"rejected with {status} ")
-    for secret in (SECRET, "another-secret-as-long", "signed-link"):
+    for secret in (SECRET, PLAIN_SECRET, "wrong-but-long-enough", "signed-link"):
         assert secret not in log
         assert secret not in response.text
     assert ("Retry-After" in response.headers) == (status in (409, 503))
@@ -241,7 +257,7 @@ def test_a_slow_body_times_out(server, sandbox):
         path = "/sluice/webhooks/kaleidoscope/kaleidoscope_default"
         head = [
             "Host: x",
-            f"X-Sluice-Secret: {SECRET}",
+            *(f"{name}: {value}" for name, value in signed_headers(b"").items()),
             "Content-Type: application/json",
             "Content-Length: 100",
             "",
@@ -271,7 +287,7 @@ def test_a_failing_api_means_retry_later(server, sandbox, fault):
 def test_unauthenticated_requests_are_rate_limited(server, sandbox):
     """The real sender is not."""
     body, started = register_file(sandbox), time.monotonic()
-    responses = concurrently([lambda: post(server, body, secret="wrong-but-long-enough") for _ in range(60)])
+    responses = concurrently([lambda: post(server, body, secret=another_secret()) for _ in range(60)])
     statuses = [response.status_code for response in responses]
     assert set(statuses) <= {401, 429}
     assert statuses.count(401) <= 20 + 5 * (time.monotonic() - started)

@@ -17,8 +17,7 @@ from sluice_provider.plugin import rate_limit, webhook_config, webhook_receiver
 from sluice_provider.plugin.rate_limit import Rate, RateLimiter, TokenBucket
 from sluice_provider.plugin.single_flight import SingleFlight
 from sluice_provider.plugin.webhook_config import WebhookConfig, WebhookConfigCache
-
-SECRET = "the-secret-of-the-webhook"
+from tests.webhook_receiver.server import SECRET, another_secret, signed_headers
 
 
 def fields(**extra):
@@ -63,7 +62,7 @@ def test_a_connection_without_a_secret_receives_nothing(empty):
         ({"webhook_dag_id": "{broken"}, "JSON object"),
         ({"webhook_dag_id": ["files"]}, "JSON object"),
         ({"webhook_asset": 7}, "webhook_asset"),
-        ({"webhook_dag_id": "files", "webhook_signing": "rsa"}, "webhook_signing"),
+        ({"webhook_dag_id": "files", "webhook_format": "rsa"}, "webhook_format"),
     ],
 )
 def test_an_invalid_field_is_named_without_its_value(extra, message):
@@ -251,7 +250,7 @@ def test_unauthenticated_requests_have_a_bucket_of_their_own(clock):
     assert limits.take("other", authenticated=False) == 0.0
 
 
-RIGHT, WRONG = SECRET, "wrong-but-long-enough"
+RIGHT, WRONG = SECRET, another_secret()
 
 
 @pytest.fixture
@@ -271,14 +270,12 @@ def receiver(monkeypatch):
 def deliver(app, secret, times):
     """Deliver the same event so often. Return the statuses, and all Retry-After headers of 429 responses."""
     event = {"event": "registration_submitted", "operation_id": "op-1", "file_id": "f-1", "file_name": "plate.csv"}
-    headers = {"Content-Type": "application/json", "X-Sluice-Secret": secret}
+    content = json.dumps(event).encode()
+    headers = {"Content-Type": "application/json", **signed_headers(content, secret)}
 
     async def scenario():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://airflow") as client:
-            posts = (
-                client.post("/webhooks/kaleidoscope/k", content=json.dumps(event), headers=headers)
-                for _ in range(times)
-            )
+            posts = (client.post("/webhooks/kaleidoscope/k", content=content, headers=headers) for _ in range(times))
             return [await each for each in posts]
 
     responses = asyncio.run(scenario())
@@ -305,12 +302,12 @@ def test_unauthenticated_requests_do_not_slow_down_the_sender(receiver, clock):
 # --- the log
 
 
-REJECTED = "Webhook for connection 'k' from 127.0.0.1 rejected with "
+REJECTED = "Webhook 'msg_1' for connection 'k' from 127.0.0.1 rejected with "
 NOT_CONFIRMED = (
     "409 Conflict: not confirmed: Kaleidoscope does not list registration_submitted of file f-1 in operation op-1 "
     "(nothing was started; the sender was asked to retry in 5 s)"
 )
-NOT_AUTHENTICATED = "401 Unauthorized: wrong secret in header x-sluice-secret"
+NOT_AUTHENTICATED = "401 Unauthorized: wrong signature in header webhook-signature"
 
 
 @pytest.mark.parametrize(("secret", "reason"), [(RIGHT, NOT_CONFIRMED), (WRONG, NOT_AUTHENTICATED)])

@@ -60,8 +60,8 @@ class WebhookConfig(NamedTuple):
         dags, asset = _dags(fields), fields.text("webhook_asset")
         if bool(dags) == bool(asset):
             raise fields.invalid("webhook_dag_id", "or webhook_asset must be set, and not both: what an event starts")
-        signing, header = fields.text("webhook_signing"), fields.text("webhook_header")
-        return cls(fields.conn_id, WebhookSecret.validated(fields.conn_id, secret, signing, header), dags, asset)
+        format_, header = fields.text("webhook_format"), fields.text("webhook_header")
+        return cls(fields.conn_id, WebhookSecret.validated(fields.conn_id, secret, format_, header), dags, asset)
 
     def dag_for(self, event: str) -> str:
         return self.dags.get(event) or self.dags.get(ANY_EVENT, "")

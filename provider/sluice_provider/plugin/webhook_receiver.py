@@ -64,7 +64,7 @@ from sluice_provider.webhooks.kaleidoscope import (
     matching_registrations,
     parse_payload,
 )
-from sluice_provider.webhooks.verify import check_headers, verify
+from sluice_provider.webhooks.verify import ID_HEADER, check_headers, verify
 
 T = TypeVar("T")
 
@@ -274,7 +274,7 @@ def create_router() -> APIRouter:
 
 def _log_delivery(conn_id: str, request: Request, response: WebhookResponse) -> None:
     """One line, in which nothing can be forged. Rate-limited requests are logged at DEBUG level only."""
-    status = response.status
+    status, webhook_id = response.status, request.headers.get(ID_HEADER)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         level = logging.DEBUG
     elif status == HTTPStatus.OK:
@@ -288,7 +288,8 @@ def _log_delivery(conn_id: str, request: Request, response: WebhookResponse) -> 
         outcome = f"nothing was started; the sender was asked to retry in {math.ceil(response.retry_after)} s"
     log.log(
         level,
-        "Webhook for connection %s from %s %s with %d %s: %s%s",
+        "Webhook%s for connection %s from %s %s with %d %s: %s%s",
+        f" {webhook_id!r:.100}" if webhook_id else "",
         f"{conn_id!r:.100}",
         client,
         acceptance,
