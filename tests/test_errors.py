@@ -26,6 +26,7 @@ NOT_RETRYABLE = {
     "NotFound",
     "Conflict",
     "TooLarge",
+    "ResponseTooLarge",
     "OutcomeUnknown",
     "SafetyLimitExceeded",
     "RowsRejected",

@@ -67,7 +67,7 @@ def test_every_flow_is_tested_here():
         flows = [
             name
             for name, thing in inspect.getmembers(module, inspect.isgeneratorfunction)
-            if thing.__module__ == module.__name__ and not name.startswith("_")
+            if thing.__module__ == module.__name__ and not name.startswith("_") and name != "get_drafts"  # a job type
         ]
         assert [name for name in flows if f"{short}.{name}" not in here] == []
 
