@@ -50,7 +50,7 @@ def missing_table(server, table):
 def test_a_header_with_many_signatures_is_cheap(server, sandbox):
     """Of 60 KB, with a body of 1 MB, from an unauthenticated sender."""
     body = b"x" * 1_000_000
-    headers = {**signed_headers(body, another_secret()), "webhook-signature": "v1, " * 12_500}
+    headers = {**signed_headers(body, another_secret()), "webhook-signature": "v1,x " * 10_000 + "v1,x"}
     started = time.monotonic()
     assert post(server, body, secret=None, headers=headers).status_code == 401
     assert time.monotonic() - started < 2
