@@ -14,6 +14,8 @@ from sluice_provider.sources.chunks import Chunk
 
 UNCHANGED = frozenset({str, int, bool, date, datetime, time, UUID})
 """Types of values that are encoded as they are, and are never missing."""
+PLAIN = UNCHANGED | {float, type(None)}
+"""Types of values that are encoded as they are, or are missing."""
 
 
 def table_chunk(first: int, names: tuple[str, ...], rows: Sequence[Sequence[Any]], unit: str = "row") -> Chunk:
@@ -24,6 +26,11 @@ def table_chunk(first: int, names: tuple[str, ...], rows: Sequence[Sequence[Any]
     types = set[type]().union(*(map(type, row) for row in rows))
     if types <= UNCHANGED:
         records = [dict(zip(names, row, strict=True)) for row in rows]
+    elif types <= PLAIN:  # most tables, so without a call for each value; NaN alone is not equal to itself
+        records = [
+            {name: value for name, value in zip(names, row, strict=True) if value is not None and value == value}
+            for row in rows
+        ]
     else:
         records = [
             {name: value for name, raw in zip(names, row, strict=True) if (value := plain_value(raw)) is not None}
