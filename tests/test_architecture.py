@@ -99,12 +99,15 @@ WITHOUT = {
 COMPAT = "compat/"
 OTHER_PROVIDERS = ("airflow.providers.amazon.", "airflow.providers.openlineage.")
 
-DECIDING = ("events", "evidence", "lifecycle", "model", "record", "state_line", "storage")
+DECIDING = ("events", "evidence", "lifecycle", "model", "question", "record", "state_line", "storage")
 """Modules of `jobs` that decide, and so are tested by running them: without clock and I/O."""
 MAY_DECIDE_WITH = {
     *("__future__", "collections", "datetime", "enum", "hashlib", "itertools", "json", "re", "types", "typing"),
     "sluice_provider.errors",
-    *(f"sluice_provider.jobs.{name}" for name in ("events", "lifecycle", "model", "record", "spec", "state_line")),
+    *(
+        f"sluice_provider.jobs.{name}"
+        for name in ("events", "lifecycle", "model", "question", "record", "spec", "state_line")
+    ),
 }
 IMPURE = {"now", "utcnow", "today", "open", "print", "input", "__import__"}
 

@@ -21,6 +21,7 @@ from sluice_provider.errors import (
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.lifecycle import BRIEF_WAIT_SECONDS, MAX_TRIGGER_RESTARTS, Lifecycle, Options
 from sluice_provider.jobs.model import EndedJobs, Job, JobGroup, JobState, Rejection
+from sluice_provider.jobs.question import Choice
 from sluice_provider.jobs.record import JobRecord, PhaseRecord, Submission
 from sluice_provider.jobs.spec import Found, NoEffect, RepeatRequest, Resubmit, Unknown
 from tests.jobs.echo_job import EchoJob, EchoPhase, GroupedPhase
@@ -306,6 +307,59 @@ def test_the_result_of_reconciling(effect, actions, attempt):
     assert runner(on.Reconciled(250.0, effect)) == actions
     assert runner.phase.attempt == attempt
     assert runner.phase.ids == (("job-9",) if isinstance(effect, Found) else ())
+
+
+def waiting_for_input(**options):
+    """A runner that waits for an answer about a lost response."""
+    runner = Runner(request_input=True, **options)
+    runner(STARTED, on.UnitPrepared(101.0), on.SubmissionFailed(131.0, LOST))
+    assert runner(on.Reconciled(250.0, Unknown(OutcomeUnknown("look there")))) == ["Save", "RequestInput"]
+    return runner
+
+
+def test_a_job_that_a_person_found_is_checked_and_adopted():
+    """It takes the place of the intent; nothing is submitted."""
+    runner = waiting_for_input()
+    assert runner(on.Answered(300.0, Choice.FOUND, "job-9", "Ada")) == ["CheckJob"]
+    assert runner(on.JobChecked(301.0, "job-9")) == ["Save", "Prepare"]
+    assert (runner.phase.ids, runner.phase.intent) == (("job-9",), None)
+
+
+def test_an_answer_to_submit_again():
+    """With a new key, as the first request may still have been applied."""
+    runner = waiting_for_input()
+    assert runner(on.Answered(300.0, Choice.SUBMIT_AGAIN, "", "Ada")) == ["Save", "Prepare"]
+    assert (runner.phase.attempt, runner.phase.intent) == (1, None)
+    assert [(job.id, job.state) for job in runner.record.replaced] == [("", "outcome_unknown")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [on.Answered(300.0, Choice.FOUND, "", "Ada"), on.Answered(300.0, "?", "job-9", "Ada")],
+    ids=["id", "choice"],
+)
+def test_an_unusable_answer_keeps_the_intent(answer):
+    """It is asked again, with the reason."""
+    runner = waiting_for_input()
+    assert runner(answer) == ["Reconcile"]
+    assert runner(on.Reconciled(302.0, Unknown(OutcomeUnknown("look there")))) == ["Save", "RequestInput"]
+    assert "could not be used" in runner.record.summary["message"]
+    assert runner.phase.intent is not None
+
+
+def test_a_try_after_a_death_asks_again():
+    """Until there is an answer, the intent stays as it was."""
+    later = Runner(record=waiting_for_input().record, request_input=True)
+    assert later(STARTED._replace(now=400.0)) == ["Reconcile"]
+    assert not later.phase.intent.reported
+
+
+def test_a_person_gives_up():
+    """The next clear then means to submit again."""
+    runner = waiting_for_input()
+    assert runner(on.Answered(300.0, Choice.GIVE_UP, "", "Ada")) == ["Save", "Fail"]
+    assert runner.phase.intent.reported
+    assert not runner.error.retryable
 
 
 def test_a_repeated_key_keeps_its_first_time():

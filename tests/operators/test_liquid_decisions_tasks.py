@@ -10,6 +10,7 @@ from airflow.sdk import get_current_context
 from uuid6 import uuid7
 
 from sluice_provider.errors import InvalidInput, JobFailed, NotFound, OutcomeUnknown, TooLarge, UnexpectedResponse
+from sluice_provider.jobs.question import CHOICES, Choice
 from sluice_provider.jobs.state_line import state_line
 from sluice_provider.operators.liquid_decisions import (
     LiquidDecisionsCancelJobOperator,
@@ -171,7 +172,7 @@ def test_content_type_of_json(importing, liquid, tmp_path):
         ({"content_type": "excel"}, "content_type must be"),
         ({"item_type": " "}, "item_type must be a non-empty string"),
         ({"job_name": None}, "job_name must be a non-empty string"),
-        ({"on_unknown_outcome": "guess"}, "must be one of 'fail', 'resubmit'"),
+        ({"on_unknown_outcome": "guess"}, "must be one of 'ask', 'fail', 'resubmit'"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -313,6 +314,113 @@ def test_on_unknown_outcome_resubmit(importing, liquid):
     assert (task.state, len(set(liquid.names))) == ("success", 2)
     assert task.logged("WARNING", f"Submitting again: the outcome of {liquid.names[0]!r} is unknown")
     assert task.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
+
+
+def _question(task):
+    """What Airflow's Required Actions shows."""
+    from airflow.models.hitl import HITLDetail
+    from sqlalchemy.orm import object_session
+
+    with task.row() as row:
+        detail = object_session(row).get(HITLDetail, row.id)
+        return detail.subject, detail.body, detail.options, detail.params
+
+
+def _answer(task, choice, job_id=None):
+    """As the API server does when a person presses a button."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.trigger import handle_event_submit
+    from airflow.sdk.timezone import utcnow
+    from airflow.triggers.base import TriggerEvent
+    from sqlalchemy.orm import object_session
+
+    with task.row() as row:
+        session = object_session(row)
+        detail = session.get(HITLDetail, row.id)
+        detail.responded_at, detail.responded_by = utcnow(), {"id": "ada", "name": "Ada"}
+        detail.chosen_options, detail.params_input = [choice], {"job_id": job_id}
+        handle_event_submit(TriggerEvent(detail.as_resume_event_payload()), task_instance=row, session=session)
+    return task.run()
+
+
+def test_input_about_what_became_of_a_lost_response(importing, liquid):
+    """The file arrived and the answer did not: the task waits, and ends with the job that a person has found."""
+    liquid.inject_fault("batch/import", drop="after")
+    task = importing(on_unknown_outcome="ask").run()
+    assert (task.state, len(liquid.jobs), task.summary["state"]) == ("awaiting_input", 1, "outcome_unknown")
+    subject, body, options, params = _question(task)
+    assert subject == "Liquid Decisions: was the import accepted?"
+    assert f"jobName is {liquid.names[0]!r}" in body
+    assert "`liquid_decisions_default`" in body
+    assert (options, list(params)) == (list(CHOICES), ["job_id"])
+    _answer(task, Choice.FOUND, f" {liquid.jobs[0]['id']} ")
+    assert (task.state, task.result["job_id"], len(liquid.jobs)) == ("success", liquid.jobs[0]["id"], 1)
+    assert set(liquid.contacts.values()) == {1}
+    assert any("Ada answered" in line for line in task.history("outcome_unknown"))
+
+
+@pytest.mark.parametrize(
+    ("job_id", "problem"),
+    [(None, "The id of the job is missing"), ("no-such-job", "no-such-job"), ("x" * 300, "too long")],
+    ids=["none", "unknown", "long"],
+)
+def test_an_answer_that_cannot_be_used(importing, liquid, job_id, problem):
+    """The log and the tab say why; nothing is submitted, and the right answer is still possible."""
+    liquid.inject_fault("batch/import", drop="after")
+    task = importing(on_unknown_outcome="ask").run()
+    _answer(task, Choice.FOUND, job_id)
+    assert (task.state, len(liquid.jobs)) == ("awaiting_input", 1)
+    assert problem in task.summary["message"]
+    assert task.logged("WARNING", "The last answer could not be used", problem)
+    assert _answer(task, Choice.FOUND, liquid.jobs[0]["id"]).state == "success"
+
+
+def test_another_job_is_not_adopted(importing, liquid):
+    """The job of another task has another mark in its name."""
+    other = importing().run().result["job_id"]
+    liquid.inject_fault("batch/import", drop="after")
+    task = importing(on_unknown_outcome="ask").run()
+    _answer(task, Choice.FOUND, other)
+    assert task.state == "awaiting_input"
+    assert f"{other} is another job: its name is" in task.summary["message"]
+
+
+def test_input_to_submit_again(importing, liquid, sluice_sandbox):
+    """A person has seen that it is not there."""
+    sluice_sandbox.faults([{"path": "batch/import", "drop": "before"}])
+    task = importing(on_unknown_outcome="ask").run()
+    assert (task.state, len(liquid.jobs)) == ("awaiting_input", 0)
+    assert (_answer(task, Choice.SUBMIT_AGAIN).state, len(liquid.jobs)) == ("success", 1)
+    assert task.result["replaced_jobs"] == [{"id": None, "state": "outcome_unknown"}]
+
+
+def test_giving_up(importing, liquid):
+    """The task fails without a retry, with both ways to go on."""
+    liquid.inject_fault("batch/import", drop="after")
+    task = importing(on_unknown_outcome="ask").run()
+    _answer(task, Choice.GIVE_UP)
+    assert (task.state, type(task.error), len(liquid.jobs)) == ("failed", OutcomeUnknown, 1)
+    assert "mark this task as success; if not, clear this task to submit again" in str(task.error)
+
+
+def test_clearing_a_task_that_waits_for_an_answer(importing, liquid, sluice_sandbox):
+    """It asks again: a clear is no answer, so nothing is submitted a second time."""
+    sluice_sandbox.faults([{"path": "batch/import", "drop": "after"}])
+    task = importing(on_unknown_outcome="ask").run()
+    task.clear().run()
+    assert (task.state, len(liquid.jobs)) == ("awaiting_input", 1)
+    assert (_answer(task, Choice.SUBMIT_AGAIN).state, len(liquid.jobs)) == ("success", 2)
+
+
+def test_waiting_for_input_before_airflow_3_3(contacts, liquid, monkeypatch):
+    """Before Airflow 3.3 the task says so before anything is sent."""
+    monkeypatch.delattr("airflow.sdk.exceptions.TaskAwaitingInput")
+    operator = LiquidDecisionsImportOperator(
+        task_id="import", file=str(contacts), item_type="Contact", job_name="Nightly", on_unknown_outcome="ask"
+    )
+    with pytest.raises(InvalidInput, match=r"needs Airflow 3\.3"):
+        operator.execute({})
+    assert liquid.jobs == []
 
 
 def test_a_lost_response(importing, liquid):

@@ -81,21 +81,35 @@ def _exported(sim: Simulation) -> Iterator[str]:
         yield "the task succeeded and its export is not over"
 
 
-LIQUID_DECISIONS = [
-    Scenario(
-        f"import, {name}",
-        "liquid_decisions",
-        _import_spec("fail"),
-        _imported,
-        {"job_seconds": 15.0},
-        options=options,
-        outcome_can_be_found=False,
-    )
-    for name, options in (("in the worker", POKE), ("deferred", DEFER))
-] + [
-    Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 8.0}, options=options)
-    for name, options in (("in the worker", POKE), ("deferred", DEFER))
-]
+LIQUID_DECISIONS = (
+    [
+        Scenario(
+            f"import, {name}",
+            "liquid_decisions",
+            _import_spec("fail"),
+            _imported,
+            {"job_seconds": 15.0},
+            options=options,
+            outcome_can_be_found=False,
+        )
+        for name, options in (("in the worker", POKE), ("deferred", DEFER))
+    ]
+    + [
+        Scenario(
+            f"import, a person answers, {name}",
+            "liquid_decisions",
+            _import_spec("ask"),
+            _imported,
+            {"job_seconds": 15.0},
+            options=options._replace(request_input=True),
+        )
+        for name, options in (("in the worker", POKE), ("deferred", DEFER))
+    ]
+    + [
+        Scenario(f"export, {name}", "liquid_decisions", _export_spec, _exported, {"job_seconds": 8.0}, options=options)
+        for name, options in (("in the worker", POKE), ("deferred", DEFER))
+    ]
+)
 
 # --- Kili
 

@@ -31,12 +31,14 @@ from sluice_provider.jobs.execution import (
     Execution,
     PublishJob,
     SaveRecord,
+    WaitForInput,
     WaitHere,
     poll_job,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import JobRef, WaitResult, WaitStatus, read_event
 from sluice_provider.jobs.polling import cancel
+from sluice_provider.jobs.question import Choice, Question
 from sluice_provider.jobs.record import JobRecord, digest
 from sluice_provider.jobs.spec import JobSpec
 from sluice_provider.jobs.storage import KEY, RecordStorage
@@ -113,6 +115,7 @@ class Simulation:
         self.result: dict[str, Any] | None = None
         self.record: JobRecord | None = None
         self.unstoppable = False
+        self._mistaken = False
         self._queue: list[tuple[float, int, Process]] = []
         self._numbers = count()
         self._alive: set[int] = set()
@@ -239,6 +242,28 @@ class Simulation:
         self._trigger = next(self._numbers)
         trigger = Trigger(self, self._trigger, ti_id, ref, submitted_at)
         self._spawn(trigger.run(), 1.0)
+
+    def wait_for_input(self, ti_id: int, question: Question) -> None:
+        if not self.ti.defer(ti_id):
+            self.unstoppable = True
+            self.ended(ti_id, "failed", why="it could not wait for input")
+            return
+        self._trigger = next(self._numbers)
+        self._spawn(self._person(self._trigger, question), 1.0)
+
+    def _person(self, number: int, question: Question) -> Process:
+        """Answers when a late request must have landed; in every second schedule first with what cannot be used."""
+        yield 900.0
+        if not self.holds(number):
+            return
+        found = [job.id for job in self.world.jobs() if repr(job.mark) in question.text]
+        choice, job_id = (Choice.FOUND, found[0]) if found else (Choice.SUBMIT_AGAIN, "")
+        if self.seed % 2 and not self._mistaken:
+            self._mistaken, choice, job_id = True, Choice.FOUND, "no-such-job"
+        self.trace_step(f"a person answers: {choice} {job_id}")
+        self._trigger = None
+        worker = Worker(self, self.ti.resume())
+        self._spawn(worker.answered(on.Answered(self.world.now, choice, job_id, "Ada")), 1.0)
 
     def holds(self, trigger: int) -> bool:
         return self._trigger == trigger and self.ti.state == "deferred"
@@ -431,6 +456,13 @@ class Worker(Acting):
             event = on.Resumed(sim.world.now, None if restart else error, restart)
         yield from self._leg(lambda: self.execution.run(record, event))
 
+    def answered(self, event: on.Answered) -> Process:
+        record = self.storage.load()
+        if record is None:
+            self.sim.ended(self.ti_id, "failed", why="its record is gone")
+            return
+        yield from self._leg(lambda: self.execution.run(record, event))
+
     # --- from its beginning to its end
 
     def _leg(self, run: Callable[[], Any]) -> Process:
@@ -478,6 +510,9 @@ class Worker(Acting):
             yield from self._save(effect)
         elif isinstance(effect, PublishJob):
             self.sim.ti.xcoms["job_ids"] = list(effect.ids)
+        elif isinstance(effect, WaitForInput):
+            self.sim.wait_for_input(self.ti_id, effect.question)
+            raise Deferred
         elif isinstance(effect, DeferTask):
             self.sim.defer(self.ti_id, effect.ref, effect.submitted_at)
             raise Deferred

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sluice_provider.errors import SluiceError
 from sluice_provider.jobs.model import JobGroup
+from sluice_provider.jobs.question import Question
 from sluice_provider.jobs.record import NOTHING, Submission
 from sluice_provider.jobs.spec import ReconcileResult
 
@@ -37,6 +38,31 @@ class Resumed(NamedTuple):
     now: float
     error: SluiceError | None = None
     restart: str = ""
+
+
+class Answered(NamedTuple):
+    """A person answered what became of a request whose outcome is unknown.
+
+    :param choice: one of `Choice`, or something else if it is not readable
+    :param id: of the job, if the person found it
+    :param by: who answered
+    """
+
+    now: float
+    choice: str
+    id: str
+    by: str
+
+
+class JobChecked(NamedTuple):
+    """The service was queried for the job that a person named.
+
+    :param problem: why it cannot be the job of the request; "" if it can
+    """
+
+    now: float
+    id: str
+    problem: str = ""
 
 
 class UnitPrepared(NamedTuple):
@@ -151,6 +177,8 @@ class Terminated(NamedTuple):
 Event = (
     Started
     | Resumed
+    | Answered
+    | JobChecked
     | UnitPrepared
     | UnitFound
     | AllSubmitted
@@ -214,6 +242,18 @@ class Reconcile(NamedTuple):
     """Find out whether the request of the open phase's intent was applied: `Reconciled` or `StepFailed`."""
 
 
+class RequestInput(NamedTuple):
+    """Ask a person what became of the open phase's request, and wait for the answer. This worker run ends."""
+
+    question: Question
+
+
+class CheckJob(NamedTuple):
+    """Check whether this can be the job of the open phase's intent: `JobChecked`."""
+
+    id: str
+
+
 class Poll(NamedTuple):
     """Check the status once: `Polled` or `PollFailed`."""
 
@@ -233,7 +273,7 @@ class Defer(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Ask the service to cancel the open phase's jobs: `CancelRequested` or `CancelFailed`."""
+    """RequestInput the service to cancel the open phase's jobs: `CancelRequested` or `CancelFailed`."""
 
 
 class FetchOutputs(NamedTuple):
@@ -266,6 +306,8 @@ Action = (
     | Prepare
     | Submit
     | Reconcile
+    | RequestInput
+    | CheckJob
     | Poll
     | Wait
     | WaitBriefly

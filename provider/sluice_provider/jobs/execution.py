@@ -18,8 +18,9 @@ from sluice_provider.http.polling import Elapsed, poll_until
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.lifecycle import Lifecycle
-from sluice_provider.jobs.model import JobGroup, JobRef
-from sluice_provider.jobs.polling import GetStatuses, JobPoller, JobType, cancel, get_statuses
+from sluice_provider.jobs.model import JobGroup, JobRef, JobState
+from sluice_provider.jobs.polling import GetStatuses, JobPoller, JobType, Wanted, cancel, get_status, get_statuses
+from sluice_provider.jobs.question import Question
 from sluice_provider.jobs.record import Intent, JobRecord, PhaseRecord, Submission, checked_id
 from sluice_provider.jobs.spec import Found, JobSpec, Phase, Prepared, Unit
 
@@ -69,6 +70,12 @@ class DeferTask(NamedTuple):
 
     ref: JobRef
     submitted_at: float
+
+
+class WaitForInput(NamedTuple):
+    """Wait for a person's answer: ends this worker run."""
+
+    question: Question
 
 
 Effect = Any
@@ -273,6 +280,24 @@ class Execution:
             return on.StepFailed(time.time(), error)
         return on.Reconciled(time.time(), result)
 
+    def _request_input(self, action: on.RequestInput) -> Generator[Effect, Any, Event]:
+        yield WaitForInput(action.question)
+        raise AssertionError("a task that waits for an answer does not continue here")
+
+    def _check_job(self, action: on.CheckJob) -> Generator[Effect, Any, Event]:
+        phase, current = self._open
+        ref, mark = self.ref, phase.mark(_intent(current))
+        try:
+            job = yield from get_status(self._job_type(ref.job_type), Wanted(action.id, ref.locator))
+        except SluiceError as error:
+            return on.JobChecked(time.time(), action.id, f"The status of {action.id} could not be read: {error}")
+        problem = ""
+        if job.state is JobState.NOT_FOUND:
+            problem = f"{action.id} was not found: {job.message}"
+        elif mark and job.name and job.name != mark:
+            problem = f"{action.id} is another job: its name is {job.name!r}, not {mark!r}"
+        return on.JobChecked(time.time(), action.id, problem)
+
     # --- polling
 
     def _poll(self, _action: on.Poll) -> Generator[Effect, Any, Event]:
@@ -369,6 +394,8 @@ _PERFORM: Mapping[type, Callable[[Execution, Any], Generator[Effect, Any, Event 
     on.Prepare: Execution._prepare,
     on.Submit: Execution._submit,
     on.Reconcile: Execution._reconcile,
+    on.RequestInput: Execution._request_input,
+    on.CheckJob: Execution._check_job,
     on.Poll: Execution._poll,
     on.Wait: Execution._wait,
     on.WaitBriefly: Execution._wait_briefly,

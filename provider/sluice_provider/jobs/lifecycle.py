@@ -23,7 +23,9 @@ from sluice_provider.errors import JobFailed, OutcomeUnknown, SafetyLimitExceede
 from sluice_provider.jobs import events as on
 from sluice_provider.jobs.events import Action, Event
 from sluice_provider.jobs.model import MAX_LOGGED_REJECTIONS, Job, JobGroup, JobState
+from sluice_provider.jobs.question import Choice, Question
 from sluice_provider.jobs.record import (
+    MAX_ID_BYTES,
     Intent,
     JobRecord,
     PendingRerun,
@@ -33,6 +35,7 @@ from sluice_provider.jobs.record import (
     TransientState,
     digest,
     merge_counts,
+    truncate,
 )
 from sluice_provider.jobs.spec import Found, NoEffect, Phase, RepeatRequest, Resubmit, Unknown
 
@@ -61,6 +64,7 @@ class Options(NamedTuple):
     :param timeout: seconds after the submission until the wait is given up
     :param durable: a retry reconnects to the job of the try before; else it submits again
     :param watch_only: the jobs were submitted elsewhere (sensors)
+    :param request_input: where only a person can find out what became of a request, wait for the answer; else fail
     """
 
     wait_for_completion: bool = True
@@ -68,6 +72,7 @@ class Options(NamedTuple):
     timeout: float = 86400.0
     durable: bool = True
     watch_only: bool = False
+    request_input: bool = False
 
 
 class Lifecycle:
@@ -348,6 +353,8 @@ class Lifecycle:
             record, actions = self._accepted(record.with_event(event.now, "outcome_unknown", line), phase, submission,
                                              event.now)  # fmt: skip
             return record, [on.Log("warning", line), *actions]
+        if isinstance(effect, Unknown) and self._options.request_input:
+            return self._request_input(record, phase, effect, event.now)
         if isinstance(effect, Unknown):
             record = record.with_phase(current._replace(intent=intent._replace(reported=True)))
             return self._fail(record, effect.error, event.now)
@@ -362,6 +369,55 @@ class Lifecycle:
         if record.rerun and not isinstance(effect, RepeatRequest):
             return self._rerun(record, event.now, [])
         return record, [on.Log("warning", line), on.Save(), on.Prepare()]
+
+    # --- a person decides about an unknown outcome
+
+    def _request_input(self, record: JobRecord, phase: Phase, effect: Unknown, now: float) -> Step:
+        """The intent stays open, so until there is an answer that can be used, every try asks again."""
+        problem = record.transient.problem
+        text = effect.question or str(effect.error)
+        question = Question(f"{self._service}: was the {phase.job_type} accepted?", text)
+        line = f"{text}. The task waits for an answer in Airflow's Required Actions"
+        record = record._replace(transient=TransientState())
+        # Airflow keeps the first text of a question, so the reason for the second is in the log and in the record.
+        line = f"The last answer could not be used: {problem}. {line}" if problem else line
+        record = record.with_event(now, "outcome_unknown", line)
+        record = record.with_summary(now, state="outcome_unknown", message=line)
+        return record, [on.Log("warning", line), on.Save(), on.RequestInput(question)]
+
+    def _request_input_again(self, record: JobRecord, problem: str) -> Step:
+        return record._replace(transient=TransientState(problem=problem)), [on.Reconcile()]
+
+    def _answered(self, record: JobRecord, event: on.Answered) -> Step:
+        record = record._replace(transient=TransientState())
+        current = self._current(record)
+        if current is None or current.intent is None:  # it was settled since the question
+            return self._reconnect(record, event.now, [])
+        line = f"{event.by} answered: {event.choice}" + (f" ({event.id})" if event.id else "")
+        record = record.with_event(event.now, "outcome_unknown", line)
+        if event.choice == Choice.SUBMIT_AGAIN:
+            step, actions = self._reconciled(record, on.Reconciled(event.now, Resubmit(line)))
+        elif event.choice == Choice.GIVE_UP:
+            step, actions = self._given_up(record, current, event)
+        elif event.choice != Choice.FOUND:
+            step, actions = self._request_input_again(record, f"The answer {event.choice!r} is none of the choices")
+        elif problem := _problem_with_id(record, event.id):
+            step, actions = self._request_input_again(record, problem)
+        else:
+            step, actions = record, [on.CheckJob(event.id)]
+        return step, [on.Log("info", line), *actions]
+
+    def _given_up(self, record: JobRecord, current: PhaseRecord, event: on.Answered) -> Step:
+        assert current.intent is not None  # noqa: S101 - the caller looked
+        record = record.with_phase(current._replace(intent=current.intent._replace(reported=True)))
+        words = f"{event.by} gave up finding out what became of a request to {self._service}: {record.submitted}"
+        then = "If it was accepted, mark this task as success; if not, clear this task to submit again"
+        return self._fail(record, OutcomeUnknown(f"{words}. {then}"), event.now)
+
+    def _job_checked(self, record: JobRecord, event: on.JobChecked) -> Step:
+        if event.problem:
+            return self._request_input_again(record, event.problem)
+        return self._reconciled(record, on.Reconciled(event.now, Found(event.id)))
 
     # --- polling
 
@@ -567,6 +623,8 @@ class Lifecycle:
 
 _STEPS: Mapping[type, Callable[[Lifecycle, JobRecord, Any], Step]] = {
     on.Resumed: Lifecycle._resumed,
+    on.Answered: Lifecycle._answered,
+    on.JobChecked: Lifecycle._job_checked,
     on.UnitPrepared: Lifecycle._unit_prepared,
     on.UnitFound: Lifecycle._unit_found,
     on.AllSubmitted: Lifecycle._all_submitted,
@@ -616,6 +674,16 @@ def _after_rejection(current: PhaseRecord, error: SluiceError, transient: Transi
     if isinstance(error, JobFailed):
         return current._replace(intent=None, attempt=current.attempt + 1)
     return current if error.maybe_applied or transient.repeated else current._replace(intent=None)
+
+
+def _problem_with_id(record: JobRecord, job_id: str) -> str:
+    """Why a person's id cannot be the job of the open intent; "" if it can."""
+    if not job_id:
+        return "The id of the job is missing: enter it to continue with the job"
+    if truncate(job_id, MAX_ID_BYTES) != job_id:
+        return f"{job_id[:50]!r}... is too long for the id of a job"
+    known = {each.id for phase in record.phases for each in phase.submissions} | {each.id for each in record.replaced}
+    return f"{job_id} is another job of this task" if job_id in known else ""
 
 
 def _intent_for_the_rest(current: PhaseRecord) -> PhaseRecord:

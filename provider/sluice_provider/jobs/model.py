@@ -59,6 +59,8 @@ class Job(NamedTuple):
     """URLs of its results. They may grant access without authentication, so they are neither logged nor stored."""
     retryable: bool | None = None
     """Of a failed job: whether the same job may succeed if submitted again; None where the service does not say."""
+    name: str = ""
+    """Its name in the service, where its status has it and a name identifies a job."""
 
     def __str__(self) -> str:
         return f"{self.id} {self.service_status or self.state.value}" + (f" ({self.message})" if self.message else "")

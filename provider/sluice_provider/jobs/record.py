@@ -97,6 +97,7 @@ class TransientState(NamedTuple):
     :param failed: an earlier try has failed because of these jobs
     :param before: the record that this one replaces as soon as anything is submitted
     :param waited: this process has waited briefly for these jobs already
+    :param problem: why the answer of a person could not be used
     """
 
     reconnecting: bool = False
@@ -106,6 +107,7 @@ class TransientState(NamedTuple):
     failed: bool = False
     before: JobRecord | None = None
     waited: bool = False
+    problem: str = ""
 
 
 class HistoryEvent(NamedTuple):

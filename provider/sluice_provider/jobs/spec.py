@@ -80,9 +80,13 @@ class Resubmit(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """The outcome cannot be determined, and a person must decide. The error says where to look and what to do."""
+    """The outcome cannot be determined, and a person must decide. The error says where to look and what to do.
+
+    :param question: the same for a person whose answer the task waits for; by default the error's message
+    """
 
     error: OutcomeUnknown
+    question: str = ""
 
 
 ReconcileResult = Found | NoEffect | RepeatRequest | Resubmit | Unknown
@@ -144,6 +148,11 @@ class Phase:
         """Find out whether a submission whose outcome is unknown was applied."""
         raise NotImplementedError
 
+    def mark(self, intent: Intent) -> str:
+        """The name that the service shows of the job of this intent and of no other; "" if it has none."""
+        del intent
+        return ""
+
     def settled(self, record: PhaseRecord) -> PhaseRecord:
         """The phase's record once everything is submitted: without facts that are no longer needed."""
         return record._replace(facts=NOTHING)
@@ -168,13 +177,12 @@ def unknown_outcome(service: str, what: str, search_for: str, intent: Intent) ->
     :param what: what was submitted
     :param search_for: what to search for in the service, as in "a job whose name is 'x'"
     """
-    return Unknown(
-        OutcomeUnknown(
-            f"{what} was submitted at {iso(intent.at)} without a response: {service} may or may not have accepted it, "
-            f"and its API cannot be queried for it. It was not submitted again. Search {service} for {search_for}: if "
-            "it exists, mark this task as success; if not, clear this task to submit again"
-        )
+    happened = (
+        f"{what} was submitted at {iso(intent.at)} without a response: {service} may or may not have accepted it, and "
+        f"its API cannot be queried for it. It was not submitted again. Search {service} for {search_for}"
     )
+    then = "if it exists, mark this task as success; if not, clear this task to submit again"
+    return Unknown(OutcomeUnknown(f"{happened}: {then}"), happened)
 
 
 MAX_RESULT_IDS = 100

@@ -59,7 +59,9 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
     :param header_row: whether a CSV file has a header row; records always have one
     :param notification_email: recipient of the service's e-mail when the job has ended (templated)
     :param on_unknown_outcome: if the file was sent and no response came: `fail` without a retry, until a user clears
-        the task; or `resubmit` immediately, which imports the file twice if the first request was received
+        the task; `ask`: wait in Airflow's Required Actions, holding no slot, for a person who finds the job in the
+        service, submits again or gives up (Airflow 3.3); or `resubmit` immediately, which imports the file twice if
+        the first request was received
     :param liquid_decisions_conn_id: Airflow connection id
     :raises InvalidInput: an argument is invalid (nothing was sent), or the file changed during the upload
     :raises OutcomeUnknown: no response came; the message says which job to look for, and what to do
@@ -97,7 +99,7 @@ class LiquidDecisionsImportOperator(RemoteJobOperator):
         merge: bool = False,
         header_row: bool | None = None,
         notification_email: str | None = None,
-        on_unknown_outcome: Literal["fail", "resubmit"] = "fail",
+        on_unknown_outcome: Literal["ask", "fail", "resubmit"] = "fail",
         liquid_decisions_conn_id: str = "liquid_decisions_default",
         **kwargs: Any,
     ) -> None:
@@ -229,7 +231,7 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
     :param notification_email: recipient of the service's e-mail when the job has ended (templated)
     :param destination: directory to download the results to, in any storage that ObjectStoragePath supports (templated)
     :param on_unknown_outcome: if an export was submitted and no response came: `resubmit` immediately, as an export
-        changes nothing in the service, or `fail` without a retry
+        changes nothing in the service, `ask` a person as for an import, or `fail` without a retry
     :param liquid_decisions_conn_id: Airflow connection id
     :raises InvalidInput: an argument is invalid; nothing was sent
     :raises OutcomeUnknown: no response came, with `on_unknown_outcome="fail"`
@@ -265,7 +267,7 @@ class LiquidDecisionsExportOperator(RemoteJobOperator):
         row_header: bool | None = None,
         notification_email: str | None = None,
         destination: Any = None,
-        on_unknown_outcome: Literal["fail", "resubmit"] = "resubmit",
+        on_unknown_outcome: Literal["ask", "fail", "resubmit"] = "resubmit",
         liquid_decisions_conn_id: str = "liquid_decisions_default",
         **kwargs: Any,
     ) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sluice_provider.compat import HAVE_RETRY_POLICY, default_deferrable
+from sluice_provider.errors import InvalidInput
 from sluice_provider.runtime.retry import DEFAULT
 from sluice_provider.runtime.task import RemoteJobTask, fail_for_good, seconds
 
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from sluice_provider.runtime.run import JobRun
 
 MAX_LINEAGE_IDS = 100
+
+
+def _check_input(wanted: bool) -> None:
+    """:raises InvalidInput: before anything is submitted, if this Airflow has no tasks that wait for an answer"""
+    from sluice_provider.compat.human_input import can_wait_for_input
+
+    if wanted and not can_wait_for_input():
+        raise InvalidInput(
+            "on_unknown_outcome='ask' needs Airflow 3.3, whose Required Actions can resume a waiting task; set it to "
+            "'fail' to decide by marking the task as success or clearing it"
+        )
 
 
 class RemoteJobOperator(RemoteJobTask):
@@ -43,6 +55,8 @@ class RemoteJobOperator(RemoteJobTask):
     :param cancel_on_kill: cancel the job when a user ends or clears the task, where the service can
     :param dry_run: read and check everything, log what would be submitted, with the first rows as they would be sent,
         and submit nothing. The result then has the state "planned", and numbers
+    :param on_unknown_outcome: if only a person can find out what became of a request without a response: `fail` without
+        a retry, or `ask`: wait for the answer in Airflow's Required Actions, holding no slot (Airflow 3.3)
     :param retry_policy: Airflow 3.3: by default an error that is not retryable is not retried, and the delay before
         the next try is the one that the service asks for
     :raises InvalidInput: before anything is submitted
@@ -62,6 +76,7 @@ class RemoteJobOperator(RemoteJobTask):
         poll_interval: float | timedelta = 60.0,
         timeout: float | timedelta = timedelta(days=1),
         cancel_on_kill: bool = True,
+        on_unknown_outcome: str = "fail",
         dry_run: bool = False,
         retry_policy: Any = DEFAULT,
         **kwargs: Any,
@@ -75,6 +90,9 @@ class RemoteJobOperator(RemoteJobTask):
         self.poll_interval = seconds(poll_interval, "poll_interval")
         self.timeout = seconds(timeout, "timeout")
         self.cancel_on_kill = cancel_on_kill
+        if on_unknown_outcome not in ("ask", "fail"):
+            raise InvalidInput(f"on_unknown_outcome must be one of 'ask', 'fail', not {on_unknown_outcome!r}")
+        self.on_unknown_outcome = on_unknown_outcome
         self._dry_run = dry_run  # `dry_run` itself is a method of every operator
         self.result: dict[str, Any] = {}
         self.__run: JobRun | None = None
@@ -105,6 +123,11 @@ class RemoteJobOperator(RemoteJobTask):
         """Resume after the deferral, with the trigger's event."""
         with self.__worker_run(context) as run:
             return self.__end(context, run.resume(event))
+
+    def execute_answered(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Resume with a person's answer about a request whose outcome is unknown."""
+        with self.__worker_run(context) as run:
+            return self.__end(context, run.answered(event))
 
     def execute_after_trigger_death(self, context: Context, reason: str) -> dict[str, Any]:
         """Resume after the trigger ended without an event."""
@@ -152,12 +175,16 @@ class RemoteJobOperator(RemoteJobTask):
         from sluice_provider.runtime.failures import shown_on_page
         from sluice_provider.runtime.run import JobRun
 
-        options = Options(self.wait_for_completion, self.deferrable, self.timeout, self.durable)
+        request_input = self.on_unknown_outcome == "ask"
+        options = Options(
+            self.wait_for_completion, self.deferrable, self.timeout, self.durable, request_input=request_input
+        )
         self.__run = None
         with (
             fail_for_good(not HAVE_RETRY_POLICY),
             shown_on_page(self, context, lambda: self.__run, prefix=prefix),
         ):
+            _check_input(request_input)
             self.__run = JobRun(self, self.job(), context, options)
             with closing(self.__run.spec):
                 yield self.__run

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from sluice_provider import metrics
+from sluice_provider.compat.human_input import wait_for_input
 from sluice_provider.compat.task_state import task_state
 from sluice_provider.errors import InvalidInput, SluiceError, TimedOut, UnexpectedResponse, Unreachable
 from sluice_provider.jobs import events as on
@@ -26,10 +27,12 @@ from sluice_provider.jobs.execution import (
     PublishJob,
     Run,
     SaveRecord,
+    WaitForInput,
     WaitHere,
 )
 from sluice_provider.jobs.lifecycle import Lifecycle, Options
 from sluice_provider.jobs.model import JobGroup, JobRef, StatusObserver, WaitResult, read_event
+from sluice_provider.jobs.question import CHOICES, Choice, Question
 from sluice_provider.jobs.record import MAX_IDS, JobRecord, PhaseRecord, ReplacedJob, Submission, digest
 from sluice_provider.jobs.spec import JobSpec, Phase
 from sluice_provider.progress import WORKER_RUN_KEY, WRITE_INTERVAL_SECONDS, merge_trigger_events
@@ -44,6 +47,9 @@ T = TypeVar("T")
 
 IDS_KEY, COUNT_KEY = "job_ids", "job_count"
 """XCom keys of the first of the service's ids, and of their number; pushed as soon as they are known."""
+
+ID_FIELD = "job_id"
+"""The field of a question for the id of a job."""
 
 TRIGGER_TIMEOUT_MARGIN_SECONDS = 300.0
 """Seconds after a trigger's own deadline at which Airflow ends it, in case it hangs."""
@@ -144,6 +150,11 @@ class JobRun:
         record = self._resumed_record(outcome)
         restart = str(error) if isinstance(error, Unreachable) else ""
         return self._drive(self.execution.run(record, on.Resumed(time.time(), None if restart else error, restart)))
+
+    def answered(self, event: Any) -> JobRecord:
+        """Resume with a person's answer about an unknown outcome."""
+        record = self._resumed_record(None)
+        return self._drive(self.execution.run(record, read_answer(event, time.time())))
 
     def resume_after_trigger_death(self, reason: str) -> JobRecord:
         """Resume after the trigger ended without an event: poll the job, and never submit again."""
@@ -258,6 +269,19 @@ class JobRun:
             timeout=timedelta(seconds=left + self._task.poll_interval + TRIGGER_TIMEOUT_MARGIN_SECONDS),
         )
 
+    def _wait_for_input(self, effect: WaitForInput) -> NoReturn:
+        """Wait for a person in Airflow's Required Actions."""
+        self._task.hook.close()
+        self.spec.close()
+        wait_for_input(
+            self._context["ti"],
+            subject=effect.question.subject,
+            body=_question_body(effect.question, self._task.hook.hook_name, self._task.conn_id),
+            options=CHOICES,
+            fields={ID_FIELD: "Id of the job, if it is there"},
+            method="execute_answered",
+        )
+
     def note_end(self, reason: str) -> None:
         """Write what ended this task while its job was running, for the page."""
         if (record := self.execution.record) is not None:
@@ -337,7 +361,32 @@ _HANDLERS: Mapping[type, Callable[[JobRun, Any], Any]] = {
     PublishJob: JobRun._publish,
     CountMetric: JobRun._count,
     DeferTask: JobRun._defer,
+    WaitForInput: JobRun._wait_for_input,
 }
+
+
+def _question_body(question: Question, service: str, conn_id: str) -> str:
+    """As Markdown."""
+    return "\n\n".join(
+        [
+            f"{question.text}.",
+            f"Connection: `{conn_id}`",
+            f"- **{Choice.FOUND}**: enter its id. It is checked in {service}, and the task ends with its result.",
+            f"- **{Choice.SUBMIT_AGAIN}**: if {service} did accept the first request, the work is done twice.",
+            f"- **{Choice.GIVE_UP}**: nothing is submitted.",
+            "If this question comes back, the answer could not be used: the task's tab *Remote job* says why.",
+        ]
+    )
+
+
+def read_answer(event: Any, now: float) -> on.Answered:
+    """What a person answered; what is not readable is no choice, and is asked again."""
+    event = event if isinstance(event, dict) else {}
+    chosen, fields, user = (event.get(name) for name in ("chosen_options", "params_input", "responded_by_user"))
+    choice = str(chosen[0]) if isinstance(chosen, list) and chosen else ""
+    job_id = fields.get(ID_FIELD) if isinstance(fields, dict) else None
+    name = user.get("name") or user.get("id") if isinstance(user, dict) else None
+    return on.Answered(now, choice, str(job_id or "").strip(), str(name or "Somebody"))
 
 
 def replaced_jobs(record: JobRecord) -> dict[str, Any]:

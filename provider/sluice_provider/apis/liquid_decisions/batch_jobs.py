@@ -27,7 +27,7 @@ class BatchOptions(NamedTuple):
     """The arguments that imports and exports share.
 
     :param content_type: an alias or a media type; None if the file's extension decides
-    :param on_unknown_outcome: `fail` or `resubmit`
+    :param on_unknown_outcome: `ask`, `fail` or `resubmit`
     """
 
     item_type: str
@@ -42,7 +42,7 @@ class BatchOptions(NamedTuple):
         check_text("job_name", self.job_name)
         check_text("notification_email", self.notification_email, optional=True)
         check_text("content_type", self.content_type, optional=True)
-        check_choice("on_unknown_outcome", self.on_unknown_outcome, ("fail", "resubmit"))
+        check_choice("on_unknown_outcome", self.on_unknown_outcome, ("ask", "fail", "resubmit"))
 
 
 class _SubmitBatchJob(Phase):
@@ -57,6 +57,9 @@ class _SubmitBatchJob(Phase):
         job_id = yield from self._spec.request(name)
         self._spec.log.info("Liquid Decisions accepted %r as job %s", name, job_id)
         return job_id
+
+    def mark(self, intent: Intent) -> str:
+        return self._spec.job_name_for(intent)
 
     def reconcile(self, intent: Intent, record: PhaseRecord) -> Flow[ReconcileResult]:
         return self._spec.effect_of(intent)

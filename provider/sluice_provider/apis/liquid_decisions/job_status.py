@@ -65,6 +65,7 @@ def job_from_status(status: JobStatus) -> Job:
         },
         links=_result_links(raw) if state is JobState.SUCCEEDED else (),
         retryable=False if _normalize(word) == "rejected" else None,
+        name=str(raw.get("jobName") or ""),
     )
 
 
