@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sluice_provider import redaction
 from sluice_provider.http.auth import clear_token_caches
 from sluice_provider.http.client_config import ConnectionFields
 from tests.airflow_markers import forbid_unmarked_airflow, needs_airflow, note_markers, start_order, worker_group
@@ -89,6 +90,7 @@ def _empty_token_caches() -> None:
 def _forget_secrets() -> Iterator[None]:
     """No secret of one test is masked in another, where a leak would then go unnoticed. Besides, Airflow compiles all
     secrets that it knows into one pattern, again for each new one."""
+    redaction.clear()
     module = sys.modules.get("airflow.sdk._shared.secrets_masker.secrets_masker")
     if module is None:
         yield

@@ -28,16 +28,17 @@ LONGEST_FUNCTION = 50
 # --- the layers
 
 MAY_IMPORT = {
-    "errors": set(),
+    "redaction": set(),
+    "errors": {"redaction"},
     "services": set(),
     "connection_fields": set(),
     "__init__": {"services", "connection_fields"},
-    "http": {"connection_fields", "errors"},
-    "jobs": {"http", "errors"},
+    "http": {"redaction", "connection_fields", "errors"},
+    "jobs": {"redaction", "http", "errors"},
     "records": set(),
-    "compat": set(),  # imports Airflow inside functions only
+    "compat": {"redaction"},  # imports Airflow inside functions only
     "sources": {"records", "compat", "errors"},
-    "apis": {"sources", "jobs", "http", "errors"},
+    "apis": {"redaction", "sources", "jobs", "http", "errors"},
     "testing": set(),
     # Airflow is imported from here on
     "assets": {"compat"},
@@ -47,12 +48,12 @@ MAY_IMPORT = {
     "files": {"sources", "apis", "http", "errors"},
     "webhooks": {"sources", "errors"},
     "events": {"webhooks", "errors"},
-    "hooks": {"metrics", "compat", "apis", "jobs", "http", "connection_fields", "services", "errors"},
+    "hooks": {"redaction", "metrics", "compat", "apis", "jobs", "http", "connection_fields", "services", "errors"},
     "progress": {"metrics", "compat", "jobs", "http"},
     "shared_poller": {"hooks", "jobs", "http", "errors"},
     "triggers": {"shared_poller", "progress", "hooks", "compat", "jobs", "http", "errors"},
     "watchers": {"hooks", "webhooks", "compat", "errors"},
-    "runtime": {"triggers", "progress", "hooks", "lineage", "metrics", "compat", "jobs", "http", "errors"},
+    "runtime": {"redaction", "triggers", "progress", "hooks", "lineage", "metrics", "compat", "jobs", "http", "errors"},
     "operators": {
         "runtime",
         "records",
@@ -82,14 +83,14 @@ LAZILY = {
 PARSED = {
     *("operators", "sensors", "links", "metrics", "compat"),
     *(f"hooks.{module}" for module in ("base", *(service.name for service in SERVICES))),
-    *("errors", "services", "connection_fields", "records"),
+    *("errors", "redaction", "services", "connection_fields", "records"),
     *(f"runtime.{module}" for module in ("operator", "sensor", "retry", "task")),
     "apis.finspace.change_requests",  # `put` and `delete`, which DAG files use
 }
 """Layers and modules that a DAG file may load: what describes a task, and not what runs it."""
 
 WITHOUT = {
-    "airflow": {"errors", "services", "connection_fields", "http", "jobs", "apis", "webhooks", "testing"},
+    "airflow": {"errors", "redaction", "services", "connection_fields", "http", "jobs", "apis", "webhooks", "testing"},
     "httpx": set(MAY_IMPORT) - {"http", "hooks", "testing"},
     "fastapi": set(MAY_IMPORT) - {"plugin"},
     "starlette": set(MAY_IMPORT) - {"plugin"},

@@ -46,6 +46,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sluice_provider.redaction import redact_message
+
 
 class SluiceError(Exception):
     """The root: catch this to catch everything that this package raises."""
@@ -58,6 +60,10 @@ class SluiceError(Exception):
 
     retry_after: float | None = None
     """Seconds after which the service wants the next request, if it said so."""
+
+    def __init__(self, *args: object) -> None:
+        """Every message is redacted here, whoever makes the error: it may repeat what a service said."""
+        super().__init__(*(redact_message(each) if isinstance(each, str) else each for each in args))
 
     def add_context(self, context: str, hint: str = "") -> None:
         """Complete the message, once.
@@ -116,11 +122,11 @@ class StatusError(SluiceError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        self.path = path
-        self.body = body
+        self.code = redact_message(code) if code else code
+        self.path = redact_message(path)
+        self.body = redact_message(body)
         self.retry_after = retry_after
-        self.request_id = request_id
+        self.request_id = redact_message(request_id) if request_id else request_id
 
 
 class ClientError(StatusError):

@@ -293,7 +293,9 @@ def test_a_secret_is_masked_once_on_an_event_loop(connect, monkeypatch):
         await hook.afields()
 
     asyncio.run(fields())
-    assert masked == ["kaleidoscope-sandbox-secret", "another"]
+    login = "sluice-sandbox"
+    secrets = ("kaleidoscope-sandbox-secret", "another")
+    assert masked == [each for secret in secrets for each in (secret, f"{login}:{secret}")]
 
 
 def test_event_loops_do_not_share_clients(connect):
@@ -489,7 +491,7 @@ def masked(monkeypatch):
     import airflow.sdk.log
 
     secrets = []
-    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: secrets.append(str(secret)))
+    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: secrets.extend(secret))
     return secrets
 
 

@@ -263,7 +263,7 @@ def test_echoed_secrets_are_removed(fields, run, sluice_sandbox, secret):
     sluice_sandbox.faults([{"path": GRANTS, "status": 400, "body": {"error_description": echo}}])
     with pytest.raises(AuthenticationFailed) as refusal:
         run(get_programs())
-    assert "*** with *** (client_secret=***) is not known" in str(refusal.value)
+    assert f"{fields.login} with *** (client_secret=***) is not known" in str(refusal.value)
 
 
 # --- the lock

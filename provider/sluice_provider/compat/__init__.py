@@ -16,6 +16,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sluice_provider import redaction
 from sluice_provider.compat.lazy import lazy
 
 if TYPE_CHECKING:
@@ -130,12 +131,13 @@ def mask_secret(secret: str) -> None:
     """Keep a secret out of every log of this process and of its supervisor. May block."""
     from airflow.sdk.log import mask_secret as mask
 
-    mask(secret)
+    redaction.add(secret)
+    mask(list(redaction.forms_of(secret)))
 
 
 def redact(text: str) -> str:
-    """The text without the secrets that were masked in this process."""
-    return str(import_module(_SDK).redact(text))
+    """The text without the secrets that were masked in this process, and what has the form of one."""
+    return redaction.redact(str(import_module(_SDK).redact(text)))
 
 
 # --- XComs, stores and states

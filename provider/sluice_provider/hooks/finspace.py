@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from sluice_provider.compat.lazy import LazyModule
 from sluice_provider.errors import AuthenticationFailed, InvalidConnection, RateLimited, ServerError, Unreachable
 from sluice_provider.hooks.base import USER_AGENT, Endpoint, SluiceHook, mask
+from sluice_provider.redaction import add, excerpt
 
 if TYPE_CHECKING:
     import httpx
@@ -96,6 +98,8 @@ class FinSpaceHook(SluiceHook):
             verify = True if aws.verify is None else aws.verify
             host = ConnectionFields(fields.conn_id, url or DEFAULT_HOST.format(region=self._region(aws, fields)))
             proxies = config.proxies or {}
+            for proxy in proxies.values():
+                _add_login(proxy)
             return ClientConfig(
                 base_url=base_url(host, ""),
                 verify=bool(verify),
@@ -207,6 +211,13 @@ class AwsCredentials:
         return self._current
 
 
+def _add_login(proxy: str) -> None:
+    """Of a proxy, whose URL may hold user and password here."""
+    login = urlsplit(proxy).netloc.rpartition("@")[0]
+    for secret in filter(None, (login, unquote(login), login.partition(":")[2], unquote(login.partition(":")[2]))):
+        add(secret)
+
+
 @contextmanager
 def _amazon_errors(fields: ConnectionFields) -> Iterator[None]:
     """Errors of the Amazon provider and botocore become this package's."""
@@ -225,7 +236,7 @@ def _amazon_errors(fields: ConnectionFields) -> Iterator[None]:
         raise Unreachable(f"getting AWS credentials: {type(error).__name__}", maybe_applied=False) from None
     except (aws.BotoCoreError, NotImplementedError, TypeError, AttributeError) as error:
         raise InvalidConnection(
-            f"connection {fields.conn_id!r} cannot be used: {type(error).__name__}: {error!s:.300}"
+            f"connection {fields.conn_id!r} cannot be used: {type(error).__name__}: {excerpt(str(error), 300)}"
         ) from None
 
 
@@ -233,7 +244,7 @@ def _sts_error(fields: ConnectionFields, error: Any) -> Exception:
     """STS rejected the request for credentials, or failed."""
     details = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code, words = str(details.get("Code", "")), str(details.get("Message", ""))[:300]
+    code, words = str(details.get("Code", "")), excerpt(str(details.get("Message", "")), 300)
     message = f"connection {fields.conn_id!r}: {error.operation_name} returned {status}: {words} ({code})"
     if isinstance(status, int) and status >= 500:
         server_error = ServerError(message, status=status, code=code)

@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import httpx
 
+from sluice_provider import redaction
 from sluice_provider.errors import (
     AuthenticationFailed,
     InvalidConnection,
@@ -31,6 +31,7 @@ from sluice_provider.http.auth_steps import AcquireLock, AuthSteps, Step, Steps
 from sluice_provider.http.drivers import TOKEN_REQUEST
 from sluice_provider.http.flow import Blocking
 from sluice_provider.http.responses import retry_after
+from sluice_provider.redaction import excerpt
 
 DEFAULT_LIFETIME = 3600.0
 """Seconds a token is valid if its endpoint does not say (RFC 6749, 5.1, makes `expires_in` optional)."""
@@ -98,6 +99,9 @@ class TokenEndpoint:
         self.url = url
         self.form = form
         self.headers = headers
+        for name, value in form.items():
+            if name not in ("grant_type", "scope", "username", "client_id"):
+                redaction.add(value)
 
     def request(self, headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(
@@ -156,11 +160,7 @@ class TokenEndpoint:
             reason = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
         except (ValueError, AttributeError):
             reason = "no reason given"
-        secrets = [value for name, value in self.form.items() if name not in ("grant_type", "scope")]
-        for secret in sorted(secrets, key=len, reverse=True):
-            for encoded in (secret, quote(secret, safe=""), quote_plus(secret)):
-                reason = reason.replace(encoded, "***") if len(secret) > 3 else reason
-        return reason[:300]
+        return excerpt(reason, 300)
 
 
 def fits_header(secret: str) -> bool:
@@ -272,6 +272,7 @@ class Bearer(AuthSteps):
             token = cache.get()
             if token is None:
                 token, lifetime = yield from request_token
+                redaction.add(token)
                 yield Blocking(lambda: self._mask(token))
                 cache.set(token, lifetime)
             return token
@@ -295,6 +296,7 @@ class ApiKey(httpx.Auth):
 
     def __init__(self, scheme: str, key: str) -> None:
         self._value = f"{scheme} {key}"
+        redaction.add(key)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = self._value

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
 
+from sluice_provider import redaction
 from sluice_provider.connection_fields import EXTRA_FIELDS, STANDARD, Field
 from sluice_provider.errors import InvalidConnection
 from sluice_provider.http.decoding import ACCEPT_ENCODING
@@ -58,7 +59,10 @@ class ConnectionFields(NamedTuple):
     def secrets(self) -> list[str]:
         """Every value that must not appear in a log."""
         named = [value for name, value in self.extra.items() if isinstance(value, str) and _is_secret(name)]
-        return [secret for secret in (self.password, *named, *self.mapping("extra_headers").values()) if secret]
+        pairs = ((self.login, self.password), (self.extra.get("proxy_login"), self.extra.get("proxy_password")))
+        logins = [f"{login}:{password}" for login, password in pairs if login and password]
+        headers = self.mapping("extra_headers").values()
+        return [secret for secret in (self.password, *named, *logins, *headers) if secret]
 
     def text(self, name: str) -> str:
         value = self._value(name)
@@ -167,6 +171,8 @@ class ClientConfig(NamedTuple):
     @classmethod
     def from_connection(cls, fields: ConnectionFields, *, default_host: str, user_agent: str) -> ClientConfig:
         """:raises InvalidConnection: naming the field that cannot be used"""
+        for secret in fields.secrets():
+            redaction.add(secret)
         address = base_url(fields, default_host)
         return cls(
             base_url=address,

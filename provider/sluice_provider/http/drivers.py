@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from sluice_provider import redaction
 from sluice_provider.errors import ResponseTooLarge, SluiceError, UnexpectedResponse, Unreachable
 from sluice_provider.http.bodies import Multipart, encode
 from sluice_provider.http.client_config import MAX_CONNECTIONS
@@ -27,8 +28,15 @@ from sluice_provider.http.decoding import bound_body
 from sluice_provider.http.flow import Blocking, Flow, Gather, Request, Response, Sleep
 from sluice_provider.http.limits import MAX_HEADER_BYTES, Limits, limits_of
 from sluice_provider.http.network import result_hosts_of
+from sluice_provider.redaction import excerpt
 
 log = logging.getLogger(__name__)
+
+HTTP_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
+"""Loggers of URLs, headers and reason phrases."""
+
+for _name in HTTP_LOGGERS:
+    logging.getLogger(_name).addFilter(redaction.RedactingFilter())
 
 T = TypeVar("T")
 
@@ -278,9 +286,12 @@ def _build(client: httpx.Client | httpx.AsyncClient, request: Request, body: Any
             timeout=_timeout(client.timeout, request.read_timeout),
         )
     except (httpx.InvalidURL, ValueError) as error:  # ValueError: a lone surrogate
-        raise UnexpectedResponse(f"{request} was not sent, as its link is not a URL: {error!s:.200}") from None
+        raise UnexpectedResponse(
+            f"{request} was not sent, as its link is not a URL: {excerpt(str(error), 200)}"
+        ) from None
     if _origin(built.url) == _origin(client.base_url):
         return built, httpx.USE_CLIENT_DEFAULT
+    redaction.add_link(str(built.url))
     result_hosts_of(client).check(built.url)
     public = {*PUBLIC_HEADERS, *(name.lower() for name in (*headers, *request.headers))}
     built.headers = httpx.Headers([(name, text) for name, text in built.headers.items() if name in public])
@@ -296,7 +307,7 @@ def _odd_location(request: Request) -> Iterator[None]:
         invalid = error.__context__ if isinstance(error, httpx.RemoteProtocolError) else error
         if not isinstance(invalid, (httpx.InvalidURL, UnicodeError)):
             raise
-        problem = str(invalid)[:200]
+        problem = excerpt(str(invalid), 200)
     else:
         return
     raise UnexpectedResponse(f"{request} returned a redirect whose Location is not a URL: {problem}")
@@ -331,7 +342,7 @@ def _link(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise UnexpectedResponse(f"a link of the service is not a URL: {error!s:.200}") from None
+        raise UnexpectedResponse(f"a link of the service is not a URL: {excerpt(str(error), 200)}") from None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

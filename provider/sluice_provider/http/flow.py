@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from sluice_provider.errors import SluiceError, UnexpectedResponse
+from sluice_provider.redaction import MAX_EXCERPTED, redact_message
 
 if TYPE_CHECKING:
     from sluice_provider.http.bodies import AtomicFile, Multipart
@@ -95,7 +96,8 @@ class Response(NamedTuple):
 
     @property
     def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
+        """The body for messages, redacted: at most the first million bytes."""
+        return redact_message(self.body[:MAX_EXCERPTED].decode("utf-8", "replace"))
 
     def json(self) -> Any:
         """The parsed body. NULs and lone surrogates, which are valid JSON and which databases reject, are replaced.
@@ -105,10 +107,9 @@ class Response(NamedTuple):
         try:
             content = json.loads(self.body)
             return _storable(content) if re.search(rb"\\u(0000|[dD][89a-fA-F])", self.body) else content
-        except (ValueError, RecursionError) as error:
-            raise UnexpectedResponse(
-                f"the response (status {self.status}) is not JSON; it begins: {self.text!r:.200}"
-            ) from error
+        except (ValueError, RecursionError):
+            pass  # raised below, without json's error, which holds the whole body
+        raise UnexpectedResponse(f"the response (status {self.status}) is not JSON; it begins: {self.text!r:.200}")
 
 
 class Sleep(NamedTuple):

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from sluice_provider.errors import CLIENT_ERRORS, ClientError, ServerError, SluiceError
 from sluice_provider.http.flow import Request, Response
+from sluice_provider.redaction import excerpt
 
 LONGEST_RETRY_AFTER = 7 * 86400.0
 """Seconds. A longer delay means "never", and Airflow cannot add every number to a date."""
@@ -50,12 +51,17 @@ def _code_and_message(response: Response) -> tuple[str | None, str]:
     try:
         body = json.loads(response.body)
     except (ValueError, RecursionError):
-        return None, _printable(response.text[:1000])[:300]
+        return None, _excerpt(response.text, 300)
     if not isinstance(body, dict):
-        return None, _printable(str(body)[:1000])[:300]
+        return None, _excerpt(body, 300)
     code = body.get("code") or body.get("error")
     message = body.get("message") or body.get("error_description") or body.get("error") or ""
-    return (_printable(str(code)) if code else None), _printable(str(message)[:1000])[:500]
+    return (_excerpt(code, 300) if code else None), _excerpt(message, 500)
+
+
+def _excerpt(value: object, length: int) -> str:
+    """Redacted before anything else: white space, escapes and cuts would hide a secret from the redaction."""
+    return _printable(excerpt(value if isinstance(value, str) else str(value), 1000))[:length]
 
 
 def _printable(text: str) -> str:

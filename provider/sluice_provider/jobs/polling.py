@@ -18,7 +18,8 @@ from sluice_provider.errors import (
 from sluice_provider.http.concurrency import ConcurrencyLimit
 from sluice_provider.http.flow import Flow, Gather, Sleep
 from sluice_provider.http.polling import Elapsed, PollSchedule
-from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState
+from sluice_provider.jobs.model import Job, JobGroup, JobRef, JobState, Rejection
+from sluice_provider.redaction import redact, redact_message
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ def get_listed(job_type: JobType, listing: Flow[list[Job | None]], *, repeated: 
     :raises SluiceError: one that concerns every job
     """
     try:
-        return (yield from listing)
+        found = yield from listing
+        return [job and without_secrets(job) for job in found]
     except SluiceError as error:
         if of_the_service(error) or (isinstance(error, ServerError) and not repeated):
             raise
@@ -117,6 +119,14 @@ def get_listed(job_type: JobType, listing: Flow[list[Job | None]], *, repeated: 
     except Exception:  # a bug, or an odd value, about one job must not fail the others
         log.exception("The %ss could not be listed, so each is requested alone", job_type.noun)
     return None
+
+
+def without_secrets(job: Job) -> Job:
+    """A job whose texts can be logged and stored: the service may repeat in them what it was sent."""
+    rejections = tuple(Rejection(*map(redact, each)) for each in job.rejections)
+    return job._replace(
+        service_status=redact(job.service_status), message=redact_message(job.message), rejections=rejections
+    )
 
 
 def get_statuses(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
@@ -159,7 +169,7 @@ def _get_each(job_type: JobType, wanted: Sequence[Wanted]) -> Flow[Statuses]:
 def get_status(job_type: JobType, wanted: Wanted) -> Flow[Job]:
     """The state of one job, which may be `NOT_FOUND`."""
     try:
-        return (yield from job_type.get_status(wanted.id, wanted.locator))
+        return without_secrets((yield from job_type.get_status(wanted.id, wanted.locator)))
     except NotFound as error:
         return Job(wanted.id, JobState.NOT_FOUND, "not found", f"the service does not know this id: {error}")
 

@@ -190,6 +190,7 @@ class RemoteJobOperator(RemoteJobTask):
                 yield self.__run
 
     def __end(self, context: Context, record: JobRecord) -> dict[str, Any]:
+        from sluice_provider.redaction import redact_value
         from sluice_provider.runtime.run import replaced_jobs
 
         assert self.__run is not None  # noqa: S101 - begun before
@@ -197,7 +198,7 @@ class RemoteJobOperator(RemoteJobTask):
         ids = dict.fromkeys(submission.id for phase in record.phases for submission in phase.submissions)
         self.__ids = list(ids)[:MAX_LINEAGE_IDS]
         self.job_url = self.job_url or str(record.summary.get("url") or "")
-        result = {**spec.manifest(record), **replaced_jobs(record)}
+        result = redact_value({**spec.manifest(record), **replaced_jobs(record)})
         return self.__finish(context, {**result, "url": self.job_url} if self.operator_extra_links else result)
 
     def __finish(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from sluice_provider.errors import Conflict, NotFound, UnexpectedResponse
 from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.pagination import bounded_listing, token_pages
 from sluice_provider.http.retry import RetryPolicy
+from sluice_provider.redaction import excerpt
 
 SERVICE = "finspace"
 CLIENT_TOKEN_LIFETIME = 600.0
@@ -70,7 +71,9 @@ def get_changeset(environment_id: str, database_name: str, changeset_id: str) ->
     name = segment(rules.CHANGESET_ID.check("changeset_id", changeset_id), "changeset_id")
     changeset = yield from _get(f"{_database(environment_id, database_name)}/changesets/{name}")
     if not isinstance(changeset.get("status"), str):
-        raise UnexpectedResponse(f"FinSpace returned changeset {changeset_id} without a status: {changeset!r:.200}")
+        raise UnexpectedResponse(
+            f"FinSpace returned changeset {changeset_id} without a status: {excerpt(changeset, 200)}"
+        )
     return _checked_changeset(changeset)
 
 
@@ -232,7 +235,7 @@ def _page(
     body = yield from send_for_object(request, error_from=error_from_response)
     items = body.get(member) or []
     if not isinstance(items, list):
-        raise UnexpectedResponse(f"FinSpace's response to GET {path} has no list {member!r}: {body!r:.200}")
+        raise UnexpectedResponse(f"FinSpace's response to GET {path} has no list {member!r}: {excerpt(body, 200)}")
     return [with_timestamps(each) for each in items], body.get("nextToken")
 
 
@@ -240,5 +243,5 @@ def _checked_changeset(raw: Mapping[str, Any]) -> Changeset:
     """:raises UnexpectedResponse: it has no id"""
     changeset_id = raw.get("changesetId")
     if not isinstance(changeset_id, str) or not changeset_id:
-        raise UnexpectedResponse(f"FinSpace returned a changeset without an id: {raw!r:.200}")
+        raise UnexpectedResponse(f"FinSpace returned a changeset without an id: {excerpt(raw, 200)}")
     return cast("Changeset", raw)

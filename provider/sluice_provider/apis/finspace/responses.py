@@ -16,6 +16,7 @@ from sluice_provider.errors import (
 )
 from sluice_provider.http.flow import Request, Response
 from sluice_provider.http.responses import error_from
+from sluice_provider.redaction import excerpt
 
 ERRORS_BY_CODE: Mapping[str, type[StatusError]] = {
     "AccessDeniedException": PermissionDenied,
@@ -91,13 +92,15 @@ def parse_timestamp(value: object) -> datetime:
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, timezone.utc)
     except (ValueError, OverflowError, OSError):
         pass
-    raise UnexpectedResponse(f"FinSpace returned an invalid timestamp: {value!r:.100}")
+    raise UnexpectedResponse(f"FinSpace returned an invalid timestamp: {excerpt(value, 100)}")
 
 
 def with_timestamps(raw: JsonObject) -> JsonObject:
     """The object with its timestamps as datetimes."""
     if not isinstance(raw, dict):
-        raise UnexpectedResponse(f"FinSpace returned a listing with an item that is not a JSON object: {raw!r:.200}")
+        raise UnexpectedResponse(
+            f"FinSpace returned a listing with an item that is not a JSON object: {excerpt(raw, 200)}"
+        )
     return {
         name: parse_timestamp(value) if name.endswith("Timestamp") and value is not None else value
         for name, value in raw.items()

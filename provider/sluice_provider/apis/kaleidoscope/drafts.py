@@ -27,6 +27,7 @@ from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.polling import JobType, Locator
+from sluice_provider.redaction import excerpt
 
 
 class Staging(NamedTuple):
@@ -102,7 +103,7 @@ def create_draft_import(operation_id: str, data: Rows) -> Flow[str]:
     created = yield from send_for_object(Request("POST", "imports", json=body, idempotent=True))
     import_id = created.get("id")
     if not isinstance(import_id, str) or not import_id:
-        raise UnexpectedResponse(f"POST imports was answered without an id: {created!r:.200}")
+        raise UnexpectedResponse(f"POST imports was answered without an id: {excerpt(created, 200)}")
     return import_id
 
 

@@ -17,6 +17,7 @@ from sluice_provider.http.pagination import bounded_listing
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.model import count_or_zero
 from sluice_provider.jobs.polling import MIN_LISTED, JobType, Locator, Wanted
+from sluice_provider.redaction import excerpt
 
 TOKEN_PATH = "auth/oauth/token"  # noqa: S105 - a path
 
@@ -123,7 +124,7 @@ def _push(path: str, body: JsonObject) -> Flow[str]:
     accepted = yield from send_for_object(Request("POST", path, json=body, idempotent=True))
     import_id = accepted.get("import_id")
     if not isinstance(import_id, str) or not import_id:
-        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {accepted!r:.200}")
+        raise UnexpectedResponse(f"POST {path} was accepted without an import_id: {excerpt(accepted, 200)}")
     return import_id
 
 
@@ -137,7 +138,7 @@ def get_import(import_id: str) -> Flow[JsonObject]:
     """
     raw = yield from send_for_object(Request("GET", f"imports/{segment(import_id, 'import_id')}", idempotent=True))
     if not isinstance(raw.get("is_complete"), bool) or not raw.get("id"):
-        raise UnexpectedResponse(f"import {import_id} has no id or no is_complete: {raw!r:.200}")
+        raise UnexpectedResponse(f"import {import_id} has no id or no is_complete: {excerpt(raw, 200)}")
     return raw
 
 
@@ -214,7 +215,7 @@ def _rejection(error: JsonObject) -> Rejection:
     return Rejection(
         row=str(error.get("incoming_record_identifier") or "?"),
         field=str(error.get("field_name") or error.get("field_id") or "?"),
-        value=f"{error.get('value')!r:.100}",
+        value=excerpt(repr(error.get("value")), 100),
         reason=str(error.get("conflict_type") or error.get("message") or "no reason given"),
     )
 

@@ -16,6 +16,7 @@ from sluice_provider.http.flow import Flow, Request
 from sluice_provider.http.retry import send
 from sluice_provider.jobs import Job, JobState, Rejection
 from sluice_provider.jobs.polling import JobType, Locator, mark_lost
+from sluice_provider.redaction import excerpt
 
 STATUSES = ("pending", "validated", "validation_failed", "submitted", "completed", "failed")
 """Of files, submissions and drafts (`RegistrationFileStatusEnum`)."""
@@ -144,14 +145,14 @@ def submit_submission_results(
 def _create(path: str, body: JsonObject) -> Flow[JsonObject]:
     created = yield from send_for_object(Request("POST", path, json=body))
     if not isinstance(created.get("id"), str) or not created["id"]:
-        raise UnexpectedResponse(f"POST {path} was answered without an id: {created!r:.200}")
+        raise UnexpectedResponse(f"POST {path} was answered without an id: {excerpt(created, 200)}")
     return created
 
 
 def _list(path: str) -> Flow[list[JsonObject]]:
     found = yield from get_list(path)
     if not all(isinstance(entry, dict) and entry.get("id") for entry in found):
-        raise UnexpectedResponse(f"GET {path} was answered with an entry that has no id: {found!r:.200}")
+        raise UnexpectedResponse(f"GET {path} was answered with an entry that has no id: {excerpt(found, 200)}")
     return found
 
 

@@ -28,6 +28,7 @@ from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import InvalidInput, NotFound, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
+from sluice_provider.redaction import excerpt
 
 PATH = "graphql"
 PAGE = 100
@@ -304,5 +305,5 @@ def _list_all(document: str, where: Mapping[str, Any]) -> Flow[list[Any]]:
 
 def _id_of(raw: Any) -> str:
     if not isinstance(raw, dict) or not raw.get("id"):
-        raise UnexpectedResponse(f"Kili's response contains no id: {raw!r:.200}")
+        raise UnexpectedResponse(f"Kili's response contains no id: {excerpt(raw, 200)}")
     return str(raw["id"])

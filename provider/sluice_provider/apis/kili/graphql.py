@@ -26,6 +26,7 @@ from sluice_provider.errors import (
 from sluice_provider.http.flow import Flow, Request, Response
 from sluice_provider.http.responses import error_from, retry_after
 from sluice_provider.http.retry import RetryPolicy, send
+from sluice_provider.redaction import excerpt
 
 NOT_FORWARDED = r"no healthy upstream|reset reason: (?:overflow|(?:remote )?connection failure)"
 """Envoy's words in a 503 response if it could not forward the request. Unless it says "retried", nothing was
@@ -149,7 +150,7 @@ def _error_from_body(request: Request, response: Response, errors: Any) -> Sluic
         ServerError if re.search(TRANSIENT, message) else ERRORS_BY_CODE.get(code, _type_by_status(response.status))
     )
     return error_type(
-        f"{request} failed: {message[:500]}" + _details(code, path, errors),
+        f"{request} failed: {excerpt(message, 500)}" + _details(code, path, errors),
         status=response.status,
         code=code or None,
         path=path,

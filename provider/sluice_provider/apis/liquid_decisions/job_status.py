@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from sluice_provider.errors import UnexpectedResponse
 from sluice_provider.http.flow import Response
 from sluice_provider.jobs import Job, JobState
+from sluice_provider.redaction import excerpt
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,9 @@ def _job_state(word: str) -> JobState:
     state = JOB_STATES.get(_normalize(word))
     if state is None and word not in _logged_unknown_statuses:
         _logged_unknown_statuses.add(word)
-        log.warning("Liquid Decisions returned the unknown job status %r; the job is treated as running", word)
+        log.warning(
+            "Liquid Decisions returned the unknown job status %r; the job is treated as running", excerpt(word, 200)
+        )
     return state or JobState.RUNNING
 
 
