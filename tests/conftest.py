@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(share_tls_contexts())
 
 
+@pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: two workers more than processors, as two of them mostly wait for Airflow's processes."""
     return (os.cpu_count() or 2) + 2
