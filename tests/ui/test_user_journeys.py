@@ -252,3 +252,55 @@ def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
     event.first.wait_for()
     assert state.inner_text() in ("Cancelling", "Cancelled")
     assert event.locator("b").first.inner_text() == "Cancelling"
+
+
+def ask(page, airflow, sandbox):
+    """Let an import get no response; open what the task then asks, and return the run id."""
+    sandbox.settings(job_seconds=JOB_SECONDS)
+    sandbox.faults([{"method": "POST", "path": "batch/import", "drop": "after"}])
+    airflow.unpause("asked")
+    run_id = airflow.trigger("asked")
+    wait_for(airflow, run_id, {"awaiting_input"})
+    page.goto(f"{airflow.url}/dags/asked/runs/{run_id}/tasks/import_accounts")
+    page.get_by_role("link", name="Required Action").click()
+    page.get_by_text("Liquid Decisions: was the import accepted?").wait_for()
+    return run_id
+
+
+def wait_for(airflow, run_id, states):
+    """Wait until the import is in one of these states; it must not fail."""
+
+    def seen():
+        return {each["state"] for each in airflow.task_instances("asked", run_id)} & {*states, "failed"}
+
+    assert airflow.wait(f"the import to be {states}", lambda: seen() or None) <= states
+
+
+def imports(sandbox):
+    """The jobs that the DAG has submitted."""
+    jobs = sandbox.state()["liquid_decisions"]["jobs"]
+    return [job for job in jobs if job["fields"]["jobName"].startswith("Asked")]
+
+
+def test_a_person_finds_the_job(page, airflow, sandbox, picture):
+    """The task asks in Required Actions; with the id that is entered it waits for the job, and submits nothing."""
+    run_id = ask(page, airflow, sandbox)
+    picture("unknown-outcome")
+    (job,) = imports(sandbox)
+    page.get_by_role("textbox").last.fill(job["id"])
+    page.get_by_role("button", name="It is there").click()
+    wait_for(airflow, run_id, {"deferred"})
+    end_jobs(sandbox)
+    wait_for(airflow, run_id, {"success"})
+    assert [each["id"] for each in imports(sandbox)] == [job["id"]]
+
+
+def test_a_person_finds_no_job(page, airflow, sandbox):
+    """And lets the task submit again."""
+    before = len(imports(sandbox))
+    run_id = ask(page, airflow, sandbox)
+    page.get_by_role("button", name="It is not there").click()
+    wait_for(airflow, run_id, {"deferred"})
+    end_jobs(sandbox)
+    wait_for(airflow, run_id, {"success"})
+    assert len(imports(sandbox)) == before + 2

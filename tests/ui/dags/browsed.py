@@ -32,6 +32,17 @@ with DAG("accounts", schedule=None):
         deferrable=True,
     )
 
+with DAG("asked", schedule=None):
+    LiquidDecisionsImportOperator(
+        task_id="import_accounts",
+        file=f"{DATA}/accounts.csv",
+        item_type="Account",
+        job_name="Asked",
+        header_row=True,
+        deferrable=True,
+        on_unknown_outcome="ask",
+    )
+
 with DAG("plain", schedule=None):
 
     @task
