@@ -25,6 +25,7 @@ class Field:
     :param default: its value if the field is empty
     :param required: whether the hook needs it
     :param secret: whether it is masked in logs and in the form
+    :param harmless: whether it has no say in where secrets are sent, how, and who can read them
     :param placeholder: what an empty standard field shows in the form
     :param choices: the values that it may have
     """
@@ -39,6 +40,7 @@ class Field:
         default: object = "",
         required: bool = False,
         secret: bool = False,
+        harmless: bool = False,
         placeholder: str = "",
         choices: tuple[str, ...] = (),
     ) -> None:
@@ -49,6 +51,7 @@ class Field:
         self.default = default
         self.required = required
         self.secret = secret
+        self.harmless = harmless
         self.placeholder = placeholder
         self.choices = choices
 
@@ -89,6 +92,7 @@ CLIENT = (
         "Maximum time for opening a connection.",
         type="seconds",
         default=10,
+        harmless=True,
     ),
     Field(
         "read_timeout",
@@ -96,6 +100,7 @@ CLIENT = (
         "Maximum time between two parts of a response.",
         type="seconds",
         default=60,
+        harmless=True,
     ),
     Field(
         "request_timeout",
@@ -103,6 +108,7 @@ CLIENT = (
         "Maximum time for a whole request, from opening the connection to the end of the response.",
         type="seconds",
         default=300,
+        harmless=True,
     ),
     Field(
         "transfer_timeout",
@@ -110,6 +116,7 @@ CLIENT = (
         "Maximum time for a whole request that sends or receives a file.",
         type="seconds",
         default=21600,
+        harmless=True,
     ),
     Field(
         "max_response_mb",
@@ -117,6 +124,7 @@ CLIENT = (
         "Maximum size of a response that is read into memory, decompressed. Downloaded files are not limited.",
         type="megabytes",
         default=64,
+        harmless=True,
     ),
     Field(
         "extra_headers",
@@ -140,11 +148,13 @@ WEBHOOKS = (
         "Webhook DAG",
         "DAG that a webhook starts, or a JSON object with a DAG for each event: "
         '{"registration_submitted": "files", "*": "rest"}.',
+        harmless=True,
     ),
     Field(
         "webhook_asset",
         "Webhook asset",
         "Instead of a DAG: URI or name of an asset that schedules DAGs by partition.",
+        harmless=True,
     ),
     Field(
         "webhook_format",

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sluice_provider.plugin.connection_test import MAX_BYTES, EmptyPortMiddleware
+from sluice_provider.plugin.connection_test import MAX_BYTES, ConnectionTestMiddleware
 
 PATH = "/api/v2/connections/test"
 OURS = {"conn_type": "kaleidoscope", "connection_id": "k", "host": "h", "port": 0, "password": "***"}
@@ -38,7 +38,7 @@ def forwarded(body, path=PATH, method="POST", chunks=1):
 
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         scope = {"type": "http", "method": method, "path": path, "headers": headers}
-        await EmptyPortMiddleware(app)(scope, receive, None)
+        await ConnectionTestMiddleware(app)(scope, receive, None)
 
     asyncio.run(main())
     assert received["length"] == len(received["body"])
@@ -90,5 +90,5 @@ def test_a_disconnect_is_passed_on():
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
-    asyncio.run(EmptyPortMiddleware(app)(scope, disconnect, None))
+    asyncio.run(ConnectionTestMiddleware(app)(scope, disconnect, None))
     assert received == [{"type": "http.disconnect"}]

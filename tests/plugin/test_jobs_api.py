@@ -156,6 +156,53 @@ def test_airflow_lists_the_pages(get):
     assert not any(app["bundle_url"].startswith("/") for app in apps.values())
 
 
+EDITED = [
+    ({"host": "http://127.0.0.1:8"}, {}),
+    ({}, {"proxy": "http://127.0.0.1:9"}),
+    ({}, {"verify": False}),
+    ({}, {"ca_bundle": "/tmp/other.pem"}),
+    ({}, {"result_hosts": "*"}),
+    ({}, {"iap_audience": "another"}),
+    ({}, {"extra_headers": '{"Host": "elsewhere"}'}),
+    ({"login": "another"}, {}),
+]
+
+
+@pytest.mark.parametrize(("standard", "extra"), EDITED, ids=[",".join({**one, **more}) for one, more in EDITED])
+def test_a_stored_secret_stays_with_the_stored_fields(server, standard, extra):
+    """With any edited field that decides where or how it is sent, the form is refused before anything is sent; it is
+    tested if the secrets were typed."""
+    name = f"edited_{'_'.join([*standard, *extra])}"
+    stored = {"connection_id": name, "conn_type": "kaleidoscope", "host": "http://127.0.0.1:9", "login": "a"}
+    kept = {"proxy_password": "a-proxy-secret", "proxy_login": "p", "connect_timeout": 5}
+    with server.log_in("ada") as client:
+        client.post(
+            "api/v2/connections", json={**stored, "password": "a-secret", "extra": json.dumps(kept)}
+        ).raise_for_status()
+        masked = {**kept, "proxy_password": "***", "connect_timeout": 2, **extra}
+        body = {**stored, "password": "***", "port": 0, "extra": json.dumps(masked), **standard}
+        response = client.post("api/v2/connections/test", json=body)
+        if response.status_code == 200:
+            message = response.json()["message"]
+            assert message.startswith("InvalidConnection"), message
+            assert "Type again: Client secret, Proxy password" in message
+        typed = {**body, "password": "typed", "extra": json.dumps({**masked, "proxy_password": "typed"})}
+        found = client.post("api/v2/connections/test", json=typed).json()["message"]
+        assert "Type again" not in found
+        assert "a-secret" not in found + response.text
+        assert "a-proxy-secret" not in found + response.text
+        client.delete(f"api/v2/connections/{name}").raise_for_status()
+
+
+def test_a_form_that_is_too_long_uses_no_stored_secret(server):
+    """It passes through unread, so nobody knows what was typed."""
+    body = {"connection_id": "long", "conn_type": "kaleidoscope", "host": "http://127.0.0.1:9", "password": "***"}
+    with server.log_in("ada") as client:
+        body["description"] = "x" * (1 << 21)
+        message = client.post("api/v2/connections/test", json=body).json()["message"]
+        assert message.startswith("InvalidConnection: the connection was not tested: its form is too long"), message
+
+
 def test_a_stored_connection_without_a_port_can_be_tested(server):
     """As the list of connections requests it: with port 0 and without the password."""
     stored = {"connection_id": "ours", "conn_type": "kaleidoscope", "host": "http://127.0.0.1:9", "login": "a"}

@@ -254,7 +254,7 @@ def test_marking_a_deferred_task_as_failed(page, airflow, sandbox):
     assert event.locator("b").first.inner_text() == "Cancelling"
 
 
-def ask(page, airflow, sandbox):
+def open_question(page, airflow, sandbox):
     """Let an import get no response; open what the task then asks, and return the run id."""
     sandbox.settings(job_seconds=JOB_SECONDS)
     sandbox.faults([{"method": "POST", "path": "batch/import", "drop": "after"}])
@@ -284,7 +284,7 @@ def imports(sandbox):
 
 def test_a_person_finds_the_job(page, airflow, sandbox, picture):
     """The task asks in Required Actions; with the id that is entered it waits for the job, and submits nothing."""
-    run_id = ask(page, airflow, sandbox)
+    run_id = open_question(page, airflow, sandbox)
     picture("unknown-outcome")
     (job,) = imports(sandbox)
     page.get_by_role("textbox").last.fill(job["id"])
@@ -298,7 +298,7 @@ def test_a_person_finds_the_job(page, airflow, sandbox, picture):
 def test_a_person_finds_no_job(page, airflow, sandbox):
     """And lets the task submit again."""
     before = len(imports(sandbox))
-    run_id = ask(page, airflow, sandbox)
+    run_id = open_question(page, airflow, sandbox)
     page.get_by_role("button", name="It is not there").click()
     wait_for(airflow, run_id, {"deferred"})
     end_jobs(sandbox)

@@ -373,12 +373,29 @@ class SluiceHook(BaseHook):
         from sluice_provider.http.polling import one_attempt, request_limit
 
         try:
+            self._check_stored_secrets()
             found = self.run(request_limit(one_attempt(self.ping()), TEST_SECONDS))
             return True, " ".join([found, *(f"Warning: {each}" for each in self._unknown_fields(self.fields()))])
         except SluiceError as error:
             return False, f"{type(error).__name__}: {error}"
         finally:
             self.close()
+
+    def _check_stored_secrets(self) -> None:
+        """Before a test for the Airflow UI.
+
+        :raises InvalidConnection: secrets of the stored connection would be sent elsewhere, or in another way
+        """
+        from sluice_provider.hooks.connection_form import POSTED_FORM, check_stored_secrets, connection_id
+
+        form = POSTED_FORM.get()
+        if form is None or not self.declared:
+            return
+        try:
+            stored = fields_of(self.get_connection(connection_id(form)))
+        except compat.AirflowNotFoundException:
+            return
+        check_stored_secrets(form, self.fields(), stored, self.declared)
 
 
 def fields_of(conn: Connection) -> ConnectionFields:

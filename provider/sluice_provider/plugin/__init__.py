@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sluice_provider.compat import AirflowPlugin
 from sluice_provider.links import KaleidoscopeLink, KiliLink
-from sluice_provider.plugin.connection_test import EmptyPortMiddleware
+from sluice_provider.plugin.connection_test import ConnectionTestMiddleware
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,7 +45,7 @@ class SluicePlugin(AirflowPlugin):
     operator_extra_links = [KaleidoscopeLink(), KiliLink()]
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Sluice"}]
     fastapi_root_middlewares = [
-        {"middleware": EmptyPortMiddleware, "args": [], "kwargs": {}, "name": "Sluice: connections without a port"}
+        {"middleware": ConnectionTestMiddleware, "args": [], "kwargs": {}, "name": "Sluice: connection tests"}
     ]
     react_apps = [
         {

@@ -1,15 +1,17 @@
-"""Makes *Test connection* work for connections without a port.
+"""Makes *Test connection* work for connections without a port, and keeps what the user typed for the hook.
 
 Airflow 3.3's list of connections sends port 0 in a test of a connection that has no port. The API server compares it
 with the stored port, and refuses with "host or port to test differs". For our connections, port 0 means no port, so it
-is removed from the request; everything else passes through unchanged.
+is removed from the request; everything else passes through unchanged. The hook must know which secrets the user typed
+and which Airflow filled in (`connection_form`).
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sluice_provider.hooks.connection_form import POSTED_FORM
 from sluice_provider.services import SERVICES
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ MAX_BYTES = 1 << 20
 """A longer request is passed to Airflow unchanged."""
 
 
-class EmptyPortMiddleware:
+class ConnectionTestMiddleware:
     """ASGI middleware around the whole API server."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,25 +34,36 @@ class EmptyPortMiddleware:
             await self._app(scope, receive, send)
             return
         messages, body = await _read(receive)
-        changed = without_port_0(body) if len(body) <= MAX_BYTES else None
+        form = _form(body) if len(body) <= MAX_BYTES else {}
+        changed = without_port_0(form)
         if changed is not None:
             headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
             scope = {**scope, "headers": [*headers, (b"content-length", str(len(changed)).encode())]}
             messages = [{"type": "http.request", "body": changed, "more_body": False}]
-        await self._app(scope, _replay(messages, receive), send)
+        posted = POSTED_FORM.set(form)
+        try:
+            await self._app(scope, _replay(messages, receive), send)
+        finally:
+            POSTED_FORM.reset(posted)
 
 
-def without_port_0(body: bytes) -> bytes | None:
-    """The body without the port, or None if it is not a connection of ours with port 0."""
+def _form(body: bytes) -> dict[str, Any]:
+    """Empty if it is none."""
     try:
-        connection = json.loads(body)
+        form = json.loads(body)
     except (ValueError, RecursionError):
+        return {}
+    return form if isinstance(form, dict) else {}
+
+
+def without_port_0(form: dict[str, Any]) -> bytes | None:
+    """The body without the port, or None if it is not a connection of ours with port 0."""
+    if form.get("port") != 0 or form.get("conn_type") not in CONN_TYPES:
         return None
-    if not isinstance(connection, dict) or connection.get("port") != 0:
+    try:
+        return json.dumps({**form, "port": None}).encode()
+    except (ValueError, RecursionError):  # nested as deeply as can be read, but not written
         return None
-    if connection.get("conn_type") not in CONN_TYPES:
-        return None
-    return json.dumps({**connection, "port": None}).encode()
 
 
 async def _read(receive: Receive) -> tuple[list[Message], bytes]:
