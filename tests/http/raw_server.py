@@ -23,13 +23,17 @@ def serve_pieces(answer: Callable[[str], Iterable[bytes]], *, reads: bool = True
             if not reads:
                 ended.wait()
                 return
-            head = b""
-            while b"\r\n\r\n" not in head:
-                received = connection.recv(65536)
-                if not received:
-                    return
-                head += received
-            for piece in answer(head.partition(b"\r\n")[0].decode()):
+            request = connection.makefile("rb")
+            head = [request.readline()]
+            while head[-1] not in (b"\r\n", b""):
+                head.append(request.readline())
+            if head[-1] == b"":
+                return
+            # Bytes that nobody has read would reset the connection when it is closed.
+            for line in head:
+                if line.lower().startswith(b"content-length:"):
+                    request.read(int(line.partition(b":")[2]))
+            for piece in answer(head[0].decode()):
                 if ended.is_set():
                     return
                 connection.sendall(piece)
