@@ -8,6 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 
+def _read_request(connection: socket.socket) -> str:
+    """Its first line. All of it is read: bytes that nobody has read would reset the connection when it is closed."""
+    request = connection.makefile("rb")
+    head = [request.readline()]
+    while head[-1] not in (b"\r\n", b""):
+        head.append(request.readline())
+    for line in head:
+        if line.lower().startswith(b"content-length:"):
+            request.read(int(line.partition(b":")[2]))
+    return head[0].decode()
+
+
 @contextmanager
 def serve_pieces(answer: Callable[[str], Iterable[bytes]], *, reads: bool = True) -> Iterator[str]:
     """Serve until the block ends; the value is the URL.
@@ -23,17 +35,10 @@ def serve_pieces(answer: Callable[[str], Iterable[bytes]], *, reads: bool = True
             if not reads:
                 ended.wait()
                 return
-            request = connection.makefile("rb")
-            head = [request.readline()]
-            while head[-1] not in (b"\r\n", b""):
-                head.append(request.readline())
-            if head[-1] == b"":
+            line = _read_request(connection)
+            if not line:
                 return
-            # Bytes that nobody has read would reset the connection when it is closed.
-            for line in head:
-                if line.lower().startswith(b"content-length:"):
-                    request.read(int(line.partition(b":")[2]))
-            for piece in answer(head[0].decode()):
+            for piece in answer(line):
                 if ended.is_set():
                     return
                 connection.sendall(piece)
