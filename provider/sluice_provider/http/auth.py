@@ -36,6 +36,9 @@ from sluice_provider.redaction import excerpt
 DEFAULT_LIFETIME = 3600.0
 """Seconds a token is valid if its endpoint does not say (RFC 6749, 5.1, makes `expires_in` optional)."""
 
+MAX_LIFETIME = 7 * 86400.0
+"""Seconds after which a token is replaced, however long its endpoint says that it is valid."""
+
 EXPIRY_MARGIN = 60.0
 """Seconds before its expiry from which a token is no longer used (at most half of its lifetime)."""
 
@@ -139,17 +142,17 @@ class TokenEndpoint:
     def _parse(self, response: httpx.Response) -> tuple[str, float] | None:
         """Token and lifetime. Nothing of another response is kept, not even as the cause of an error."""
         try:
-            body = json.loads(response.content)
+            body = json.loads(response.content, parse_constant=str)
             token, lifetime = body["access_token"], float(body.get("expires_in", DEFAULT_LIFETIME))
-            return (token, lifetime) if fits_header(token) else None
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return (token, min(lifetime, MAX_LIFETIME)) if fits_header(token) else None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 
     def _is_rejection(self, response: httpx.Response) -> bool:
         """Some endpoints reject with status 200: the body has an `error` and no token (RFC 6749, 5.2)."""
         try:
             body = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(body, dict) and bool(body.get("error")) and "access_token" not in body
 
@@ -158,7 +161,7 @@ class TokenEndpoint:
         try:
             body = json.loads(response.content)
             reason = str(body.get("error_description") or body.get("message") or body.get("error") or "no reason given")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             reason = "no reason given"
         return excerpt(reason, 300)
 

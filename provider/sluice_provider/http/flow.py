@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_NESTING = 100
+"""Levels of objects and lists in a response: readers, and what shows or stores values, go through them recursively."""
+
 NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
@@ -102,10 +105,12 @@ class Response(NamedTuple):
     def json(self) -> Any:
         """The parsed body. NULs and lone surrogates, which are valid JSON and which databases reject, are replaced.
 
-        :raises UnexpectedResponse: it is not JSON
+        :raises UnexpectedResponse: it is not JSON, or nested more than `MAX_NESTING` deep
         """
         try:
-            content = json.loads(self.body)
+            content = json.loads(self.body, parse_constant=_reject_constant)
+            if self.body.count(b"[") + self.body.count(b"{") > MAX_NESTING and _is_deep(content):
+                raise ValueError("it is nested too deeply")
             return _storable(content) if re.search(rb"\\u(0000|[dD][89a-fA-F])", self.body) else content
         except (ValueError, RecursionError):
             pass  # raised below, without json's error, which holds the whole body
@@ -148,6 +153,21 @@ class Gather(NamedTuple):
 
 
 Flow = Generator["Request | Sleep | Blocking | Gather", Any, T]
+
+
+def _reject_constant(name: str) -> Any:
+    """Python would read NaN and Infinity, which are not JSON and which databases reject."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_deep(content: Any) -> bool:
+    level = [content]
+    for _ in range(MAX_NESTING + 1):
+        containers = [each for each in level if isinstance(each, (dict, list))]
+        if not containers:
+            return False
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _storable(content: Any) -> Any:

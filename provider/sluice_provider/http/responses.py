@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-from sluice_provider.errors import CLIENT_ERRORS, ClientError, ServerError, SluiceError
+from sluice_provider.errors import CLIENT_ERRORS, ClientError, ServerError, SluiceError, UnexpectedResponse
 from sluice_provider.http.flow import Request, Response
 from sluice_provider.redaction import excerpt
 
@@ -49,8 +48,8 @@ def error_from(request: Request, response: Response) -> SluiceError | None:
 def _code_and_message(response: Response) -> tuple[str | None, str]:
     """The service's own code and message, wherever its framework puts them."""
     try:
-        body = json.loads(response.body)
-    except (ValueError, RecursionError):
+        body = response.json()
+    except UnexpectedResponse:
         return None, _excerpt(response.text, 300)
     if not isinstance(body, dict):
         return None, _excerpt(body, 300)
@@ -79,7 +78,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = _timestamp(value) - (_timestamp(headers["date"]) if "date" in headers else time.time())
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):  # a date without a zone that a machine has
             return None
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 

@@ -117,13 +117,13 @@ def find_changeset(
     created = [
         (each["createdTimestamp"].timestamp(), _checked_changeset(each)["changesetId"])
         for each in listed
-        if "createdTimestamp" in each
+        if each.get("createdTimestamp") is not None
     ]
     for created_at, changeset_id in sorted(created, reverse=True):
         if created_at < since - MAX_CLOCK_SKEW:
             break
         found = yield from get_changeset(environment_id, database_name, changeset_id)
-        requests: list[Any] = [drop_none(**request) for request in found.get("changeRequests") or []]
+        requests: list[Any] = _requests_of(found)
         if requests == wanted and found["status"] != "FAILED":
             return changeset_id
     return None
@@ -236,7 +236,21 @@ def _page(
     items = body.get(member) or []
     if not isinstance(items, list):
         raise UnexpectedResponse(f"FinSpace's response to GET {path} has no list {member!r}: {excerpt(body, 200)}")
-    return [with_timestamps(each) for each in items], body.get("nextToken")
+    following = body.get("nextToken")
+    if following is not None and not isinstance(following, str):
+        raise UnexpectedResponse(
+            f"FinSpace's response to GET {path} has a nextToken that is no text: {excerpt(following, 100)}"
+        )
+    return [with_timestamps(each) for each in items], following
+
+
+def _requests_of(changeset: Changeset) -> list[Any]:
+    """Without members that are null; odd ones as they are, so that they equal nothing that was sent."""
+    found: object = changeset.get("changeRequests")
+    return [
+        {name: value for name, value in each.items() if value is not None} if isinstance(each, dict) else each
+        for each in (found if isinstance(found, list) else [])
+    ]
 
 
 def _checked_changeset(raw: Mapping[str, Any]) -> Changeset:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sluice_provider.apis.kili import azure as kili_azure
 from sluice_provider.apis.kili.graphql import mutate, query
 from sluice_provider.apis.kili.model import (
     Connection,
     ConnectionStatus,
-    DifferencesSummary,
     Integration,
     MaskSecret,
     Project,
@@ -28,6 +27,7 @@ from sluice_provider.apis.validation import check_id
 from sluice_provider.errors import InvalidInput, NotFound, StatusError, UnexpectedResponse
 from sluice_provider.http.flow import Blocking, Flow
 from sluice_provider.http.pagination import pages
+from sluice_provider.jobs.model import count_or_zero
 from sluice_provider.redaction import excerpt
 
 PATH = "graphql"
@@ -59,10 +59,10 @@ UNKNOWN_FIELD = r"Cannot query field [\"'\\]*(\w+)"
 
 def get_viewer() -> Flow[Viewer]:
     """The user who owns the API key (kili `adapters/authentification.py`)."""
-    viewer: Viewer | None = yield from query(PATH, "query viewer { data: viewer { id email } }", {})
-    if not viewer:
+    viewer = yield from query(PATH, "query viewer { data: viewer { id email } }", {})
+    if not isinstance(viewer, dict) or not viewer.get("id"):
         raise UnexpectedResponse("Kili accepted the API key but returned no user for it")
-    return viewer
+    return cast("Viewer", viewer)
 
 
 def get_project(project_id: str) -> Flow[Project]:
@@ -71,17 +71,17 @@ def get_project(project_id: str) -> Flow[Project]:
         data: projects(where: $where, first: $first, skip: $skip) { id title inputType }
     }"""
     where = {"id": check_id("project_id", project_id)}
-    found: list[Project] = yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})
+    found = _objects((yield from query(PATH, document, {"where": where, "first": 1, "skip": 0})))
     if not found:
         raise NotFound(f"Kili project {project_id!r} does not exist or is not visible with this API key")
-    return found[0]
+    return cast("Project", found[0])
 
 
 def count_assets(project_id: str) -> Flow[int]:
     """The number of assets in a project, from all sources."""
     document = "query countAssets($where: AssetWhere!) { data: countAssets(where: $where) }"
     where = {"project": {"id": check_id("project_id", project_id)}, "label": {}, "issue": {}}
-    return int((yield from query(PATH, document, {"where": where})))
+    return _count((yield from query(PATH, document, {"where": where})))
 
 
 # --- integrations ---------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def count_integrations(
         "query countDataIntegrations($where: DataIntegrationWhere!) { data: countDataIntegrations(where: $where) }"
     )
     where = drop_none(id=integration_id, name=name, platform=platform, status=status, organizationId=organization_id)
-    return int((yield from query(PATH, document, {"where": where})))
+    return _count((yield from query(PATH, document, {"where": where})))
 
 
 def get_integration(integration_id: str, fields: Sequence[str] = INTEGRATION_FIELDS) -> Flow[Integration]:
@@ -158,12 +158,12 @@ def get_connection(connection_id: str, fields: Sequence[str] = CONNECTION_FIELDS
         data: dataConnection(where: $where) {{ {" ".join(fields)} }}
     }}"""
     where = {"id": check_id("cloud_storage_connection_id", connection_id)}
-    found: Connection | None = yield from query(PATH, document, {"where": where})
+    found = yield from query(PATH, document, {"where": where})
     if found is None:
         raise NotFound(
             f"Kili cloud storage connection {connection_id!r} does not exist or is not visible with this API key"
         )
-    return found
+    return cast("Connection", _objects([found])[0])
 
 
 def add_connection(
@@ -210,7 +210,10 @@ def get_connection_status(connection_id: str) -> Flow[ConnectionStatus]:
 
 
 def _connection_status(raw: Connection) -> ConnectionStatus:
-    summary = raw.get("dataDifferencesSummary") or DifferencesSummary(added=0, removed=0, total=0)
+    found: object = raw.get("dataDifferencesSummary") or {}
+    summary: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    if not raw.get("id"):
+        raise UnexpectedResponse(f"Kili returned a connection without an id: {excerpt(raw, 200)}")
     applying = raw.get("isApplyingDataDifferences")
     return ConnectionStatus(
         id=str(raw["id"]),
@@ -218,10 +221,10 @@ def _connection_status(raw: Connection) -> ConnectionStatus:
         checking=bool(raw.get("isChecking")),
         applying=None if applying is None else bool(applying),
         last_check=str(raw.get("lastCheck") or ""),
-        assets=int(raw.get("numberOfAssets") or 0),
-        to_add=int(summary.get("added") or 0),
-        to_remove=int(summary.get("removed") or 0),
-        total=int(summary.get("total") or 0),
+        assets=count_or_zero(raw.get("numberOfAssets")),
+        to_add=count_or_zero(summary.get("added")),
+        to_remove=count_or_zero(summary.get("removed")),
+        total=count_or_zero(summary.get("total")),
     )
 
 
@@ -274,21 +277,26 @@ def list_azure_container(
     :param mask_secret: as in `compute_differences`
     """
     platform = "dataIntegration { id platform azureIsUsingServiceCredentials }"
-    integration = (yield from get_connection(connection_id, (platform,))).get("dataIntegration") or Integration()
+    integration = _integration_of((yield from get_connection(connection_id, (platform,))))
     if integration.get("platform") != "Azure" or not integration.get("azureIsUsingServiceCredentials"):
         return None
     # The credentials are requested only if they are needed.
     fields = ("projectId", "selectedFolders", "prefix", "include", "exclude", CREDENTIALS)
     connection = yield from get_connection(connection_id, fields)
-    project = yield from get_project(connection["projectId"])
+    project = yield from get_project(str(connection.get("projectId") or ""))
     listing: kili_azure.Listing = yield Blocking(
-        lambda: kili_azure.list_container(connection, project["inputType"], mask_secret),
-        url=str((connection.get("dataIntegration") or Integration()).get("azureConnectionURL") or ""),
+        lambda: kili_azure.list_container(connection, str(project.get("inputType") or ""), mask_secret),
+        url=str(_integration_of(connection).get("azureConnectionURL") or ""),
     )
     return listing
 
 
 # --- helpers --------------------------------------------------------------------------------------------------------
+
+
+def _integration_of(connection: Connection) -> Integration:
+    found: object = connection.get("dataIntegration")
+    return cast("Integration", found) if isinstance(found, dict) else Integration()
 
 
 def _optional_list(value: Sequence[str] | None) -> list[str] | None:
@@ -297,10 +305,24 @@ def _optional_list(value: Sequence[str] | None) -> list[str] | None:
 
 def _list_all(document: str, where: Mapping[str, Any]) -> Flow[list[Any]]:
     def page(number: int) -> Flow[list[Any]]:
-        found: list[Any] = yield from query(PATH, document, {"where": where, "first": PAGE, "skip": number * PAGE})
-        return found
+        variables = {"where": where, "first": PAGE, "skip": number * PAGE}
+        return _objects((yield from query(PATH, document, variables)))
 
     return (yield from pages(page, PAGE, first=0))
+
+
+def _objects(raw: Any) -> list[dict[str, Any]]:
+    """:raises UnexpectedResponse: it is no list of objects"""
+    if not isinstance(raw, list) or not all(isinstance(each, dict) for each in raw):
+        raise UnexpectedResponse(f"Kili returned something that is not a list of objects: {excerpt(raw, 200)}")
+    return raw
+
+
+def _count(raw: Any) -> int:
+    """:raises UnexpectedResponse: it is no count"""
+    if isinstance(raw, bool) or not isinstance(raw, int) or raw < 0:
+        raise UnexpectedResponse(f"Kili returned something that is not a number of items: {excerpt(raw, 200)}")
+    return raw
 
 
 def _id_of(raw: Any) -> str:

@@ -6,7 +6,6 @@ attempt makes an overloaded server do the work again. A mutation is retried only
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +20,7 @@ from sluice_provider.errors import (
     ServerError,
     SluiceError,
     StatusError,
+    UnexpectedResponse,
     Unreachable,
 )
 from sluice_provider.http.flow import Flow, Request, Response
@@ -114,8 +114,8 @@ def graphql_error_from(request: Request, response: Response) -> SluiceError | No
 
 def _graphql_body(response: Response) -> dict[str, Any] | None:
     try:
-        body = json.loads(response.body)
-    except ValueError:
+        body = response.json()
+    except UnexpectedResponse:
         return None
     return body if isinstance(body, dict) and ("errors" in body or "data" in body) else None
 

@@ -98,10 +98,12 @@ def _normalize(word: str) -> str:
 
 
 def _int_or_none(value: Any) -> int | None:
+    """A plausible count, as a number or as its text."""
     try:
-        return int(str(value).strip())
+        number = int(str(value).strip())
     except ValueError:
         return None
+    return number if 0 <= number < 10**15 else None
 
 
 def _result_links(raw: Mapping[str, Any]) -> tuple[str, ...]:
