@@ -6,7 +6,7 @@ ARGS ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-push bench-push-airflow bench-triggerer clean
+.PHONY: fuzz help install demo test test-fast test-ui lint types simulate bench bench-imports bench-page bench-push bench-push-airflow bench-triggerer clean
 
 # The caller's Airflow and Python settings stay outside.
 $(foreach name,$(filter AIRFLOW% _AIRFLOW% OPENLINEAGE% PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE,$(.VARIABLES)),$(eval unexport $(name)))
@@ -29,6 +29,9 @@ test: install ## Run the tests, several at a time (ARGS=-n0: one by one)
 
 test-fast: $(VENV)/installed-dev ## Run the tests that need no Airflow, browser or vendor client, in under a minute
 	@$(BIN)/python -m pytest --ignore=tests/ui -m "not airflow and not standalone and not vendor and not slow" $(ARGS)
+
+fuzz: $(VENV)/installed-dev ## Send random answers to all services' readers, 20,000 cases for each, other ones each time
+	@SLUICE_FUZZ_PROFILE=fuzz $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 test-ui: $(VENV)/installed-ui ## Run the tests in a browser; needs Chromium or Chrome on PATH
 	@$(BIN)/python -m pytest tests/ui $(ARGS)

@@ -24,6 +24,8 @@ from sluice_provider.http.polling import one_attempt
 from sluice_provider.jobs.polling import Wanted
 from tests.fuzz.values import PROFILE, bodies, headers, json_values, statuses
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "kaleidoscope": (
         *("id", "is_complete", "import_status", "import_result", "validation_result", "errors", "failed", "value"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 settings.register_profile(
     "test",
-    max_examples=2000,
+    max_examples=1500,
     derandomize=True,
     deadline=None,
     database=None,

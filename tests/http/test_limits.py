@@ -108,6 +108,7 @@ RAW_DEFLATE = DEFLATED.compress(b"12345") + DEFLATED.flush()
         ("deflate", RAW_DEFLATE),
         ("identity", b"12345"),
     ],
+    ids=["gzip", "two-members", "zlib", "raw-deflate", "identity"],
 )
 def test_what_is_decoded(name, coding, body):
     """Compressed bodies in every documented form, also if they come byte by byte."""
