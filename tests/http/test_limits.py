@@ -33,9 +33,9 @@ def runner(name, url, **limits):
 
 
 def ok(body=b"", *headers):
-    """A response with a length."""
+    """A response with a length. The server closes the connection after each response, so a client must not reuse it."""
     length = f"Content-Length: {len(body)}".encode()
-    return b"\r\n".join([b"HTTP/1.1 200 OK", length, *headers, b"", b""]) + body
+    return b"\r\n".join([b"HTTP/1.1 200 OK", b"Connection: close", length, *headers, b"", b""]) + body
 
 
 def endless(*headers):
