@@ -12,6 +12,7 @@ import pytest
 from sluice_provider.errors import InvalidInput
 from sluice_provider.sources.chunks import CHUNK_RECORDS
 from sluice_provider.sources.records import open_source
+from sluice_provider.sources.values import plain_value
 from tests.sources.chunked import located
 
 pandas = pytest.importorskip("pandas", reason="pandas is not installed")
@@ -153,3 +154,20 @@ def test_columns_without_a_name(frame, words):
     """Nobody could tell which field is meant."""
     with pytest.raises(InvalidInput, match=words):
         rows(frame)
+
+
+def test_times_of_numpy_are_sent_as_times_and_not_as_counts_of_nanoseconds():
+    numpy = pytest.importorskip("numpy")
+    times = numpy.array(["2026-11-02T09:30", "NaT"], "datetime64[ns]")
+    assert plain_value(times) == [datetime(2026, 11, 2, 9, 30), None]
+    assert plain_value(times[0]) == datetime(2026, 11, 2, 9, 30)
+    assert plain_value(times[1]) is None
+    assert plain_value(numpy.timedelta64(5400, "s").astype("timedelta64[ns]")) == "01:30:00"
+    finer = times[0] + numpy.timedelta64(1, "ns")
+    assert plain_value(finer) is finer  # refused when it is encoded, as it cannot be sent without a loss
+
+
+def test_a_set_is_sent_in_the_same_order_by_every_process():
+    values = {f"value {number}" for number in range(50)}
+    assert plain_value(values) == sorted(values)
+    assert plain_value(frozenset(values)) == sorted(values)

@@ -64,13 +64,29 @@ def plain_value(value: Any) -> Any:
         return _duration(value)
     if isinstance(value, Mapping):
         return {str(name): plain_value(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple, set)):
+    if isinstance(value, (list, tuple)):
         return [plain_value(item) for item in value]
+    if isinstance(
+        value, (set, frozenset)
+    ):  # sorted, as each process has an order of its own, and a retry compares rows
+        return [plain_value(item) for item in sorted(value, key=repr)]
     if type(value).__name__ == "NAType":
         return None
     if hasattr(value, "dtype") and hasattr(value, "tolist"):  # of numpy
-        return plain_value(value.tolist())
+        return _of_numpy(value)
     return value
+
+
+def _of_numpy(value: Any) -> Any:
+    """Times in nanoseconds, as pandas has them, would become whole numbers by `tolist`."""
+    if value.dtype.kind not in "mM" or not value.dtype.name.endswith("[ns]"):
+        return plain_value(value.tolist())
+    if getattr(value, "shape", ()):
+        return [plain_value(item) for item in value]
+    if value != value:
+        return None
+    rounded = value.astype(value.dtype.name.replace("[ns]", "[us]"))
+    return plain_value(rounded.tolist()) if rounded == value else value
 
 
 def _number_or_time(value: float | Decimal | datetime) -> float | Decimal | datetime | None:
