@@ -35,7 +35,8 @@ def _cell(value: Any) -> Any:
 
 def write_parquet(stream: IO[bytes], lines: Callable[[], Iterable[bytes]]) -> None:
     """
-    :param lines: gives all rows, twice: first for the types of the columns. A column of different types becomes text
+    :param lines: gives all rows, three times: first for the types of the columns, then whether all values fit these. A
+        column of different types becomes text
     :raises InvalidInput: pyarrow is not installed
     """
     try:
@@ -47,6 +48,10 @@ def write_parquet(stream: IO[bytes], lines: Callable[[], Iterable[bytes]]) -> No
     for rows in _some(lines()):
         for name in dict.fromkeys(name for row in rows for name in row):
             types[name] = _common_type(pyarrow, types.get(name), [row.get(name) for row in rows])
+    for rows in _some(lines()):
+        for name, kind in types.items():
+            if not _fit(pyarrow, [row.get(name) for row in rows], kind):
+                types[name] = pyarrow.string()
     schema = pyarrow.schema(list(types.items()))
     with ParquetWriter(_Sink(stream), schema) as writer:
         for rows in _some(lines()):
@@ -84,6 +89,17 @@ def _common_type(pyarrow: Any, known: Any, values: list[Any]) -> Any:
         return pyarrow.float64() if numbers else pyarrow.string()
     except (pyarrow.ArrowException, OverflowError):
         return pyarrow.string()
+
+
+def _fit(pyarrow: Any, values: list[Any], kind: Any) -> bool:
+    """Whether a column of this type holds these values without a loss. The type that pyarrow infers may not."""
+    if "struct<>" in str(kind):  # objects without members: Parquet has no type for them
+        return False
+    try:
+        pyarrow.array([_typed(pyarrow, value, kind) for value in values], kind)
+    except (pyarrow.ArrowException, OverflowError):
+        return False
+    return True
 
 
 def _typed(pyarrow: Any, value: Any, kind: Any) -> Any:
