@@ -157,6 +157,7 @@ def test_columns_without_a_name(frame, words):
 
 
 def test_times_of_numpy_are_sent_as_times_and_not_as_counts_of_nanoseconds():
+    """What NumPy itself makes of times in nanoseconds are numbers."""
     numpy = pytest.importorskip("numpy")
     times = numpy.array(["2026-11-02T09:30", "NaT"], "datetime64[ns]")
     assert plain_value(times) == [datetime(2026, 11, 2, 9, 30), None]
@@ -168,6 +169,7 @@ def test_times_of_numpy_are_sent_as_times_and_not_as_counts_of_nanoseconds():
 
 
 def test_a_set_is_sent_in_the_same_order_by_every_process():
+    """A retry compares the rows with those that were sent before."""
     values = {f"value {number}" for number in range(50)}
     assert plain_value(values) == sorted(values)
     assert plain_value(frozenset(values)) == sorted(values)

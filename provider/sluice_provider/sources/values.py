@@ -66,9 +66,7 @@ def plain_value(value: Any) -> Any:
         return {str(name): plain_value(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_value(item) for item in value]
-    if isinstance(
-        value, (set, frozenset)
-    ):  # sorted, as each process has an order of its own, and a retry compares rows
+    if isinstance(value, (set, frozenset)):  # each process has an order of its own, and a retry compares rows
         return [plain_value(item) for item in sorted(value, key=repr)]
     if type(value).__name__ == "NAType":
         return None
