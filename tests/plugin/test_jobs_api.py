@@ -6,6 +6,7 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,7 +157,7 @@ def test_airflow_lists_the_pages(get):
     assert not any(app["bundle_url"].startswith("/") for app in apps.values())
 
 
-EDITED = [
+EDITED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"host": "http://127.0.0.1:8"}, {}),
     ({}, {"proxy": "http://127.0.0.1:9"}),
     ({}, {"verify": False}),
