@@ -34,6 +34,7 @@ def test_the_plugin_imports_little():
         "sluice_provider.plugin.connection_test",
         "sluice_provider.compat",
         "sluice_provider.compat.lazy",
+        "sluice_provider.redaction",
     }
     foreign = {name.split(".")[0] for name in more - ours}
     assert foreign.isdisjoint({"fastapi", "starlette", "sqlalchemy", "httpx", "pydantic", "uvicorn"})

@@ -134,7 +134,7 @@ def test_a_malformed_response_of_the_api_is_handled(server, sandbox, what):
     before = len(server.log())
     response = post(server, body)
     assert response.status_code in (200, 503)
-    log = wait_for_log(server, before, "Webhook for")
+    log = wait_for_log(server, before, "for connection")
     assert f" with {response.status_code} " in log
     if response.status_code == 503:
         assert nothing_started(server)
@@ -148,7 +148,7 @@ def test_error_messages_of_the_api_are_escaped(server, sandbox):
     response = post(server, body)
     assert response.status_code == 503
     assert r"no \ud800 \x1b[31m way 2026-11-20 forged" in response.json()["detail"]
-    log = wait_for_log(server, before, "Webhook for")
+    log = wait_for_log(server, before, "for connection")
     assert r"no \ud800 \x1b[31m way 2026-11-20 forged" in log
 
 
@@ -225,7 +225,7 @@ def test_guessing_connection_ids_does_not_flood_the_log(server, sandbox):
     responses = concurrently([lambda number=number: post(server, {}, f"name-{number}") for number in range(200)])
     assert {response.status_code for response in responses} <= {404, 429}
     time.sleep(0.3)
-    assert server.log()[before:].count("Webhook for") < 150
+    assert server.log()[before:].count("for connection") < 150
     assert outcome(post(server, register_file(sandbox))) == "started"
 
 

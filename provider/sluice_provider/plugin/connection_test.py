@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sluice_provider.hooks.connection_form import POSTED_FORM
 from sluice_provider.services import SERVICES
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class ConnectionTestMiddleware:
         if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(PATHS):
             await self._app(scope, receive, send)
             return
+        from sluice_provider.hooks.connection_form import POSTED_FORM
+
         messages, body = await _read(receive)
         form = _form(body) if len(body) <= MAX_BYTES else {}
         changed = without_port_0(form)
