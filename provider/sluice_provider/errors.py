@@ -62,7 +62,7 @@ class SluiceError(Exception):
     """Seconds after which the service wants the next request, if it said so."""
 
     def __init__(self, *args: object) -> None:
-        """Every message is redacted here, whoever makes the error: it may repeat what a service said."""
+        """Every message is redacted here, as it may repeat what a service said."""
         super().__init__(*(redact_message(each) if isinstance(each, str) else each for each in args))
 
     def add_context(self, context: str, hint: str = "") -> None:

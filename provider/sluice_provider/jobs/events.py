@@ -273,7 +273,7 @@ class Defer(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """RequestInput the service to cancel the open phase's jobs: `CancelRequested` or `CancelFailed`."""
+    """Request the service to cancel the open phase's jobs: `CancelRequested` or `CancelFailed`."""
 
 
 class FetchOutputs(NamedTuple):

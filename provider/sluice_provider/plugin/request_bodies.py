@@ -1,5 +1,6 @@
-"""Bodies of webhook requests while they arrive: until the end nobody knows who sends them, and anybody can send many
-slowly. So their number and their memory are limited, and the oldest ones make room: a real sender's is soon complete.
+"""Bodies of webhook requests while they arrive: the sender is not authenticated before the end, and anybody can send
+many slowly. So their number and their memory are limited, and the oldest ones make room: a real sender's is soon
+complete.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class SingleFlight(Generic[K, T]):
         """The result of a call that begins after now.
 
         :raises SluiceError: the call's own
-        :raises Unreachable: no result within `timeout` seconds. A call for which nobody waits any more is cancelled,
+        :raises Unreachable: no result within `timeout` seconds. A call that no caller waits for any more is cancelled,
             so one that never ends does not keep those after it from running
         """
         task = self._next.get(key)

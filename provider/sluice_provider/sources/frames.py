@@ -1,7 +1,7 @@
 """Records in frames: pandas, polars, and whatever offers the Arrow C stream or the dataframe interchange protocol.
 
 Frames are in memory already; they are converted a few rows at a time. No library is imported for pandas and polars, as
-whoever made the frame has imported it; everything else is read through pyarrow (extra `parquet`).
+it is imported where the frame was made; everything else is read through pyarrow (extra `parquet`).
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class ImportContent(NamedTuple):
 
     :param path: the file's path, for the result; None for records
     :param file_type: its content type, as the service spells it
-    :param header_row: whether a CSV file has a header row; None if nobody said so
+    :param header_row: whether a CSV file has a header row; None if it was not given
     :param parts: makes the parts of the form: the file and, for a CSV file, its template
     :param fingerprint: of the file and the template
     :param rows: of records: the file that is made of them
