@@ -31,7 +31,7 @@ MIN_INNER_LENGTH = 8
 MAX_SECRETS = 5_000
 """Of one process. A triggerer that runs for months gets many tokens; the oldest ones have expired."""
 
-MAX_EXCERPTED = 1_000_000
+MAX_EXCERPTED = 100_000
 """Characters of a text that are searched to show its beginning."""
 
 _CREDENTIAL_NAMES = (
@@ -47,12 +47,18 @@ _CREDENTIALS = re.compile(
 _LINK = re.compile(r"(https?|wss?)://([^\s\"'<>\\/?#@]*@)?([^\s\"'<>\\/?#@]*)(/[^\s\"'<>\\?#]*)?(\?[^\s\"'<>\\#]*)?")
 
 
+_WORD = re.compile(r"\w")
+
+
 class Redactor:
-    """The secrets that this process knows, in every form in which a service may repeat them."""
+    """The secrets that this process knows, in every form in which a service may repeat them.
+
+    The forms are found by their first characters, so neither a new secret nor a text costs more with many secrets.
+    """
 
     def __init__(self) -> None:
         self._secrets: dict[str, tuple[str, ...]] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._forms: dict[str, tuple[str, ...]] = {}  # by their first characters, the longest first
         self._lock = threading.Lock()
 
     def add(self, secret: str) -> None:
@@ -60,34 +66,50 @@ class Redactor:
         if len(secret) < MIN_LENGTH or secret.casefold() in NO_SECRETS:
             return
         with self._lock:
-            if self._secrets.get(secret) is None:
-                self._secrets[secret] = forms_of(secret)
-                if len(self._secrets) > MAX_SECRETS:
-                    del self._secrets[next(iter(self._secrets))]
-                self._pattern = None
+            if secret in self._secrets:
+                return
+            self._secrets[secret] = forms_of(secret)
+            for form in self._secrets[secret]:
+                known = self._forms.get(form[:MIN_LENGTH], ())
+                self._forms[form[:MIN_LENGTH]] = tuple(sorted((*known, form), key=len, reverse=True))
+            if len(self._secrets) > MAX_SECRETS:
+                self._forget(next(iter(self._secrets)))
+
+    def _forget(self, secret: str) -> None:
+        for form in self._secrets.pop(secret):
+            known = list(self._forms[form[:MIN_LENGTH]])
+            known.remove(form)  # once: another secret may have the same form
+            self._forms[form[:MIN_LENGTH]] = tuple(known)
+            if not known:
+                del self._forms[form[:MIN_LENGTH]]
 
     def clear(self) -> None:
         """Forget all, for tests."""
         with self._lock:
-            self._secrets, self._pattern = {}, None
+            self._secrets, self._forms = {}, {}
 
     def redact_known(self, text: str) -> str:
         """The text without the secrets that were added."""
-        pattern = self._pattern
-        if pattern is None:
-            pattern = self._compile()
-        return pattern.sub(MASK, text)
+        parts, kept, at = [], 0, 0
+        while at <= len(text) - MIN_LENGTH:
+            length = self._length_of_secret(text, at)
+            if length:
+                parts += [text[kept:at], MASK]
+                kept = at + length
+            at += length or 1
+        return "".join([*parts, text[kept:]]) if parts else text
 
-    def _compile(self) -> re.Pattern[str]:
-        with self._lock:
-            forms = {form for forms in self._secrets.values() for form in forms}
-            longest_first = sorted(forms, key=lambda form: (-len(form), form))
-            self._pattern = re.compile("|".join(map(_as_pattern, longest_first)) or "(?!)")
-            return self._pattern
+    def _length_of_secret(self, text: str, at: int) -> int:
+        """Of the longest form that begins there; 0 if none does."""
+        for form in self._forms.get(text[at : at + MIN_LENGTH], ()):
+            if text.startswith(form, at) and (len(form) >= MIN_INNER_LENGTH or _is_word(text, at, at + len(form))):
+                return len(form)
+        return 0
 
 
-def _as_pattern(form: str) -> str:
-    return re.escape(form) if len(form) >= MIN_INNER_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"
+def _is_word(text: str, start: int, end: int) -> bool:
+    """Whether it is not a part of a longer word."""
+    return not (_WORD.match(text, start - 1) if start else None) and not _WORD.match(text, end)
 
 
 def forms_of(secret: str) -> tuple[str, ...]:

@@ -491,7 +491,7 @@ def masked(monkeypatch):
     import airflow.sdk.log
 
     secrets = []
-    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: secrets.extend(secret))
+    monkeypatch.setattr(airflow.sdk.log, "mask_secret", lambda secret, name=None: secrets.append(str(secret)))
     return secrets
 
 

@@ -184,3 +184,25 @@ def test_values():
     """Strings at any depth; other values stay."""
     redaction.add("canary-api-key")
     assert redaction.redact_value({"a": ["canary-api-key", 1, None, ("x",)]}) == {"a": ["***", 1, None, ["x"]]}
+
+
+def test_a_form_of_two_secrets_outlives_one_of_them(monkeypatch):
+    """The oldest secret is forgotten; what the next one has in common with it is still removed."""
+    monkeypatch.setattr(redaction, "MAX_SECRETS", 2)
+    known = redaction.Redactor()
+    for secret in ("a b/c d", "a%20b%2Fc%20d", "another-one"):  # the second is a form of the first
+        known.add(secret)
+    assert known.redact_known("a b/c d, a%20b%2Fc%20d, another-one") == "***, ***, ***"
+    known.add("one-more-secret")
+    assert known.redact_known("a b/c d, a%20b%2Fc%20d, another-one") == "a b/c d, a%20b%2Fc%20d, ***"
+
+
+def test_the_longest_form_is_removed_and_short_ones_only_as_words():
+    """A secret that begins like another one leaves nothing of it."""
+    known = redaction.Redactor()
+    for secret in ("secret-1", "secret-1-and-more", "12345"):
+        known.add(secret)
+    assert (
+        known.redact_known("secret-1-and-more secret-1! x12345 12345, 123456 12345")
+        == "*** ***! x12345 ***, 123456 ***"
+    )

@@ -128,11 +128,15 @@ def min_heartbeat_interval() -> int:
 
 
 def mask_secret(secret: str) -> None:
-    """Keep a secret out of every log of this process and of its supervisor. May block."""
+    """Keep a secret out of every log of this process and of its supervisor. May block.
+
+    Airflow gets the secret only, not its encoded forms: its masker compiles all patterns anew with each one, which with
+    all forms of 500 tokens takes 0.4 s for each further token (24 ms without). Our own texts are redacted before.
+    """
     from airflow.sdk.log import mask_secret as mask
 
     redaction.add(secret)
-    mask(list(redaction.forms_of(secret)))
+    mask(secret)
 
 
 def redact(text: str) -> str:
